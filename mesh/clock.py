@@ -1,0 +1,103 @@
+"""Time and chance: the only door to both, so that a simulated world can own them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import MutableSequence, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Where a part gets its time. All values are seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch; may jump."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this long."""
+        ...
+
+
+class Dice(Protocol):
+    """Where a part gets its randomness."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Any value between low and high."""
+        ...
+
+    def below(self, limit: int) -> int:
+        """Any whole number from 0 up to, not including, limit."""
+        ...
+
+    def choice(self, items: Sequence[T]) -> T:
+        """Any one of the items, which must not be empty."""
+        ...
+
+    def sample(self, items: Sequence[T], count: int) -> list[T]:
+        """Some distinct items in random order; all of them if there are fewer than count."""
+        ...
+
+    def shuffle(self, items: MutableSequence[T]) -> None:
+        """Bring the items into random order, in place."""
+        ...
+
+    def uuid(self) -> str:
+        """A random UUID (RFC 9562 version 4) in its text form."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch; may jump."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this long in the running event loop."""
+        await asyncio.sleep(seconds)
+
+
+class SeededDice:
+    """Randomness from a seed, or from the system when there is none."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = random.Random(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Any value between low and high."""
+        return self._random.uniform(low, high)
+
+    def below(self, limit: int) -> int:
+        """Any whole number from 0 up to, not including, limit."""
+        return self._random.randrange(limit)
+
+    def choice(self, items: Sequence[T]) -> T:
+        """Any one of the items, which must not be empty."""
+        return self._random.choice(items)
+
+    def sample(self, items: Sequence[T], count: int) -> list[T]:
+        """Some distinct items in random order; all of them if there are fewer than count."""
+        return self._random.sample(items, min(count, len(items)))
+
+    def shuffle(self, items: MutableSequence[T]) -> None:
+        """Bring the items into random order, in place."""
+        self._random.shuffle(items)
+
+    def uuid(self) -> str:
+        """A random UUID (RFC 9562 version 4) in its text form."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

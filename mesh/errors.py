@@ -1,0 +1,106 @@
+"""The errors mesh reports: each has a stable code, a message for a person, and says if to retry."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MeshError(Exception):
+    """An operating error with a message for a person. Programmer errors are assertions instead.
+
+    `code` is stable and travels between nodes; `retry` says whether the same request, with the
+    same request id, may succeed later without anybody changing anything.
+    """
+
+    code: ClassVar[str] = "internal"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NotFound(MeshError):
+    """What was asked for does not exist."""
+
+    code = "not-found"
+
+
+class Denied(MeshError):
+    """The caller may not do this; the message names the rule that decided."""
+
+    code = "denied"
+
+
+class Invalid(MeshError):
+    """The request or the bytes cannot be understood; the message names the field and the fix."""
+
+    code = "invalid"
+
+
+class Conflict(MeshError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+
+
+class TooLarge(MeshError):
+    """A body, frame or value is over its limit."""
+
+    code = "too-large"
+
+
+class NoLeader(MeshError):
+    """No server leads at the moment. Nothing was done; try again."""
+
+    code = "no-leader"
+    retry = True
+
+
+class Busy(MeshError):
+    """A limit is reached. Nothing was done; try again later."""
+
+    code = "busy"
+    retry = True
+
+
+class Unreachable(MeshError):
+    """The other side did not answer, or the connection broke before the request was sent."""
+
+    code = "unreachable"
+    retry = True
+
+
+class OutcomeUnknown(MeshError):
+    """The write may or may not have happened. A retry with the same request id applies it once."""
+
+    code = "outcome-unknown"
+    retry = True
+
+
+class Internal(MeshError):
+    """Something failed that mesh did not foresee; the log of the node that failed says more."""
+
+    code = "internal"
+
+
+BY_CODE: dict[str, type[MeshError]] = {
+    kind.code: kind
+    for kind in (
+        NotFound,
+        Denied,
+        Invalid,
+        Conflict,
+        TooLarge,
+        NoLeader,
+        Busy,
+        Unreachable,
+        OutcomeUnknown,
+        Internal,
+    )
+}
+
+
+def from_code(code: str, message: str) -> MeshError:
+    """Rebuild an error that another node reported. An unknown code becomes `Internal`."""
+    return BY_CODE.get(code, Internal)(message)

@@ -1,0 +1,1 @@
+"""What mesh says of itself: logs, metrics, traces."""
