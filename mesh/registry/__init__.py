@@ -1,0 +1,1 @@
+"""The nouns that mesh replicates: their rows, commands, queries and rules."""

@@ -1,0 +1,378 @@
+"""The catalog: nodes, service instances and checks; register and deregister them, list them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from mesh.errors import Conflict, Invalid
+from mesh.registry.port import Command, Query
+from mesh.store.database import Transaction, View
+from mesh.store.table import Row, Table
+
+SERF_HEALTH = "serfHealth"
+STATUSES = ("passing", "warning", "critical")
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+
+
+class Node(Row, frozen=True, kw_only=True):
+    """A machine. Names are found whatever their case."""
+
+    name: str
+    id: str = ""
+    address: str = ""
+    datacenter: str = ""
+    tagged_addresses: dict[str, str] = {}
+    meta: dict[str, str] = {}
+
+
+class TaggedAddress(msgspec.Struct, frozen=True):
+    """Where an instance is reached from elsewhere (`lan`, `wan`, `lan_ipv4`, `virtual` ...)."""
+
+    address: str
+    port: int = 0
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """SRV weights by health."""
+
+    passing: int = 1
+    warning: int = 1
+
+
+class Service(Row, frozen=True, kw_only=True):
+    """One instance of a service on a node. An empty address means the node's."""
+
+    node: str
+    id: str
+    name: str
+    kind: str = ""
+    tags: list[str] = []
+    address: str = ""
+    port: int = 0
+    tagged_addresses: dict[str, TaggedAddress] = {}
+    meta: dict[str, str] = {}
+    weights: Weights = Weights()
+    enable_tag_override: bool = False
+    socket_path: str = ""
+    proxy: dict[str, Any] = {}
+    """The proxy block as registered, with Consul's key names; empty for plain services."""
+    connect: dict[str, Any] = {}
+
+
+class Check(Row, frozen=True, kw_only=True):
+    """The health of a node, or of one of its instances when service_id is set."""
+
+    node: str
+    id: str
+    name: str = ""
+    status: str = "critical"
+    notes: str = ""
+    output: str = ""
+    service_id: str = ""
+    service_name: str = ""
+    service_tags: list[str] = []
+    kind: str = ""
+    """How it is checked: `http`, `tcp`, `ttl` ...; shown as `Type`."""
+    interval: str = ""
+    timeout: str = ""
+    exposed_port: int = 0
+    definition: dict[str, Any] = {}
+
+
+def _each(value: str) -> Iterable[Hashable]:
+    return (value.lower(),) if value else ()
+
+
+NODES: Table[Node] = Table(
+    "nodes",
+    Node,
+    key=lambda node: node.name.lower(),
+    indexes={
+        "id": lambda node: _each(node.id),
+        "address": lambda node: _each(node.address),
+    },
+)
+SERVICES: Table[Service] = Table(
+    "services",
+    Service,
+    key=lambda service: (service.node.lower(), service.id),
+    indexes={
+        "node": lambda service: _each(service.node),
+        "name": lambda service: _each(service.name),
+        "address": lambda service: _each(service.address),
+    },
+)
+CHECKS: Table[Check] = Table(
+    "checks",
+    Check,
+    key=lambda check: (check.node.lower(), check.id),
+    indexes={
+        "node": lambda check: _each(check.node),
+        "instance": lambda check: ((check.node.lower(), check.service_id),),
+        "service": lambda check: _each(check.service_name),
+        "status": lambda check: _each(check.status),
+    },
+)
+
+
+class NodeServices(msgspec.Struct, frozen=True):
+    """A node and its instances, ordered by id."""
+
+    node: Node
+    services: list[Service]
+
+
+class ServiceNode(msgspec.Struct, frozen=True):
+    """An instance with the node it runs on."""
+
+    node: Node
+    service: Service
+
+
+class Nodes(Query[list[Node]], frozen=True, tag="catalog.nodes"):
+    """Every node, ordered by name."""
+
+    answer = list[Node]
+
+    def run(self, view: View) -> list[Node]:
+        """Read the table."""
+        return view.every(NODES)
+
+
+class NodeNamed(Query[NodeServices | None], frozen=True, tag="catalog.node"):
+    """A node by name, or by a prefix of its id of at least two characters if only one has it."""
+
+    answer = NodeServices | None
+    name: str
+
+    def run(self, view: View) -> NodeServices | None:
+        """Find the node, then its instances."""
+        node = view.get(NODES, self.name.lower()) or self._by_id(view)
+        if node is None:
+            return None
+        return NodeServices(node, view.select(SERVICES, "node", node.name.lower()))
+
+    def _by_id(self, view: View) -> Node | None:
+        prefix = self.name.lower()
+        if len(prefix) < 2 or not re.fullmatch(r"[0-9a-f-]+", prefix):
+            return None
+        found = [node for node in view.every(NODES) if node.id.startswith(prefix)]
+        return found[0] if len(found) == 1 else None
+
+
+class Services(Query[dict[str, list[str]]], frozen=True, tag="catalog.services"):
+    """Every service name with the tags its instances have, both in order.
+
+    With node_meta, only instances on nodes that have all these pairs.
+    """
+
+    answer = dict[str, list[str]]
+    node_meta: tuple[tuple[str, str], ...] = ()
+
+    def run(self, view: View) -> dict[str, list[str]]:
+        """Collect the tags of every instance."""
+        tags: dict[str, set[str]] = {}
+        for service in view.every(SERVICES):
+            if self.node_meta and not self._matches(view.get(NODES, service.node.lower())):
+                continue
+            tags.setdefault(service.name, set()).update(service.tags)
+        return {name: sorted(tags[name]) for name in sorted(tags)}
+
+    def _matches(self, node: Node | None) -> bool:
+        return node is not None and all(
+            node.meta.get(key) == value for key, value in self.node_meta
+        )
+
+
+class ServiceNodes(Query[list[ServiceNode]], frozen=True, tag="catalog.service"):
+    """The instances of a service, healthy or not, with their nodes."""
+
+    answer = list[ServiceNode]
+    service: str
+
+    def run(self, view: View) -> list[ServiceNode]:
+        """Join instances with nodes."""
+        found = []
+        for service in view.select(SERVICES, "name", self.service.lower()):
+            node = view.get(NODES, service.node.lower())
+            assert node is not None, "an instance has a node"
+            found.append(ServiceNode(node, service))
+        return found
+
+
+class AddressOwner(msgspec.Struct, frozen=True):
+    """Who has an address: a node, else the service of an instance, else nobody."""
+
+    node: str = ""
+    service: str = ""
+    datacenter: str = ""
+
+
+class Owner(Query[AddressOwner], frozen=True, tag="catalog.owner"):
+    """Who has this IP address, for reverse DNS."""
+
+    answer = AddressOwner
+    address: str
+
+    def run(self, view: View) -> AddressOwner:
+        """Look for a node first, then for an instance."""
+        for node in view.select(NODES, "address", self.address.lower()):
+            return AddressOwner(node=node.name, datacenter=node.datacenter)
+        for service in view.select(SERVICES, "address", self.address.lower()):
+            return AddressOwner(service=service.name)
+        return AddressOwner()
+
+
+def check_uuid(field: str, value: str) -> None:
+    """Raise Invalid, naming the field, unless the value is empty or a UUID."""
+    if not value:
+        return
+    try:
+        UUID(value)
+    except ValueError as error:
+        raise Invalid(f'{field}: expected a UUID, got "{value}"') from error
+
+
+class Register(Command[bool], frozen=True, tag="catalog.register"):
+    """Write a node, an instance on it and checks. What is not mentioned stays.
+
+    `Service.node` and `Check.node` may be empty: they are the node's. With skip_node_update an
+    existing node keeps its row.
+    """
+
+    result = bool
+    node: Node
+    service: Service | None = None
+    checks: list[Check] = []
+    skip_node_update: bool = False
+
+    def validate(self) -> None:
+        """Names, address, id and status must make sense."""
+        if not self.node.name:
+            raise Invalid("Node: must not be empty")
+        if not self.node.address and not self.skip_node_update:
+            raise Invalid("Address: must not be empty unless SkipNodeUpdate is set")
+        check_uuid("ID", self.node.id)
+        if self.service is not None and not self.service.name:
+            raise Invalid("Service.Service: a service needs a name")
+        for check in self.checks:
+            if not check.id and not check.name:
+                raise Invalid("Check: needs a CheckID or a Name")
+            if check.node and check.node.lower() != self.node.name.lower():
+                raise Invalid(
+                    f'Check.Node: "{check.node}" is not the node registered, "{self.node.name}"'
+                )
+            if check.status not in STATUSES:
+                raise Invalid(
+                    f'Check.Status: expected one of {", ".join(STATUSES)}, got "{check.status}"'
+                )
+
+    def apply(self, transaction: Transaction) -> bool:
+        """Write node, instance, then checks."""
+        node = self._put_node(transaction)
+        if self.service is not None:
+            service = msgspec.structs.replace(
+                self.service, node=node.name, id=self.service.id or self.service.name
+            )
+            transaction.put(SERVICES, service)
+            _rename_checks(transaction, service)
+        for check in self.checks:
+            _put_check(transaction, node, check)
+        return True
+
+    def _put_node(self, transaction: Transaction) -> Node:
+        key = self.node.name.lower()
+        old = transaction.get(NODES, key)
+        if old is not None and self.skip_node_update:
+            return old
+        if not self.node.address:
+            raise Invalid(f"Address: node {self.node.name} is new and needs one")
+        if old is not None and old.id and self.node.id and old.id != self.node.id:
+            _refuse_impostor(transaction, old)
+        if self.node.id:
+            for other in transaction.select(NODES, "id", self.node.id.lower()):
+                if other.name.lower() != key:
+                    remove_node(transaction, other.name)
+        node = self.node
+        if old is not None and old.id and not node.id:
+            node = msgspec.structs.replace(node, id=old.id)
+        return transaction.put(NODES, node)
+
+
+def _refuse_impostor(transaction: Transaction, old: Node) -> None:
+    serf = transaction.get(CHECKS, (old.name.lower(), SERF_HEALTH))
+    if serf is not None and serf.status != "critical":
+        raise Conflict(
+            f"node name {old.name} is taken by a live node with id {old.id}; choose another name"
+        )
+
+
+def _rename_checks(transaction: Transaction, service: Service) -> None:
+    for check in transaction.select(CHECKS, "instance", (service.node.lower(), service.id)):
+        transaction.put(
+            CHECKS,
+            msgspec.structs.replace(check, service_name=service.name, service_tags=service.tags),
+        )
+
+
+def _put_check(transaction: Transaction, node: Node, check: Check) -> None:
+    name, tags = "", list[str]()
+    if check.service_id:
+        service = transaction.get(SERVICES, (node.name.lower(), check.service_id))
+        if service is None:
+            raise Invalid(
+                f'Check.ServiceID: node {node.name} has no service with the id "{check.service_id}"'
+            )
+        name, tags = service.name, service.tags
+    transaction.put(
+        CHECKS,
+        msgspec.structs.replace(
+            check,
+            node=node.name,
+            id=check.id or check.name,
+            service_name=name,
+            service_tags=tags,
+        ),
+    )
+
+
+def remove_node(transaction: Transaction, name: str) -> None:
+    """Delete a node with its instances and checks."""
+    key = name.lower()
+    for check in transaction.select(CHECKS, "node", key):
+        transaction.delete(CHECKS, CHECKS.key(check))
+    for service in transaction.select(SERVICES, "node", key):
+        transaction.delete(SERVICES, SERVICES.key(service))
+    transaction.delete(NODES, key)
+
+
+class Deregister(Command[bool], frozen=True, tag="catalog.deregister"):
+    """Delete an instance with its checks, or one check, or the whole node. Absent is fine."""
+
+    result = bool
+    node: str
+    service_id: str = ""
+    check_id: str = ""
+
+    def validate(self) -> None:
+        """A node is needed."""
+        if not self.node:
+            raise Invalid("Node: must not be empty")
+
+    def apply(self, transaction: Transaction) -> bool:
+        """A service id beats a check id."""
+        node = self.node.lower()
+        if self.service_id:
+            for check in transaction.select(CHECKS, "instance", (node, self.service_id)):
+                transaction.delete(CHECKS, CHECKS.key(check))
+            transaction.delete(SERVICES, (node, self.service_id))
+        elif self.check_id:
+            transaction.delete(CHECKS, (node, self.check_id))
+        else:
+            remove_node(transaction, node)
+        return True

@@ -1,0 +1,98 @@
+"""Health: the checks of nodes and services, and the instances of a service with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
+from mesh.registry.port import Query
+from mesh.store.database import View
+
+NODE_MAINTENANCE = "_node_maintenance"
+SERVICE_MAINTENANCE = "_service_maintenance:"
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """An instance, its node, and the checks that decide its health: the node's and its own."""
+
+    node: Node
+    service: Service
+    checks: list[Check]
+
+    @property
+    def status(self) -> str:
+        """The worst of its checks: maintenance, critical, warning or passing."""
+        return worst(self.checks)
+
+
+def worst(checks: Iterable[Check]) -> str:
+    """Aggregate checks: maintenance > critical > warning > passing; none at all is passing."""
+    seen = set()
+    for check in checks:
+        if check.id == NODE_MAINTENANCE or check.id.startswith(SERVICE_MAINTENANCE):
+            return "maintenance"
+        seen.add(check.status)
+    for status in ("critical", "warning"):
+        if status in seen:
+            return status
+    return "passing"
+
+
+class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
+    """The instances of a service with their health, ordered by node and id.
+
+    The one shared answer behind DNS and `/v1/health/service`: tags, health and distance are
+    filtered by whoever asks.
+    """
+
+    answer = list[Instance]
+    service: str
+
+    def run(self, view: View) -> list[Instance]:
+        """Join instances, nodes and checks."""
+        found = []
+        for service in view.select(SERVICES, "name", self.service.lower()):
+            name = service.node.lower()
+            node = view.get(NODES, name)
+            assert node is not None, "an instance has a node"
+            checks = view.select(CHECKS, "instance", (name, ""))
+            checks += view.select(CHECKS, "instance", (name, service.id))
+            found.append(Instance(node, service, checks))
+        return found
+
+
+class NodeChecks(Query[list[Check]], frozen=True, tag="health.node"):
+    """Every check on a node, of its services too."""
+
+    answer = list[Check]
+    node: str
+
+    def run(self, view: View) -> list[Check]:
+        """Read the node's bucket."""
+        return view.select(CHECKS, "node", self.node.lower())
+
+
+class ServiceChecks(Query[list[Check]], frozen=True, tag="health.service-checks"):
+    """The checks of a service's instances, without those of their nodes."""
+
+    answer = list[Check]
+    service: str
+
+    def run(self, view: View) -> list[Check]:
+        """Read the service's bucket."""
+        return view.select(CHECKS, "service", self.service.lower())
+
+
+class ChecksInState(Query[list[Check]], frozen=True, tag="health.state"):
+    """Every check with this status; `any` means all."""
+
+    answer = list[Check]
+    status: str
+
+    def run(self, view: View) -> list[Check]:
+        """Read the status' bucket."""
+        if self.status == "any":
+            return view.every(CHECKS)
+        return view.select(CHECKS, "status", self.status)

@@ -1,0 +1,118 @@
+"""The Registry port: the three verbs every edge uses, whoever does the work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from mesh.store.database import Transaction, View
+
+T = TypeVar("T")
+
+Consistency = Literal["default", "consistent", "stale"]
+
+
+class Query(msgspec.Struct, Generic[T], frozen=True):
+    """A read as a value. `run` is a function of the view and of the query's own fields.
+
+    `answer` is the type of the value that `run` returns, for whoever decodes it elsewhere.
+    """
+
+    answer: ClassVar[Any]
+
+    def run(self, view: View) -> T:
+        """Compute the value."""
+        raise NotImplementedError
+
+
+class Command(msgspec.Struct, Generic[T], frozen=True):
+    """A write as a value. `result` is the type of what `apply` returns."""
+
+    result: ClassVar[Any]
+
+    def validate(self) -> None:
+        """Raise Invalid when no state of the tables could make this command right."""
+
+    def apply(self, transaction: Transaction) -> T:
+        """Change the tables: a function of them and of the command's own fields, nothing else.
+
+        Raises a MeshError to refuse; all changes are then taken back.
+        """
+        raise NotImplementedError
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True):
+    """The value a query has now, and how fresh it is."""
+
+    value: T
+    index: int
+    """The log index at which the value last changed; at least 1."""
+    known_leader: bool = True
+    last_contact: float = 0.0
+    """Seconds since the answering server heard the leader; 0 on the leader."""
+
+
+class ReadOptions(msgspec.Struct, frozen=True):
+    """How to read."""
+
+    consistency: Consistency = "default"
+    max_stale: float | None = None
+    """With `stale`: seconds of last contact above which the leader is asked instead."""
+    index: int = 0
+    """Above 0: wait until the answer's index is greater."""
+    wait: float = 300.0
+    """Seconds to wait at most, before jitter."""
+    datacenter: str = ""
+    """Empty: the datacenter of whoever is asked."""
+    token: str = ""
+
+
+class WriteOptions(msgspec.Struct, frozen=True):
+    """How to write."""
+
+    datacenter: str = ""
+    token: str = ""
+    request: str = ""
+    """A UUID that makes retries apply once; made up where the write enters when empty."""
+    author: str = ""
+    """Accessor of the token that asked, never its secret."""
+    origin: str = ""
+    """Where the write entered: node name and protocol."""
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """Who leads and who votes, as the answering server sees it. Addresses are `ip:port`."""
+
+    leader: str
+    peers: list[str]
+
+
+READ = ReadOptions()
+STALE = ReadOptions(consistency="stale")
+WRITE = WriteOptions()
+
+
+class Registry(Protocol):
+    """Reads, writes and follows the replicated state of a datacenter.
+
+    Every method raises a MeshError: NoLeader, Unreachable or Busy when nothing was done,
+    OutcomeUnknown when a write may have happened, Invalid, Denied or Conflict for the request.
+    """
+
+    async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
+        """Answer once, after waiting for a newer index if the options say so."""
+        ...
+
+    async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
+        """Apply the command; returns when it is durable on a majority and applied."""
+        ...
+
+    def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
+        """The answer now, and again each time it changes. Goes on through changes of leader."""
+        ...
+
+    async def status(self, datacenter: str = "") -> ServerStatus:
+        """Who leads and who votes."""
+        ...

@@ -1,0 +1,27 @@
+"""Every command, query and table there is, each in one ordered list."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from mesh.registry import catalog, health, kv
+from mesh.store.table import Table
+
+TABLES: tuple[Table[Any], ...] = (catalog.NODES, catalog.SERVICES, catalog.CHECKS, kv.PAIRS)
+
+AnyCommand: TypeAlias = catalog.Register | catalog.Deregister | kv.Set | kv.Delete | kv.DeleteUnder
+
+AnyQuery: TypeAlias = (
+    catalog.Nodes
+    | catalog.NodeNamed
+    | catalog.Services
+    | catalog.ServiceNodes
+    | catalog.Owner
+    | health.Instances
+    | health.NodeChecks
+    | health.ServiceChecks
+    | health.ChecksInState
+    | kv.Get
+    | kv.Under
+    | kv.Keys
+)

@@ -1,0 +1,132 @@
+"""The database: views that remember what they read, transactions that say what they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Row, Table
+
+R = TypeVar("R", bound=Row)
+
+
+class Database:
+    """The tables. One thread owns it; a view or a transaction never awaits, so nobody needs locks.
+
+    `index` is the log index of the last commit.
+    """
+
+    def __init__(self, tables: Iterable[Table[Any]]) -> None:
+        self.contents: dict[str, Content[Any]] = {table.name: Content(table) for table in tables}
+        self.index = 0
+
+    def view(self) -> View:
+        """Start reading."""
+        return View(self)
+
+    def begin(self, index: int, time: float = 0.0) -> Transaction:
+        """Start writing the log entry at this index, proposed at this time (Unix seconds)."""
+        return Transaction(self, index, time)
+
+
+class View:
+    """Reads the database and remembers every bucket it looked into, found or not."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.touched: set[Bucket] = set()
+
+    def _content(self, table: Table[R]) -> Content[R]:
+        return self._database.contents[table.name]
+
+    def get(self, table: Table[R], key: Hashable) -> R | None:
+        """The row with this primary key."""
+        self.touched.add((table.name, PRIMARY, key))
+        return self._content(table).rows.get(key)
+
+    def select(self, table: Table[R], index: str, value: Hashable) -> list[R]:
+        """The rows with this value in the named index, ordered by primary key."""
+        self.touched.add((table.name, index, value))
+        return list(self._content(table).select(index, value))
+
+    def every(self, table: Table[R]) -> list[R]:
+        """All rows, ordered by primary key."""
+        self.touched.add((table.name, EVERY, ""))
+        return list(self._content(table).select(EVERY, ""))
+
+    def values(self, table: Table[R], index: str) -> list[Any]:
+        """Every value that some row has in the named index, in order."""
+        self.touched.add((table.name, EVERY, ""))
+        buckets: dict[Any, Any] = self._content(table).buckets[index]
+        return sorted(buckets)
+
+    def index(self) -> int:
+        """The log index of the last change to anything read so far; at least 1."""
+        contents = self._database.contents
+        return (
+            max(
+                (contents[table].marks[name].of(value) for table, name, value in self.touched),
+                default=1,
+            )
+            or 1
+        )
+
+
+class Transaction(View):
+    """One log entry's changes. They are in place at once; `rollback` takes all of them back."""
+
+    def __init__(self, database: Database, index: int, time: float) -> None:
+        super().__init__(database)
+        self.log_index = index
+        self.time = time
+        self._undo: list[tuple[Content[Any], Hashable, Row | None]] = []
+        self._changed: set[Bucket] = set()
+
+    def put(self, table: Table[R], row: R) -> R:
+        """Write the row and return it with its indexes. An equal row is left as it is."""
+        content = self._content(table)
+        key = table.key(row)
+        old = content.rows.get(key)
+        created = old.create_index if old is not None else self.log_index
+        if old is not None:
+            same = msgspec.structs.replace(
+                row, create_index=old.create_index, modify_index=old.modify_index
+            )
+            if same == old:
+                return old
+        new = msgspec.structs.replace(row, create_index=created, modify_index=self.log_index)
+        self._replace(content, key, new)
+        return new
+
+    def delete(self, table: Table[R], key: Hashable) -> bool:
+        """Remove the row; says whether there was one."""
+        content = self._content(table)
+        if key not in content.rows:
+            return False
+        self._replace(content, key, None)
+        return True
+
+    def _replace(self, content: Content[Any], key: Hashable, row: Row | None) -> None:
+        self._undo.append((content, key, content.rows.get(key)))
+        name = content.table.name
+        for index, value in content.replace(key, row):
+            self._changed.add((name, index, value))
+
+    def rollback(self) -> None:
+        """Take back every change."""
+        for content, key, old in reversed(self._undo):
+            content.replace(key, old)
+        self._undo.clear()
+        self._changed.clear()
+
+    def commit(self) -> set[Bucket]:
+        """End the transaction; returns the buckets it changed, whose marks have moved."""
+        contents = self._database.contents
+        for table, index, value in sorted(self._changed, key=repr):
+            content = contents[table]
+            empty = content.is_empty(index, value)
+            content.marks[index].changed(value, self.log_index, empty=empty)
+        self._database.index = self.log_index
+        return self._changed

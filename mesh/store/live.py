@@ -1,0 +1,138 @@
+"""Live answers: results of queries that know what they read and wake who waits when it changes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+from mesh.store.database import Database, View
+from mesh.store.table import Bucket
+
+ANSWERS_MAX = 10_000
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Question(Protocol[T_co]):
+    """A read as a value: hashable, and a function of the view alone."""
+
+    def run(self, view: View) -> T_co:
+        """Compute the answer."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+class Live(Generic[T]):
+    """The answer to one question: its value, and the log index at which the value last changed."""
+
+    __slots__ = ("dirty", "index", "kept", "listeners", "question", "touched", "value")
+
+    def __init__(self, question: Question[T]) -> None:
+        self.question = question
+        self.value: Any = None
+        self.index = 0
+        self.touched: set[Bucket] = set()
+        self.listeners: dict[object, Callable[[], None]] = {}
+        self.kept: dict[Hashable, bytes] = {}
+        self.dirty = True
+
+
+class Answers:
+    """Every answer somebody asked for lately or listens to.
+
+    A commit marks the answers that read a bucket it changed and wakes their listeners; they are
+    computed again when read. A value that comes out equal keeps its index (as in salsa's
+    backdating), so that who waits for a newer one goes on waiting. Answers nobody listens to are
+    dropped, the least recently read first, beyond `limit`.
+    """
+
+    def __init__(self, database: Database, limit: int = ANSWERS_MAX) -> None:
+        self._database = database
+        self._limit = limit
+        self._idle: OrderedDict[Question[Any], Live[Any]] = OrderedDict()
+        self._heard: dict[Question[Any], Live[Any]] = {}
+        self._readers: dict[Bucket, set[Live[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._heard)
+
+    def read(self, question: Question[T]) -> Live[T]:
+        """The up-to-date answer. Its `kept` bytes are dropped whenever the value changes."""
+        live = self._heard.get(question)
+        if live is None:
+            live = self._idle.get(question)
+            if live is None:
+                live = self._idle[question] = Live(question)
+            self._idle.move_to_end(question)
+        if live.dirty:
+            self._compute(live)
+            self._evict()
+        return live
+
+    def listen(self, question: Question[Any], wake: Callable[[], None]) -> Callable[[], None]:
+        """Call wake after each commit that may have changed the answer; returns what ends that."""
+        live = self.read(question)
+        self._idle.pop(question, None)
+        self._heard[question] = live
+        token = object()
+        live.listeners[token] = wake
+
+        def end() -> None:
+            live.listeners.pop(token, None)
+            if not live.listeners and self._heard.pop(question, None) is not None:
+                self._idle[question] = live
+                self._evict()
+
+        return end
+
+    def committed(self, changed: Iterable[Bucket]) -> None:
+        """Mark and wake whatever read one of these buckets."""
+        woken: set[Live[Any]] = set()
+        for bucket in changed:
+            woken.update(self._readers.get(bucket, ()))
+        self._wake(woken)
+
+    def restored(self) -> None:
+        """The tables were replaced as a whole: every answer is computed anew."""
+        self._wake({*self._idle.values(), *self._heard.values()})
+
+    def _wake(self, woken: set[Live[Any]]) -> None:
+        for live in woken:
+            live.dirty = True
+        for live in woken:
+            for wake in list(live.listeners.values()):
+                wake()
+
+    def _compute(self, live: Live[Any]) -> None:
+        view = self._database.view()
+        value = live.question.run(view)
+        self._follow(live, view.touched)
+        live.dirty = False
+        if live.index == 0 or value != live.value:
+            live.value = value
+            live.index = max(live.index, view.index())
+            live.kept.clear()
+
+    def _follow(self, live: Live[Any], touched: set[Bucket]) -> None:
+        for bucket in live.touched - touched:
+            self._forget(live, bucket)
+        for bucket in touched - live.touched:
+            self._readers.setdefault(bucket, set()).add(live)
+        live.touched = touched
+
+    def _forget(self, live: Live[Any], bucket: Bucket) -> None:
+        readers = self._readers[bucket]
+        readers.discard(live)
+        if not readers:
+            del self._readers[bucket]
+
+    def _evict(self) -> None:
+        while len(self._idle) > self._limit:
+            _, live = self._idle.popitem(last=False)
+            for bucket in live.touched:
+                self._forget(live, bucket)
+            live.touched = set()
+            live.dirty = True

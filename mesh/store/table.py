@@ -1,0 +1,127 @@
+"""Tables: rows by primary key, found by named indexes, each bucket knowing when it last changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+TOMBSTONES_MAX = 4096
+
+# All rows with one value of one index: (table, index, value). PRIMARY has one row a bucket;
+# EVERY has one bucket that holds the whole table.
+Bucket: TypeAlias = tuple[str, str, Hashable]
+PRIMARY = ""
+EVERY = "*"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row. Its two indexes are log indexes and are set by the transaction that writes it."""
+
+    create_index: int = 0
+    modify_index: int = 0
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Table(Generic[R]):
+    """What a table is: its name, row type, primary key and indexes. It holds no data.
+
+    Keys and index values are strings or tuples of strings. An index function returns every value
+    under which the row is found.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: type[R],
+        key: Callable[[R], Hashable],
+        indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.key = key
+        self.indexes = dict(indexes)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+
+class Marks:
+    """When each bucket of one index last changed, as log indexes.
+
+    A bucket that has become empty keeps its mark for a while, so that a watcher of it is told how
+    far to wait; the oldest such marks fold into `floor`, the mark of every bucket never seen.
+    Deterministic: the same log gives the same marks on every server.
+    """
+
+    def __init__(self) -> None:
+        self.filled: dict[Hashable, int] = {}
+        self.emptied: dict[Hashable, int] = {}
+        self.floor = 0
+
+    def of(self, value: Hashable) -> int:
+        """The log index of the bucket's last change."""
+        mark = self.filled.get(value)
+        if mark is None:
+            mark = self.emptied.get(value, self.floor)
+        return mark
+
+    def changed(self, value: Hashable, index: int, *, empty: bool) -> None:
+        """Note that the bucket changed at this log index and whether it holds rows now."""
+        self.emptied.pop(value, None)
+        if not empty:
+            self.filled[value] = index
+            return
+        self.filled.pop(value, None)
+        self.emptied[value] = index
+        if len(self.emptied) > TOMBSTONES_MAX:
+            oldest = next(iter(self.emptied))
+            self.floor = max(self.floor, self.emptied.pop(oldest))
+
+
+class Content(Generic[R]):
+    """The data of one table. Changed only through a transaction."""
+
+    def __init__(self, table: Table[R]) -> None:
+        self.table = table
+        self.rows: dict[Hashable, R] = {}
+        self.buckets: dict[str, dict[Hashable, dict[Hashable, None]]] = {
+            name: {} for name in table.indexes
+        }
+        self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
+
+    def replace(self, key: Hashable, row: R | None) -> set[tuple[str, Hashable]]:
+        """Put the row, or remove it when None. Returns each (index, value) whose rows changed."""
+        old = self.rows.pop(key, None) if row is None else self.rows.get(key)
+        if row is not None:
+            self.rows[key] = row
+        touched: set[tuple[str, Hashable]] = {(PRIMARY, key), (EVERY, "")}
+        for name, values in self.table.indexes.items():
+            buckets = self.buckets[name]
+            before = set(values(old)) if old is not None else set()
+            after = set(values(row)) if row is not None else set()
+            for value in before - after:
+                bucket = buckets[value]
+                del bucket[key]
+                if not bucket:
+                    del buckets[value]
+            for value in after - before:
+                buckets.setdefault(value, {})[key] = None
+            touched.update((name, value) for value in before | after)
+        return touched
+
+    def is_empty(self, index: str, value: Hashable) -> bool:
+        """Whether the bucket holds no row."""
+        if index == PRIMARY:
+            return value not in self.rows
+        if index == EVERY:
+            return not self.rows
+        return value not in self.buckets[index]
+
+    def select(self, index: str, value: Hashable) -> Iterator[R]:
+        """The rows of a bucket, ordered by primary key."""
+        keys: Any = self.rows if index == EVERY else self.buckets[index].get(value, ())
+        return (self.rows[key] for key in sorted(keys))
