@@ -89,13 +89,12 @@ class Machine:
         requests = list(self._done.items())
         return lambda: pack({"format": FORMAT, "tables": tables(), "requests": requests})
 
-    def restore(self, index: int, data: bytes) -> None:
+    def restore(self, index: int, data: bytes) -> None:  # noqa: ARG002 - the Raft node's interface.
         """Become the state in the snapshot. Raises Invalid, changing nothing, if it is bad."""
         snapshot = unpack(data, _Snapshot)
         if snapshot.format != FORMAT:
             raise Invalid(f"snapshot of format {snapshot.format}; this program knows {FORMAT}")
         thaw(self.database, snapshot.tables)
-        self.database.index = max(index, self.database.index)
         self._done = dict(snapshot.requests)
         self.answers.restored()
 
