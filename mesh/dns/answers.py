@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, assert_never
 
 import msgspec
@@ -221,7 +222,6 @@ def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> 
     chosen = _usable(instances, lookup.tag, asked.options.only_passing)
     if not chosen:
         return Reply(rcode=NXDOMAIN)
-    asked.dice.shuffle(chosen)
     kind = asked.question.kind
     if kind == SRV:
         return _srv(lookup, chosen, asked)
@@ -246,7 +246,7 @@ def _addresses(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> l
     most = min(asked.most, options.a_record_limit or asked.most)
     found: dict[str, Record] = {}
     alias: Record | None = None
-    for instance in chosen:
+    for instance in _in_random_order(chosen, asked.dice):
         place = records.instance_address(instance, kind, options)
         if place in found:
             continue
@@ -260,6 +260,14 @@ def _addresses(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> l
     return list(found.values()) or ([alias] if alias else [])
 
 
+def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance]:
+    """Draw one after the other: seldom are all of them needed. Reorders the list."""
+    for at in range(len(instances)):
+        drawn = at + dice.below(len(instances) - at)
+        instances[at], instances[drawn] = instances[drawn], instances[at]
+        yield instances[at]
+
+
 def _srv(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> Reply:
     options = asked.options
     ttl = records.service_ttl(lookup.service, options.service_ttls)
@@ -267,7 +275,7 @@ def _srv(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> Reply:
     additional: list[Record] = []
     seen: set[tuple[str, str, int]] = set()
     targets: set[Name] = set()
-    for instance in chosen:
+    for instance in _in_random_order(chosen, asked.dice):
         place = records.instance_address(instance, SRV, options)
         port = records.instance_port(instance, options)
         if (instance.node.name, place, port) in seen:

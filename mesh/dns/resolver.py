@@ -15,10 +15,10 @@ from mesh.dns.options import Options
 from mesh.errors import Invalid, MeshError
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
 
-# Bytes kept of answers given: at most KEPT_MAX questions, each with a few shuffled variants.
-KEPT_MAX = 2048
+# Answers given are kept: at most so many questions and bytes, a few shuffled variants of each.
+KEPT_MAX = 4096
+KEPT_BYTES_MAX = 32 * 1024 * 1024
 VARIANTS = 8
-VARIANT_BYTES_MAX = 1500
 # After so many answers from kept bytes new ones are made, so that a client of a large service
 # meets all of it and not only what the first shuffles put on top.
 USES_MAX = 256
@@ -81,6 +81,7 @@ class Resolver:
             token=options.token,
         )
         self._kept: dict[Hashable, _Kept] = {}
+        self._kept_bytes = 0
 
     async def resolve(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer to one message; None when it is to be dropped. Raises no MeshError."""
@@ -93,10 +94,10 @@ class Resolver:
         try:
             answer = await self._registry.read(*kept.reading)
         except MeshError:
-            self._kept.pop(key, None)
+            self._forget(key)
             return await self._resolve(data, key, tcp)
         if answer.value is not kept.value or kept.uses >= USES_MAX:
-            self._kept.pop(key, None)
+            self._forget(key)
             return await self._resolve(data, key, tcp)
         if not kept.full:
             return await self._resolve(data, key, tcp)
@@ -131,7 +132,8 @@ class Resolver:
         value = None if answer is None else answer.value
         reply = answers.reply_to(lookup, value, asked)
         packed = limits.fit(question, reply, options, tcp=tcp)
-        if reading is not None and answer is not None:
+        # The options may have changed while the registry was read.
+        if reading is not None and answer is not None and options is self._options:
             self._note(answer, reading, reply, packed, key)
         return packed
 
@@ -152,12 +154,19 @@ class Resolver:
         if answer.last_contact > STALE_SECONDS:
             self.counters["stale_queries"] += 1
         # Negative answers are not kept: their serial moves, and names that do not exist are many.
-        if reply.authority or reply.rcode or len(packed) > VARIANT_BYTES_MAX:
+        if reply.authority or reply.rcode:
             return
         kept = self._kept.get(key)
         if kept is None or kept.value is not answer.value:
-            if len(self._kept) >= KEPT_MAX:
-                del self._kept[next(iter(self._kept))]
+            self._forget(key)
             kept = self._kept[key] = _Kept(reading, answer.value)
         kept.variants.append(packed)
         kept.full = len(kept.variants) >= (VARIANTS if len(reply.answers) > 1 else 1)
+        self._kept_bytes += len(packed)
+        while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Hashable) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._kept_bytes -= sum(map(len, kept.variants))
