@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock, Dice
+from mesh.dns.datagrams import Datagrams, Source
 from mesh.dns.options import Options
 from mesh.dns.resolver import Resolver
 from mesh.errors import Conflict, Invalid
@@ -20,10 +21,10 @@ from mesh.tasks import Tasks
 
 __all__ = ["DnsServer", "Options"]
 
-DATAGRAM_BYTES_MAX = 65_535
 BATCH_MAX = 64  # Datagrams taken from a socket before others have their turn.
 QUEUE_MAX = 4096  # Datagrams that wait to be answered; more are dropped.
 WORKERS_MAX = 256  # Questions that wait for the registry at a time.
+TURN_BYTES = 8192  # After an answer so large, which took a while, others have their turn.
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 TCP_BACKLOG = 128
 TCP_BUFFER_BYTES = 64 * 1024  # Questions read ahead on one connection.
@@ -34,9 +35,10 @@ _LENGTH = struct.Struct("!H")
 
 
 class _Datagram(NamedTuple):
-    listener: socket.socket
+    listener: Datagrams
     data: bytes
     peer: Any
+    source: Source
 
 
 class _Connection:
@@ -61,7 +63,7 @@ class DnsServer:
         self._options = options
         self._clock = clock
         self._tasks = Tasks()
-        self._datagrams: list[socket.socket] = []
+        self._datagrams: list[Datagrams] = []
         self._streams: list[asyncio.Server] = []
         self._queue: deque[_Datagram] = deque()
         self._workers = 0
@@ -81,8 +83,8 @@ class DnsServer:
         """Stop answering and close every socket."""
         loop = asyncio.get_running_loop()
         for listener in self._datagrams:
-            loop.remove_reader(listener)
-            listener.close()
+            loop.remove_reader(listener.socket)
+            listener.socket.close()
         for stream in self._streams:
             stream.close()
         for connection in list(self._connections):
@@ -100,18 +102,19 @@ class DnsServer:
 
     async def _listen(self, host: str, port: int) -> None:
         udp, tcp = _bind(host, port)
-        self._datagrams.append(udp)
+        listener = Datagrams(udp)
+        self._datagrams.append(listener)
         stream = await asyncio.start_server(
             self._connected, sock=tcp, backlog=TCP_BACKLOG, limit=TCP_BUFFER_BYTES
         )
         self._streams.append(stream)
-        asyncio.get_running_loop().add_reader(udp, self._readable, udp)
+        asyncio.get_running_loop().add_reader(udp, self._readable, listener)
         self.addresses.append((host, udp.getsockname()[1]))
 
-    def _readable(self, listener: socket.socket) -> None:
+    def _readable(self, listener: Datagrams) -> None:
         for _ in range(BATCH_MAX):
             try:
-                data, peer = listener.recvfrom(DATAGRAM_BYTES_MAX)
+                data, peer, source = listener.receive()
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -119,7 +122,7 @@ class DnsServer:
             if len(self._queue) >= QUEUE_MAX:
                 self.counters["dropped"] += 1
             else:
-                self._queue.append(_Datagram(listener, data, peer))
+                self._queue.append(_Datagram(listener, data, peer, source))
         self._work()
 
     def _work(self) -> None:
@@ -132,20 +135,22 @@ class DnsServer:
     async def _answer_queue(self) -> None:
         try:
             while self._queue:
-                listener, data, peer = self._queue.popleft()
-                response = await self._resolver.resolve(data, tcp=False)
-                if response is None:
-                    self.counters["dropped"] += 1
-                else:
-                    self._send(listener, response, peer)
+                asked = self._queue.popleft()
+                response = await self._resolver.resolve(asked.data, tcp=False)
+                await self._answer(asked, response)
         finally:
             self._workers -= 1
 
-    def _send(self, listener: socket.socket, response: bytes, peer: Any) -> None:
+    async def _answer(self, asked: _Datagram, response: bytes | None) -> None:
+        if response is None:
+            self.counters["dropped"] += 1
+            return
         try:
-            listener.sendto(response, peer)
+            asked.listener.send(response, asked.peer, asked.source)
         except OSError:
             self.counters["dropped"] += 1  # The client asks again, as it does for a lost datagram.
+        if len(response) > TURN_BYTES:
+            await self._clock.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= self._options.tcp_connections:
@@ -170,6 +175,8 @@ class DnsServer:
                     return
                 writer.write(_LENGTH.pack(len(response)) + response)
                 await writer.drain()
+                if len(response) > TURN_BYTES:
+                    await self._clock.sleep(0)
                 connection.active_at = self._clock.monotonic()
         except (asyncio.IncompleteReadError, OSError):
             return  # The client is done.

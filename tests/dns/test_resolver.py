@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import dnslib
 import pytest
@@ -82,6 +83,26 @@ def test_reload_changes_answers_and_bad_options_change_nothing() -> None:
     with pytest.raises(Invalid, match="is not a domain name"):
         resolver.reload(Options(domain="a..b"))
     assert ask(resolver).rr[0].ttl == 9
+
+
+async def test_reload_while_the_registry_is_read() -> None:
+    registry, resolver = make(1)
+    gate = asyncio.Event()
+    read = registry.read
+
+    async def slow(*arguments: Any) -> Any:
+        await gate.wait()
+        return await read(*arguments)
+
+    registry.read = slow  # type: ignore[method-assign]
+    early = asyncio.create_task(resolver.resolve(ASK, tcp=False))
+    await asyncio.sleep(0)  # It waits at the gate now.
+    resolver.reload(Options(service_ttls={"*": 9}))
+    gate.set()
+    assert await early
+    response = await resolver.resolve(ASK, tcp=False)
+    assert response is not None
+    assert dnslib.DNSRecord.parse(response).rr[0].ttl == 9
 
 
 def test_errors_are_not_answered_from_kept_bytes() -> None:

@@ -29,6 +29,8 @@ class HandClock(StoppedClock):
         self.turned = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
+        if not seconds:
+            return
         await self.turned.wait()
         self.turned.clear()
 
@@ -262,6 +264,26 @@ async def test_a_taken_port_is_said(registry: MemoryRegistry, kind: socket.Socke
     assert isinstance(error.value, MeshError)
     assert error.value.message.endswith("Address already in use")
     assert server.addresses == []
+
+
+@pytest.mark.parametrize(("bound", "asked"), [("0.0.0.0", "127.0.0.3"), ("::", "::1")])
+async def test_answers_come_from_the_address_asked(
+    registry: MemoryRegistry, bound: str, asked: str
+) -> None:
+    server = DnsServer(registry, Options(addresses=((bound, 0),)), HandClock(), SeededDice(1))
+    try:
+        await server.start()
+    except Conflict:
+        pytest.skip("no IPv6 here")
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect((asked, server.addresses[0][1]))  # Takes datagrams from there only.
+        client.send(question("n1.node.mesh", "A"))
+        loop = asyncio.get_running_loop()
+        data = await asyncio.wait_for(loop.sock_recv(client, 4096), 5)
+    assert dnslib.DNSRecord.parse(data).header.rcode == 0
+    await server.stop()
 
 
 async def test_a_bad_address_is_said(registry: MemoryRegistry) -> None:
