@@ -137,20 +137,20 @@ class DnsServer:
             while self._queue:
                 asked = self._queue.popleft()
                 response = await self._resolver.resolve(asked.data, tcp=False)
-                await self._answer(asked, response)
+                if response is None:
+                    self.counters["dropped"] += 1
+                    continue
+                self._send(asked, response)
+                if len(response) > TURN_BYTES:
+                    await self._clock.sleep(0)
         finally:
             self._workers -= 1
 
-    async def _answer(self, asked: _Datagram, response: bytes | None) -> None:
-        if response is None:
-            self.counters["dropped"] += 1
-            return
+    def _send(self, asked: _Datagram, response: bytes) -> None:
         try:
             asked.listener.send(response, asked.peer, asked.source)
         except OSError:
             self.counters["dropped"] += 1  # The client asks again, as it does for a lost datagram.
-        if len(response) > TURN_BYTES:
-            await self._clock.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= self._options.tcp_connections:

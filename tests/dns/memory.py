@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ class MemoryRegistry:
         self.elsewhere: dict[str, MemoryRegistry] = {}
         self.error: MeshError | None = None
         self.last_contact = 0.0
+        self.gate: asyncio.Event | None = None
         self.seen: list[ReadOptions] = []
 
     def apply(self, command: Command[T]) -> T:
@@ -42,6 +44,8 @@ class MemoryRegistry:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         self.seen = [options]
+        if self.gate is not None:
+            await self.gate.wait()
         if self.error is not None:
             raise self.error
         if options.datacenter:
