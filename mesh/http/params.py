@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
@@ -184,6 +184,27 @@ def node_meta(request: Request) -> tuple[tuple[str, str], ...]:
         key, _, value = text.partition(":")
         found.append((key, value))
     return tuple(found)
+
+
+def has_meta(meta: Mapping[str, str], pairs: tuple[tuple[str, str], ...]) -> bool:
+    """Whether the metadata has all these pairs."""
+    return all(meta.get(key) == value for key, value in pairs)
+
+
+def tags(request: Request) -> frozenset[str]:
+    """The tags asked for, in lower case."""
+    return frozenset(tag.lower() for tag in request.params.get("tag", ()) if tag)
+
+
+def has_tags(given: Iterable[str], wanted: frozenset[str]) -> bool:
+    """Whether all the wanted tags are there, whatever their case."""
+    return wanted <= {tag.lower() for tag in given}
+
+
+def discovery_options(request: Request) -> ReadOptions:
+    """How to read the catalog or health. Raises Invalid for options no release can serve yet."""
+    refuse(request, "filter", "peer", "sg")
+    return read_options(request, discovery=True)
 
 
 def refuse(request: Request, *names: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import status
+from mesh.http import catalog, health, kv, status
 from mesh.http.request import Handler
 
 
@@ -15,6 +15,8 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     handler: Handler
     summary: str
+    limit: str = "body_max_bytes"
+    """The option that limits the body."""
 
     @property
     def fixed(self) -> str:
@@ -23,6 +25,35 @@ class Route(msgspec.Struct, frozen=True):
 
 
 ROUTES: tuple[Route, ...] = (
+    # Catalog
+    Route("PUT", "/v1/catalog/register", catalog.register, "Register a node, service or check"),
+    Route("PUT", "/v1/catalog/deregister", catalog.deregister, "Remove a node, service or check"),
+    Route("GET", "/v1/catalog/datacenters", catalog.datacenters, "Names of the datacenters"),
+    Route("GET", "/v1/catalog/nodes", catalog.nodes, "Every node"),
+    Route("GET", "/v1/catalog/services", catalog.services, "Every service name with its tags"),
+    Route("GET", "/v1/catalog/service/:name", catalog.service, "Instances of a service"),
+    Route("GET", "/v1/catalog/node/:node", catalog.node, "A node and its instances, by id"),
+    Route(
+        "GET",
+        "/v1/catalog/node-services/:node",
+        catalog.node_services,
+        "A node and its instances, as a list",
+    ),
+    # Health
+    Route("GET", "/v1/health/node/:node", health.node, "Checks of a node and its instances"),
+    Route("GET", "/v1/health/checks/:service", health.checks, "Checks of a service's instances"),
+    Route("GET", "/v1/health/state/:state", health.state, "Checks that have a status"),
+    Route(
+        "GET",
+        "/v1/health/service/:service",
+        health.service,
+        "Instances of a service with nodes and checks",
+    ),
+    # Keys and values
+    Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
+    Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
+    Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
 )
