@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -34,13 +34,16 @@ class Admitted(msgspec.Struct):
 
 
 class Dispatcher:
-    """Finds the route of a request, or answers it here: moved, unknown, blocked, not allowed."""
+    """Finds the route of a request, or answers it here: moved, unknown, blocked, not allowed.
+
+    Raises Invalid when the options name a network that is none.
+    """
 
     def __init__(self, parts: Parts, options: Options, paths: Paths | None = None) -> None:
         self._parts = parts
         self._options = options
         self._paths = paths or Paths()
-        self._writers = [ip_network(text, strict=False) for text in options.allow_write_from]
+        self._writers = [_network(text) for text in options.allow_write_from]
 
     def admit(
         self, method: str, target: str, headers: Mapping[str, str], remote: str
@@ -106,6 +109,13 @@ class Dispatcher:
             return False
         mapped = getattr(address, "ipv4_mapped", None) or address
         return any(mapped in network for network in self._writers)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError as error:
+        raise Invalid(f'allow_write_http_from: expected a CIDR network, got "{text}"') from error
 
 
 def clean(path: str) -> str:

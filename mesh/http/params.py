@@ -21,17 +21,17 @@ PARAMS_MAX = 1000
 DEPTH_MAX = 64
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _UNITS["h"] = 3600.0
-_STEP = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_STEP = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"[+-]?(0|({_STEP.pattern})+)")
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
-_FIRST_ONLY: dict[str, list[str]] = {}
+_NONE: dict[str, list[str]] = {}
 
 
 def parse(query: str) -> Mapping[str, list[str]]:
     """The parameters of a query string: each name with its values, bare names with an empty one."""
     if not query:
-        return _FIRST_ONLY
+        return _NONE
     pairs = query.split("&")
     if len(pairs) > PARAMS_MAX:
         raise Invalid(f"query: more than {PARAMS_MAX} parameters")
