@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -265,8 +266,7 @@ def _named(value: Any, kind: Any, aliases: Mapping[str, str], depth: int) -> Any
 
 def _choices(kind: Any) -> tuple[Any, ...]:
     """The members of a union, or the type alone."""
-    arguments = getattr(kind, "__args__", ())
-    return arguments if not hasattr(kind, "__origin__") and arguments else (kind,)
+    return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
 
 
 def _struct(kind: Any) -> Any:
@@ -278,6 +278,6 @@ def _struct(kind: Any) -> Any:
 
 def _argument(kind: Any, container: type, position: int) -> Any:
     for choice in _choices(kind):
-        if getattr(choice, "__origin__", None) is container:
-            return choice.__args__[position]
+        if get_origin(choice) is container:
+            return get_args(choice)[position]
     return None

@@ -9,7 +9,10 @@ from mesh.http.request import Handler
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One operation. A `:name` at the end of the path takes all that follows, slashes too."""
+    """One operation. From its first `:name` on, a path takes all that follows, slashes too.
+
+    The handler finds that in `request.rest` and takes it apart itself if it has several parts.
+    """
 
     method: str
     path: str

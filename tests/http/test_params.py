@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 import pytest
@@ -112,6 +112,7 @@ class Inner(msgspec.Struct, rename="pascal"):
 
 class Outer(msgspec.Struct, rename="pascal"):
     inner: Inner | None = None
+    maybe: Optional[list[Inner]] = None  # noqa: UP045 - both spellings must work.
     many: list[Inner] = []
     named: dict[str, Inner] = {}
     free: dict[str, Any] = {}
@@ -130,8 +131,13 @@ def test_body_names_match_in_any_case_at_any_depth(request_for: Make) -> None:
         decode(request_for, text)
     found = decode(request_for, text.replace(", null]", "]"))
     assert found == Outer(
-        Inner("a"), [Inner("b")], {"KeyStays": Inner("c")}, {"AnyThing": {"x": None}}, "10s"
+        Inner("a"),
+        many=[Inner("b")],
+        named={"KeyStays": Inner("c")},
+        free={"AnyThing": {"x": None}},
+        wait="10s",
     )
+    assert decode(request_for, '{"maybe": [{"somename": "d"}]}').maybe == [Inner("d")]
 
 
 def test_body_null_is_the_default(request_for: Make) -> None:
