@@ -82,8 +82,9 @@ class Intents:
         drawn = self.queue.draw(budget, overhead + 1, len(self._known))
         return [bytes((USER,)) + body for body in drawn]
 
-    def _spread(self, kind: int, name: str, body: bytes, done: Callable[[], None] | None) -> None:
-        self.queue.add(f"{kind} {name}", body, done)
+    def _spread(self, body: bytes, done: Callable[[], None] | None = None) -> None:
+        # Each body is an item of its own: an old intent must not push a newer one out.
+        self.queue.add(body.hex(), body, done)
 
     # Time
 
@@ -184,7 +185,7 @@ class Intents:
         else:
             again = self._leave(now, time, name, prune=bool(fields.get(b"Prune")))
         if again:
-            self._spread(kind, name, payload, None)
+            self._spread(payload)
 
     def _witness(self, time: int) -> None:
         self._clock = min(max(self._clock, time + 1), CLOCK_MAX)
@@ -213,10 +214,12 @@ class Intents:
         known = self._known.get(name)
         if known is None:
             return self._remember(now, LEAVE, time, name)
-        if time <= known.time:
-            return False
         if name == self._swim.name and not self._swim.leaving:
-            self.announce_join()
+            # Also at the same time as our own join, which others may not have heard yet.
+            if time >= known.time:
+                self.announce_join()
+            return False
+        if time <= known.time:
             return False
         # First of all: a repeated intent must be recognised as old, or it circles for ever.
         known.time = time
@@ -236,7 +239,7 @@ class Intents:
         me = self._swim.name
         body = bytes((JOIN,)) + pack_map({"LTime": self._clock, "Node": me})
         self._known[me].time = self._clock
-        self._spread(JOIN, me, body, None)
+        self._spread(body)
 
     def announce_leave(
         self, now: float, name: str, *, prune: bool, done: Callable[[], None]
@@ -247,7 +250,7 @@ class Intents:
         time = self._clock
         self._witness(time)
         fields = {"LTime": time, "Node": name, "Prune": prune}
-        self._spread(LEAVE, name, bytes((LEAVE,)) + pack_map(fields), done)
+        self._spread(bytes((LEAVE,)) + pack_map(fields), done)
         self._leave(now, time, name, prune=prune)
 
     # Push/pull
