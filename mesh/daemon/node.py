@@ -2,6 +2,197 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from mesh.agent.definitions import check_definition, service_definition
+from mesh.agent.local import Agent
+from mesh.clock import SeededDice, SystemClock
+from mesh.config.schema import Config
+from mesh.daemon import options
+from mesh.daemon.membership import Membership, keep_joining
+from mesh.daemon.operations import Operations
+from mesh.daemon.replica import Replica
+from mesh.datadir import DataDirectory, open_directory
+from mesh.dns.server import DnsServer
+from mesh.gossip.driver import Gossip
+from mesh.gossip.members import MemberEvent
+from mesh.http.server import HttpServer, Parts
+from mesh.registry.port import Registry
+from mesh.rpc.client import Client
+from mesh.rpc.client import Options as ClientOptions
+from mesh.rpc.router import AgentRouter
+from mesh.rpc.router import Options as RouterOptions
+from mesh.rpc.servers import agent_tags
+from mesh.tasks import Tasks
+from mesh.telemetry.logs import LiveLines
 
 log = logging.getLogger(__name__)
+
+
+class Node:
+    """A server or a client agent.
+
+    `reread` gives the configuration anew, for a reload. `finish` asks the process to end, with an
+    error when something failed that nobody can mend.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config],
+        live: LiveLines,
+        finish: Callable[[BaseException | None], None],
+    ) -> None:
+        self.config, self.live = config, live
+        self._reread, self._finish = reread, finish
+        self._clock, self._dice = SystemClock(), SeededDice()
+        self._tasks = Tasks(on_fatal=finish)
+        self._stops: list[Callable[[], object]] = []
+        self._temporary = ""
+        self.replica: Replica | None = None
+
+    async def start(self) -> None:
+        """Build and start everything. Raises a MeshError with one clear line when it cannot."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        self.directory = self._open_directory()
+        self.node_id = self.directory.node_id
+        self.gossip = Gossip(
+            config.node_name, options.gossip(config), self._clock, self._dice, self._tags()
+        )
+        self.membership = Membership(self.gossip, config.datacenter)
+        self.client = Client(
+            ClientOptions(
+                config.node_name,
+                config.datacenter,
+                call_seconds=config.limits.rpc_client_timeout,
+            )
+        )
+        self._stops.append(self.client.stop)
+        self.registry = await self._build_registry()
+        self._stops.append(self.gossip.stop)
+        await self.gossip.start()
+        self.gossip.listen(self._member_event)
+        if self.replica is not None:
+            self.replica.join_pool()
+        await self._start_agent()
+        await self._start_edges()
+        self._tasks.start(
+            keep_joining(self.gossip, options.join(config), self._clock, self._give_up),
+            name="joining",
+            fatal=True,
+        )
+        log.info(
+            "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
+            "server" if config.server else "agent",
+            config.node_name,
+            *self.gossip.address,
+            options.names(self.http.addresses),
+            options.names(self.dns.addresses),
+        )
+
+    def _open_directory(self) -> DataDirectory:
+        path = self.config.data_dir
+        if not path:
+            path = self._temporary = tempfile.mkdtemp(prefix="mesh-dev-")
+        directory = open_directory(path, self.config.node_id or self._dice.uuid())
+        self._stops.append(directory.close)
+        return directory
+
+    def _tags(self) -> dict[str, str]:
+        return agent_tags(self.node_id, self.config.datacenter)
+
+    def _router_options(self) -> RouterOptions:
+        config = self.config
+        return RouterOptions(
+            config.datacenter, config.node_name, config.performance.rpc_hold_timeout
+        )
+
+    async def _build_registry(self) -> Registry:
+        world = (self._clock, self._dice)
+        if not self.config.server:
+            servers = self.membership.server_addresses
+            return AgentRouter(self._router_options(), servers, self.client, world)
+        self.replica = Replica(self, world)
+        self._stops.append(self.replica.stop)
+        return await self.replica.start(self._router_options())
+
+    async def _start_agent(self) -> None:
+        config = self.config
+        made = options.agent(config, self.node_id, self.directory.folder("agent"))
+        self.agent = Agent(
+            self.registry, made, self._clock, self._dice, cluster_size=self.membership.size
+        )
+        self.agent.operations = Operations(self)
+        for service in config.services:
+            self.agent.register_service(service_definition(service), source="config")
+        for check in config.checks:
+            self.agent.register_check(check_definition(check), source="config")
+        self._stops.append(self.agent.stop)
+        await self.agent.start()
+
+    async def _start_edges(self) -> None:
+        parts = Parts(self.registry, self._clock, self._dice, self.agent)
+        self.http = HttpServer(parts, options.http(self.config))
+        self._stops.append(self.http.stop)
+        await self.http.start()
+        self.dns = DnsServer(self.registry, options.dns(self.config), self._clock, self._dice)
+        self._stops.append(self.dns.stop)
+        await self.dns.start()
+
+    def _member_event(self, event: MemberEvent) -> None:
+        member = event.member
+        log.info("member %s (%s): %s", member.name, member.address, event.kind)
+        if event.kind in {"failed", "leave"}:
+            self.client.forget(f"{member.address}:{member.tags.get('port', '')}")
+        if self.replica is not None:
+            self.replica.members_changed()
+
+    def _give_up(self, reason: str) -> None:
+        self._finish(ConnectionError(reason))
+
+    async def leave(self) -> None:
+        """Leave the pool, then ask the process to end."""
+        await self.depart()
+        self._finish(None)
+
+    async def depart(self) -> None:
+        """Tell the pool that this node leaves for good."""
+        log.info("leaving the pool")
+        await self.gossip.leave()
+
+    async def reload(self) -> list[str]:
+        """Read the configuration anew and apply what can be; says what changed.
+
+        Raises ConfigError, changing nothing, when it has errors.
+        """
+        config = self._reread()
+        changed = options.apply_reload(self, config)
+        log.info("reload: %s", "; ".join(changed) or "nothing changed")
+        return changed
+
+    async def stop(self) -> None:
+        """Stop everything, the edges first."""
+        await self._tasks.stop()
+        for stop in reversed(self._stops):
+            waiting = stop()
+            if asyncio.iscoroutine(waiting):
+                await waiting
+        self._stops.clear()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def fatal(self, error: BaseException) -> None:
+        """Something failed that leaves no safe way on: end the process."""
+        log.critical("stopping: %s", error)
+        self._finish(error)

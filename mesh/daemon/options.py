@@ -1,0 +1,150 @@
+"""Options: what each part needs to know, taken from the configuration."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from mesh.agent.local import Options as AgentOptions
+from mesh.config.schema import Config
+from mesh.daemon.membership import JoinOptions
+from mesh.dns.options import Options as DnsOptions
+from mesh.errors import Invalid
+from mesh.gossip.driver import Options as GossipOptions
+from mesh.http.options import Options as HttpOptions
+from mesh.raft.node import Options as RaftOptions
+
+HEARTBEAT_SECONDS = 0.1
+ELECTION_SECONDS = (0.5, 1.0)
+
+
+def advertised(config: Config) -> str:
+    """The IP address other nodes reach this one at.
+
+    Raises Invalid when the node binds to every address and has none to offer.
+    """
+    if config.advertise_addr:
+        return config.advertise_addr
+    if not ipaddress.ip_address(config.bind_addr).is_unspecified:
+        return config.bind_addr
+    family = socket.AF_INET6 if ":" in config.bind_addr else socket.AF_INET
+    # Connecting a datagram socket sends nothing; it shows which address the host would use.
+    probe = ("2001:db8::1", 9) if family == socket.AF_INET6 else ("192.0.2.1", 9)
+    with socket.socket(family, socket.SOCK_DGRAM) as asker:
+        try:
+            asker.connect(probe)
+            found: str = asker.getsockname()[0]
+        except OSError:
+            raise Invalid(
+                "bind_addr: this host has no address to offer to others; set advertise_addr"
+            ) from None
+    return found
+
+
+def gossip(config: Config) -> GossipOptions:
+    """For the LAN pool."""
+    timing = config.gossip_lan
+    return GossipOptions(
+        bind_address=config.bind_addr,
+        bind_port=config.ports.serf_lan,
+        advertise_address=advertised(config),
+        probe_interval_seconds=timing.probe_interval,
+        probe_timeout_seconds=timing.probe_timeout,
+        gossip_interval_seconds=timing.gossip_interval,
+        gossip_nodes=timing.gossip_nodes,
+        suspicion_mult=timing.suspicion_mult,
+        retransmit_mult=timing.retransmit_mult,
+        reconnect_timeout_seconds=config.reconnect_timeout,
+    )
+
+
+def join(config: Config) -> JoinOptions:
+    """Whom to join."""
+    return JoinOptions(config.retry_join, config.retry_interval, config.retry_max)
+
+
+def raft(config: Config, directory: str) -> RaftOptions:
+    """For the replicated log."""
+    scale = config.performance.raft_multiplier
+    return RaftOptions(
+        directory=directory,
+        election_seconds=(ELECTION_SECONDS[0] * scale, ELECTION_SECONDS[1] * scale),
+        heartbeat_seconds=HEARTBEAT_SECONDS * scale,
+        snapshot_threshold=config.raft_snapshot_threshold,
+    )
+
+
+def _listeners(addresses: str, port: int) -> list[tuple[str, int]]:
+    return [(address, port) for address in addresses.split()] if port >= 0 else []
+
+
+def http(config: Config) -> HttpOptions:
+    """For the HTTP edge."""
+    return HttpOptions(
+        addresses=_listeners(config.addresses.http or config.client_addr, config.ports.http),
+        datacenter=config.datacenter,
+        node_name=config.node_name,
+        default_query_seconds=config.default_query_time,
+        max_query_seconds=config.max_query_time,
+        discovery_max_stale_seconds=config.discovery_max_stale,
+        pretty_always=config.dev,
+        response_headers=config.http_config.response_headers,
+        block_endpoints=config.http_config.block_endpoints,
+        allow_write_from=config.http_config.allow_write_http_from,
+        kv_value_max_bytes=config.limits.kv_max_value_size,
+        max_connections_per_client=config.limits.http_max_conns_per_client,
+    )
+
+
+def dns(config: Config) -> DnsOptions:
+    """For the DNS edge."""
+    knobs = config.dns_config
+    addresses = _listeners(config.addresses.dns or config.client_addr, config.ports.dns)
+    return DnsOptions(
+        addresses=tuple(addresses),
+        domain=config.domain,
+        alt_domain=config.alt_domain,
+        datacenter=config.datacenter,
+        node_ttl_seconds=int(knobs.node_ttl),
+        service_ttls={name: int(ttl) for name, ttl in knobs.service_ttl.items()},
+        only_passing=knobs.only_passing,
+        allow_stale=knobs.allow_stale,
+        max_stale_seconds=knobs.max_stale,
+        udp_answer_limit=knobs.udp_answer_limit,
+        a_record_limit=knobs.a_record_limit,
+        enable_truncate=knobs.enable_truncate,
+        disable_compression=knobs.disable_compression,
+        enable_additional_node_meta_txt=knobs.enable_additional_node_meta_txt,
+        translate_wan_addresses=config.translate_wan_addrs,
+        soa_refresh_seconds=knobs.soa.refresh,
+        soa_retry_seconds=knobs.soa.retry,
+        soa_expire_seconds=knobs.soa.expire,
+        soa_min_ttl_seconds=knobs.soa.min_ttl,
+    )
+
+
+def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
+    """For what this node runs."""
+    address = advertised(config)
+    family = "ipv6" if ":" in address else "ipv4"
+    found = {"lan": address, "wan": address, f"lan_{family}": address, f"wan_{family}": address}
+    return AgentOptions(
+        node_name=config.node_name,
+        node_id=node_id,
+        datacenter=config.datacenter,
+        address=address,
+        tagged_addresses=found | config.tagged_addresses,
+        node_meta=config.node_meta,
+        data_dir=directory,
+        enable_script_checks=config.enable_script_checks,
+        enable_local_script_checks=config.enable_local_script_checks,
+        check_update_interval_seconds=config.check_update_interval,
+        check_output_max_bytes=config.check_output_max_size,
+        discard_check_output=config.discard_check_output,
+    )
+
+
+def names(listeners: Sequence[tuple[str, int]]) -> str:
+    """Addresses for a log line."""
+    return ", ".join(f"{host}:{port}" for host, port in listeners) or "nowhere"

@@ -1,0 +1,133 @@
+"""A replica: what makes a node a server, the log, the tables and the port others reach them at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mesh.clock import Clock, Dice
+from mesh.daemon import options
+from mesh.daemon.consensus import RaftConsensus
+from mesh.daemon.membership import bootstrap
+from mesh.raft.epochs import cluster_id
+from mesh.raft.node import RAFT_BYTE, Peer
+from mesh.raft.node import Node as RaftNode
+from mesh.registry.port import Registry
+from mesh.rpc.gate import Gate
+from mesh.rpc.local import LocalReader
+from mesh.rpc.router import Forwarded, ServerRouter
+from mesh.rpc.router import Options as RouterOptions
+from mesh.rpc.server import Options as RpcOptions
+from mesh.rpc.server import RpcServer
+from mesh.rpc.servers import ServerTags, endpoint
+from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.leader import Leader
+from mesh.server.machine import Machine
+from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.daemon.node import Node
+
+
+class Replica:
+    """The server part of a node."""
+
+    def __init__(self, node: Node, world: tuple[Clock, Dice]) -> None:
+        self._node = node
+        self._clock, self._dice = world
+        self._tasks = Tasks(on_fatal=node.fatal)
+        self._members_changed = asyncio.Event()
+        self.machine = Machine()
+        self.raft: RaftNode
+        self._proposal = ""
+
+    async def start(self, routing: RouterOptions) -> Registry:
+        """Read the log, listen on the server port; the registry answers from then on."""
+        node, config = self._node, self._node.config
+        self.rpc_port = config.ports.server
+        address = options.advertised(config)
+        me = Peer(node.node_id, config.node_name, endpoint(address, self.rpc_port))
+        directory = node.directory.folder("raft")
+        self.raft = RaftNode(
+            me,
+            options.raft(config, directory),
+            self.machine,
+            self._clock,
+            self._dice,
+            node.fatal,
+        )
+        self.raft.resolve = self._find
+        consensus = RaftConsensus(self.raft, self._find)
+        reader = LocalReader(self.machine.answers)
+        forwarded = Forwarded(consensus, reader, Gate(self._clock))
+        router = ServerRouter(
+            routing, consensus, (reader, forwarded), node.client, (self._clock, self._dice)
+        )
+        self.rpc = RpcServer(
+            RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
+            router,
+            forwarded,
+            {RAFT_BYTE: self.raft.serve},
+        )
+        # Listening first tells a second process on the same port apart before any file is read.
+        await self.rpc.start()
+        self.rpc_port = self.rpc.port
+        await self.raft.start()
+        self.leader = Leader(router, consensus, node.membership.seen, self._clock)
+        self.raft.listen(lambda _: (reader.interrupt(), self.leader.wake()))
+        return router
+
+    def join_pool(self) -> None:
+        """Show this server in gossip, and help to start the cluster if there is none yet."""
+        self._show()
+        self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
+        if self.raft.bootstrapped:
+            return
+        config = self._node.config
+        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
+        agreement = Bootstrap(self._node.node_id, expect, cluster_id)
+        look = (agreement, self._node.membership)
+        self._tasks.start(
+            bootstrap(self._propose, self._begin, look, self._members_changed),
+            name="bootstrap",
+            fatal=True,
+        )
+
+    def members_changed(self) -> None:
+        """Membership changed: the leader reconciles, bootstrap looks again."""
+        self._members_changed.set()
+        self.leader.wake()
+
+    def _propose(self, proposal: str) -> None:
+        self._proposal = proposal
+        self._show()
+
+    def _begin(self, voters: Sequence[Candidate]) -> None:
+        self.raft.bootstrap([Peer(voter.id, voter.name, voter.address) for voter in voters])
+        self._show()
+
+    def _show(self) -> None:
+        config = self._node.config
+        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
+        shown = ServerTags(
+            id=self._node.node_id,
+            datacenter=config.datacenter,
+            port=self.rpc_port,
+            expect=expect,
+            proposal=self._proposal,
+            cluster=self.raft.cluster_id,
+        )
+        self._node.gossip.set_tags(shown.tags())
+
+    def _find(self, peer: Peer) -> str:
+        for member, tags in self._node.membership.servers():
+            if tags.id == peer.id:
+                return endpoint(member.address, tags.port)
+        return peer.address
+
+    async def stop(self) -> None:
+        """Stop the duties, the log, then the port."""
+        await self._tasks.stop()
+        await self.raft.stop()
+        await self.rpc.stop()
