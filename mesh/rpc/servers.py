@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-ROLE_SERVER = "mesh"
+ROLE_SERVER = "consul"
 ROLE_AGENT = "node"
 
 

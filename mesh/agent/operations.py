@@ -1,0 +1,52 @@
+"""Operations: what the HTTP API may ask of the node as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class MemberInfo(msgspec.Struct, frozen=True):
+    """A member of the pool. `status` is Serf's number; versions are (lowest, highest, in use)."""
+
+    name: str
+    address: str
+    port: int
+    tags: dict[str, str]
+    status: int
+    protocol: tuple[int, int, int]
+    delegate: tuple[int, int, int]
+
+
+class NodeOperations(Protocol):
+    """The node, for whoever may steer it."""
+
+    def members(self, wan: bool) -> list[MemberInfo]:
+        """Every member of the LAN or the WAN pool."""
+        ...
+
+    async def join(self, addresses: Sequence[str], wan: bool) -> int:
+        """Join the pool through these addresses; how many answered. Raises Unreachable."""
+        ...
+
+    async def leave(self) -> None:
+        """Leave the pool; the process ends afterwards."""
+        ...
+
+    async def force_leave(self, name: str, prune: bool) -> None:
+        """Take a failed member for left. Raises NotFound."""
+        ...
+
+    async def reload(self) -> list[str]:
+        """Read the configuration anew; what changed. Raises Invalid with its errors."""
+        ...
+
+    def self_info(self) -> dict[str, Any]:
+        """The body of /v1/agent/self."""
+        ...
+
+    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
+        """Call the listener with (level, text, JSON) of each log line; returns what ends that."""
+        ...

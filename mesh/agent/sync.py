@@ -1,0 +1,209 @@
+"""Anti-entropy: the catalog is made to say what runs on this node, which is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mesh.clock import Clock, Dice
+from mesh.errors import MeshError
+from mesh.registry.catalog import (
+    SERF_HEALTH,
+    Check,
+    Deregister,
+    Node,
+    NodeNamed,
+    NodeServices,
+    Register,
+    Service,
+)
+from mesh.registry.health import NodeChecks
+from mesh.registry.port import Registry
+from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.agent.local import Agent
+
+log = logging.getLogger(__name__)
+
+OTHERS_SERVICES = {"mesh", "consul"}
+SCALE_FROM = 128
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """When the catalog is compared with this node, in seconds."""
+
+    sync_interval_seconds: float = 60.0
+    """Between full comparisons, in a pool of up to 128 members."""
+    retry_first_seconds: float = 0.5
+    """After a failure; doubles up to retry_seconds."""
+    retry_seconds: float = 15.0
+    check_update_interval_seconds: float = 300.0
+    """How long the mere output of a check with a steady status may differ."""
+
+
+def scale(members: int) -> float:
+    """How much rarer full comparisons are in a large pool."""
+    if members <= SCALE_FROM:
+        return 1.0
+    return math.ceil(math.log2(members) - math.log2(SCALE_FROM)) + 1.0
+
+
+class Sync:
+    """Compares and writes, at each change here and regularly."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        registry: Registry,
+        world: tuple[Clock, Dice],
+        cluster_size: Callable[[], int],
+    ) -> None:
+        self._agent, self._registry = agent, registry
+        self._clock, self._dice = world
+        self._cluster_size = cluster_size
+        self._tasks = Tasks()
+        self._changed = asyncio.Event()
+        self._told_services: dict[str, Service] = {}
+        self._told_checks: dict[str, Check] = {}
+        self._told_node: Node | None = None
+        self._output_due: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks.start(self._run(), name="anti-entropy")
+
+    async def stop(self) -> None:
+        """End."""
+        await self._tasks.stop()
+
+    def wake(self) -> None:
+        """Something changed here."""
+        self._changed.set()
+
+    async def _run(self) -> None:
+        options = self._agent.options
+        retry, next_full = options.retry_first_seconds, 0.0
+        while True:
+            self._changed.clear()
+            try:
+                if next_full <= self._clock.monotonic():
+                    await self._read_catalog()
+                    interval = options.sync_interval_seconds
+                    spread = self._dice.uniform(1.0, 2.0)
+                    pause = interval * spread * scale(self._cluster_size())
+                    next_full = self._clock.monotonic() + pause
+                await self._write_differences()
+            except MeshError as error:
+                log.warning("syncing with the catalog: %s; next try in %.1f s", error, retry)
+                next_full = 0.0
+                await self._clock.sleep(self._dice.uniform(retry / 2, retry))
+                retry = min(2 * retry, options.retry_seconds)
+                continue
+            retry = options.retry_first_seconds
+            await self._pause(min([next_full, *self._output_due.values()]))
+
+    async def _pause(self, until: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, until - self._clock.monotonic())):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _read_catalog(self) -> None:
+        name = self._agent.options.node_name
+        found: NodeServices | None = (await self._registry.read(NodeNamed(name))).value
+        checks: list[Check] = (await self._registry.read(NodeChecks(name))).value
+        if found is not None and found.node.name.lower() != name.lower():
+            found = None
+        self._told_node = found.node if found else None
+        self._told_services = {
+            service.id: service
+            for service in (found.services if found else [])
+            if service.id not in OTHERS_SERVICES or service.id in self._agent.services()
+        }
+        self._told_checks = {check.id: check for check in checks if check.id != SERF_HEALTH}
+
+    async def _write_differences(self) -> None:
+        await self._remove_unknown()
+        wrong = {check.id: check for check in self._wrong_checks()}
+        if not _same_node(self._told_node, self._agent.node()):
+            await self._register(None, [])
+        for service_id, local in list(self._agent.services().items()):
+            told = self._told_services.get(service_id)
+            wanted = _with_override(local.row, told)
+            checks = [check for check in wrong.values() if check.service_id == service_id]
+            if told is None or not _same(told, wanted):
+                await self._register(wanted, checks)
+            elif checks:
+                await self._register(None, checks)
+        node_checks = [check for check in wrong.values() if not check.service_id]
+        if node_checks:
+            await self._register(None, node_checks)
+
+    async def _remove_unknown(self) -> None:
+        name = self._agent.options.node_name
+        for service_id in sorted(set(self._told_services) - set(self._agent.services())):
+            await self._registry.write(Deregister(node=name, service_id=service_id))
+            gone = self._told_services.pop(service_id)
+            for check in [one for one in self._told_checks.values() if one.service_id == gone.id]:
+                del self._told_checks[check.id]
+        for check_id in sorted(set(self._told_checks) - set(self._agent.checks())):
+            await self._registry.write(Deregister(node=name, check_id=check_id))
+            del self._told_checks[check_id]
+
+    def _wrong_checks(self) -> list[Check]:
+        now, wrong = self._clock.monotonic(), []
+        interval = self._agent.options.check_update_interval_seconds
+        due: dict[str, float] = {}
+        for check_id, local in self._agent.checks().items():
+            told = self._told_checks.get(check_id)
+            if told is not None and _same(told, local.row):
+                continue
+            steady = told is not None and _same(
+                msgspec.structs.replace(told, output=""),
+                msgspec.structs.replace(local.row, output=""),
+            )
+            if steady and interval > 0:
+                # Output alone does not hurry; the time is spread over all checks.
+                when = self._output_due.get(check_id)
+                if when is None:
+                    when = now + interval * self._dice.uniform(0.5, 1.5)
+                if when > now:
+                    due[check_id] = when
+                    continue
+            wrong.append(local.row)
+        self._output_due = due
+        return wrong
+
+    async def _register(self, service: Service | None, checks: list[Check]) -> None:
+        node = self._agent.node()
+        await self._registry.write(Register(node=node, service=service, checks=checks))
+        self._told_node = node
+        if service is not None:
+            self._told_services[service.id] = service
+        for check in checks:
+            self._told_checks[check.id] = check
+
+
+def _same(told: Service | Check, wanted: Service | Check) -> bool:
+    plain = msgspec.structs.replace(told, create_index=0, modify_index=0)
+    return plain == wanted
+
+
+def _same_node(told: Node | None, wanted: Node) -> bool:
+    if told is None:
+        return False
+    return msgspec.structs.replace(told, create_index=0, modify_index=0) == wanted
+
+
+def _with_override(row: Service, told: Service | None) -> Service:
+    """Tags that others wrote to the catalog stay where the service allows it."""
+    if row.enable_tag_override and told is not None:
+        return msgspec.structs.replace(row, tags=told.tags)
+    return row
