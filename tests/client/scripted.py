@@ -20,6 +20,8 @@ class Reply(NamedTuple):
     status: int = 200
     headers: dict[str, str] = {}
     hang_up: bool = False
+    stall: bool = False
+    """Promise more than comes, and keep the connection open until the test ends."""
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -35,14 +37,11 @@ class _UnixServer(socketserver.ThreadingUnixStreamServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server | _UnixServer
-
-    def address_string(self) -> str:
-        return "test"
 
     def _answer(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
+        assert isinstance(self.server, _Server | _UnixServer)
         script = self.server.script
         script.said.append(Said(self.command, self.path, headers, self.rfile.read(size)))
         reply = script.reply_to(self.command, self.path)
@@ -52,9 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Content-Length", str(len(reply.body) + reply.stall))
         self.end_headers()
         self.wfile.write(reply.body)
+        if reply.stall:
+            script.ended.wait()
 
     do_GET = do_PUT = do_DELETE = do_POST = _answer  # noqa: N815 - http.server's names
 
@@ -67,6 +68,7 @@ class Scripted:
 
     def __init__(self, socket_path: str = "") -> None:
         self.said: list[Said] = []
+        self.ended = threading.Event()
         self._replies: dict[tuple[str, str], list[Reply]] = {}
         self._server: _Server | _UnixServer
         if socket_path:
@@ -78,9 +80,19 @@ class Scripted:
         self._server.script = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
-    def on(self, method: str, target: str, body: bytes | str = b"", **rest: object) -> None:
+    def on(
+        self,
+        method: str,
+        target: str,
+        body: bytes | str = b"",
+        *,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        hang_up: bool = False,
+        stall: bool = False,
+    ) -> None:
         data = body.encode() if isinstance(body, str) else body
-        reply = Reply(data)._replace(**rest)
+        reply = Reply(data, status, headers or {}, hang_up, stall)
         self._replies.setdefault((method, target), []).append(reply)
 
     def reply_to(self, method: str, target: str) -> Reply:
@@ -94,6 +106,7 @@ class Scripted:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
