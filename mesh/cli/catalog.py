@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mesh.cli.command import OK, READ_FLAGS, Command, Example, Flag
+from mesh.cli.command import OK, Command, Example
 from mesh.cli.connection import read_options
+from mesh.cli.flags import READ_FLAGS, Flag
 from mesh.cli.invocation import Invocation
 from mesh.client.shapes import Node
 from mesh.errors import NotFound

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh.cli import main
-from mesh.cli.command import OK, Argument, Command, Example, all_flags
+from mesh.cli.command import OK, Command, Example, all_flags
+from mesh.cli.flags import Argument
 from mesh.cli.invocation import Invocation
 
 SHELLS = ("bash", "zsh", "fish")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mesh.cli.command import Parsed
+from mesh.cli.flags import Parsed
 from mesh.client import Client, ReadOptions
 from mesh.client.settings import from_environment, read_token_file
 

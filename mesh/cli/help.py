@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mesh.cli.command import HTTP_FLAGS, Command, Flag, all_flags, usage_line
+from mesh.cli.command import Command, all_flags, usage_line
+from mesh.cli.flags import HTTP_FLAGS, Flag
 
 EXITS = ("0: done", "1: it failed, or what was asked for does not exist", "2: wrong usage")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from mesh.cli.command import Parsed
+    from mesh.cli.flags import Parsed
     from mesh.cli.output import Output
     from mesh.client import Client
 

@@ -6,17 +6,9 @@ import binascii
 from base64 import b64decode, b64encode
 from pathlib import Path
 
-from mesh.cli.command import (
-    DATACENTER,
-    OK,
-    READ_FLAGS,
-    Argument,
-    Command,
-    Example,
-    Flag,
-    Usage,
-)
+from mesh.cli.command import OK, Command, Example
 from mesh.cli.connection import read_options
+from mesh.cli.flags import DATACENTER, READ_FLAGS, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.client.kv import Lock
 from mesh.client.shapes import Pair

@@ -10,17 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple, TextIO
 
 from mesh.cli import help as texts
-from mesh.cli.command import (
-    FAILED,
-    HTTP_FLAGS,
-    OK,
-    WRONG_USE,
-    Command,
-    Usage,
-    did_you_mean,
-    is_flag,
-    parse,
-)
+from mesh.cli.command import FAILED, OK, WRONG_USE, Command, did_you_mean, is_flag, parse
+from mesh.cli.flags import HTTP_FLAGS, Usage
 from mesh.cli.output import Output
 from mesh.errors import MeshError
 

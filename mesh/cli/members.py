@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mesh.cli.command import OK, WRONG_USE, Command, Example, Flag, Usage
+from mesh.cli.command import OK, WRONG_USE, Command, Example
+from mesh.cli.flags import Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.client.shapes import Member
 

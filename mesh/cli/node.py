@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mesh.cli.command import FAILED, OK, Argument, Command, Example, Flag
+from mesh.cli.command import FAILED, OK, Command, Example
+from mesh.cli.flags import Argument, Flag
 from mesh.cli.invocation import Invocation
 from mesh.client import agent
 from mesh.errors import Internal, MeshError, Unreachable

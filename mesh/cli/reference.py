@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 
 from mesh.cli import main
-from mesh.cli.command import FORMAT, HELP, HTTP_FLAGS, Command, Flag, usage_line
+from mesh.cli.command import Command, usage_line
+from mesh.cli.flags import FORMAT, HELP, HTTP_FLAGS, Flag
 from mesh.cli.help import exit_lines
 
 INTRODUCTION = """\

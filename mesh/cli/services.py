@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.cli.command import OK, Argument, Command, Example, Flag, Parsed, Usage
+from mesh.cli.command import OK, Command, Example
 from mesh.cli.definitions import read_services
+from mesh.cli.flags import Argument, Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
 
 DEFINING_FLAGS = ("id", "address", "port", "tag", "meta", "kind", "socket", "tagged-address")
