@@ -1,0 +1,1 @@
+"""Benchmarks: rates of a real node under load, beside a consul binary where there is one."""

@@ -116,6 +116,7 @@ CHECKS: Table[Check] = Table(
         "instance": lambda check: ((check.node.lower(), check.service_id),),
         "service": lambda check: _each(check.service_name),
         "status": lambda check: _each(check.status),
+        "gossip": lambda check: ("",) if check.id == SERF_HEALTH else (),
     },
 )
 

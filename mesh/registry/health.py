@@ -96,3 +96,13 @@ class ChecksInState(Query[list[Check]], frozen=True, tag="health.state"):
         if self.status == "any":
             return view.every(CHECKS)
         return view.select(CHECKS, "status", self.status)
+
+
+class GossipChecks(Query[list[Check]], frozen=True, tag="health.gossip"):
+    """The check that says of each member whether gossip holds it for alive."""
+
+    answer = list[Check]
+
+    def run(self, view: View) -> list[Check]:
+        """Read their bucket."""
+        return view.select(CHECKS, "gossip", "")

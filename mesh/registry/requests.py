@@ -21,6 +21,7 @@ AnyQuery: TypeAlias = (
     | health.NodeChecks
     | health.ServiceChecks
     | health.ChecksInState
+    | health.GossipChecks
     | kv.Get
     | kv.Under
     | kv.Keys

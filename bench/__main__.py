@@ -1,0 +1,47 @@
+"""`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+
+from bench import loads, node
+
+LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
+    "dns-a": ("DNS A, 20 instances", loads.dns("A")),
+    "dns-srv": ("DNS SRV, 20 instances", loads.dns("SRV")),
+    "health": ("GET /v1/health/service, 20 instances", loads.http_get("/v1/health/service/web")),
+    "kv-read": ("GET /v1/kv, default", loads.http_get("/v1/kv/bench/key")),
+    "kv-stale": ("GET /v1/kv?stale", loads.http_get("/v1/kv/bench/key?stale")),
+    "kv-write": ("PUT /v1/kv, one server, fdatasync", loads.http_put),
+}
+
+
+def main() -> None:
+    """Measure the loads named, or all."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument(
+        "name", nargs="?", choices=sorted(LOADS), help="one of these; all if left out"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
+    options = parser.parse_args()
+    for program in ("dnsperf", "wrk"):
+        if shutil.which(program) is None:
+            print(f"{program} is not on PATH; a slower Python load stands in", file=sys.stderr)
+    names = [options.name] if options.name else list(LOADS)
+    with node.mesh() as ours, node.consul() as theirs:
+        print(f"{'load':<40} {'mesh/s':>10} {'consul/s':>10} {'ratio':>7}")
+        for name in names:
+            title, load = LOADS[name]
+            rate = load(ours, options.seconds)
+            if theirs is None:
+                print(f"{title:<40} {rate:>10,.0f} {'-':>10} {'-':>7}", flush=True)
+                continue
+            other = load(theirs, options.seconds)
+            print(f"{title:<40} {rate:>10,.0f} {other:>10,.0f} {rate / other:>7.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

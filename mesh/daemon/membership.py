@@ -1,0 +1,151 @@
+"""Membership: what gossip means for the other parts, and how a node finds its way in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from mesh.clock import Clock
+from mesh.errors import MeshError
+from mesh.gossip.driver import Gossip
+from mesh.gossip.members import Member, Status
+from mesh.rpc.servers import ServerTags, endpoint, read_tags
+from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.reconcile import Seen
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 0.25
+
+
+class JoinOptions(msgspec.Struct, frozen=True):
+    """Whom to join at start."""
+
+    addresses: Sequence[str] = ()
+    retry_seconds: float = 30.0
+    attempts_max: int = 0
+    """0: never give up."""
+
+
+class Membership:
+    """A view of the pool for one datacenter: servers to ask, nodes to reconcile."""
+
+    def __init__(self, gossip: Gossip, datacenter: str) -> None:
+        self._gossip, self._datacenter = gossip, datacenter
+
+    def members(self) -> list[Member]:
+        """Every member of the pool."""
+        return self._gossip.members()
+
+    def size(self) -> int:
+        """How many members are alive."""
+        return sum(member.status == Status.ALIVE for member in self._gossip.members())
+
+    def servers(self) -> list[tuple[Member, ServerTags]]:
+        """The live servers of the datacenter, ordered by name."""
+        found = []
+        for member in self._gossip.members():
+            tags = read_tags(member.tags)
+            if member.status == Status.ALIVE and tags and tags.datacenter == self._datacenter:
+                found.append((member, tags))
+        return found
+
+    def server_addresses(self) -> list[str]:
+        """`ip:port` of the live servers of the datacenter."""
+        return [endpoint(member.address, tags.port) for member, tags in self.servers()]
+
+    def candidates(self) -> list[Candidate]:
+        """The live servers, as bootstrap wants them."""
+        return [
+            Candidate(
+                id=tags.id,
+                name=member.name,
+                address=endpoint(member.address, tags.port),
+                expect=tags.expect,
+                proposal=tags.proposal,
+                cluster=tags.cluster,
+            )
+            for member, tags in self.servers()
+        ]
+
+    def seen(self) -> list[Seen]:
+        """The members of the datacenter, as reconciling wants them."""
+        found = []
+        for member in self._gossip.members():
+            if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
+                continue
+            tags = read_tags(member.tags)
+            found.append(
+                Seen(
+                    name=member.name,
+                    id=member.tags.get("id", ""),
+                    address=member.address,
+                    datacenter=self._datacenter,
+                    status=_KNOWN[member.status],
+                    server_port=tags.port if tags else 0,
+                )
+            )
+        return found
+
+
+_KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
+    Status.ALIVE: "alive",
+    Status.LEAVING: "alive",
+    Status.FAILED: "failed",
+    Status.LEFT: "left",
+}
+
+
+async def keep_joining(
+    gossip: Gossip, options: JoinOptions, clock: Clock, give_up: Callable[[str], None]
+) -> None:
+    """Join the pool through any of the addresses; tries again until one answers.
+
+    The first pauses are short, since servers that start together wait for each other.
+    """
+    attempt, pause = 0, FIRST_RETRY_SECONDS
+    while options.addresses:
+        attempt += 1
+        try:
+            joined = await gossip.join(options.addresses)
+        except MeshError as error:
+            log.warning("joining: %s; next try in %.1f s", error, pause)
+        else:
+            log.info("joined the pool through %d of %d", joined, len(options.addresses))
+            return
+        if options.attempts_max and attempt >= options.attempts_max:
+            give_up(f"could not join any of {', '.join(options.addresses)}")
+            return
+        await clock.sleep(pause)
+        pause = min(2 * pause, options.retry_seconds)
+
+
+async def bootstrap(
+    tell: Callable[[str], None],
+    start: Callable[[Sequence[Candidate]], object],
+    look: tuple[Bootstrap, Membership],
+    changed: asyncio.Event,
+) -> None:
+    """Agree with the other servers on the first voters, then start the log with them.
+
+    `tell` shows a proposal to the others, `start` writes the first voters to disk.
+    """
+    agreement, membership = look
+    told, reason = "", ""
+    while True:
+        verdict = agreement.decide(membership.candidates())
+        if verdict.proposal != told:
+            told = verdict.proposal
+            tell(told)
+        if verdict.voters:
+            start(verdict.voters)
+            return
+        if verdict.reason != reason:
+            reason = verdict.reason
+            log.info("bootstrap: %s", reason)
+        await changed.wait()
+        changed.clear()

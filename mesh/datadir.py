@@ -1,0 +1,102 @@
+"""The data directory: whose it is, that only one process uses it, and the id of the node."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from mesh.codec import from_json, to_json
+from mesh.errors import Conflict, Invalid
+
+FORMAT = 1
+_MARKER = "mesh.json"
+_LOCK = "lock"
+
+
+class _Marker(msgspec.Struct):
+    format: int
+    node_id: str
+
+
+class DataDirectory:
+    """An opened data directory, locked against other processes until `close`."""
+
+    def __init__(self, path: str, node_id: str, lock: int) -> None:
+        self.path = path
+        self.node_id = node_id
+        self._lock = lock
+
+    def folder(self, name: str) -> str:
+        """A folder in it, made when missing."""
+        path = Path(self.path, name)
+        path.mkdir(mode=0o700, exist_ok=True)
+        return str(path)
+
+    def close(self) -> None:
+        """Let other processes use it."""
+        os.close(self._lock)
+
+
+def open_directory(path: str, node_id: str) -> DataDirectory:
+    """Open or make the data directory; node_id is for a new one.
+
+    Raises Conflict or Invalid, with one line that says what to do, when it cannot be written, is
+    in use, belongs to another program or to a newer mesh. Nothing in it is changed then.
+    """
+    top = Path(path)
+    try:
+        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        marker = _read_marker(top)
+        lock = os.open(top / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Conflict(f"data_dir {path}: cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if marker is None:
+            marker = _Marker(FORMAT, node_id)
+            _write_marker(top, marker)
+    except BlockingIOError:
+        os.close(lock)
+        raise Conflict(f"data_dir {path}: another mesh process uses it; stop that first") from None
+    except OSError as error:
+        os.close(lock)
+        raise Conflict(f"data_dir {path}: cannot be used: {error.strerror}") from error
+    return DataDirectory(path, marker.node_id, lock)
+
+
+def _read_marker(top: Path) -> _Marker | None:
+    file = top / _MARKER
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        strangers = sorted(entry.name for entry in top.iterdir() if entry.name != _LOCK)
+        if strangers:
+            raise Conflict(
+                f"data_dir {top}: holds files that are not mesh's ({', '.join(strangers[:3])}); "
+                "name an empty directory"
+            ) from None
+        return None
+    try:
+        marker = from_json(data, _Marker)
+    except Invalid as error:
+        raise Invalid(f"{file}: damaged ({error}); restore it from a backup") from error
+    if marker.format > FORMAT:
+        raise Invalid(f"{file}: written by a newer mesh (format {marker.format}); upgrade mesh")
+    return marker
+
+
+def _write_marker(top: Path, marker: _Marker) -> None:
+    fresh = top / f"{_MARKER}.new"
+    with fresh.open("wb") as file:
+        file.write(to_json(marker, indent=2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(top / _MARKER)
+    folder = os.open(top, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""How requests travel: frames, connections, the gate and the routes to whoever does the work."""

@@ -1,0 +1,238 @@
+"""Connections to servers: many requests at once over one stream each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import msgspec
+
+from mesh.codec import unpack
+from mesh.errors import Busy, Internal, MeshError, OutcomeUnknown, Unreachable, from_code
+from mesh.registry.port import (
+    Answer,
+    Command,
+    Query,
+    ReadOptions,
+    ServerStatus,
+    WriteOptions,
+)
+from mesh.rpc import wire
+from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CONNECT_SECONDS = 3.0
+CALL_SECONDS = 60.0
+REQUESTS_MAX = 8192
+WATCH_QUEUE_MAX = 1024
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Who connects, and how long it waits."""
+
+    node: str
+    datacenter: str
+    connect_seconds: float = CONNECT_SECONDS
+    call_seconds: float = CALL_SECONDS
+    """How long a request may take beyond the time it asked to wait."""
+
+
+class Connection:
+    """One open stream to a server. Ends as a whole: every request on it then fails."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Queue[wire.Reply]] = {}
+        self.closed = False
+
+    async def run(self) -> None:
+        """Read replies until the stream ends."""
+        frames = wire.Frames(wire.REPLY_MAX_BYTES)
+        try:
+            while data := await self._reader.read(65536):
+                for body in frames.feed(data):
+                    self._deliver(wire.reply(body))
+        except (OSError, MeshError) as error:
+            log.debug("connection to a server ended: %s", error)
+        finally:
+            self.close()
+
+    def _deliver(self, message: wire.Reply) -> None:
+        if isinstance(message, wire.Hello):
+            return
+        queue = self._waiting.get(message.id)
+        if queue is not None:
+            if queue.full():
+                self.close()
+                return
+            queue.put_nowait(message)
+
+    def close(self) -> None:
+        """Close the stream and fail what waits on it."""
+        if self.closed:
+            return
+        self.closed = True
+        self._writer.close()
+        for number, queue in self._waiting.items():
+            gone = wire.Failed(number, Unreachable.code, "the connection to the server broke")
+            while queue.full():
+                queue.get_nowait()
+            queue.put_nowait(gone)
+
+    def open_request(self, most: int = 1) -> tuple[int, asyncio.Queue[wire.Reply]]:
+        """An id and the queue on which its replies arrive. Raises Busy or Unreachable."""
+        if self.closed:
+            raise Unreachable("the connection to the server is closed")
+        if len(self._waiting) >= REQUESTS_MAX:
+            raise Busy(f"{REQUESTS_MAX} requests wait on one connection to a server")
+        number = next(self._ids)
+        queue = self._waiting[number] = asyncio.Queue(most)
+        return number, queue
+
+    def send(self, message: wire.Request) -> None:
+        """Send a request."""
+        self._writer.write(wire.frame(message))
+
+    def end_request(self, number: int, *, answered: bool) -> None:
+        """Forget a request; tells the server when it still works on it."""
+        self._waiting.pop(number, None)
+        if not answered and not self.closed:
+            self.send(wire.Cancel(number))
+
+    async def call(self, make: Callable[[int], wire.Request], seconds: float) -> wire.Reply:
+        """Send and wait for the one reply. Raises Unreachable when it does not come in time."""
+        number, queue = self.open_request()
+        reply: wire.Reply | None = None
+        try:
+            self.send(make(number))
+            async with asyncio.timeout(seconds):
+                reply = await queue.get()
+        except TimeoutError:
+            raise Unreachable(f"the server did not answer within {seconds:.0f} s") from None
+        finally:
+            self.end_request(number, answered=reply is not None)
+        return reply
+
+
+class Client:
+    """Speaks to servers by address, with one connection to each that is kept open."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._connections: dict[str, Connection] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._tasks = Tasks()
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        for connection in list(self._connections.values()):
+            connection.close()
+        await self._tasks.stop()
+        self._connections.clear()
+
+    def forget(self, address: str) -> None:
+        """Drop the connection to a server that is known to be gone."""
+        if (connection := self._connections.pop(address, None)) is not None:
+            connection.close()
+
+    async def _connection(self, address: str) -> Connection:
+        async with self._opening.setdefault(address, asyncio.Lock()):
+            connection = self._connections.get(address)
+            if connection is None or connection.closed:
+                connection = self._connections[address] = await self._open(address)
+            return connection
+
+    async def _open(self, address: str) -> Connection:
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(self._options.connect_seconds):
+                reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, TimeoutError) as error:
+            raise Unreachable(f"cannot connect to the server at {address}: {error}") from error
+        _keep_alive(writer.get_extra_info("socket"))
+        writer.write(wire.RPC_BYTE)
+        connection = Connection(reader, writer)
+        connection.send(wire.Hello(wire.VERSION, self._options.node, self._options.datacenter))
+        self._tasks.start(connection.run(), name=f"rpc to {address}")
+        return connection
+
+    async def read(
+        self, address: str, query: Query[T], options: ReadOptions, *, forwarded: bool = False
+    ) -> Answer[T]:
+        """Read from that server. Raises what the server raised, or Unreachable."""
+        connection = await self._connection(address)
+        seconds = self._options.call_seconds + (options.wait if options.index else 0.0)
+        reply = await connection.call(
+            lambda number: wire.Read(number, query, options, forwarded),  # type: ignore[arg-type]  # AnyQuery lists every Query.
+            seconds,
+        )
+        return _answer(query, reply)
+
+    async def write(
+        self, address: str, command: Command[T], options: WriteOptions, *, forwarded: bool = False
+    ) -> T:
+        """Write through that server. Raises OutcomeUnknown when the connection breaks meanwhile."""
+        connection = await self._connection(address)
+        try:
+            reply = await connection.call(
+                lambda number: wire.Write(number, command, options, forwarded),  # type: ignore[arg-type]  # AnyCommand lists every Command.
+                self._options.call_seconds,
+            )
+        except Unreachable as error:
+            raise OutcomeUnknown(error.message) from error
+        if isinstance(reply, wire.Failed) and reply.code == Unreachable.code and connection.closed:
+            raise OutcomeUnknown(reply.message)
+        if not isinstance(reply, wire.Wrote):
+            raise _failure(reply)
+        result: T = unpack(bytes(reply.value), command.result)
+        return result
+
+    async def status(self, address: str) -> ServerStatus:
+        """Ask that server who leads and who votes."""
+        connection = await self._connection(address)
+        reply = await connection.call(wire.AskStatus, self._options.call_seconds)
+        if not isinstance(reply, wire.Status):
+            raise _failure(reply)
+        return reply.status
+
+    async def watch(
+        self, address: str, query: Query[T], options: ReadOptions
+    ) -> AsyncIterator[Answer[T]]:
+        """The answers that server sends. Raises Unreachable when the connection breaks."""
+        connection = await self._connection(address)
+        number, queue = connection.open_request(WATCH_QUEUE_MAX)
+        try:
+            connection.send(wire.Watch(number, query, options))  # type: ignore[arg-type]  # AnyQuery lists every Query.
+            while True:
+                yield _answer(query, await queue.get())
+        finally:
+            connection.end_request(number, answered=False)
+
+
+def _keep_alive(stream: socket.socket) -> None:
+    """Notice within seconds a server whose machine vanished without a word."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
+
+
+def _answer(query: Query[T], reply: wire.Reply) -> Answer[T]:
+    if not isinstance(reply, wire.Answered):
+        raise _failure(reply)
+    value: T = unpack(bytes(reply.value), query.answer)
+    return Answer(value, reply.index, reply.known_leader, reply.last_contact)
+
+
+def _failure(reply: wire.Reply) -> MeshError:
+    if isinstance(reply, wire.Failed):
+        return from_code(reply.code, reply.message)
+    return Internal(f"the server answered with an unexpected {type(reply).__name__}")

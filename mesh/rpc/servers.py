@@ -1,0 +1,66 @@
+"""Server tags: how members say in gossip that they are servers, and where to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+ROLE_SERVER = "mesh"
+ROLE_AGENT = "node"
+
+
+class ServerTags(msgspec.Struct, frozen=True):
+    """What a server tells of itself in its gossip tags."""
+
+    id: str
+    datacenter: str
+    port: int
+    expect: int = 0
+    """Voters it waits for before the first election; 0 when it never starts a cluster."""
+    proposal: str = ""
+    """Digest of the first voters it would agree to; see `server.bootstrap`."""
+    cluster: str = ""
+    """Id of the cluster whose log it holds; empty before the first election."""
+
+    def tags(self) -> dict[str, str]:
+        """The tags, for gossip."""
+        tags = {
+            "role": ROLE_SERVER,
+            "dc": self.datacenter,
+            "id": self.id,
+            "port": str(self.port),
+        }
+        optional = {
+            "expect": str(self.expect) if self.expect else "",
+            "proposal": self.proposal,
+            "cluster": self.cluster,
+        }
+        return tags | {name: value for name, value in optional.items() if value}
+
+
+def agent_tags(node_id: str, datacenter: str) -> dict[str, str]:
+    """What a client agent tells of itself."""
+    return {"role": ROLE_AGENT, "dc": datacenter, "id": node_id}
+
+
+def read_tags(tags: Mapping[str, str]) -> ServerTags | None:
+    """The server behind these tags; None for agents and for tags that make no sense."""
+    if tags.get("role") != ROLE_SERVER:
+        return None
+    port, expect = tags.get("port", ""), tags.get("expect", "0")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        return None
+    return ServerTags(
+        id=tags.get("id", ""),
+        datacenter=tags.get("dc", ""),
+        port=int(port),
+        expect=int(expect) if expect.isascii() and expect.isdigit() else 0,
+        proposal=tags.get("proposal", ""),
+        cluster=tags.get("cluster", ""),
+    )
+
+
+def endpoint(address: str, port: int) -> str:
+    """`ip:port`, with brackets around an IPv6 address (RFC 3986 section 3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

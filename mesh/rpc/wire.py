@@ -1,0 +1,150 @@
+"""Frames between agents and servers: a length, then one msgpack message.
+
+A client sends requests, each with an id it chose; the server answers each with the same id, in
+any order. A watch is answered again and again until it is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mesh.codec import pack, unpack
+from mesh.errors import Invalid
+from mesh.registry.port import ReadOptions, ServerStatus, WriteOptions
+from mesh.registry.requests import AnyCommand, AnyQuery
+
+RPC_BYTE = b"\x10"
+VERSION = 1
+REQUEST_MAX_BYTES = 2 * 1024 * 1024
+REPLY_MAX_BYTES = 64 * 1024 * 1024
+_HEAD = 4
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """First message each way: the protocol version and who speaks."""
+
+    version: int
+    node: str
+    datacenter: str
+
+
+class Read(msgspec.Struct, frozen=True, tag="read"):
+    """Answer once."""
+
+    id: int
+    query: AnyQuery
+    options: ReadOptions
+    forwarded: bool = False
+    """A server sent it on to whom it takes for the leader; not to be sent on again."""
+
+
+class Write(msgspec.Struct, frozen=True, tag="write"):
+    """Apply a command."""
+
+    id: int
+    command: AnyCommand
+    options: WriteOptions
+    forwarded: bool = False
+
+
+class Watch(msgspec.Struct, frozen=True, tag="watch"):
+    """Answer now and at each change until cancelled."""
+
+    id: int
+    query: AnyQuery
+    options: ReadOptions
+
+
+class AskStatus(msgspec.Struct, frozen=True, tag="status"):
+    """Ask who leads and who votes."""
+
+    id: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The client no longer waits for this request."""
+
+    id: int
+
+
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """An answer; `value` is the query's value, packed."""
+
+    id: int
+    value: msgspec.Raw
+    index: int
+    known_leader: bool
+    last_contact: float
+
+
+class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
+    """The command's result, packed."""
+
+    id: int
+    value: msgspec.Raw
+
+
+class Status(msgspec.Struct, frozen=True, tag="is"):
+    """Who leads and who votes."""
+
+    id: int
+    status: ServerStatus
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """A MeshError, by its code."""
+
+    id: int
+    code: str
+    message: str
+
+
+Request: TypeAlias = Hello | Read | Write | Watch | AskStatus | Cancel
+Reply: TypeAlias = Hello | Answered | Wrote | Status | Failed
+
+
+def frame(message: Request | Reply) -> bytes:
+    """The bytes of one message."""
+    body = pack(message)
+    return len(body).to_bytes(_HEAD, "big") + body
+
+
+def request(body: bytes) -> Request:
+    """Read a message sent to a server. Raises Invalid."""
+    message: Request = unpack(body, _REQUEST)
+    return message
+
+
+def reply(body: bytes) -> Reply:
+    """Read a message sent to a client. Raises Invalid."""
+    message: Reply = unpack(body, _REPLY)
+    return message
+
+
+_REQUEST: Any = Request
+_REPLY: Any = Reply
+
+
+class Frames:
+    """Cuts a byte stream into message bodies no longer than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add bytes; yields each body that is whole. Raises Invalid when one is too long."""
+        self._buffer += data
+        while len(self._buffer) >= _HEAD:
+            length = int.from_bytes(self._buffer[:_HEAD], "big")
+            if length > self._limit:
+                raise Invalid(f"frame of {length} bytes; the limit is {self._limit}")
+            end = _HEAD + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_HEAD:end])
+            del self._buffer[:end]
+            yield body

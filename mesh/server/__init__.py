@@ -1,0 +1,1 @@
+"""What a server adds: the replicated state machine, the duties of the leader, bootstrap."""

@@ -1,0 +1,74 @@
+"""The leader's duties: what one server does for the whole datacenter while it leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mesh.clock import Clock
+from mesh.errors import MeshError
+from mesh.registry.catalog import Nodes, ServiceNodes
+from mesh.registry.health import GossipChecks
+from mesh.registry.port import READ, Query, Registry
+from mesh.rpc.router import Consensus
+from mesh.server.reconcile import SERVER_SERVICE, Recorded, Seen, plan
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+
+
+class Leader:
+    """Reconciles the catalog with gossip, at each change of membership and every minute."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        consensus: Consensus,
+        members: Callable[[], list[Seen]],
+        clock: Clock,
+    ) -> None:
+        self._registry, self._consensus, self._members = registry, consensus, members
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Membership or leadership changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Do the duties whenever this server leads; never ends."""
+        pause = RECONCILE_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            pause = RECONCILE_SECONDS
+            if not self._consensus.is_leader:
+                continue
+            try:
+                await self.reconcile()
+            except MeshError as error:
+                log.warning("reconciling members with the catalog: %s", error)
+                pause = RETRY_SECONDS
+
+    async def reconcile(self) -> None:
+        """Bring the catalog in line with gossip once. Raises a MeshError when a write fails."""
+        await self._consensus.barrier()
+        recorded = Recorded(
+            nodes=await self._now(Nodes()),
+            checks=await self._now(GossipChecks()),
+            servers=[found.service for found in await self._now(ServiceNodes(SERVER_SERVICE))],
+        )
+        for command in plan(self._members(), recorded):
+            log.info("reconcile: %s", command)
+            await self._registry.write(command)
+
+    async def _now(self, query: Query[Any]) -> Any:
+        return (await self._registry.read(query, READ)).value

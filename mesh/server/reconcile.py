@@ -1,0 +1,87 @@
+"""Reconcile: what the leader writes so that the catalog says what gossip knows of members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from mesh.registry.catalog import SERF_HEALTH, Check, Deregister, Node, Register, Service
+from mesh.registry.port import Command
+
+SERVER_SERVICE = "mesh"
+ALIVE = "Agent alive and reachable"
+FAILED = "Agent not live or unreachable"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A member of the pool."""
+
+    name: str
+    id: str
+    address: str
+    datacenter: str
+    status: Literal["alive", "failed", "left"]
+    server_port: int = 0
+    """Above 0 for servers."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What the catalog says of members: nodes, their gossip checks, the servers' own service."""
+
+    nodes: list[Node]
+    checks: list[Check]
+    servers: list[Service]
+
+
+def plan(members: Iterable[Seen], recorded: Recorded) -> list[Command[Any]]:
+    """The commands that make the catalog right, ordered by node; none when it is.
+
+    Nodes registered without a gossip check belong to somebody outside the pool and are left alone.
+    """
+    seen = {member.name.lower(): member for member in members}
+    nodes = {node.name.lower(): node for node in recorded.nodes}
+    checks = {check.node.lower(): check for check in recorded.checks}
+    servers = {service.node.lower(): service for service in recorded.servers}
+    commands: list[Command[Any]] = []
+    for key in sorted({*seen, *checks}):
+        member, check = seen.get(key), checks.get(key)
+        if member is None or member.status == "left":
+            if check is not None:
+                commands.append(Deregister(node=check.node))
+        elif member.status == "alive":
+            commands += _alive(member, nodes.get(key), check, servers.get(key))
+        elif check is not None and check.status != "critical":
+            commands.append(_failed(check))
+    return commands
+
+
+def _failed(check: Check) -> Register:
+    critical = msgspec.structs.replace(check, status="critical", output=FAILED)
+    return Register(node=Node(name=check.node), checks=[critical], skip_node_update=True)
+
+
+def _alive(
+    member: Seen, node: Node | None, check: Check | None, service: Service | None
+) -> list[Command[Any]]:
+    wanted = None
+    if member.server_port and (service is None or service.port != member.server_port):
+        wanted = Service(
+            node=member.name, id=SERVER_SERVICE, name=SERVER_SERVICE, port=member.server_port
+        )
+    same = node is not None and (node.id, node.address) == (member.id, member.address)
+    healthy = check is not None and check.status == "passing"
+    if same and healthy and wanted is None:
+        return []
+    fresh = Check(
+        node=member.name,
+        id=SERF_HEALTH,
+        name="Serf Health Status",
+        status="passing",
+        output=ALIVE,
+    )
+    row = Node(name=member.name, id=member.id, address=member.address, datacenter=member.datacenter)
+    if node is not None:
+        row = msgspec.structs.replace(node, id=member.id, address=member.address)
+    return [Register(node=row, service=wanted, checks=[fresh], skip_node_update=same)]

@@ -1,0 +1,136 @@
+"""A live answer equals a fresh run, and its index never goes back, whatever is committed."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from mesh.registry import kv
+from mesh.registry.port import Query
+from mesh.registry.requests import TABLES
+from mesh.store.database import Database
+from mesh.store.live import Answers
+from mesh.store.snapshot import freeze, thaw
+
+KEYS = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b/x"]
+QUESTIONS: list[Query[Any]] = [
+    *(kv.Get(key) for key in KEYS),
+    *(kv.Under(prefix) for prefix in ["", "a", "a/", "a/b", "b/"]),
+    kv.Keys("a/", "/"),
+]
+
+
+class LiveAnswers(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = Database(TABLES)
+        self.answers = Answers(self.database, limit=4)
+        self.log_index = 1
+        self.seen: dict[object, int] = {}
+        self.woken: set[object] = set()
+        self.heard = {
+            question: (self.answers.listen(question, lambda q=question: self.woken.add(q)))  # type: ignore[misc]
+            for question in QUESTIONS[::3]
+        }
+
+    def commit(
+        self, commands: Iterable[kv.Set | kv.Delete | kv.DeleteUnder], *, keep: bool
+    ) -> None:
+        self.log_index += 1
+        before = {question: question.run(self.database.view()) for question in self.heard}
+        transaction = self.database.begin(self.log_index)
+        for command in commands:
+            command.apply(transaction)
+        if not keep:
+            transaction.rollback()
+        self.woken.clear()
+        self.answers.committed(transaction.commit())
+        for question, value in before.items():
+            if question.run(self.database.view()) != value:
+                assert question in self.woken
+
+    @rule(
+        sets=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([b"1", b"2"])), max_size=3),
+        keep=st.booleans(),
+    )
+    def write(self, sets: list[tuple[str, bytes]], keep: bool) -> None:
+        self.commit([kv.Set(key, value) for key, value in sets], keep=keep)
+
+    @rule(key=st.sampled_from(KEYS), keep=st.booleans())
+    def delete(self, key: str, keep: bool) -> None:
+        self.commit([kv.Delete(key)], keep=keep)
+
+    @rule(prefix=st.sampled_from(["", "a/", "a"]))
+    def delete_under(self, prefix: str) -> None:
+        self.commit([kv.DeleteUnder(prefix)], keep=True)
+
+    @rule()
+    def restore_own_snapshot(self) -> None:
+        packed = freeze(self.database)()
+        thaw(self.database, packed)
+        assert freeze(self.database)() == packed
+        self.answers.restored()
+
+    @rule(question=st.sampled_from(QUESTIONS))
+    def read(self, question: Query[Any]) -> None:
+        live = self.answers.read(question)
+        assert live.value == question.run(self.database.view())
+        assert live.index >= max(1, self.seen.get(question, 1))
+        self.seen[question] = live.index
+
+    @invariant()
+    def bounded(self) -> None:
+        assert len(self.answers) <= 4 + len(self.heard)
+
+
+TestLiveAnswers = LiveAnswers.TestCase
+TestLiveAnswers.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def commit(database: Database, answers: Answers, index: int, command: kv.Set | kv.Delete) -> None:
+    transaction = database.begin(index)
+    command.apply(transaction)
+    answers.committed(transaction.commit())
+
+
+def test_equal_write_wakes_nobody_and_keeps_the_index() -> None:
+    database = Database(TABLES)
+    answers = Answers(database)
+    commit(database, answers, 2, kv.Set("x", b"1"))
+    woken: list[int] = []
+    answers.listen(kv.Get("x"), lambda: woken.append(1))
+    commit(database, answers, 3, kv.Set("x", b"1"))
+    assert woken == []
+    assert answers.read(kv.Get("x")).index == 2
+
+
+def test_unrelated_write_wakes_nobody() -> None:
+    database = Database(TABLES)
+    answers = Answers(database)
+    woken: list[int] = []
+    answers.listen(kv.Get("missing"), lambda: woken.append(1))
+    commit(database, answers, 2, kv.Set("other", b"1"))
+    assert woken == []
+    commit(database, answers, 3, kv.Set("missing", b"1"))
+    assert woken == [1]
+    assert answers.read(kv.Get("missing")).index == 3
+
+
+def test_deleting_moves_the_index_of_the_prefix_forward() -> None:
+    database = Database(TABLES)
+    answers = Answers(database)
+    commit(database, answers, 2, kv.Set("a/x", b"1"))
+    commit(database, answers, 3, kv.Delete("a/x"))
+    assert answers.read(kv.Under("a/")).index == 3
+    assert answers.read(kv.Under("b/")).index == 1
+
+
+def test_bytes_kept_with_an_answer_go_with_its_value() -> None:
+    database = Database(TABLES)
+    answers = Answers(database)
+    commit(database, answers, 2, kv.Set("x", b"1"))
+    answers.read(kv.Get("x")).kept["json"] = b"..."
+    commit(database, answers, 3, kv.Set("x", b"2"))
+    assert answers.read(kv.Get("x")).kept == {}
