@@ -23,7 +23,15 @@ STYLES = {
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose words for health have their colour. No cell is read as markup."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    return _filled(Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold"), columns, rows)
+
+
+def compact(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The same without lines."""
+    return _filled(Table(box=None, pad_edge=False, header_style="dim"), columns, rows)
+
+
+def _filled(drawn: Table, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
