@@ -45,7 +45,7 @@ def eventually(probe: Callable[[], T], seconds: float = 30.0) -> T:
             if answer:
                 return answer
         except (OSError, AssertionError, LookupError, ValueError) as error:
-            problem, answer = error, None  # type: ignore[assignment]
+            problem, answer = error, None
         if time.monotonic() > until:
             raise AssertionError(f"not within {seconds} s; last: {problem or answer!r}")
         time.sleep(0.05)

@@ -1,0 +1,312 @@
+"""Answers: a lookup and the registry's values become records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+import msgspec
+
+from mesh.clock import Dice
+from mesh.dns import records
+from mesh.dns.message import (
+    AAAA,
+    ANY,
+    BADVERS,
+    CNAME,
+    NOERROR,
+    NOTIMP,
+    NS,
+    NXDOMAIN,
+    PTR,
+    REFUSED,
+    SERVFAIL,
+    SOA,
+    SRV,
+    TXT,
+    A,
+    Name,
+    Question,
+    Record,
+    Reply,
+    Soa,
+    Srv,
+)
+from mesh.dns.names import (
+    AddressLookup,
+    Lookup,
+    Malformed,
+    NodeLookup,
+    NotOurs,
+    ReverseLookup,
+    ServiceLookup,
+    Transfer,
+    ZoneLookup,
+)
+from mesh.dns.options import Options
+from mesh.errors import Denied, Invalid, MeshError, NotFound, Unreachable
+from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
+from mesh.registry.health import Instance, Instances
+from mesh.registry.port import Query
+
+SERVERS = "mesh"  # The service under which servers register.
+NAME_SERVERS_MAX = 3
+
+# What an error of the registry becomes. Others, such as NoLeader and Busy: SERVFAIL.
+RCODES: dict[type[MeshError], int] = {
+    NotFound: NXDOMAIN,
+    Invalid: NXDOMAIN,
+    Denied: REFUSED,
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What an answer depends on beside the lookup and the registry's value."""
+
+    question: Question
+    options: Options
+    dice: Dice
+    now: int
+    """Unix seconds, for the serial of the SOA record."""
+    most: int
+    """Answers that can be sent at most; making more is a waste."""
+
+
+def query_for(lookup: Lookup, kind: int) -> Query[Any] | None:
+    """What to read from the registry for a question of this type; None for nothing."""
+    match lookup:
+        case ServiceLookup():
+            return Instances(lookup.service)
+        case NodeLookup() if kind in {A, AAAA, ANY, TXT}:
+            return NodeNamed(lookup.node)
+        case ReverseLookup():
+            return Owner(lookup.address)
+        case ZoneLookup() if kind in {SOA, NS}:
+            return Instances(SERVERS)
+        case _:
+            return None
+
+
+def reply_to(lookup: Lookup, value: Any, asked: Asked) -> Reply:
+    """Answer a lookup with the value of the query that `query_for` named."""
+    edns = asked.question.edns
+    if edns is not None and edns.version > 0:
+        return Reply(rcode=BADVERS, authoritative=False)
+    reply = _reply(lookup, value, asked)
+    return _negative(lookup, asked, NXDOMAIN) if reply.rcode == NXDOMAIN else reply
+
+
+def _reply(lookup: Lookup, value: Any, asked: Asked) -> Reply:
+    match lookup:
+        case ServiceLookup():
+            reply = _service(lookup, value, asked)
+        case NodeLookup():
+            reply = _node(lookup, value, asked)
+        case AddressLookup():
+            reply = _address(lookup, asked)
+        case ReverseLookup():
+            reply = _reverse(lookup, value, asked)
+        case ZoneLookup():
+            reply = _zone(lookup, value, asked)
+        case Transfer():
+            reply = Reply(rcode=NOTIMP)
+        case Malformed():
+            reply = Reply(rcode=NXDOMAIN)
+        case NotOurs():
+            reply = Reply(rcode=REFUSED, authoritative=False)
+        case _:
+            assert_never(lookup)
+    return reply
+
+
+def reply_to_error(lookup: Lookup, error: MeshError, asked: Asked) -> Reply:
+    """Answer when the registry raised."""
+    rcode = RCODES.get(type(error), SERVFAIL)
+    elsewhere = isinstance(lookup, ServiceLookup | NodeLookup) and lookup.datacenter
+    if isinstance(error, Unreachable) and elsewhere:
+        rcode = NXDOMAIN  # Nobody we know leads to a datacenter of that name.
+    return _negative(lookup, asked, rcode) if rcode == NXDOMAIN else Reply(rcode=rcode)
+
+
+def _negative(lookup: Lookup, asked: Asked, rcode: int = NOERROR) -> Reply:
+    """No such name, or no such record: with the SOA that lets resolvers keep it (RFC 2308)."""
+    assert not isinstance(lookup, NotOurs), "there is no zone to speak for"
+    return Reply(rcode=rcode, authority=[_soa(lookup.zone, asked)])
+
+
+def _soa(zone: Name, asked: Asked) -> Record:
+    options = asked.options
+    minimum = options.soa_min_ttl_seconds
+    soa = Soa(
+        server=("ns", *zone),
+        mailbox=("hostmaster", *zone),
+        serial=asked.now & 0xFFFFFFFF,
+        refresh=options.soa_refresh_seconds,
+        retry=options.soa_retry_seconds,
+        expire=options.soa_expire_seconds,
+        minimum=minimum,
+    )
+    return Record(zone, SOA, minimum, soa)
+
+
+def _zone(lookup: ZoneLookup, value: list[Instance] | None, asked: Asked) -> Reply:
+    if asked.question.kind not in {SOA, NS}:
+        return _negative(lookup, asked)
+    servers, glue = _name_servers(lookup.zone, value or [], asked)
+    soa = _soa(lookup.zone, asked)
+    if asked.question.kind == SOA:
+        return Reply(answers=[soa], authority=servers, additional=glue)
+    return Reply(answers=servers, authority=[] if servers else [soa], additional=glue)
+
+
+def _name_servers(
+    zone: Name, instances: list[Instance], asked: Asked
+) -> tuple[list[Record], list[Record]]:
+    ttl = asked.options.node_ttl_seconds
+    nodes = {
+        instance.node.name: instance.node
+        for instance in instances
+        if instance.status not in {"critical", "maintenance"}
+        and LABEL.fullmatch(instance.node.name)
+    }
+    servers: list[Record] = []
+    glue: list[Record] = []
+    for node in asked.dice.sample(list(nodes.values()), len(nodes)):
+        name = records.node_name(node, zone, asked.options.datacenter)
+        if name is not None and len(servers) < NAME_SERVERS_MAX:
+            servers.append(Record(zone, NS, ttl, name))
+            glue += records.of_host(name, node.address, ttl)
+    return servers, glue
+
+
+def _address(lookup: AddressLookup, asked: Asked) -> Reply:
+    question = asked.question
+    record = records.of_address(question.name, lookup.address, asked.options.node_ttl_seconds)
+    if question.kind in {record.kind, ANY}:
+        return Reply(answers=[record])
+    return Reply(additional=[record])
+
+
+def _reverse(lookup: ReverseLookup, owner: AddressOwner, asked: Asked) -> Reply:
+    datacenter = owner.datacenter or asked.options.datacenter
+    if owner.node:
+        target = records.name_or_none(f"{owner.node}.node.{datacenter}", lookup.zone)
+    elif owner.service:
+        target = records.name_or_none(f"{owner.service}.service.{datacenter}", lookup.zone)
+    else:
+        target = None
+    if target is None:
+        return Reply(rcode=NXDOMAIN)
+    return Reply(answers=[Record(asked.question.name, PTR, 0, target)])
+
+
+def _node(lookup: NodeLookup, found: NodeServices | None, asked: Asked) -> Reply:
+    kind, name = asked.question.kind, asked.question.name
+    if kind not in {A, AAAA, ANY, TXT}:
+        return Reply()
+    if found is None or lookup.node not in {found.node.name.lower(), found.node.id.lower()}:
+        return Reply(rcode=NXDOMAIN)
+    node, options = found.node, asked.options
+    ttl = options.node_ttl_seconds
+    answers: list[Record] = []
+    if kind != TXT:
+        place = records.node_address(node, kind, options)
+        answers = records.of_host(name, place, ttl, kind)
+    if kind in {TXT, ANY}:
+        return Reply(answers=answers + records.of_meta(name, node, ttl))
+    extra = records.of_meta(name, node, ttl) if options.enable_additional_node_meta_txt else []
+    return Reply(answers=answers, additional=extra)
+
+
+def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> Reply:
+    chosen = _usable(instances, lookup.tag, asked.options.only_passing)
+    if not chosen:
+        return Reply(rcode=NXDOMAIN)
+    kind = asked.question.kind
+    if kind == SRV:
+        return _srv(lookup, chosen, asked)
+    answers = _addresses(lookup, chosen, asked) if kind in {A, AAAA, ANY} else []
+    return Reply(answers=answers) if answers else _negative(lookup, asked)
+
+
+def _usable(instances: list[Instance], tag: str, only_passing: bool) -> list[Instance]:
+    unusable = {"critical", "maintenance", "warning" if only_passing else ""}
+    return [
+        instance
+        for instance in instances
+        if (not instance.checks or instance.status not in unusable)
+        and (not tag or any(tag == own.lower() for own in instance.service.tags))
+    ]
+
+
+def _addresses(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> list[Record]:
+    """A and AAAA records, each once; when there is none, the first host name as a CNAME."""
+    kind, name, options = asked.question.kind, asked.question.name, asked.options
+    ttl = records.service_ttl(lookup.service, options.service_ttls)
+    most = min(asked.most, options.a_record_limit or asked.most)
+    found: dict[str, Record] = {}
+    alias: Record | None = None
+    for instance in _in_random_order(chosen, asked.dice):
+        place = records.instance_address(instance, kind, options)
+        if place in found:
+            continue
+        for record in records.of_host(name, place, ttl, kind):
+            if record.kind != CNAME:
+                found[place] = record
+            elif record.data != name:
+                alias = alias or record
+        if len(found) >= most:
+            break
+    return list(found.values()) or ([alias] if alias else [])
+
+
+def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance]:
+    """Draw one after the other: seldom are all of them needed. Reorders the list."""
+    for at in range(len(instances)):
+        drawn = at + dice.below(len(instances) - at)
+        instances[at], instances[drawn] = instances[drawn], instances[at]
+        yield instances[at]
+
+
+def _srv(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> Reply:
+    options = asked.options
+    ttl = records.service_ttl(lookup.service, options.service_ttls)
+    answers: list[Record] = []
+    additional: list[Record] = []
+    seen: set[tuple[str, str, int]] = set()
+    targets: set[Name] = set()
+    for instance in _in_random_order(chosen, asked.dice):
+        place = records.instance_address(instance, SRV, options)
+        port = records.instance_port(instance, options)
+        if (instance.node.name, place, port) in seen:
+            continue
+        seen.add((instance.node.name, place, port))
+        target = records.target(instance, place, lookup.zone, options)
+        if target is None:
+            continue
+        answers.append(
+            Record(asked.question.name, SRV, ttl, Srv(1, _weight(instance), port, target))
+        )
+        if target not in targets:
+            targets.add(target)
+            additional += _about_target(target, place, instance.node, ttl, options)
+        if len(answers) >= asked.most:
+            break
+    return Reply(answers=answers, additional=additional) if answers else _negative(lookup, asked)
+
+
+def _about_target(target: Name, place: str, node: Node, ttl: int, options: Options) -> list[Record]:
+    found = records.of_host(target, place, ttl)
+    if target[1:2] == ("addr",):
+        return found
+    if found and found[0].kind == CNAME and found[0].data == target:
+        return []  # The target is a host name of somebody else's domain.
+    if options.enable_additional_node_meta_txt:
+        found += records.of_meta(target, node, ttl)
+    return found
+
+
+def _weight(instance: Instance) -> int:
+    weights = instance.service.weights
+    weight = weights.warning if instance.status == "warning" else weights.passing
+    return min(max(weight, 0), 0xFFFF)

@@ -1,0 +1,172 @@
+"""The resolver: a question's bytes in, the answer's bytes out, reading through the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mesh.clock import Clock, Dice
+from mesh.dns import answers, limits, message, names
+from mesh.dns.message import Question, Reply
+from mesh.dns.names import Lookup, NodeLookup, ServiceLookup
+from mesh.dns.options import Options
+from mesh.errors import Invalid, MeshError
+from mesh.registry.port import Answer, Query, ReadOptions, Registry
+
+# Answers given are kept: at most so many questions and bytes, a few shuffled variants of each.
+KEPT_MAX = 4096
+KEPT_BYTES_MAX = 32 * 1024 * 1024
+VARIANTS = 8
+# After so many answers from kept bytes new ones are made, so that a client of a large service
+# meets all of it and not only what the first shuffles put on top.
+USES_MAX = 256
+
+STALE_SECONDS = 5.0  # A longer last contact is counted.
+
+COUNTERS = (
+    "questions",
+    "kept_hits",
+    "malformed",
+    "stale_queries",
+    "errors",
+    "dropped",
+    "tcp_connections",
+    "tcp_refused",
+    "tcp_idle_closed",
+)
+
+
+class _Reading(NamedTuple):
+    query: Query[Any]
+    options: ReadOptions
+
+
+class _Kept:
+    """The bytes given for one question, good for as long as the registry's value is the same.
+
+    The same object, that is: a value that was replaced, or that came over a network anew, never
+    passes for the old one, so a change of health shows at the next question.
+    """
+
+    __slots__ = ("full", "reading", "uses", "value", "variants")
+
+    def __init__(self, reading: _Reading, value: object) -> None:
+        self.reading = reading
+        self.value = value
+        self.variants: list[bytes] = []
+        self.full = False
+        self.uses = 0
+
+
+class Resolver:
+    """Answers questions, whatever brought them."""
+
+    def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self._registry = registry
+        self._clock = clock
+        self._dice = dice
+        self.reload(options)
+
+    def reload(self, options: Options) -> None:
+        """Answer by other options from now on. Raises Invalid, changing nothing, for bad ones."""
+        zones = names.zones_of(options.domain, options.alt_domain)
+        self._options = options
+        self._zones = zones
+        self._read = ReadOptions(
+            consistency="stale" if options.allow_stale else "default",
+            max_stale=options.max_stale_seconds if options.allow_stale else None,
+            token=options.token,
+        )
+        self._kept: dict[Hashable, _Kept] = {}
+        self._kept_bytes = 0
+
+    async def resolve(self, data: bytes, *, tcp: bool) -> bytes | None:
+        """The answer to one message; None when it is to be dropped. Raises no MeshError."""
+        counters = self.counters
+        counters["questions"] += 1
+        key = (tcp, data[2:])
+        kept = self._kept.get(key)
+        if kept is None:
+            return await self._resolve(data, key, tcp)
+        try:
+            answer = await self._registry.read(*kept.reading)
+        except MeshError:
+            self._forget(key)
+            return await self._resolve(data, key, tcp)
+        if answer.value is not kept.value or kept.uses >= USES_MAX:
+            self._forget(key)
+            return await self._resolve(data, key, tcp)
+        if not kept.full:
+            return await self._resolve(data, key, tcp)
+        kept.uses += 1
+        counters["kept_hits"] += 1
+        if answer.last_contact > STALE_SECONDS:
+            counters["stale_queries"] += 1
+        return data[:2] + kept.variants[kept.uses % len(kept.variants)][2:]
+
+    async def _resolve(self, data: bytes, key: Hashable, tcp: bool) -> bytes | None:
+        try:
+            question = message.parse(data)
+        except Invalid:
+            self.counters["malformed"] += 1
+            return message.refusal(data)
+        options = self._options
+        asked = answers.Asked(
+            question=question,
+            options=options,
+            dice=self._dice,
+            now=int(self._clock.wall()),
+            most=limits.most_answers(question, options, tcp=tcp),
+        )
+        lookup = names.find(question.name, question.kind, self._zones)
+        reading = self._reading(lookup, question)
+        try:
+            answer = None if reading is None else await self._registry.read(*reading)
+        except MeshError as error:
+            self.counters["errors"] += 1
+            reply = answers.reply_to_error(lookup, error, asked)
+            return limits.fit(question, reply, options, tcp=tcp)
+        value = None if answer is None else answer.value
+        reply = answers.reply_to(lookup, value, asked)
+        packed = limits.fit(question, reply, options, tcp=tcp)
+        # The options may have changed while the registry was read.
+        if reading is not None and answer is not None and options is self._options:
+            self._note(answer, reading, reply, packed, key)
+        return packed
+
+    def _reading(self, lookup: Lookup, question: Question) -> _Reading | None:
+        query = answers.query_for(lookup, question.kind)
+        if query is None:
+            return None
+        options = self._read
+        if isinstance(lookup, ServiceLookup | NodeLookup):
+            datacenter = lookup.datacenter
+            if datacenter and datacenter != self._options.datacenter.lower():
+                options = msgspec.structs.replace(options, datacenter=datacenter)
+        return _Reading(query, options)
+
+    def _note(
+        self, answer: Answer[Any], reading: _Reading, reply: Reply, packed: bytes, key: Hashable
+    ) -> None:
+        if answer.last_contact > STALE_SECONDS:
+            self.counters["stale_queries"] += 1
+        # Negative answers are not kept: their serial moves, and names that do not exist are many.
+        if reply.authority or reply.rcode:
+            return
+        kept = self._kept.get(key)
+        if kept is None or kept.value is not answer.value:
+            self._forget(key)
+            kept = self._kept[key] = _Kept(reading, answer.value)
+        kept.variants.append(packed)
+        kept.full = len(kept.variants) >= (VARIANTS if len(reply.answers) > 1 else 1)
+        self._kept_bytes += len(packed)
+        while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Hashable) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._kept_bytes -= sum(map(len, kept.variants))

@@ -1,0 +1,233 @@
+"""The DNS server: UDP and TCP sockets in front of the resolver (RFC 1035, RFC 7766)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections import deque
+from typing import Any, NamedTuple
+
+from mesh.clock import Clock, Dice
+from mesh.dns.datagrams import Datagrams, Source
+from mesh.dns.options import Options
+from mesh.dns.resolver import Resolver
+from mesh.errors import Conflict, Invalid
+from mesh.registry.port import Registry
+from mesh.tasks import Tasks
+
+__all__ = ["DnsServer", "Options"]
+
+BATCH_MAX = 64  # Datagrams taken from a socket before others have their turn.
+QUEUE_MAX = 4096  # Datagrams that wait to be answered; more are dropped.
+WORKERS_MAX = 256  # Questions that wait for the registry at a time.
+TURN_BYTES = 8192  # After an answer so large, which took a while, others have their turn.
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+TCP_BACKLOG = 128
+TCP_BUFFER_BYTES = 64 * 1024  # Questions read ahead on one connection.
+SAME_PORT_TRIES = 16
+SWEEP_SECONDS = 1.0
+
+_LENGTH = struct.Struct("!H")
+
+
+class _Datagram(NamedTuple):
+    listener: Datagrams
+    data: bytes
+    peer: Any
+    source: Source
+
+
+class _Connection:
+    """A TCP connection and when it last brought a question or took an answer."""
+
+    def __init__(self, writer: asyncio.StreamWriter, now: float) -> None:
+        self.writer = writer
+        self.active_at = now
+
+
+class DnsServer:
+    """Answers DNS on every address of the options, UDP and TCP on the same port.
+
+    `counters` counts what happened since the start; `addresses` are those bound.
+    """
+
+    def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
+        """Prepare. Raises Invalid when a domain in the options is not one."""
+        self.addresses: list[tuple[str, int]] = []
+        self._resolver = Resolver(registry, options, clock, dice)
+        self.counters = self._resolver.counters
+        self._options = options
+        self._clock = clock
+        self._tasks = Tasks()
+        self._datagrams: list[Datagrams] = []
+        self._streams: list[asyncio.Server] = []
+        self._queue: deque[_Datagram] = deque()
+        self._workers = 0
+        self._connections: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Bind and answer. Raises Conflict when a port cannot be had, Invalid for a bad address."""
+        try:
+            for host, port in self._options.addresses:
+                await self._listen(host, port)
+        except BaseException:
+            await self.stop()
+            raise
+        _ = self._tasks.start(self._close_idle(), name="dns idle connections")
+
+    async def stop(self) -> None:
+        """Stop answering and close every socket."""
+        loop = asyncio.get_running_loop()
+        for listener in self._datagrams:
+            loop.remove_reader(listener.socket)
+            listener.socket.close()
+        for stream in self._streams:
+            stream.close()
+        for connection in list(self._connections):
+            connection.writer.transport.abort()
+        await self._tasks.stop()
+        self._datagrams.clear()
+        self._streams.clear()
+        self._queue.clear()
+        self.addresses.clear()
+
+    def reload(self, options: Options) -> None:
+        """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
+        self._resolver.reload(options)
+        self._options = options
+
+    async def _listen(self, host: str, port: int) -> None:
+        udp, tcp = _bind(host, port)
+        listener = Datagrams(udp)
+        self._datagrams.append(listener)
+        stream = await asyncio.start_server(
+            self._connected, sock=tcp, backlog=TCP_BACKLOG, limit=TCP_BUFFER_BYTES
+        )
+        self._streams.append(stream)
+        asyncio.get_running_loop().add_reader(udp, self._readable, listener)
+        self.addresses.append((host, udp.getsockname()[1]))
+
+    def _readable(self, listener: Datagrams) -> None:
+        for _ in range(BATCH_MAX):
+            try:
+                data, peer, source = listener.receive()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                continue  # What an earlier answer met: nobody listens there any more.
+            if len(self._queue) >= QUEUE_MAX:
+                self.counters["dropped"] += 1
+            else:
+                self._queue.append(_Datagram(listener, data, peer, source))
+        self._work()
+
+    def _work(self) -> None:
+        """Have a worker for what waits; one more each turn while those there are held up."""
+        if self._queue and self._workers < WORKERS_MAX:
+            self._workers += 1
+            _ = self._tasks.start(self._answer_queue(), name="dns datagrams")
+            asyncio.get_running_loop().call_soon(self._work)
+
+    async def _answer_queue(self) -> None:
+        try:
+            while self._queue:
+                asked = self._queue.popleft()
+                response = await self._resolver.resolve(asked.data, tcp=False)
+                if response is None:
+                    self.counters["dropped"] += 1
+                    continue
+                self._send(asked, response)
+                if len(response) > TURN_BYTES:
+                    await self._clock.sleep(0)
+        finally:
+            self._workers -= 1
+
+    def _send(self, asked: _Datagram, response: bytes) -> None:
+        try:
+            asked.listener.send(response, asked.peer, asked.source)
+        except OSError:
+            self.counters["dropped"] += 1  # The client asks again, as it does for a lost datagram.
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= self._options.tcp_connections:
+            self.counters["tcp_refused"] += 1
+            writer.transport.abort()
+            return
+        self.counters["tcp_connections"] += 1
+        connection = _Connection(writer, self._clock.monotonic())
+        self._connections.add(connection)
+        _ = self._tasks.start(self._serve(reader, connection), name="dns connection")
+
+    async def _serve(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
+        writer = connection.writer
+        try:
+            while True:
+                (length,) = _LENGTH.unpack(await reader.readexactly(2))
+                data = await reader.readexactly(length)
+                connection.active_at = self._clock.monotonic()
+                response = await self._resolver.resolve(data, tcp=True)
+                if response is None:
+                    self.counters["dropped"] += 1
+                    return
+                writer.write(_LENGTH.pack(len(response)) + response)
+                await writer.drain()
+                if len(response) > TURN_BYTES:
+                    await self._clock.sleep(0)
+                connection.active_at = self._clock.monotonic()
+        except (asyncio.IncompleteReadError, OSError):
+            return  # The client is done.
+        finally:
+            self._connections.discard(connection)
+            writer.close()
+
+    async def _close_idle(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            oldest = self._clock.monotonic() - self._options.tcp_idle_seconds
+            for connection in list(self._connections):
+                if connection.active_at < oldest:
+                    self.counters["tcp_idle_closed"] += 1
+                    connection.writer.transport.abort()
+
+
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on the same port. Raises Conflict naming what cannot be had."""
+    try:
+        family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
+    except ValueError as error:
+        raise Invalid(f'DNS address: "{host}" is not an IP address') from error
+    for attempt in range(SAME_PORT_TRIES):
+        udp = _open(family, socket.SOCK_DGRAM, host, port)
+        try:
+            return udp, _open(family, socket.SOCK_STREAM, host, udp.getsockname()[1])
+        except Conflict:
+            udp.close()
+            if port or attempt == SAME_PORT_TRIES - 1:
+                raise
+        except BaseException:
+            udp.close()
+            raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _open(family: int, kind: int, host: str, port: int) -> socket.socket:
+    listener = socket.socket(family, kind)
+    try:
+        listener.setblocking(False)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        protocol = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+        reason = os.strerror(error.errno or errno.EIO)
+        raise Conflict(f"cannot answer DNS on {host} port {port} ({protocol}): {reason}") from error
+    return listener

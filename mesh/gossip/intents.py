@@ -1,0 +1,310 @@
+"""Intents: Serf's word on joining and leaving, ordered by a Lamport clock.
+
+SWIM alone cannot tell a member that left from one that failed. Before it leaves, a member spreads
+a leave intent; who then dies has left, who dies without one has failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+import msgspec
+
+from mesh.errors import Invalid, NotFound
+from mesh.gossip import swim
+from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.members import Member, MemberEvent, Status
+from mesh.gossip.messages import USER, decode_tags, number, pack_map, text, unpack_map
+from mesh.gossip.streams import LEFT
+from mesh.gossip.swim import Exchange, Notice, Peer, Swim
+
+LEAVE, JOIN, STATE = 0, 1, 2
+CLOCK_MAX = 2**64 - 1
+INTENTS_MAX = 4096
+RECENT_SECONDS = 300.0
+REAP_SECONDS = 15.0
+
+
+class Options(swim.Options, frozen=True, kw_only=True):
+    """How long members that are gone stay listed, in seconds."""
+
+    reconnect_timeout_seconds: float = 72 * 3600.0
+    """A failed member is forgotten after this."""
+    tombstone_timeout_seconds: float = 24 * 3600.0
+    """A member that left is forgotten after this."""
+    reconnect_interval_seconds: float = 30.0
+    """How often one failed member is tried again."""
+
+
+class _Known:
+    """A member in Serf's eyes; outlives the entry in SWIM's list."""
+
+    __slots__ = ("ended", "member", "time")
+
+    def __init__(self, member: Member, time: int) -> None:
+        self.member = member
+        self.time = time
+        self.ended = 0.0
+
+
+class Intents:
+    """Serf's member list over SWIM's."""
+
+    def __init__(self, core: Swim, options: Options, now: float) -> None:
+        self._swim, self._options = core, options
+        self._clock = 1
+        self._known: dict[str, _Known] = {}
+        self._recent: dict[str, tuple[int, int, float]] = {}
+        self.queue = Broadcasts(options.retransmit_mult)
+        self.events: list[MemberEvent] = []
+        self._next_reap = now + REAP_SECONDS
+        self._next_reconnect = now + options.reconnect_interval_seconds
+        core.draw_above = self._draw
+
+    def take(self) -> list[MemberEvent]:
+        """The member events since the last call, in order."""
+        events, self.events = self.events, []
+        return events
+
+    def members(self) -> list[Member]:
+        """Every member known, ordered by name."""
+        return [self._known[name].member for name in sorted(self._known)]
+
+    def member(self, name: str) -> Member | None:
+        """The member of this name."""
+        known = self._known.get(name)
+        return known.member if known else None
+
+    def _draw(self, budget: int, overhead: int) -> list[bytes]:
+        drawn = self.queue.draw(budget, overhead + 1, len(self._known))
+        return [bytes((USER,)) + body for body in drawn]
+
+    def _spread(self, kind: int, name: str, body: bytes, done: Callable[[], None] | None) -> None:
+        self.queue.add(f"{kind} {name}", body, done)
+
+    # Time
+
+    def deadline(self) -> float:
+        """When `tick` has something to do."""
+        return min(self._next_reap, self._next_reconnect)
+
+    def tick(self, now: float) -> None:
+        """Forget who is gone for long, and try a failed member again now and then."""
+        if self._next_reap <= now:
+            self._next_reap = now + REAP_SECONDS
+            self._reap(now)
+        if self._next_reconnect <= now:
+            self._next_reconnect = now + self._options.reconnect_interval_seconds
+            self._reconnect()
+
+    def _reap(self, now: float) -> None:
+        patience = {
+            Status.FAILED: self._options.reconnect_timeout_seconds,
+            Status.LEFT: self._options.tombstone_timeout_seconds,
+        }
+        for name, known in list(self._known.items()):
+            if now - known.ended > patience.get(known.member.status, math.inf):
+                self._erase(name)
+        for name, (_, _, heard) in list(self._recent.items()):
+            if now - heard > RECENT_SECONDS:
+                del self._recent[name]
+
+    def _erase(self, name: str) -> None:
+        known = self._known.pop(name)
+        self._swim.peers.pop(name, None)
+        self._swim.suspicions.pop(name, None)
+        self.events.append(MemberEvent("reap", known.member))
+
+    def _reconnect(self) -> None:
+        members = [known.member for known in self._known.values()]
+        failed = [member for member in members if member.status == Status.FAILED]
+        alive = sum(member.status == Status.ALIVE for member in members)
+        if failed and self._swim.dice.uniform(0, 1) < len(failed) / max(1, alive):
+            member = self._swim.dice.choice(failed)
+            self._swim.effects.append(Exchange(member.name, member.address, member.port))
+
+    # What SWIM notices
+
+    def notice(self, now: float, notice: Notice) -> None:
+        """A member came, went or changed."""
+        peer = self._swim.peers[notice.node]
+        if notice.kind == "leave":
+            self._went(now, peer)
+        elif notice.kind == "join" or peer.name not in self._known:
+            self._came(peer)
+        else:
+            known = self._known[peer.name]
+            known.member = _member(peer, known.member.status)
+            self.events.append(MemberEvent("update", known.member))
+
+    def enter(self) -> None:
+        """List this node itself."""
+        self._came(self._swim.me)
+
+    def _came(self, peer: Peer) -> None:
+        known = self._known.get(peer.name)
+        status = Status.ALIVE
+        time = known.time if known else 0
+        recent = self._recent.pop(peer.name, None)
+        if recent is not None and recent[1] > time:
+            kind, time, _ = recent
+            if kind == LEAVE:
+                status = Status.LEAVING
+        member = _member(peer, status)
+        if known is None:
+            self._known[peer.name] = _Known(member, time)
+        else:
+            known.member, known.time, known.ended = member, time, 0.0
+        self.events.append(MemberEvent("join", member))
+
+    def _went(self, now: float, peer: Peer) -> None:
+        known = self._known.get(peer.name)
+        if known is None:
+            return
+        left = known.member.status == Status.LEAVING or peer.state == LEFT
+        known.ended = now
+        known.member = _member(peer, Status.LEFT if left else Status.FAILED)
+        self.events.append(MemberEvent("leave" if left else "failed", known.member))
+
+    # Messages
+
+    def receive(self, now: float, payload: bytes) -> None:
+        """A user message of SWIM. Raises Invalid; kinds this version does not know are ignored."""
+        kind = payload[0] if payload else -1
+        if kind not in {LEAVE, JOIN}:
+            return
+        fields = unpack_map(payload[1:])
+        time, name = number(fields, "LTime", CLOCK_MAX), text(fields, "Node")
+        self._witness(time)
+        if kind == JOIN:
+            again = self._join(now, time, name)
+        else:
+            again = self._leave(now, time, name, prune=bool(fields.get(b"Prune")))
+        if again:
+            self._spread(kind, name, payload, None)
+
+    def _witness(self, time: int) -> None:
+        self._clock = min(max(self._clock, time + 1), CLOCK_MAX)
+
+    def _remember(self, now: float, kind: int, time: int, name: str) -> bool:
+        recent = self._recent.get(name)
+        if recent is not None and recent[1] >= time:
+            return False
+        if recent is None and len(self._recent) >= INTENTS_MAX:
+            return False
+        self._recent[name] = (kind, time, now)
+        return True
+
+    def _join(self, now: float, time: int, name: str) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            return self._remember(now, JOIN, time, name)
+        if time <= known.time:
+            return False
+        known.time = time
+        if known.member.status == Status.LEAVING:
+            known.member = msgspec.structs.replace(known.member, status=Status.ALIVE)
+        return True
+
+    def _leave(self, now: float, time: int, name: str, *, prune: bool) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            return self._remember(now, LEAVE, time, name)
+        if time <= known.time:
+            return False
+        if name == self._swim.name and not self._swim.leaving:
+            self.announce_join()
+            return False
+        # First of all: a repeated intent must be recognised as old, or it circles for ever.
+        known.time = time
+        if known.member.status == Status.ALIVE:
+            known.member = msgspec.structs.replace(known.member, status=Status.LEAVING)
+        elif known.member.status == Status.FAILED:
+            known.member = msgspec.structs.replace(known.member, status=Status.LEFT)
+            self.events.append(MemberEvent("leave", known.member))
+        if prune and known.member.status == Status.LEFT:
+            self._erase(name)
+        return True
+
+    # What this node says
+
+    def announce_join(self) -> None:
+        """Spread that this node is here to stay."""
+        me = self._swim.name
+        body = bytes((JOIN,)) + pack_map({"LTime": self._clock, "Node": me})
+        self._known[me].time = self._clock
+        self._spread(JOIN, me, body, None)
+
+    def announce_leave(
+        self, now: float, name: str, *, prune: bool, done: Callable[[], None]
+    ) -> None:
+        """Spread that a member leaves: this node, or one that failed. Raises NotFound."""
+        if name not in self._known:
+            raise NotFound(f"No node found with name '{name}'")
+        time = self._clock
+        self._witness(time)
+        fields = {"LTime": time, "Node": name, "Prune": prune}
+        self._spread(LEAVE, name, bytes((LEAVE,)) + pack_map(fields), done)
+        self._leave(now, time, name, prune=prune)
+
+    # Push/pull
+
+    def state(self) -> bytes:
+        """Serf's part of a push/pull."""
+        fields = {
+            "EventLTime": 1,
+            "Events": None,
+            "LTime": self._clock,
+            "LeftMembers": [
+                known.member.name
+                for known in self._known.values()
+                if known.member.status == Status.LEFT
+            ],
+            "QueryLTime": 1,
+            "StatusLTimes": {name: known.time for name, known in self._known.items()},
+        }
+        packed: bytes = msgpack.packb(fields, use_bin_type=False, unicode_errors="surrogateescape")
+        return bytes((STATE,)) + packed
+
+    def merge(self, now: float, state: bytes) -> None:
+        """Take over another node's part of a push/pull. Raises Invalid."""
+        if state[:1] != bytes((STATE,)):
+            return
+        fields = unpack_map(state[1:])
+        self._witness(max(number(fields, "LTime", CLOCK_MAX) - 1, 0))
+        left = _names(fields, b"LeftMembers")
+        times: Mapping[Any, Any] = fields.get(b"StatusLTimes") or {}
+        if not isinstance(times, dict):
+            raise Invalid("StatusLTimes: expected a map")
+        for key, time in times.items():
+            if not isinstance(key, bytes) or not isinstance(time, int) or time < 0:
+                raise Invalid("StatusLTimes: expected names and numbers")
+            name = key.decode("utf-8", "surrogateescape")
+            if key in left:
+                self._leave(now, time + 1, name, prune=False)
+            else:
+                self._join(now, time, name)
+
+
+def _names(fields: Mapping[bytes, Any], key: bytes) -> set[bytes]:
+    names = fields.get(key) or []
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise Invalid(f"{key.decode()}: expected a list of names")
+    return set(names)
+
+
+def _member(peer: Peer, status: Status) -> Member:
+    low, high, now, low_above, high_above, now_above = peer.versions[:6]
+    return Member(
+        name=peer.name,
+        address=peer.host,
+        port=peer.port,
+        tags=decode_tags(peer.meta),
+        status=status,
+        incarnation=peer.incarnation,
+        protocol=(low, high, now),
+        delegate=(low_above, high_above, now_above),
+    )

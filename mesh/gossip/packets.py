@@ -1,0 +1,102 @@
+"""Datagrams: messages packed together, and taken apart whatever wraps them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from mesh.errors import Invalid
+from mesh.gossip import lzw
+from mesh.gossip.messages import (
+    COMPOUND,
+    COMPRESS,
+    HAS_CRC,
+    Message,
+    decode,
+    number,
+    raw,
+    unpack_map,
+)
+
+PACKET_BYTES = 1400
+COMPOUND_HEAD_BYTES = 2
+PART_HEAD_BYTES = 2
+PARTS_MAX = 255
+NESTING_MAX = 4
+UNPACKED_MAX_BYTES = 1024 * 1024
+
+
+def join(parts: Sequence[bytes], *, crc: bool) -> bytes:
+    """One datagram of encoded messages. crc: the receiver is known to check it."""
+    if len(parts) == 1:
+        packet = parts[0]
+    else:
+        assert len(parts) <= PARTS_MAX, "the queue draws fewer"
+        lengths = b"".join(len(part).to_bytes(2, "big") for part in parts)
+        packet = bytes((COMPOUND, len(parts))) + lengths + b"".join(parts)
+    if crc:
+        packet = bytes((HAS_CRC,)) + zlib.crc32(packet).to_bytes(4, "big") + packet
+    return packet
+
+
+def split(packet: bytes) -> tuple[list[Message], list[Invalid]]:
+    """The messages in a datagram, and what was wrong with the rest of it."""
+    messages: list[Message] = []
+    problems: list[Invalid] = []
+    try:
+        if packet[:1] == bytes((HAS_CRC,)):
+            packet = _checked(packet)
+        _split(packet, messages, problems, NESTING_MAX)
+    except Invalid as problem:
+        problems.append(problem)
+    return messages, problems
+
+
+def _checked(packet: bytes) -> bytes:
+    body = packet[5:]
+    if int.from_bytes(packet[1:5], "big") != zlib.crc32(body):
+        raise Invalid("checksum of the datagram is wrong")
+    return body
+
+
+def _split(packet: bytes, messages: list[Message], problems: list[Invalid], nesting: int) -> None:
+    if nesting == 0:
+        raise Invalid(f"messages are nested more than {NESTING_MAX} deep")
+    kind = packet[0] if packet else -1
+    if kind == COMPRESS:
+        _split(unpack(packet[1:], UNPACKED_MAX_BYTES), messages, problems, nesting - 1)
+    elif kind == COMPOUND:
+        for part in _parts(packet, problems):
+            try:
+                _split(part, messages, problems, nesting - 1)
+            except Invalid as problem:
+                problems.append(problem)
+    else:
+        messages.append(decode(packet))
+
+
+def unpack(body: bytes, limit: int) -> bytes:
+    """The content of a compress message (after its type byte). Raises Invalid."""
+    fields = unpack_map(body)
+    if number(fields, "Algo", 255) != 0:
+        raise Invalid("Algo: only 0 (LZW) is known")
+    content = lzw.decompress(raw(fields, "Buf"), limit)
+    if not content:
+        raise Invalid("compressed data is empty")
+    return content
+
+
+def _parts(packet: bytes, problems: list[Invalid]) -> list[bytes]:
+    count = packet[1] if len(packet) > 1 else 0
+    start = COMPOUND_HEAD_BYTES + count * PART_HEAD_BYTES
+    if count == 0 or len(packet) < start:
+        raise Invalid("compound message ends within its lengths")
+    parts = []
+    for place in range(COMPOUND_HEAD_BYTES, start, PART_HEAD_BYTES):
+        length = int.from_bytes(packet[place : place + 2], "big")
+        if start + length > len(packet):
+            problems.append(Invalid("compound message is cut short"))
+            break
+        parts.append(packet[start : start + length])
+        start += length
+    return parts

@@ -1,0 +1,188 @@
+"""Streams: the one message each side sends over TCP, read as the bytes arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgpack
+import msgspec
+
+from mesh.errors import Invalid
+from mesh.gossip.messages import (
+    ACK,
+    COMPRESS,
+    ENCRYPT,
+    ERROR,
+    HAS_LABEL,
+    PING,
+    PUSH_PULL,
+    USER,
+    VERSIONS,
+    Ack,
+    Fault,
+    Ping,
+    User,
+    decode,
+    number,
+    pack_map,
+    raw,
+    text,
+)
+from mesh.gossip.packets import unpack
+
+NODES_MAX = 1_048_576
+USER_STATE_MAX_BYTES = 20 * 1024 * 1024
+STREAM_MAX_BYTES = 40 * 1024 * 1024
+
+ALIVE, SUSPECT, DEAD, LEFT = range(4)
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """A member as one node sees it. `state` is ALIVE, SUSPECT, DEAD or LEFT."""
+
+    name: str
+    address: bytes
+    port: int
+    incarnation: int
+    state: int
+    meta: bytes = b""
+    versions: bytes = VERSIONS
+
+
+class PushPull(msgspec.Struct, frozen=True):
+    """All that one side knows: its members and the state of the layer above."""
+
+    nodes: Sequence[NodeState]
+    user_state: bytes = b""
+    join: bool = False
+
+
+StreamMessage: TypeAlias = PushPull | Ping | Ack | User | Fault
+
+
+def encode_push_pull(state: PushPull) -> bytes:
+    """The bytes of a push/pull, type byte first."""
+    head = {
+        "Join": state.join,
+        "Nodes": len(state.nodes),
+        "UserStateLen": len(state.user_state),
+    }
+    parts = [bytes((PUSH_PULL,)), pack_map(head)]
+    parts += [
+        pack_map(
+            {
+                "Addr": node.address,
+                "Incarnation": node.incarnation,
+                "Meta": node.meta,
+                "Name": node.name,
+                "Port": node.port,
+                "State": node.state,
+                "Vsn": node.versions,
+            }
+        )
+        for node in state.nodes
+    ]
+    parts.append(state.user_state)
+    return b"".join(parts)
+
+
+class StreamReader:
+    """Takes the bytes of one stream; `feed` gives the message once it is whole."""
+
+    def __init__(self) -> None:
+        self._kind = -1
+        self._size = 0
+        self._unpacker = _unpacker()
+        self._head: dict[bytes, Any] | None = None
+        self._nodes: list[NodeState] = []
+
+    def feed(self, data: bytes) -> StreamMessage | None:
+        """Add bytes. Raises Invalid when they are no message, or more than the limits allow."""
+        self._size += len(data)
+        if self._size > STREAM_MAX_BYTES:
+            raise Invalid(f"stream of more than {STREAM_MAX_BYTES} bytes")
+        if self._kind < 0 and data:
+            self._kind, data = data[0], data[1:]
+            if self._kind in {ENCRYPT, HAS_LABEL}:
+                raise Invalid("the stream is encrypted or labelled, and this pool is not")
+            if self._kind not in {PING, ACK, PUSH_PULL, USER, COMPRESS, ERROR}:
+                raise Invalid(f"stream message type {self._kind} is unknown")
+        self._unpacker.feed(data)
+        try:
+            return self._parse()
+        except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
+            raise Invalid(f"stream is not msgpack: {error}") from error
+
+    def _parse(self) -> StreamMessage | None:
+        if self._head is None:
+            self._head = self._map()
+        if self._head is None:
+            return None
+        if self._kind == COMPRESS:
+            return self._unpacked(self._head)
+        if self._kind == PUSH_PULL:
+            return self._push_pull(self._head)
+        if self._kind == USER:
+            body = self._bytes(number(self._head, "UserMsgLen", USER_STATE_MAX_BYTES))
+            return None if body is None else User(body)
+        message = decode(bytes((self._kind,)) + _repack(self._head))
+        assert isinstance(message, Ping | Ack | Fault)
+        return message
+
+    def _unpacked(self, fields: dict[bytes, Any]) -> StreamMessage | None:
+        inner = StreamReader()
+        content = unpack(_repack(fields), STREAM_MAX_BYTES)
+        if content[0] == COMPRESS:
+            raise Invalid("compressed data within compressed data")
+        return inner.feed(content)
+
+    def _push_pull(self, head: dict[bytes, Any]) -> PushPull | None:
+        count = number(head, "Nodes", NODES_MAX)
+        while len(self._nodes) < count:
+            fields = self._map()
+            if fields is None:
+                return None
+            self._nodes.append(_node(fields))
+        state = self._bytes(number(head, "UserStateLen", USER_STATE_MAX_BYTES))
+        if state is None:
+            return None
+        return PushPull(self._nodes, state, bool(head.get(b"Join")))
+
+    def _map(self) -> dict[bytes, Any] | None:
+        try:
+            fields = self._unpacker.unpack()
+        except msgpack.OutOfData:
+            return None
+        if not isinstance(fields, dict):
+            raise Invalid("stream holds something other than a map")
+        return fields
+
+    def _bytes(self, length: int) -> bytes | None:
+        if self._size - 1 - self._unpacker.tell() < length:
+            return None
+        body: bytes = self._unpacker.read_bytes(length)
+        return body
+
+
+def _unpacker() -> Any:
+    return msgpack.Unpacker(
+        raw=True, strict_map_key=False, max_buffer_size=STREAM_MAX_BYTES, max_map_len=64
+    )
+
+
+def _repack(fields: dict[bytes, Any]) -> bytes:
+    packed: bytes = msgpack.packb(fields, use_bin_type=False)
+    return packed
+
+
+def _node(fields: dict[bytes, Any]) -> NodeState:
+    return NodeState(
+        name=text(fields, "Name"),
+        address=raw(fields, "Addr"),
+        port=number(fields, "Port", 65535),
+        incarnation=number(fields, "Incarnation", 2**32 - 1),
+        state=number(fields, "State", 3),
+        meta=raw(fields, "Meta"),
+        versions=raw(fields, "Vsn"),
+    )

@@ -1,0 +1,426 @@
+"""SWIM: who is alive, as a machine without I/O; time and messages go in, effects come out.
+
+A node is alive, suspect, dead or left, each at an incarnation that only the node itself raises.
+News with a lower incarnation is old. An accusation about this node is answered by raising its own
+incarnation (refutation). Probing finds failures (`probe.py`); every change is passed on by gossip
+and by piggyback on whatever is sent.
+
+Sources: SWIM (Das, Gupta, Motivala 2002), Lifeguard (Dadgar, Phillips, Currey 2018).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from mesh.clock import Dice
+from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.messages import VERSIONS, Alive, Dead, Message, Suspect, encode
+from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES
+from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
+from mesh.gossip.suspicion import Suspicion, shortest
+
+log = logging.getLogger(__name__)
+
+INCARNATION_MAX = 2**32 - 1
+AWARENESS_MAX = 8
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How this node gossips. Defaults are memberlist's for a LAN; times are seconds."""
+
+    probe_interval_seconds: float = 1.0
+    """How often some member is probed."""
+    probe_timeout_seconds: float = 0.5
+    """How long a direct answer may take before others are asked to help."""
+    indirect_checks: int = 3
+    """How many others are asked."""
+    gossip_interval_seconds: float = 0.2
+    """How often news is sent on its own."""
+    gossip_nodes: int = 3
+    """To how many members."""
+    gossip_to_the_dead_seconds: float = 30.0
+    """How long news still goes to a dead member, so that it can refute."""
+    suspicion_mult: int = 4
+    """Longer suspicion gives a slow node more time to refute."""
+    retransmit_mult: int = 4
+    """How often each piece of news is passed on, times the logarithm of the pool's size."""
+    push_pull_interval_seconds: float = 30.0
+    """How often all state is exchanged with some member; 0 for never."""
+    dead_node_reclaim_seconds: float = 30.0
+    """After how long a dead member's name may come back from another address."""
+
+
+class Peer:
+    """A member as this node knows it."""
+
+    __slots__ = (
+        "address",
+        "changed",
+        "incarnation",
+        "meta",
+        "name",
+        "port",
+        "state",
+        "versions",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.address = b""
+        self.port = 0
+        self.meta = b""
+        self.versions = VERSIONS
+        self.incarnation = 0
+        self.state = DEAD
+        self.changed = 0.0
+
+    @property
+    def gone(self) -> bool:
+        """Dead or left."""
+        return self.state in {DEAD, LEFT}
+
+    @property
+    def host(self) -> str:
+        """The IP address as text."""
+        return str(ipaddress.ip_address(self.address))
+
+    @property
+    def protocol_max(self) -> int:
+        """The newest protocol it understands."""
+        return self.versions[1]
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send these encoded messages in one datagram."""
+
+    address: str
+    port: int
+    parts: Sequence[bytes]
+    crc: bool = False
+
+
+class TcpPing(msgspec.Struct, frozen=True):
+    """Ping over a stream; report the result with `Probing.tcp_answered`."""
+
+    seq: int
+    node: str
+    address: str
+    port: int
+    deadline: float
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """Push/pull with this member."""
+
+    node: str
+    address: str
+    port: int
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A member came (`join`), went (`leave`) or changed its metadata (`update`)."""
+
+    kind: str
+    node: str
+
+
+Effect: TypeAlias = Send | TcpPing | Exchange | Notice
+
+
+class Swim:
+    """The membership list of one node and the rules that change it.
+
+    `draw_above` draws messages of the layer above into packets: (budget, overhead) to messages.
+    """
+
+    def __init__(self, name: str, options: Options, dice: Dice, now: float) -> None:
+        self.name = name
+        self.options = options
+        self.dice = dice
+        self.me = Peer(name)
+        self.peers: dict[str, Peer] = {}
+        self.suspicions: dict[str, Suspicion] = {}
+        self.queue = Broadcasts(options.retransmit_mult)
+        self.effects: list[Effect] = []
+        self.leaving = False
+        self.awareness = 0
+        self.draw_above: Callable[[int, int], list[bytes]] = lambda _budget, _overhead: []
+        self.probe_order: list[Peer] = []
+        interval = options.push_pull_interval_seconds
+        self._next_gossip = now + dice.uniform(0, options.gossip_interval_seconds)
+        self._next_exchange = now + dice.uniform(0, interval) if interval else math.inf
+
+    def take(self) -> list[Effect]:
+        """The effects since the last call, in order."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def go_live(self, now: float, address: str, port: int, meta: bytes) -> None:
+        """Enter the list with an address others can reach, and tell them."""
+        self.me.address = ipaddress.ip_address(address).packed
+        self.me.port = port
+        self.me.incarnation = 1
+        self.me.meta = meta
+        self.me.state = ALIVE
+        self.me.changed = now
+        self.peers[self.name] = self.me
+        self._announce(self.me)
+
+    def set_meta(self, meta: bytes) -> None:
+        """Change this node's metadata and tell the others."""
+        if meta != self.me.meta:
+            self.me.meta = meta
+            self.me.incarnation += 1
+            self._announce(self.me)
+            self.effects.append(Notice("update", self.name))
+
+    def count(self) -> int:
+        """Members known, dead ones that are not dropped yet included."""
+        return len(self.peers)
+
+    def others(self) -> list[Peer]:
+        """Every member but this node."""
+        return [peer for peer in self.peers.values() if peer is not self.me]
+
+    def degrade(self, points: int) -> None:
+        """Move the local health score: 0 is healthy, higher means slower verdicts."""
+        self.awareness = min(max(self.awareness + points, 0), AWARENESS_MAX - 1)
+
+    # Sending
+
+    def send(self, address: str, port: int, message: Message) -> None:
+        """Send a message with as much news as fits beside it."""
+        first = encode(message)
+        budget = PACKET_BYTES - COMPOUND_HEAD_BYTES - PART_HEAD_BYTES - len(first)
+        self.effects.append(Send(address, port, [first, *self._draw(budget)]))
+
+    def _draw(self, budget: int) -> list[bytes]:
+        drawn = self.queue.draw(budget, PART_HEAD_BYTES, self.count())
+        budget -= sum(len(body) + PART_HEAD_BYTES for body in drawn)
+        return drawn + self.draw_above(budget, PART_HEAD_BYTES)
+
+    def _announce(self, peer: Peer, done: Callable[[], None] | None = None) -> None:
+        alive = Alive(
+            peer.incarnation, peer.name, peer.address, peer.port, peer.meta, peer.versions
+        )
+        self.queue.add(peer.name, encode(alive), done)
+
+    # Time
+
+    def deadline(self) -> float:
+        """When `tick` has something to do, on the clock of `now`."""
+        suspicions = (one.deadline for one in self.suspicions.values())
+        return min(self._next_gossip, self._next_exchange, min(suspicions, default=math.inf))
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        for name, suspicion in list(self.suspicions.items()):
+            if suspicion.deadline <= now:
+                peer = self.peers[name]
+                log.info("suspect %s has not refuted and is taken for failed", name)
+                self.dead(now, Dead(peer.incarnation, name, self.name))
+        if self._next_gossip <= now:
+            self._next_gossip = now + self.options.gossip_interval_seconds
+            self._gossip(now)
+        if self._next_exchange <= now:
+            self._next_exchange = now + self._exchange_period()
+            self._start_exchange()
+
+    def _gossip(self, now: float) -> None:
+        limit = self.options.gossip_to_the_dead_seconds
+        willing = [
+            peer
+            for peer in self.others()
+            if peer.state in {ALIVE, SUSPECT}
+            or (peer.state == DEAD and now - peer.changed <= limit)
+        ]
+        for peer in self.dice.sample(willing, self.options.gossip_nodes):
+            parts = self._draw(PACKET_BYTES - COMPOUND_HEAD_BYTES)
+            if not parts:
+                return
+            self.effects.append(Send(peer.host, peer.port, parts, peer.protocol_max >= 5))
+
+    def _exchange_period(self) -> float:
+        interval, members = self.options.push_pull_interval_seconds, self.count()
+        if members <= 32:
+            return interval
+        return interval * (math.ceil(math.log2(members) - 5) + 1)
+
+    def _start_exchange(self) -> None:
+        alive = [peer for peer in self.others() if peer.state == ALIVE]
+        for peer in self.dice.sample(alive, 1):
+            self.effects.append(Exchange(peer.name, peer.host, peer.port))
+
+    def drop_gone(self, now: float) -> None:
+        """Forget members that are dead or left for longer than news is sent to them."""
+        limit = self.options.gossip_to_the_dead_seconds
+        for peer in self.others():
+            if peer.gone and now - peer.changed > limit:
+                del self.peers[peer.name]
+
+    # News
+
+    def alive(self, now: float, news: Alive) -> None:
+        """Somebody says a node is alive."""
+        if news.node == self.name:
+            self._alive_self(news)
+            return
+        peer = self.peers.get(news.node)
+        if peer is None:
+            peer = self._add(now, news)
+        moved = (peer.address, peer.port) != (news.address, news.port)
+        if moved and not self._may_move(now, peer):
+            log.warning("%s claims the address of another live member; ignored", news.node)
+            return
+        if news.incarnation < peer.incarnation or (
+            news.incarnation == peer.incarnation and not moved
+        ):
+            return
+        self.suspicions.pop(news.node, None)
+        came, changed = peer.gone, peer.meta != news.meta
+        peer.address, peer.port = news.address, news.port
+        peer.meta, peer.versions = news.meta, news.versions
+        peer.incarnation = news.incarnation
+        if peer.state != ALIVE:
+            peer.state, peer.changed = ALIVE, now
+        self._announce(peer)
+        if came:
+            self.effects.append(Notice("join", peer.name))
+        elif changed:
+            self.effects.append(Notice("update", peer.name))
+
+    def _alive_self(self, news: Alive) -> None:
+        if self.leaving or news.incarnation < self.me.incarnation:
+            return
+        same = (news.meta, news.versions, news.address, news.port) == (
+            self.me.meta,
+            self.me.versions,
+            self.me.address,
+            self.me.port,
+        )
+        if news.incarnation == self.me.incarnation and same:
+            return
+        self._refute(news.incarnation)
+
+    def _add(self, now: float, news: Alive) -> Peer:
+        peer = Peer(news.node)
+        peer.address, peer.port, peer.changed = news.address, news.port, now
+        self.peers[news.node] = peer
+        place = self.dice.below(len(self.probe_order) + 1)
+        self.probe_order.append(peer)
+        self.probe_order[place], self.probe_order[-1] = peer, self.probe_order[place]
+        return peer
+
+    def _may_move(self, now: float, peer: Peer) -> bool:
+        reclaim = self.options.dead_node_reclaim_seconds
+        return peer.state == LEFT or (peer.state == DEAD and 0 < reclaim < now - peer.changed)
+
+    def suspect(self, now: float, news: Suspect) -> None:
+        """Somebody could not reach a node."""
+        if news.node == self.name:
+            if news.incarnation >= self.me.incarnation:
+                self._refute(news.incarnation)
+            return
+        peer = self.peers.get(news.node)
+        if peer is None or news.incarnation < peer.incarnation:
+            return
+        running = self.suspicions.get(news.node)
+        if running is not None:
+            if running.confirm(news.source):
+                self.queue.add(peer.name, encode(news))
+            return
+        if peer.state != ALIVE:
+            return
+        log.info("%s is suspected by %s", news.node, news.source)
+        peer.incarnation = news.incarnation
+        peer.state, peer.changed = SUSPECT, now
+        self.queue.add(peer.name, encode(news))
+        self.suspicions[peer.name] = self._suspicion(news.source, now)
+
+    def _suspicion(self, accuser: str, now: float) -> Suspicion:
+        members = self.count()
+        expected = self.options.suspicion_mult - 2
+        if members - 2 < expected:
+            expected = 0
+        times = shortest(self.options.suspicion_mult, members, self.options.probe_interval_seconds)
+        return Suspicion(accuser, now, expected, times)
+
+    def dead(self, now: float, news: Dead) -> None:
+        """A node failed, or says that it leaves."""
+        if news.node == self.name:
+            if not self.leaving and news.incarnation >= self.me.incarnation:
+                self._refute(news.incarnation)
+            return
+        peer = self.peers.get(news.node)
+        if peer is None or news.incarnation < peer.incarnation:
+            return
+        self.suspicions.pop(news.node, None)
+        if peer.gone:
+            return
+        peer.incarnation = news.incarnation
+        peer.state = LEFT if news.source == news.node else DEAD
+        peer.changed = now
+        self.queue.add(peer.name, encode(news))
+        self.effects.append(Notice("leave", peer.name))
+
+    def _refute(self, accused: int) -> None:
+        self.me.incarnation = min(max(self.me.incarnation, accused) + 1, INCARNATION_MAX)
+        self.degrade(1)
+        log.info("refuting news about this node at incarnation %d", accused)
+        self._announce(self.me)
+
+    def leave(self, done: Callable[[], None]) -> None:
+        """Say goodbye; `done` is called when it was passed on often enough."""
+        self.leaving = True
+        self.me.state = LEFT
+        goodbye = Dead(self.me.incarnation, self.name, self.name)
+        self.queue.add(self.name, encode(goodbye), done)
+
+    # Push/pull
+
+    def states(self) -> list[NodeState]:
+        """All members, for the other side of a push/pull."""
+        return [
+            NodeState(
+                peer.name,
+                peer.address,
+                peer.port,
+                peer.incarnation,
+                peer.state,
+                peer.meta,
+                peer.versions,
+            )
+            for peer in self.peers.values()
+        ]
+
+    def merge(self, now: float, states: Sequence[NodeState]) -> int:
+        """Take over what another node knows. Returns how many entries made no sense."""
+        bad = 0
+        for state in states:
+            if state.state == ALIVE:
+                if len(state.address) not in {4, 16} or len(state.versions) < 6 or not state.name:
+                    bad += 1
+                    continue
+                self.alive(
+                    now,
+                    Alive(
+                        state.incarnation,
+                        state.name,
+                        state.address,
+                        state.port,
+                        state.meta,
+                        state.versions,
+                    ),
+                )
+            elif state.state == LEFT:
+                self.dead(now, Dead(state.incarnation, state.name, state.name))
+            else:
+                # Never a direct kill: the accused gets the time to refute.
+                self.suspect(now, Suspect(state.incarnation, state.name, self.name))
+        return bad

@@ -1,0 +1,1 @@
+"""The HTTP edge: the /v1 API, its parameters, shapes, routes and server."""

@@ -1,0 +1,259 @@
+"""/v1/catalog: register and deregister nodes, instances and checks; list them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mesh.errors import Invalid
+from mesh.http import params, respond, shapes
+from mesh.http.request import Reply, Request
+from mesh.registry import catalog
+from mesh.registry.port import WriteOptions
+
+
+class WriteRequest(shapes.Shape, frozen=True):
+    """Where old clients put their token."""
+
+    token: str = ""
+
+
+class Locality(shapes.Shape, frozen=True):
+    """A region and a zone."""
+
+    region: str = ""
+    zone: str = ""
+
+
+class AddressBody(shapes.Shape, frozen=True):
+    """A tagged address of an instance."""
+
+    address: str = ""
+    port: int = 0
+
+
+class WeightsBody(shapes.Shape, frozen=True):
+    """SRV weights."""
+
+    passing: int = 0
+    warning: int = 0
+
+
+class ServiceBody(shapes.Shape, frozen=True, kw_only=True):
+    """An instance, as `NodeService`. Its indexes are ignored: what was read can be sent."""
+
+    kind: str = ""
+    id: str = ""
+    service: str = ""
+    tags: list[str] = []
+    address: str = ""
+    tagged_addresses: dict[str, AddressBody] = {}
+    meta: dict[str, str] = {}
+    port: int = 0
+    socket_path: str = ""
+    weights: WeightsBody | None = None
+    enable_tag_override: bool = False
+    proxy: dict[str, Any] = {}
+    connect: dict[str, Any] = {}
+    locality: Locality = Locality()
+    peer_name: str = ""
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class CheckBody(shapes.Shape, frozen=True, kw_only=True):
+    """A check, as `HealthCheck`. The service's name and tags come from the instance."""
+
+    node: str = ""
+    check_id: str = ""
+    name: str = ""
+    status: str = ""
+    notes: str = ""
+    output: str = ""
+    service_id: str = ""
+    service_name: str = ""
+    service_tags: list[str] = []
+    type: str = ""
+    interval: str = ""
+    timeout: str = ""
+    exposed_port: int = 0
+    definition: dict[str, Any] = {}
+    peer_name: str = ""
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class RegisterBody(shapes.Shape, frozen=True, kw_only=True):
+    """The body of a registration."""
+
+    datacenter: str = ""
+    id: str = ""
+    node: str = ""
+    address: str = ""
+    tagged_addresses: dict[str, str] = {}
+    node_meta: dict[str, str] = {}
+    service: ServiceBody | None = None
+    check: CheckBody | None = None
+    checks: list[CheckBody] = []
+    skip_node_update: bool = False
+    locality: Locality = Locality()
+    peer_name: str = ""
+    token: str = ""
+    write_request: WriteRequest = WriteRequest()
+
+
+class DeregisterBody(shapes.Shape, frozen=True, kw_only=True):
+    """The body of a deregistration."""
+
+    datacenter: str = ""
+    node: str = ""
+    address: str = ""
+    service_id: str = ""
+    check_id: str = ""
+    peer_name: str = ""
+    token: str = ""
+    write_request: WriteRequest = WriteRequest()
+
+
+async def register(request: Request) -> Reply:
+    """Write a node, an instance on it and checks."""
+    body = params.body(request, RegisterBody)
+    _refuse_later("", body.locality, body.peer_name)
+    checks = [*([body.check] if body.check is not None else []), *body.checks]
+    options = _write_options(request, body)
+    command = catalog.Register(
+        node=catalog.Node(
+            name=body.node,
+            id=body.id.lower(),
+            address=body.address,
+            datacenter=options.datacenter or request.options.datacenter,
+            tagged_addresses=body.tagged_addresses,
+            meta=body.node_meta,
+        ),
+        service=_service(body.service) if body.service is not None else None,
+        checks=[_check(check) for check in checks],
+        skip_node_update=body.skip_node_update,
+    )
+    return respond.boolean(await request.parts.registry.write(command, options))
+
+
+async def deregister(request: Request) -> Reply:
+    """Delete an instance with its checks, or a check, or a node. Absent is fine."""
+    body = params.body(request, DeregisterBody)
+    _refuse_later("", Locality(), body.peer_name)
+    command = catalog.Deregister(body.node, body.service_id, body.check_id)
+    options = _write_options(request, body)
+    return respond.boolean(await request.parts.registry.write(command, options))
+
+
+def _write_options(request: Request, body: RegisterBody | DeregisterBody) -> WriteOptions:
+    options = params.write_options(request)
+    return msgspec.structs.replace(
+        options,
+        datacenter=options.datacenter or body.datacenter,
+        token=options.token or body.token or body.write_request.token,
+    )
+
+
+def _refuse_later(where: str, locality: Locality, peer: str) -> None:
+    if locality != Locality():
+        raise Invalid(f"{where}Locality: not available yet")
+    if peer:
+        raise Invalid(f"{where}PeerName: what a peer exports cannot be registered here")
+
+
+def _service(body: ServiceBody) -> catalog.Service:
+    _refuse_later("Service.", body.locality, body.peer_name)
+    weights = catalog.Weights()
+    if body.weights is not None:
+        weights = catalog.Weights(body.weights.passing, body.weights.warning)
+    return catalog.Service(
+        node="",
+        id=body.id,
+        name=body.service,
+        kind=body.kind,
+        tags=body.tags,
+        address=body.address,
+        port=body.port,
+        tagged_addresses={
+            name: catalog.TaggedAddress(one.address, one.port)
+            for name, one in body.tagged_addresses.items()
+        },
+        meta=body.meta,
+        weights=weights,
+        enable_tag_override=body.enable_tag_override,
+        socket_path=body.socket_path,
+        proxy=body.proxy,
+        connect=body.connect,
+    )
+
+
+def _check(body: CheckBody) -> catalog.Check:
+    _refuse_later("Check.", Locality(), body.peer_name)
+    return catalog.Check(
+        node=body.node,
+        id=body.check_id,
+        name=body.name,
+        status=body.status or "critical",
+        notes=body.notes,
+        output=body.output,
+        service_id=body.service_id,
+        kind=body.type,
+        interval=body.interval,
+        timeout=body.timeout,
+        exposed_port=body.exposed_port,
+        definition=body.definition,
+    )
+
+
+async def datacenters(request: Request) -> Reply:
+    """The names of all datacenters, nearest first."""
+    return respond.json([request.options.datacenter])
+
+
+async def nodes(request: Request) -> Reply:
+    """Every node."""
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(catalog.Nodes(), options)
+    pairs = params.node_meta(request)
+    rows = [row for row in found.value if params.has_meta(row.meta, pairs)]
+    return respond.answered(found, [shapes.node(row) for row in rows], options)
+
+
+async def services(request: Request) -> Reply:
+    """Every service name with its tags."""
+    options = params.discovery_options(request)
+    query = catalog.Services(params.node_meta(request))
+    found = await request.parts.registry.read(query, options)
+    return respond.answered(found, found.value, options)
+
+
+async def service(request: Request) -> Reply:
+    """The instances of a service, healthy or not."""
+    name = params.required(request, "service name")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(catalog.ServiceNodes(name), options)
+    tags, pairs = params.tags(request), params.node_meta(request)
+    rows = [
+        row
+        for row in found.value
+        if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
+    ]
+    return respond.answered(found, [shapes.service_node(row) for row in rows], options)
+
+
+async def node(request: Request) -> Reply:
+    """A node with its instances by id; `null` when there is no such node."""
+    name = params.required(request, "node name")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(catalog.NodeNamed(name), options)
+    return respond.answered(found, shapes.node_services(found.value), options)
+
+
+async def node_services(request: Request) -> Reply:
+    """A node with its instances as a list."""
+    name = params.required(request, "node name")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(catalog.NodeNamed(name), options)
+    return respond.answered(found, shapes.node_service_list(found.value), options)

@@ -1,0 +1,166 @@
+"""Dispatch: what every endpoint has in common, decided before a handler sees the request."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from mesh.errors import Invalid
+from mesh.http import params, respond
+from mesh.http.options import Options
+from mesh.http.request import Parts, Reply, Request
+from mesh.http.routes import Paths, Route
+
+READING = {"GET", "HEAD", "OPTIONS"}
+TENANCY_PARAMS = ("ns", "partition", "authmethod-ns")
+TENANCY_HEADERS = ("X-Consul-Namespace", "X-Consul-Partition")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ALL_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_UNKNOWN_API = "Invalid URL path: not a recognized HTTP API endpoint"
+_UNKNOWN = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'"
+_ROOT = "This is a mesh agent; its web UI is off. The HTTP API is under /v1/."
+
+
+class Admitted(msgspec.Struct):
+    """A request that has a handler. Its body is still to be read."""
+
+    route: Route
+    request: Request
+
+
+class Dispatcher:
+    """Finds the route of a request, or answers it here: moved, unknown, blocked, not allowed.
+
+    Raises Invalid when the options name a network that is none.
+    """
+
+    def __init__(self, parts: Parts, options: Options, paths: Paths | None = None) -> None:
+        self._parts = parts
+        self._options = options
+        self._paths = paths or Paths()
+        self._writers = [_network(text) for text in options.allow_write_from]
+
+    def admit(
+        self, method: str, target: str, headers: Mapping[str, str], remote: str
+    ) -> Admitted | Reply:
+        """Decide on the head of a request. The target is as sent. Raises Invalid."""
+        raw, _, query = _origin(target).partition("?")
+        path = self._path(raw)
+        if (refused := self._blocked(method, path, remote)) is not None:
+            return refused
+        cleaned = clean(raw)
+        if cleaned != raw or self._paths.moved(raw):
+            location = cleaned if cleaned != raw else f"{raw}/"
+            return _moved(location, query)
+        found = self._paths.find(raw)
+        if found is None:
+            return _unknown(path)
+        route = found.operations.get(method)
+        if route is None:
+            return _no_handler(method, found.allow)
+        given = params.parse(query)
+        _refuse_tenancy(given, headers)
+        rest = unquote(raw[found.end :]) if found.end < len(raw) else ""
+        return Admitted(
+            route,
+            Request(
+                self._parts,
+                self._options,
+                method,
+                path,
+                rest,
+                given,
+                headers,
+                remote=remote,
+            ),
+        )
+
+    def _path(self, raw: str) -> str:
+        """The path decoded. Raises Invalid when it is no text or has unprintable characters."""
+        path = raw
+        if "%" in raw:
+            if _BAD_ESCAPE.search(raw):
+                raise Invalid("Bad Request: invalid URL escape in the path")
+            try:
+                path = unquote(raw, errors="strict")
+            except UnicodeDecodeError as error:
+                raise Invalid("Bad Request: the path is not UTF-8") from error
+        if not path.isprintable() and not self._options.allow_unprintable_paths:
+            raise Invalid("Bad Request: unprintable characters in the path")
+        return path
+
+    def _blocked(self, method: str, path: str, remote: str) -> Reply | None:
+        for prefix in self._options.block_endpoints:
+            if path.startswith(prefix):
+                return respond.text(403, "Endpoint is blocked by agent configuration")
+        if self._writers and method not in READING and not self._may_write(remote):
+            return respond.text(403, "Endpoint is blocked by agent configuration")
+        return None
+
+    def _may_write(self, remote: str) -> bool:
+        try:
+            address = ip_address(remote.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in self._writers)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError as error:
+        raise Invalid(f'allow_write_http_from: expected a CIDR network, got "{text}"') from error
+
+
+def clean(path: str) -> str:
+    """The path without empty, `.` and `..` parts; a slash at its end stays."""
+    if "//" not in path and "/." not in path:
+        return path
+    cleaned = posixpath.normpath("/" + path.lstrip("/"))
+    return cleaned + "/" if path.endswith(("/", "/.", "/..")) and cleaned != "/" else cleaned
+
+
+def _origin(target: str) -> str:
+    """The target without the scheme and host that a proxy's client sends, in ASCII."""
+    if not target.startswith("/") and "://" in target:
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    if not target.isascii():
+        target = quote(target.encode("utf-8", "surrogateescape"), safe=_ALL_ASCII)
+    return target
+
+
+def _moved(location: str, query: str) -> Reply:
+    reply = respond.text(301, "Moved Permanently")
+    reply.headers = {"Location": f"{location}?{query}" if query else location}
+    return reply
+
+
+def _unknown(path: str) -> Reply:
+    if path == "/":
+        return respond.text(200, _ROOT)
+    return respond.text(404, _UNKNOWN_API if "/v1/" in path else _UNKNOWN)
+
+
+def _no_handler(method: str, allow: str) -> Reply:
+    reply = respond.nothing()
+    if method != "OPTIONS":
+        reply = respond.text(405, f"method {method} not allowed")
+    reply.headers = {"Allow": allow}
+    return reply
+
+
+def _refuse_tenancy(given: Mapping[str, list[str]], headers: Mapping[str, str]) -> None:
+    for name in TENANCY_PARAMS:
+        if given and any(given.get(name, ())):
+            raise Invalid(
+                f'Invalid query parameter: "{name}": mesh has no namespaces or partitions'
+            )
+    for name in TENANCY_HEADERS:
+        if headers.get(name):
+            raise Invalid(f'Invalid header: "{name}": mesh has no namespaces or partitions')

@@ -1,0 +1,73 @@
+"""/v1/health: the checks of nodes and services, and which instances pass theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesh.errors import Invalid
+from mesh.http import params, respond, shapes
+from mesh.http.request import Reply, Request
+from mesh.registry import catalog, health
+from mesh.registry.port import ReadOptions
+
+STATES = ("any", *catalog.STATUSES)
+
+
+async def node(request: Request) -> Reply:
+    """The checks of a node and of the instances on it."""
+    name = params.required(request, "node name")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(health.NodeChecks(name), options)
+    return respond.answered(found, [shapes.check(row) for row in found.value], options)
+
+
+async def checks(request: Request) -> Reply:
+    """The checks of a service's instances, without those of their nodes."""
+    name = params.required(request, "service name")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(health.ServiceChecks(name), options)
+    rows = await _on_nodes(request, found.value, options)
+    return respond.answered(found, [shapes.check(row) for row in rows], options)
+
+
+async def state(request: Request) -> Reply:
+    """The checks that have a status, or all."""
+    status = params.required(request, "check state")
+    if status not in STATES:
+        raise Invalid(f'Invalid check state "{status}": expected one of {", ".join(STATES)}')
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(health.ChecksInState(status), options)
+    rows = await _on_nodes(request, found.value, options)
+    return respond.answered(found, [shapes.check(row) for row in rows], options)
+
+
+async def service(request: Request) -> Reply:
+    """The instances of a service with their nodes and checks."""
+    name = params.required(request, "service name")
+    passing = params.flag(request, "passing")
+    options = params.discovery_options(request)
+    found = await request.parts.registry.read(health.Instances(name), options)
+    rows = found.value
+    if request.params:
+        tags, pairs = params.tags(request), params.node_meta(request)
+        rows = [
+            row
+            for row in rows
+            if (not tags or params.has_tags(row.service.tags, tags))
+            and (not pairs or params.has_meta(row.node.meta, pairs))
+            and (not passing or row.status == "passing")
+        ]
+    return respond.answered(found, [shapes.instance(row) for row in rows], options)
+
+
+async def _on_nodes(
+    request: Request, rows: Iterable[catalog.Check], options: ReadOptions
+) -> Iterable[catalog.Check]:
+    """Only the checks on nodes that have the pairs of `node-meta`."""
+    pairs = params.node_meta(request)
+    if not pairs:
+        return rows
+    now = ReadOptions(options.consistency, datacenter=options.datacenter, token=options.token)
+    nodes = await request.parts.registry.read(catalog.Nodes(), now)
+    names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
+    return [row for row in rows if row.node.lower() in names]

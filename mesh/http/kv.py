@@ -1,0 +1,92 @@
+"""/v1/kv: read, write and delete keys."""
+
+from __future__ import annotations
+
+from mesh.errors import Invalid
+from mesh.http import params, respond, shapes
+from mesh.http.request import TEXT, Reply, Request
+from mesh.registry import kv
+
+# Raw values are whatever a client stored: nothing a browser may run.
+_RAW = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+_CONDITIONS = ("cas", "acquire", "release")
+
+
+async def get(request: Request) -> Reply:
+    """One pair, the pairs or the keys under a prefix, or the raw value."""
+    options = params.read_options(request)
+    if "keys" in request.params:
+        return await _keys(request)
+    if "recurse" in request.params:
+        found = await request.parts.registry.read(kv.Under(request.rest), options)
+        if not found.value:
+            return Reply(status=404, headers=respond.read_headers(found))
+        return respond.answered(found, [shapes.pair(row) for row in found.value])
+    if not request.rest:
+        raise Invalid("Missing key name")
+    one = await request.parts.registry.read(kv.Get(request.rest), options)
+    headers = respond.read_headers(one)
+    if one.value is None:
+        return Reply(status=404, headers=headers)
+    if "raw" in request.params:
+        return Reply(one.value.value, content_type=TEXT, headers=headers | _RAW)
+    return respond.answered(one, [shapes.pair(one.value)])
+
+
+async def _keys(request: Request) -> Reply:
+    options = params.read_options(request)
+    separator = request.param("separator") or request.param("seperator")
+    found = await request.parts.registry.read(kv.Keys(request.rest, separator), options)
+    if not found.value and request.rest:
+        return Reply(status=404, headers=respond.read_headers(found))
+    return respond.answered(found, found.value)
+
+
+async def put(request: Request) -> Reply:
+    """Write the body as the value; `false` when the condition does not hold."""
+    key = _key(request)
+    given = [name for name in _CONDITIONS if name in request.params]
+    if len(given) > 1:
+        raise Invalid(f"Conflicting flags: {' and '.join(given)}; give only one")
+    if given and given[0] != "cas":
+        raise Invalid(f"?{given[0]}: sessions are not available yet")
+    try:
+        command = kv.Set(key, request.body, _number(request, "flags") or 0, _cas(request))
+    except Invalid as error:
+        return respond.text(500, error.message)
+    return await _write(request, command)
+
+
+async def delete(request: Request) -> Reply:
+    """Delete a key, or with `recurse` every key that starts with it."""
+    if "recurse" in request.params:
+        if "cas" in request.params:
+            raise Invalid("Conflicting flags: recurse and cas; give only one")
+        return await _write(request, kv.DeleteUnder(request.rest))
+    key = _key(request)
+    try:
+        command = kv.Delete(key, _cas(request))
+    except Invalid as error:
+        return respond.text(500, error.message)
+    return await _write(request, command)
+
+
+async def _write(request: Request, command: kv.Set | kv.Delete | kv.DeleteUnder) -> Reply:
+    written = await request.parts.registry.write(command, params.write_options(request))
+    return respond.boolean(written)
+
+
+def _key(request: Request) -> str:
+    if not request.rest:
+        raise Invalid("Missing key name")
+    return request.rest
+
+
+def _cas(request: Request) -> int | None:
+    return _number(request, "cas")
+
+
+def _number(request: Request, name: str) -> int | None:
+    if name not in request.params:
+        return None
+    return params.whole(request.param(name), name)

@@ -1,0 +1,40 @@
+"""The options of the HTTP edge."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decides about the HTTP API. Names in brackets are Consul's settings."""
+
+    addresses: list[tuple[str, int]]
+    """Where to listen: IP address and port; port 0 takes any free one."""
+    datacenter: str
+    node_name: str
+    default_query_seconds: float = 300.0
+    """How long a blocking query waits when it does not say [default_query_time]."""
+    max_query_seconds: float = 600.0
+    """How long it may wait at most, before jitter [max_query_time]."""
+    discovery_max_stale_seconds: float = 0.0
+    """Above 0: catalog and health reads that do not say otherwise may be this stale."""
+    pretty_always: bool = False
+    """Indent every JSON answer, as `-dev` does."""
+    response_headers: dict[str, str] = {}
+    """Headers added to every response [http_config.response_headers]."""
+    block_endpoints: list[str] = []
+    """Path prefixes that answer 403 [http_config.block_endpoints]."""
+    allow_write_from: list[str] = []
+    """CIDR networks that may do more than read; empty: all [http_config.allow_write_http_from]."""
+    default_acl_policy: str = "allow"
+    """Shown in `X-Consul-Default-ACL-Policy`."""
+    kv_value_max_bytes: int = 512 * 1024
+    """Largest value of a key [limits.kv_max_value_size]."""
+    body_max_bytes: int = 1024 * 1024
+    """Largest body of any other request."""
+    max_connections_per_client: int = 200
+    """Open connections of one IP address; more get a 429 [limits.http_max_conns_per_client]."""
+    gzip_min_bytes: int = 1400
+    """Smallest body that is compressed for clients that accept gzip."""
+    allow_unprintable_paths: bool = False
+    """Accept unprintable characters in paths [disable_http_unprintable_char_filter]."""

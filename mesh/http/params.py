@@ -1,0 +1,283 @@
+"""Query parameters and bodies: parsed once where they enter, refused in words users know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from mesh.errors import Invalid
+from mesh.http.request import Request
+from mesh.registry.port import ReadOptions, WriteOptions
+
+T = TypeVar("T")
+
+JITTER = 1 / 16
+PARAMS_MAX = 1000
+DEPTH_MAX = 64
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_UNITS["h"] = 3600.0
+_STEP = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION = re.compile(rf"[+-]?(0|({_STEP.pattern})+)")
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_NONE: dict[str, list[str]] = {}
+
+
+def parse(query: str) -> Mapping[str, list[str]]:
+    """The parameters of a query string: each name with its values, bare names with an empty one."""
+    if not query:
+        return _NONE
+    pairs = query.split("&")
+    if len(pairs) > PARAMS_MAX:
+        raise Invalid(f"query: more than {PARAMS_MAX} parameters")
+    params: dict[str, list[str]] = {}
+    for pair in pairs:
+        if not pair:
+            continue
+        name, _, value = pair.partition("=")
+        params.setdefault(_decoded(name), []).append(_decoded(value))
+    return params
+
+
+def _decoded(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Invalid(f'query: "{text}" is not UTF-8') from error
+
+
+def duration(text: str) -> float:
+    """Seconds in a Go duration such as `10s`, `1m30s` or `500ms`. Raises Invalid."""
+    if len(text) > 64 or not _DURATION.fullmatch(text):
+        raise Invalid(f'expected a duration such as "10s" or "1m30s", got "{text[:64]}"')
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+    return -seconds if text.startswith("-") else seconds
+
+
+def whole(text: str, what: str) -> int:
+    """An unsigned 64-bit number. Raises Invalid, naming what it was for."""
+    if len(text) > 20 or not text.isascii() or not text.isdigit() or int(text) >= 2**64:
+        raise Invalid(f'{what}: expected an unsigned 64-bit number, got "{text[:64]}"')
+    return int(text)
+
+
+def flag(request: Request, name: str) -> bool:
+    """A switch: absent is off, bare is on, else a boolean. Raises Invalid on anything else."""
+    values = request.params.get(name)
+    if values is None:
+        return False
+    value = values[0]
+    if not value or value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise Invalid(f"Invalid value for ?{name}: expected true or false")
+
+
+def token(request: Request) -> str:
+    """The secret the request carries, or "": parameter, then header, then bearer."""
+    if given := request.param("token"):
+        return given
+    if given := request.headers.get("X-Consul-Token", ""):
+        return given
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def datacenter(request: Request) -> str:
+    """The datacenter asked for, or ""."""
+    return request.param("datacenter") or request.param("dc")
+
+
+def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
+    """How to read, from the query. `discovery` reads may be stale by default [discovery_max_stale].
+
+    The wait includes its jitter. Raises Invalid.
+    """
+    params = request.params
+    if not params and not discovery:
+        return ReadOptions(wait=request.options.default_query_seconds, token=token(request))
+    consistent = "consistent" in params
+    if consistent and "cached" in params:
+        raise Invalid("Cannot specify ?cached with ?consistent, conflicting semantics.")
+    max_stale = _max_stale(request)
+    stale = "stale" in params or max_stale is not None
+    if consistent and stale:
+        raise Invalid("Cannot specify ?stale with ?consistent, conflicting semantics.")
+    bound = request.options.discovery_max_stale_seconds
+    if discovery and bound > 0 and not (stale or consistent or "leader" in params):
+        stale, max_stale = True, bound
+    index = _index(request)
+    return ReadOptions(
+        consistency="consistent" if consistent else "stale" if stale else "default",
+        max_stale=max_stale,
+        index=index,
+        wait=_wait(request, index),
+        datacenter=datacenter(request),
+        token=token(request),
+    )
+
+
+def _max_stale(request: Request) -> float | None:
+    text = request.param("max_stale")
+    if not text:
+        return None
+    try:
+        seconds = duration(text)
+    except Invalid as error:
+        raise Invalid(f"Invalid max_stale value: {error.message}") from error
+    return seconds if seconds > 0 else None
+
+
+def _index(request: Request) -> int:
+    text = request.param("index")
+    if not text:
+        return 0
+    try:
+        return whole(text, "index")
+    except Invalid as error:
+        raise Invalid(f"Invalid index: {error.message}") from error
+
+
+def _wait(request: Request, index: int) -> float:
+    options = request.options
+    text = request.param("wait")
+    try:
+        seconds = duration(text) if text else 0.0
+    except Invalid as error:
+        raise Invalid(f"Invalid wait time: {error.message}") from error
+    if seconds <= 0:
+        seconds = options.default_query_seconds
+    seconds = min(seconds, options.max_query_seconds)
+    if index:
+        seconds += request.parts.dice.uniform(0.0, seconds * JITTER)
+    return seconds
+
+
+def write_options(request: Request) -> WriteOptions:
+    """How to write, from the query."""
+    return WriteOptions(
+        datacenter=datacenter(request),
+        token=token(request),
+        origin=f"{request.options.node_name}/http",
+    )
+
+
+def required(request: Request, what: str) -> str:
+    """What follows the route's path. Raises Invalid saying what is missing when it is empty."""
+    if not request.rest:
+        raise Invalid(f"Missing {what}")
+    return request.rest
+
+
+def node_meta(request: Request) -> tuple[tuple[str, str], ...]:
+    """The pairs of every `node-meta=key:value`; one without a colon asks for an empty value."""
+    found = []
+    for text in request.params.get("node-meta", ()):
+        key, _, value = text.partition(":")
+        found.append((key, value))
+    return tuple(found)
+
+
+def has_meta(meta: Mapping[str, str], pairs: tuple[tuple[str, str], ...]) -> bool:
+    """Whether the metadata has all these pairs."""
+    return all(meta.get(key) == value for key, value in pairs)
+
+
+def tags(request: Request) -> frozenset[str]:
+    """The tags asked for, in lower case."""
+    return frozenset(tag.lower() for tag in request.params.get("tag", ()) if tag)
+
+
+def has_tags(given: Iterable[str], wanted: frozenset[str]) -> bool:
+    """Whether all the wanted tags are there, whatever their case."""
+    return wanted <= {tag.lower() for tag in given}
+
+
+def discovery_options(request: Request) -> ReadOptions:
+    """How to read the catalog or health. Raises Invalid for options no release can serve yet."""
+    refuse(request, "filter", "peer", "sg")
+    return read_options(request, discovery=True)
+
+
+def refuse(request: Request, *names: str) -> None:
+    """Raise Invalid if the query has one of these options, which no release can serve yet."""
+    for name in names:
+        if request.param(name):
+            raise Invalid(f"?{name} is not available yet")
+
+
+def body(request: Request, kind: type[T], aliases: Mapping[str, str] = {}) -> T:
+    """The body as `kind`, strictly: names match in any case, an unknown one raises Invalid.
+
+    As Go does, null leaves a field at its default. `aliases` gives other names (lower case) of
+    fields, at any depth.
+    """
+    try:
+        value = msgspec.json.decode(request.body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"Request decode failed: {error}") from error
+    try:
+        return msgspec.convert(_named(value, kind, aliases, DEPTH_MAX), type=kind)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"Request decode failed: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: Any) -> dict[str, tuple[str, Any]]:
+    hints = {field.name: field for field in msgspec.structs.fields(kind)}
+    return {field.encode_name.lower(): (field.encode_name, field.type) for field in hints.values()}
+
+
+def _named(value: Any, kind: Any, aliases: Mapping[str, str], depth: int) -> Any:
+    """The value with the exact names of the fields of `kind`."""
+    if depth <= 0:
+        raise Invalid("Request decode failed: nested too deeply")
+    if isinstance(value, list):
+        inner = _argument(kind, list, 0)
+        return value if inner is None else [_named(v, inner, aliases, depth - 1) for v in value]
+    if not isinstance(value, dict):
+        return value
+    struct = _struct(kind)
+    if struct is None:
+        inner = _argument(kind, dict, 1)
+        if inner is None:
+            return value
+        return {key: _named(v, inner, aliases, depth - 1) for key, v in value.items()}
+    fields = _fields(struct)
+    named = {}
+    for key, inside in value.items():
+        lower = key.lower()
+        field = fields.get(lower) or fields.get(aliases.get(lower, "").lower())
+        if field is None:
+            raise Invalid(f'Request decode failed: json: unknown field "{key}"')
+        if inside is not None:
+            named[field[0]] = _named(inside, field[1], aliases, depth - 1)
+    return named
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+
+
+def _struct(kind: Any) -> Any:
+    for choice in _choices(kind):
+        if isinstance(choice, type) and issubclass(choice, msgspec.Struct):
+            return choice
+    return None
+
+
+def _argument(kind: Any, container: type, position: int) -> Any:
+    for choice in _choices(kind):
+        if get_origin(choice) is container:
+            return get_args(choice)[position]
+    return None

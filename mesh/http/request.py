@@ -1,0 +1,58 @@
+"""A request and its reply as handlers see them: plain values, no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from mesh.clock import Clock, Dice
+from mesh.http.options import Options
+from mesh.registry.port import Registry
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The parts of the process that handlers may use."""
+
+    registry: Registry
+    clock: Clock
+    dice: Dice
+    agent: Any = None
+    """The local agent, for /v1/agent."""
+
+
+class Request(msgspec.Struct):
+    """One request, read whole. The path is the decoded one."""
+
+    parts: Parts
+    options: Options
+    method: str = "GET"
+    path: str = "/"
+    rest: str = ""
+    """What follows the route's fixed part, percent-decoded: the key, the service name ..."""
+    params: Mapping[str, list[str]] = {}
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    remote: str = ""
+    """The client's IP address."""
+
+    def param(self, name: str) -> str:
+        """The first value of a query parameter, or "" when it is absent or bare."""
+        values = self.params.get(name)
+        return values[0] if values else ""
+
+
+class Reply(msgspec.Struct):
+    """What to answer. The server adds the headers that every response has, and pretty-prints."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = JSON
+    headers: dict[str, str] = {}
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

@@ -1,0 +1,90 @@
+"""Replies: values to JSON with the headers of reads, errors to a status and a line of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mesh.errors import (
+    Busy,
+    Conflict,
+    Denied,
+    Internal,
+    Invalid,
+    MeshError,
+    NoLeader,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    Unreachable,
+)
+from mesh.http.request import TEXT, Reply
+from mesh.registry.port import Answer, ReadOptions
+
+NO_LEADER = "No cluster leader"
+
+# As Consul: what has no row of its own there is a 500, many refusals of the server's included.
+STATUS: dict[type[MeshError], int] = {
+    Invalid: 400,
+    Denied: 403,
+    NotFound: 404,
+    TooLarge: 413,
+    Busy: 429,
+    Conflict: 500,
+    NoLeader: 500,
+    Unreachable: 500,
+    OutcomeUnknown: 500,
+    Internal: 500,
+}
+
+_encode = msgspec.json.Encoder().encode
+_TRUE = b"true"
+_FALSE = b"false"
+_EFFECTIVE = {"default": "leader", "consistent": "consistent", "stale": "stale"}
+
+
+def json(value: object) -> Reply:
+    """200 with the value as JSON; shapes bring their own field names."""
+    return Reply(_encode(value))
+
+
+def boolean(value: bool) -> Reply:
+    """200 with `true` or `false`."""
+    return Reply(_TRUE if value else _FALSE)
+
+
+def nothing() -> Reply:
+    """200 with an empty body."""
+    return Reply()
+
+
+def text(status: int, message: str) -> Reply:
+    """The status with a line of text."""
+    return Reply(message.encode(errors="replace"), status, TEXT)
+
+
+def failure(error: MeshError) -> Reply:
+    """The status and the text of an error."""
+    message = error.message
+    if isinstance(error, NoLeader) and not message.startswith(NO_LEADER):
+        message = f"{NO_LEADER}: {message}"
+    return text(STATUS.get(type(error), 500), message)
+
+
+def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dict[str, str]:
+    """The headers of a read; with options (catalog and health), the consistency it had."""
+    headers = {
+        "X-Consul-Index": str(answer.index or 1),
+        "X-Consul-KnownLeader": "true" if answer.known_leader else "false",
+        "X-Consul-LastContact": str(int(answer.last_contact * 1000)),
+        "X-Consul-Query-Backend": "blocking-query",
+    }
+    if options is not None:
+        headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[options.consistency]
+    return headers
+
+
+def answered(answer: Answer[Any], shape: object, options: ReadOptions | None = None) -> Reply:
+    """200 with the shape of the answer as JSON and the headers of a read."""
+    return Reply(_encode(shape), headers=read_headers(answer, options))

@@ -1,0 +1,104 @@
+"""The routes: one ordered table of method, path, handler and summary, and how a path is found."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mesh.http import catalog, health, kv, status
+from mesh.http.request import Handler
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation. From its first `:name` on, a path takes all that follows, slashes too.
+
+    The handler finds that in `request.rest` and takes it apart itself if it has several parts.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    limit: str = "body_max_bytes"
+    """The option that limits the body."""
+
+    @property
+    def fixed(self) -> str:
+        """The path up to its first `:name`."""
+        return self.path.partition(":")[0]
+
+
+ROUTES: tuple[Route, ...] = (
+    # Catalog
+    Route("PUT", "/v1/catalog/register", catalog.register, "Register a node, service or check"),
+    Route("PUT", "/v1/catalog/deregister", catalog.deregister, "Remove a node, service or check"),
+    Route("GET", "/v1/catalog/datacenters", catalog.datacenters, "Names of the datacenters"),
+    Route("GET", "/v1/catalog/nodes", catalog.nodes, "Every node"),
+    Route("GET", "/v1/catalog/services", catalog.services, "Every service name with its tags"),
+    Route("GET", "/v1/catalog/service/:name", catalog.service, "Instances of a service"),
+    Route("GET", "/v1/catalog/node/:node", catalog.node, "A node and its instances, by id"),
+    Route(
+        "GET",
+        "/v1/catalog/node-services/:node",
+        catalog.node_services,
+        "A node and its instances, as a list",
+    ),
+    # Health
+    Route("GET", "/v1/health/node/:node", health.node, "Checks of a node and its instances"),
+    Route("GET", "/v1/health/checks/:service", health.checks, "Checks of a service's instances"),
+    Route("GET", "/v1/health/state/:state", health.state, "Checks that have a status"),
+    Route(
+        "GET",
+        "/v1/health/service/:service",
+        health.service,
+        "Instances of a service with nodes and checks",
+    ),
+    # Keys and values
+    Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
+    Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
+    Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Status
+    Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
+    Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The operations on a path, by method, and where the fixed part of the path ends."""
+
+    operations: dict[str, Route]
+    end: int
+
+    @property
+    def allow(self) -> str:
+        """The value of the Allow header."""
+        return ",".join(["OPTIONS", *self.operations])
+
+
+class Paths:
+    """Finds routes by path: an exact one first, else the longest that takes a rest."""
+
+    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+        self._exact: dict[str, Found] = {}
+        self._open: dict[str, Found] = {}
+        for route in routes:
+            kind = self._open if ":" in route.path else self._exact
+            found = kind.setdefault(route.fixed, Found({}, len(route.fixed)))
+            assert route.method not in found.operations, f"{route.path} is there twice"
+            found.operations[route.method] = route
+
+    def find(self, path: str) -> Found | None:
+        """The operations on this path (still percent-encoded), or None."""
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        end = path.rfind("/") + 1
+        while end > 0:
+            found = self._open.get(path[:end])
+            if found is not None:
+                return found
+            end = path.rfind("/", 0, end - 1) + 1
+        return None
+
+    def moved(self, path: str) -> bool:
+        """Whether the path lacks only the slash that ends a route's fixed part."""
+        return path not in self._exact and f"{path}/" in self._open

@@ -1,0 +1,158 @@
+"""Scripts of register, ask and the like: text in, text out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import dnslib
+import msgspec
+
+from mesh import errors
+from mesh.clock import SeededDice
+from mesh.dns.options import Options
+from mesh.dns.resolver import Resolver
+from mesh.registry.catalog import Check, Deregister, Node, Register, Service, TaggedAddress, Weights
+from tests.dns.memory import MemoryRegistry, StoppedClock
+
+DEFAULTS = Options()
+
+
+def question(name: str, kind: str, edns: int | None = None, version: int = 0) -> bytes:
+    record = dnslib.DNSRecord(dnslib.DNSHeader(id=77, rd=1))
+    record.add_question(dnslib.DNSQuestion(name, getattr(dnslib.QTYPE, kind)))
+    if edns is not None:
+        record.add_ar(dnslib.EDNS0(udp_len=edns, version=version))
+    return bytes(record.pack())
+
+
+def _shown(section: str, record: Any) -> str:
+    if record.rtype == dnslib.QTYPE.OPT:
+        return f"{section}OPT size={record.rclass}"
+    kind = dnslib.QTYPE[record.rtype]
+    return f"{section}{record.rname} {record.ttl} {kind} {record.rdata}"
+
+
+class Script:
+    """The world one case file plays in."""
+
+    def __init__(self) -> None:
+        self.registry = MemoryRegistry()
+        self.registry.elsewhere["dc2"] = MemoryRegistry()
+        self.options = DEFAULTS
+        self.resolver = Resolver(self.registry, self.options, StoppedClock(), SeededDice(1))
+
+    def run(self, text: str) -> str:
+        out = []
+        for line in text.splitlines():
+            verb, *words = line.split()
+            if verb.startswith("#"):
+                continue
+            flags = [word for word in words if "=" not in word]
+            fields = dict(word.split("=", 1) for word in words if "=" in word)
+            out.append(getattr(self, f"do_{verb}")(flags, fields))
+        return "\n".join(text for text in out if text) or "ok"
+
+    def do_register(self, flags: list[str], fields: dict[str, str]) -> str:
+        meta = dict(pair.split(":", 1) for pair in fields.get("meta", "").split(",") if pair)
+        meta = {key.replace("~", "="): value.replace("~", " ") for key, value in meta.items()}
+        datacenter = fields.get("dc", "dc1")
+        node = Node(
+            name=fields["node"],
+            id=fields.get("id", ""),
+            address=fields.get("address", "10.9.9.9"),
+            datacenter=datacenter,
+            meta=meta,
+            tagged_addresses={
+                key.removeprefix("node."): value
+                for key, value in fields.items()
+                if key.startswith("node.")
+            },
+        )
+        checks = []
+        for key in ("check", "node-check"):
+            if key in fields:
+                owner = fields.get("id", fields["service"]) if key == "check" else ""
+                checks.append(Check(node="", id=key, status=fields[key], service_id=owner))
+        if "maintenance" in flags:
+            checks.append(Check(node="", id="_node_maintenance", status="critical"))
+        command = Register(
+            msgspec.structs.replace(node, id=""),
+            _service(fields) if "service" in fields else None,
+            checks,
+            skip_node_update="address" not in fields,
+        )
+        registry = self.registry.elsewhere[datacenter] if datacenter != "dc1" else self.registry
+        registry.apply(command)
+        return ""
+
+    def do_many(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Instances i1, i2 ... of a service, each on its own node."""
+        for number in range(1, int(fields["count"]) + 1):
+            own = fields | {"node": f"i{number}", "address": f"10.1.{number // 256}.{number % 256}"}
+            if "service-address" in fields:
+                own["service-address"] = f"10.2.{number // 256}.{number % 256}"
+            self.do_register(flags, own)
+        return ""
+
+    def do_deregister(self, flags: list[str], fields: dict[str, str]) -> str:
+        self.registry.apply(Deregister(fields["node"], fields.get("service", "")))
+        return ""
+
+    def do_options(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Replace all options; `service_ttls=web:5,*:1`."""
+        given: dict[str, Any] = dict(fields)
+        if "service_ttls" in fields:
+            pairs = (pair.split(":") for pair in fields["service_ttls"].split(","))
+            given["service_ttls"] = {name: int(ttl) for name, ttl in pairs}
+        self.options = msgspec.convert(given, Options, strict=False)
+        self.resolver.reload(self.options)
+        return ""
+
+    def do_fail(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Have the registry raise this error, or none."""
+        self.registry.error = errors.from_code(flags[0], "told to") if flags else None
+        return ""
+
+    def do_ask(self, flags: list[str], fields: dict[str, str]) -> str:
+        name, kind, *rest = flags
+        edns = int(fields["edns"]) if "edns" in fields else None
+        data = question(name, kind, edns, int(fields.get("version", 0)))
+        response = asyncio.run(self.resolver.resolve(data, tcp="tcp" in rest))
+        assert response is not None
+        record = dnslib.DNSRecord.parse(response)
+        assert str(record.q.qname) == name.removesuffix(".") + "."
+        header = record.header
+        rcode = header.rcode
+        for extra in record.ar:
+            if extra.rtype == dnslib.QTYPE.OPT:
+                rcode += (extra.ttl >> 24) << 4
+        names = {16: "BADVERS"}
+        head = [names.get(rcode) or dnslib.RCODE[rcode]]
+        head += [flag for flag in ("aa", "tc", "ra") if getattr(header, flag)]
+        if "count" in rest:
+            head.append(f"answers={len(record.rr)} authority={len(record.auth)}")
+            head.append(f"additional={len(record.ar)} bytes={len(response)}")
+            return " ".join(head)
+        lines = sorted(_shown("", answer) for answer in record.rr)
+        lines += sorted(_shown("authority ", answer) for answer in record.auth)
+        lines += sorted(_shown("additional ", answer) for answer in record.ar)
+        return "\n".join([" ".join(head), *lines])
+
+
+def _service(fields: dict[str, str]) -> Service:
+    passing, _, warning = fields.get("weights", "1/1").partition("/")
+    return Service(
+        node="",
+        id=fields.get("id", fields["service"]),
+        name=fields["service"],
+        port=int(fields.get("port", 80)),
+        tags=[tag for tag in fields.get("tags", "").split(",") if tag],
+        address=fields.get("service-address", ""),
+        weights=Weights(int(passing), int(warning)),
+        tagged_addresses={
+            key.removeprefix("tagged."): TaggedAddress(value, int(fields.get("wan-port", 0)))
+            for key, value in fields.items()
+            if key.startswith("tagged.")
+        },
+    )

@@ -1,0 +1,174 @@
+"""The resolver: kept bytes stay true, every instance has its turn, any bytes pass."""
+
+import asyncio
+from collections import Counter
+
+import dnslib
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.clock import SeededDice
+from mesh.dns import resolver as module
+from mesh.dns.options import Options
+from mesh.dns.resolver import Resolver
+from mesh.errors import Invalid, NoLeader
+from mesh.registry.catalog import Check, Node, Register, Service
+from tests.dns.memory import MemoryRegistry, StoppedClock
+from tests.dns.script import question
+
+ASK = question("web.service.mesh", "A")
+
+
+def register(registry: MemoryRegistry, count: int, status: str = "passing") -> None:
+    for number in range(1, count + 1):
+        node = Node(name=f"n{number}", address=f"10.0.0.{number}", datacenter="dc1")
+        check = Check(node="", id="c", status=status, service_id="web")
+        registry.apply(Register(node, Service(node="", id="", name="web"), [check]))
+
+
+def make(count: int, options: Options | None = None) -> tuple[MemoryRegistry, Resolver]:
+    registry = MemoryRegistry()
+    register(registry, count)
+    return registry, Resolver(registry, options or Options(), StoppedClock(), SeededDice(3))
+
+
+def ask(resolver: Resolver, data: bytes = ASK, *, tcp: bool = False) -> dnslib.DNSRecord:
+    response = asyncio.run(resolver.resolve(data, tcp=tcp))
+    assert response is not None
+    return dnslib.DNSRecord.parse(response)
+
+
+def addresses(resolver: Resolver) -> list[str]:
+    return [str(record.rdata) for record in ask(resolver).rr]
+
+
+def test_health_shows_at_once_though_bytes_are_kept() -> None:
+    registry, resolver = make(1)
+    for status, expected in [("passing", ["10.0.0.1"]), ("critical", [])] * 3:
+        register(registry, 1, status)
+        for _ in range(4):
+            assert addresses(resolver) == expected
+    assert resolver.counters["kept_hits"] == 9
+
+
+def test_kept_answers_carry_the_new_id() -> None:
+    _, resolver = make(1)
+    for number in (1, 2, 3):
+        assert ask(resolver, number.to_bytes(2, "big") + ASK[2:]).header.id == number
+    assert resolver.counters["kept_hits"] == 2
+
+
+def test_every_instance_has_its_turn() -> None:
+    _, resolver = make(30)
+    first: Counter[str] = Counter(addresses(resolver)[0] for _ in range(20_000))
+    assert len(first) == 30
+    assert resolver.counters["kept_hits"] > 19_000
+    assert max(first.values()) < 6 * min(first.values())
+
+
+def test_udp_and_tcp_answers_are_kept_apart() -> None:
+    _, resolver = make(30)
+    for _ in range(20):
+        assert len(ask(resolver).rr) == 3
+        assert len(ask(resolver, tcp=True).rr) == 30
+
+
+def test_reload_changes_answers_and_bad_options_change_nothing() -> None:
+    _, resolver = make(1)
+    assert ask(resolver).rr[0].ttl == 0
+    resolver.reload(Options(service_ttls={"*": 9}))
+    assert ask(resolver).rr[0].ttl == 9
+    with pytest.raises(Invalid, match="is not a domain name"):
+        resolver.reload(Options(domain="a..b"))
+    assert ask(resolver).rr[0].ttl == 9
+
+
+async def test_reload_while_the_registry_is_read() -> None:
+    registry, resolver = make(1)
+    gate = registry.gate = asyncio.Event()
+    early = asyncio.create_task(resolver.resolve(ASK, tcp=False))
+    await asyncio.sleep(0)  # It waits at the gate now.
+    resolver.reload(Options(service_ttls={"*": 9}))
+    gate.set()
+    assert await early
+    response = await resolver.resolve(ASK, tcp=False)
+    assert response is not None
+    assert dnslib.DNSRecord.parse(response).rr[0].ttl == 9
+
+
+def test_errors_are_not_answered_from_kept_bytes() -> None:
+    registry, resolver = make(1)
+    assert addresses(resolver) == addresses(resolver) == ["10.0.0.1"]
+    registry.error = NoLeader("none")
+    assert ask(resolver).header.rcode == 2
+    registry.error = None
+    assert addresses(resolver) == ["10.0.0.1"]
+
+
+def test_reads_are_stale_unless_forbidden() -> None:
+    registry, resolver = make(1)
+    registry.last_contact = 6.0
+    for _ in range(2):
+        ask(resolver)
+        assert registry.seen[0].consistency == "stale"
+        assert registry.seen[0].max_stale == 87_600 * 3600
+    assert resolver.counters["stale_queries"] == 2
+    resolver.reload(Options(allow_stale=False, token="t"))
+    ask(resolver)
+    assert (registry.seen[0].consistency, registry.seen[0].token) == ("default", "t")
+
+
+def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_MAX", 10)
+    _, resolver = make(1)
+    for number in range(50):
+        ask(resolver, question(f"{number:08x}.addr.mesh", "A"))
+        ask(resolver, question("web.service.mesh", "A", edns=600 + number))
+    assert len(resolver._kept) == 10
+    monkeypatch.setattr(module, "KEPT_BYTES_MAX", 200)
+    for number in range(50):
+        ask(resolver, question("web.service.mesh", "A", edns=700 + number))
+        assert resolver._kept_bytes <= 200
+    kept = [len(data) for kept in resolver._kept.values() for data in kept.variants]
+    assert sum(kept) == resolver._kept_bytes > 0
+
+
+def test_bytes_of_answers_that_changed_are_let_go() -> None:
+    registry, resolver = make(3)
+    for number in range(40):
+        register(registry, 3, "warning" if number % 2 else "passing")
+        for _ in range(number % 12):
+            ask(resolver)
+    kept = [len(data) for kept in resolver._kept.values() for data in kept.variants]
+    assert sum(kept) == resolver._kept_bytes
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_pass(data: bytes, tcp: bool) -> None:
+    _, resolver = make(2)
+    asyncio.run(resolver.resolve(data, tcp=tcp))
+
+
+labels = st.one_of(
+    st.sampled_from(["web", "service", "node", "addr", "mesh", "_web", "_tcp", "arpa", "ip6", "1"]),
+    st.sampled_from(["in-addr", "dc", "dc1", "query", "connect", "0a000001", "\udcff", "İ", "%"]),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(labels, max_size=8),
+    st.sampled_from(["", "mesh", "in-addr.arpa", "ip6.arpa"]),
+    st.integers(0, 300),
+    st.booleans(),
+)
+def test_any_name_and_type_is_answered(start: list[str], end: str, kind: int, tcp: bool) -> None:
+    name = [label.encode("utf-8", "surrogateescape") for label in (*start, *end.split("."))]
+    raw = b"".join(bytes((len(label),)) + label for label in name if label) + b"\0"
+    data = b"\0\1\0\0\0\1\0\0\0\0\0\0" + raw + kind.to_bytes(2, "big") + b"\0\1"
+    _, resolver = make(2)
+    response = asyncio.run(resolver.resolve(data, tcp=tcp))
+    assert response is not None
+    assert response[3] & 15 in {0, 3, 4, 5}

@@ -1,0 +1,227 @@
+"""Gossip over real sockets: joining, tags, leaving, dying, and bad bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+
+from mesh.clock import SeededDice, SystemClock
+from mesh.errors import Conflict, NotFound, Unreachable
+from mesh.gossip.driver import Gossip, Options
+from mesh.gossip.members import Status
+from mesh.gossip.messages import VERSIONS
+
+FAST = {
+    "probe_interval_seconds": 0.1,
+    "probe_timeout_seconds": 0.05,
+    "gossip_interval_seconds": 0.02,
+    "suspicion_mult": 2,
+    "push_pull_interval_seconds": 0.5,
+    "leave_propagate_seconds": 0.05,
+    "reconnect_interval_seconds": 0.2,
+}
+
+
+class Pool:
+    def __init__(self) -> None:
+        self.nodes: list[Gossip] = []
+
+    async def node(
+        self,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        port: int = 0,
+        **changes: float,
+    ) -> Gossip:
+        number = len(self.nodes) + 1
+        options = Options(
+            bind_address=f"127.0.0.{number}",
+            bind_port=port,
+            **{**FAST, **changes},  # type: ignore[arg-type]
+        )
+        gossip = Gossip(name, options, SystemClock(), SeededDice(number), tags)
+        await gossip.start()
+        self.nodes.append(gossip)
+        return gossip
+
+    async def joined(self, count: int) -> list[Gossip]:
+        nodes = [await self.node(f"n{number}") for number in range(count)]
+        for node in nodes[1:]:
+            await node.join([seed(nodes[0])])
+        for node in nodes:
+            await until(lambda node=node: statuses(node) == {one.name: "ALIVE" for one in nodes})  # type: ignore[misc]
+        return nodes
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    made = Pool()
+    yield made
+    for node in made.nodes:
+        await node.stop()
+
+
+def seed(node: Gossip) -> str:
+    return f"{node.address[0]}:{node.address[1]}"
+
+
+def statuses(node: Gossip) -> dict[str, str]:
+    return {member.name: member.status.name for member in node.members()}
+
+
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_members_meet_and_see_each_others_tags(pool: Pool) -> None:
+    first = await pool.node("a", {"role": "mesh"})
+    second = await pool.node("b", {"role": "node"})
+    third = await pool.node("c")
+    assert await second.join([seed(first)]) == 1
+    assert await third.join([seed(first)]) == 1
+    for node in pool.nodes:
+        await until(lambda node=node: len(node.members()) == 3)  # type: ignore[misc]
+    assert [member.tags for member in third.members()] == [{"role": "mesh"}, {"role": "node"}, {}]
+    second.set_tags({"role": "node", "x": "ü"})
+    await until(lambda: third.members()[1].tags.get("x") == "ü")
+
+
+async def test_who_leaves_has_left_and_may_come_back(pool: Pool) -> None:
+    first, second, third = await pool.joined(3)
+    await second.leave()
+    await second.stop()
+    for node in (first, third):
+        await until(lambda node=node: statuses(node)["n1"] == "LEFT")  # type: ignore[misc]
+    again = Gossip("n1", second.options, SystemClock(), SeededDice(9))
+    await again.start()
+    pool.nodes.append(again)
+    await again.join([seed(first)])
+    for node in (first, third, again):
+        await until(lambda node=node: statuses(node)["n1"] == "ALIVE")  # type: ignore[misc]
+
+
+async def test_who_dies_has_failed_and_can_be_made_to_leave(pool: Pool) -> None:
+    first, second, third = await pool.joined(3)
+    events: list[str] = []
+    first.listen(lambda event: events.append(f"{event.kind} {event.member.name}"))
+    await second.stop()
+    for node in (first, third):
+        await until(lambda node=node: statuses(node)["n1"] == "FAILED")  # type: ignore[misc]
+    assert events == ["failed n1"]
+    await third.force_leave("n1")
+    await until(lambda: statuses(first)["n1"] == "LEFT")
+    await third.force_leave("n1", prune=True)
+    await until(lambda: "n1" not in statuses(first))
+    with pytest.raises(NotFound):
+        await first.force_leave("nobody")
+
+
+async def test_a_failed_member_that_returns_is_alive_again(pool: Pool) -> None:
+    first, second, third = await pool.joined(3)
+    await second.stop()
+    await until(lambda: statuses(third)["n1"] == "FAILED")
+    host, port = second.address
+    options = Options(bind_address=host, bind_port=port, **FAST)  # type: ignore[arg-type]
+    again = Gossip("n1", options, SystemClock(), SeededDice(9))
+    await again.start()
+    pool.nodes.append(again)
+    # Nobody tells it to join: the others try failed members again.
+    for node in (first, third):
+        await until(lambda node=node: statuses(node)["n1"] == "ALIVE")  # type: ignore[misc]
+
+
+async def test_forcing_a_live_member_out_is_refuted(pool: Pool) -> None:
+    first, second = await pool.joined(2)
+    await first.force_leave("n1")
+    await until(lambda: statuses(first)["n1"] == "ALIVE")
+    assert second.member("n1") is not None
+
+
+async def test_bad_bytes_are_counted_and_dropped(pool: Pool) -> None:
+    first, second = await pool.joined(2)
+    host, port = first.address
+    with socket.socket(type=socket.SOCK_DGRAM) as datagram:
+        for data in (
+            b"",
+            b"\xff",
+            b"\x04\x80",
+            b"\x07\x03\x00",
+            b"\x0c\x00\x00\x00\x00x",
+            b"\x09\x80",
+        ):
+            datagram.sendto(data, (host, port))
+    for data in (b"\xff", b"\x06\x93", b"\x0a\x00", b"\x06\x81\xa5Nodes\xce\xff\xff\xff\xff"):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(data)
+        writer.close()
+    await until(lambda: first.counters["malformed_packets"] >= 5)
+    await until(lambda: first.counters["malformed_streams"] >= 4)
+    assert statuses(second) == {"n0": "ALIVE", "n1": "ALIVE"}
+
+
+async def test_a_port_in_use_is_one_clear_line(pool: Pool) -> None:
+    first = await pool.node("a")
+    options = Options(bind_address=first.address[0], bind_port=first.address[1])
+    with pytest.raises(Conflict, match=r"cannot listen on 127\.0\.0\.1:\d+ \(gossip port\)"):
+        await Gossip("b", options, SystemClock(), SeededDice(1)).start()
+
+
+async def test_joining_nobody_names_each_failure(pool: Pool) -> None:
+    node = await pool.node("a")
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.99:1: .*; nonsense:: "):
+        await node.join(["127.0.0.99:1", "nonsense::"])
+
+
+async def serf(*arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "serf", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+@pytest.mark.skipif(shutil.which("serf") is None, reason="Debian's serf is not installed")
+async def test_a_real_serf_agent_is_a_member(pool: Pool) -> None:
+    ours = await pool.node("ours", {"role": "mesh"}, gossip_to_the_dead_seconds=5.0)
+    other = await pool.node("other")
+    await other.join([seed(ours)])
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.50", 0))
+        two.bind(("127.0.0.50", 0))
+        port, rpc = one.getsockname()[1], f"127.0.0.50:{two.getsockname()[1]}"
+    agent = await asyncio.create_subprocess_exec(
+        *("serf", "agent", "-node", "theirs", "-profile", "local"),
+        *("-bind", f"127.0.0.50:{port}", "-rpc-addr", rpc, "-tag", "kind=real"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=dict(os.environ),
+    )
+    try:
+        while "Successfully" not in await serf("join", f"-rpc-addr={rpc}", seed(ours)):
+            assert agent.returncode is None
+        for node in (ours, other):
+            await until(lambda node=node: statuses(node).get("theirs") == "ALIVE")  # type: ignore[misc]
+        member = ours.member("theirs")
+        assert member is not None
+        assert member.tags == {"kind": "real"}
+        assert member.protocol[1] >= VERSIONS[2]
+        seen = await serf("members", f"-rpc-addr={rpc}", "-detailed")
+        assert "role=mesh" in seen
+        await other.leave()
+        await other.stop()
+        while "left" not in await serf("members", f"-rpc-addr={rpc}", "-name=other"):
+            assert agent.returncode is None
+        await serf("leave", f"-rpc-addr={rpc}")
+        await until(lambda: statuses(ours)["theirs"] == Status.LEFT.name)
+    finally:
+        if agent.returncode is None:
+            agent.kill()
+        await agent.wait()

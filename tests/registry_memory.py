@@ -1,0 +1,104 @@
+"""A registry in memory: the real tables, commands, queries and live answers, without a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from mesh.clock import Clock, SystemClock
+from mesh.errors import MeshError
+from mesh.registry.port import (
+    READ,
+    STALE,
+    WRITE,
+    Answer,
+    Command,
+    Query,
+    ReadOptions,
+    ServerStatus,
+    WriteOptions,
+)
+from mesh.registry.requests import TABLES
+from mesh.store.database import Database
+from mesh.store.live import Answers
+
+T = TypeVar("T")
+
+
+class MemoryRegistry:
+    """The Registry port over one database. Set `error` to have every call raise it."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.database = Database(TABLES)
+        self.answers = Answers(self.database)
+        self.error: BaseException | None = None
+        self.known_leader = True
+        self.last_contact = 0.0
+        self.reads: list[tuple[object, ReadOptions]] = []
+        self.writes: list[tuple[object, WriteOptions]] = []
+        self.blocked = 0
+
+    async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
+        if self.error is not None:
+            raise self.error
+        self.reads.append((query, options))
+        if options.index:
+            await self._newer(query, options)
+        return self._answer(query)
+
+    def _answer(self, query: Query[T]) -> Answer[T]:
+        live = self.answers.read(query)
+        return Answer(live.value, live.index, self.known_leader, self.last_contact)
+
+    async def _newer(self, query: Query[T], options: ReadOptions) -> None:
+        woken = asyncio.Event()
+        end = self.answers.listen(query, woken.set)
+        self.blocked += 1
+        try:
+            async with asyncio.timeout(options.wait):
+                while self.answers.read(query).index <= options.index:
+                    await woken.wait()
+                    woken.clear()
+        except TimeoutError:
+            pass
+        finally:
+            self.blocked -= 1
+            end()
+
+    async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
+        if self.error is not None:
+            raise self.error
+        self.writes.append((command, options))
+        command.validate()
+        transaction = self.database.begin(self.database.index + 1, self.clock.wall())
+        try:
+            result = command.apply(transaction)
+        except MeshError:
+            transaction.rollback()
+            raise
+        self.answers.committed(transaction.commit())
+        return result
+
+    async def watch(
+        self, query: Query[T], options: ReadOptions = STALE
+    ) -> AsyncIterator[Answer[T]]:
+        woken = asyncio.Event()
+        end = self.answers.listen(query, woken.set)
+        index = 0
+        try:
+            while True:
+                answer = self._answer(query)
+                if answer.index > index:
+                    index = answer.index
+                    yield answer
+                await woken.wait()
+                woken.clear()
+        finally:
+            end()
+
+    async def status(self, datacenter: str = "") -> ServerStatus:
+        if self.error is not None:
+            raise self.error
+        return ServerStatus("127.0.0.1:8300", ["127.0.0.1:8300"])
