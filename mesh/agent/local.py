@@ -133,15 +133,18 @@ class Agent:
                 for number, check in enumerate(found.checks, 1):
                     self._add_service_check(found, check, number, "api")
         for kept in self._storage.load(CHECKS_FOLDER, _Kept):
-            check = kept.check
-            if check is None or (check.id or check.name) in self._checks:
-                continue
-            if check.service_id and check.service_id not in self._services:
-                continue
-            if not check.kind:
-                self._put_maintenance(check.id, check.name, check.service_id, check.notes)
-                continue
+            if kept.check is not None:
+                self._restore_check(kept.check)
+
+    def _restore_check(self, check: CheckDefinition) -> None:
+        if (check.id or check.name) in self._checks:
+            return
+        if check.service_id and check.service_id not in self._services:
+            return
+        if check.kind:
             self._add_check(check, "api")
+        else:
+            self._put_maintenance(check.id, check.name, check.service_id, check.notes)
 
     # What runs here
 
@@ -448,13 +451,12 @@ class Agent:
                 changed.append(f"check {check_id} removed")
         for definition in services:
             changed += self._reload_service(definition)
-        for check in checks:
-            old_check = self._checks.get(check.id or check.name)
-            if old_check is None or old_check.definition != check:
-                changed.append(
-                    f"check {check.id or check.name} {'changed' if old_check else 'added'}"
-                )
-                self.register_check(check, source="config")
+        for wanted_check in checks:
+            name = wanted_check.id or wanted_check.name
+            old = self._checks.get(name)
+            if old is None or old.definition != wanted_check:
+                changed.append(f"check {name} {'changed' if old else 'added'}")
+                self.register_check(wanted_check, source="config")
         self._changed()
         return changed
 

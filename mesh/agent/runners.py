@@ -179,7 +179,7 @@ class Runners:
             ) as response:
                 body = await response.content.read(OUTPUT_MAX_BYTES)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Result("critical", f"{method} {definition.http}: {error or 'timed out'}")
+            return Result("critical", f"{method} {definition.http}: {str(error) or 'timed out'}")
         status = "passing" if response.ok and response.status < 300 else "critical"
         if response.status == 429:
             status = "warning"

@@ -1,0 +1,171 @@
+"""meshctl: the list of its commands, and how one of them is found, run and ended."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, NamedTuple, TextIO
+
+from mesh.cli import help as texts
+from mesh.cli.command import FAILED, OK, WRONG_USE, Command, did_you_mean, is_flag, parse
+from mesh.cli.flags import HTTP_FLAGS, Usage
+from mesh.cli.output import Output
+from mesh.errors import MeshError
+
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + signal.SIGPIPE
+
+# In the order the help shows. A module is loaded only when one of its commands runs; in its own
+# COMMANDS it has the command under the same name.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "members": ("mesh.cli.members", "List the members of the cluster"),
+    "join": ("mesh.cli.node", "Make the agent join a cluster"),
+    "leave": ("mesh.cli.node", "Make the agent leave the cluster and stop"),
+    "force-leave": ("mesh.cli.node", "Count a failed member as left"),
+    "catalog datacenters": ("mesh.cli.catalog", "List the datacenters"),
+    "catalog nodes": ("mesh.cli.catalog", "List the nodes"),
+    "catalog services": ("mesh.cli.catalog", "List the services"),
+    "services register": ("mesh.cli.services", "Register services with the agent"),
+    "services deregister": ("mesh.cli.services", "Remove services from the agent"),
+    "kv get": ("mesh.cli.kv", "Read a key, or all under a prefix"),
+    "kv put": ("mesh.cli.kv", "Write a key"),
+    "kv delete": ("mesh.cli.kv", "Delete a key, or all under a prefix"),
+    "kv list": ("mesh.cli.kv", "List the keys under a prefix"),
+    "info": ("mesh.cli.node", "Show the agent's statistics"),
+    "monitor": ("mesh.cli.node", "Show the agent's log, live"),
+    "reload": ("mesh.cli.node", "Make the agent read its configuration again"),
+    "version": ("mesh.cli.version", "Show the version of meshctl"),
+    "completion": ("mesh.cli.completion", "Print a completion script for a shell"),
+}
+SUMMARIES = {name: summary for name, (_, summary) in COMMANDS.items()}
+GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
+
+
+class Process(NamedTuple):
+    """What surrounds a run: the environment and the three streams."""
+
+    environment: Mapping[str, str]
+    stdin: BinaryIO
+    stdout: TextIO
+    stderr: TextIO
+
+
+def find(name: str) -> Command:
+    """Load the command of this name."""
+    module, _ = COMMANDS[name]
+    commands: dict[str, Command] = importlib.import_module(module).COMMANDS
+    return commands[name]
+
+
+def run(words: Sequence[str], process: Process) -> int:
+    """Run one command line; returns its exit code. Says on stderr what went wrong."""
+    out = Output(process.stdout, process.stderr, process.environment)
+    out.as_json = _asks_for_json(words)  # Known this early, wrong usage is shown as JSON too.
+    try:
+        return _run(list(words), process, out)
+    except Usage as error:
+        out.error(error)
+        return WRONG_USE
+    except MeshError as error:
+        out.error(error)
+        return FAILED
+
+
+def _run(words: list[str], process: Process, out: Output) -> int:
+    before = _leading_flags(words)
+    if not words or words == ["help"]:
+        asked = bool(words) or "--help" in before
+        (process.stdout if asked else process.stderr).write(texts.overview(SUMMARIES))
+        return OK if asked else WRONG_USE
+    wants_help = words[0] == "help"
+    name, rest = _split_name(words[1:] if wants_help else words)
+    if name in GROUPS:
+        return _group(name, rest, process, wants_help=wants_help)
+    command = find(name)
+    parsed = parse(name, command, ["--help"] if wants_help else [*before, *rest])
+    out.as_json = parsed.text("format") == "json"
+    if parsed.switch("help"):
+        process.stdout.write(texts.explain(name, command))
+        return OK
+    invocation = importlib.import_module("mesh.cli.invocation").Invocation(
+        parsed, out, process.environment, process.stdin
+    )
+    try:
+        return command.run(invocation)
+    finally:
+        invocation.close()
+
+
+def _leading_flags(words: list[str]) -> list[str]:
+    """Take the flags that stand before the command: which agent to ask, or help or version."""
+    taken = []
+    values = {flag.name for flag in HTTP_FLAGS}
+    while words and is_flag(words[0]):
+        bare, has_value, _ = words[0].lstrip("-").partition("=")
+        if bare in {"v", "version"}:
+            words[:] = ["version"]
+        elif bare in {"h", "help"}:
+            words.pop(0)
+            taken.append("--help")
+        elif bare in values:
+            count = 1 if has_value else 2
+            taken += words[:count]
+            del words[:count]
+        else:
+            hint = did_you_mean(bare, values, "--")
+            raise Usage(f'meshctl has no flag "{words[0]}" before the command.{hint}')
+    return taken
+
+
+def _split_name(words: Sequence[str]) -> tuple[str, list[str]]:
+    two = " ".join(words[:2])
+    if two in COMMANDS:
+        return two, list(words[2:])
+    first = words[0]
+    if first in COMMANDS:
+        return first, list(words[1:])
+    if first in GROUPS:
+        return first, list(words[1:])
+    known = {name.split()[0] for name in COMMANDS}
+    hint = did_you_mean(two, COMMANDS) or did_you_mean(first, known)
+    raise Usage(f'there is no command "{first}".{hint} "meshctl help" shows all.')
+
+
+def _group(name: str, rest: Sequence[str], process: Process, *, wants_help: bool) -> int:
+    if rest and not is_flag(rest[0]):
+        members = [full.split()[1] for full in COMMANDS if full.startswith(f"{name} ")]
+        hint = did_you_mean(rest[0], members, f"{name} ")
+        raise Usage(f'there is no command "{name} {rest[0]}".{hint} "meshctl {name}" shows all.')
+    asked = wants_help or bool(rest)
+    (process.stdout if asked else process.stderr).write(texts.overview(SUMMARIES, name))
+    return OK if asked else WRONG_USE
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    joined = " ".join(words).replace("=", " ").replace("--", "-")
+    return "-format json" in joined
+
+
+def main() -> int:
+    """Run this process' own command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    process = Process(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr)
+    try:
+        code = run(sys.argv[1:], process)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

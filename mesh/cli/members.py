@@ -1,0 +1,83 @@
+"""meshctl members: the nodes that gossip knows."""
+
+from __future__ import annotations
+
+import re
+
+from mesh.cli.command import OK, WRONG_USE, Command, Example
+from mesh.cli.flags import Flag, Usage
+from mesh.cli.invocation import Invocation
+from mesh.client.shapes import Member
+
+COLUMNS = ("Node", "Address", "Status", "Type", "Build", "Protocol", "DC")
+DETAILED_COLUMNS = ("Node", "Address", "Status", "Tags")
+NOTHING_MATCHES = WRONG_USE
+
+
+def members(invocation: Invocation) -> int:
+    """List them, ordered by name."""
+    parsed = invocation.parsed
+    try:
+        wanted = re.compile(parsed.text("status") or ".*")
+    except re.error as error:
+        raise Usage(f"--status: not a regular expression: {error}") from error
+    known = invocation.client.agent.members(
+        wan=parsed.switch("wan"), expression=parsed.text("filter")
+    )
+    found = sorted(
+        (member for member in known if wanted.fullmatch(member.state)),
+        key=lambda member: member.name,
+    )
+    if not found:
+        invocation.out.note(f"None of the {len(known)} members matches.")
+        if invocation.out.as_json:
+            invocation.out.json([])
+        return NOTHING_MATCHES
+    if parsed.switch("detailed"):
+        invocation.out.table(found, DETAILED_COLUMNS, [_detailed_row(one) for one in found])
+    else:
+        invocation.out.table(found, COLUMNS, [_row(one) for one in found])
+    return OK
+
+
+def _row(member: Member) -> tuple[str, ...]:
+    return (
+        member.name,
+        _address(member),
+        member.state,
+        "server" if member.is_server else "client",
+        member.tags.get("build", "").partition(":")[0] or "-",
+        str(member.protocol_cur),
+        member.tags.get("dc", ""),
+    )
+
+
+def _detailed_row(member: Member) -> tuple[str, ...]:
+    tags = ",".join(f"{key}={member.tags[key]}" for key in sorted(member.tags))
+    return member.name, _address(member), member.state, tags
+
+
+def _address(member: Member) -> str:
+    host = f"[{member.address}]" if ":" in member.address else member.address
+    return f"{host}:{member.port}"
+
+
+COMMANDS = {
+    "members": Command(
+        members,
+        about="List the members of the cluster as the agent sees them: alive, leaving, left or\n"
+        "failed. The list comes from gossip, so it needs no leader.",
+        examples=(
+            Example("members", "Who is there"),
+            Example("members --status failed", "Who has failed; exit code 2 when nobody has"),
+            Example("members --detailed --format json", "Everything, for a script"),
+        ),
+        flags=(
+            Flag("detailed", "show the tags of each member", "switch"),
+            Flag("status", "only members whose status matches", value="REGEX"),
+            Flag("wan", "the servers of all datacenters", "switch"),
+            Flag("filter", "only members that match this filter expression", value="EXPRESSION"),
+        ),
+        exits=("2: no member matches, or wrong usage",),
+    ),
+}

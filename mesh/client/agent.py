@@ -1,0 +1,110 @@
+"""Calls to the agent itself: who it knows, what it runs, and joining or leaving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from mesh import codec
+from mesh.client.call import Call, decode_json, path_of, writing
+from mesh.client.shapes import AgentSelf, Check, Member, Service
+
+T = TypeVar("T")
+
+
+def about() -> Call[AgentSelf]:
+    """The agent's configuration and statistics."""
+    return _reading("/v1/agent/self", AgentSelf)
+
+
+def members(*, wan: bool = False, expression: str = "") -> Call[list[Member]]:
+    """Every node the agent knows from gossip; with wan the servers of all datacenters.
+
+    The expression is one of Consul's filter language.
+    """
+    params = (("wan", "1" if wan else ""), ("filter", expression))
+    return _reading("/v1/agent/members", list[Member], *(pair for pair in params if pair[1]))
+
+
+def services() -> Call[dict[str, Service]]:
+    """The instances this agent looks after, by id."""
+    return _reading("/v1/agent/services", dict[str, Service])
+
+
+def checks() -> Call[dict[str, Check]]:
+    """The checks this agent runs, by id."""
+    return _reading("/v1/agent/checks", dict[str, Check])
+
+
+def register(service: Mapping[str, Any], *, replace_checks: bool = False) -> Call[None]:
+    """Register an instance, in the shape of `/v1/agent/service/register`.
+
+    With replace_checks, its checks that are not mentioned are removed.
+    """
+    params = (("replace-existing-checks", "true"),) if replace_checks else ()
+    return writing("/v1/agent/service/register", params, codec.to_json(service))
+
+
+def deregister(service_id: str) -> Call[None]:
+    """Remove an instance and its checks. NotFound when this agent does not have it."""
+    return writing(path_of("agent/service/deregister", service_id))
+
+
+def maintenance(*, enable: bool, reason: str = "", service_id: str = "") -> Call[None]:
+    """Take the node, or one instance, out of service; or put it back."""
+    path = "/v1/agent/maintenance"
+    if service_id:
+        path = path_of("agent/service/maintenance", service_id)
+    params = [("enable", "true" if enable else "false")]
+    if reason:
+        params.append(("reason", reason))
+    return writing(path, params)
+
+
+def update_check(check_id: str, status: str, output: str = "") -> Call[None]:
+    """Set a TTL check to passing, warning or critical, and restart its time."""
+    body = codec.to_json({"Status": status, "Output": output})
+    return writing(path_of("agent/check/update", check_id), body=body)
+
+
+def join(address: str, *, wan: bool = False) -> Call[None]:
+    """Make the agent join the cluster that a node at this address belongs to."""
+    return writing(path_of("agent/join", address), (("wan", "1"),) if wan else ())
+
+
+def leave() -> Call[None]:
+    """Make the agent leave the cluster and stop."""
+    return writing("/v1/agent/leave")
+
+
+def force_leave(node: str, *, prune: bool = False, wan: bool = False) -> Call[None]:
+    """Count a failed member as left; with prune forget it."""
+    params = [(name, "1") for name, on in (("prune", prune), ("wan", wan)) if on]
+    return writing(path_of("agent/force-leave", node), params)
+
+
+def reload() -> Call[None]:
+    """Make the agent read its configuration again. Invalid, with the reason, if it cannot."""
+    return writing("/v1/agent/reload")
+
+
+def monitor(level: str = "INFO", *, as_json: bool = False) -> Call[bytes]:
+    """The agent's log, live. Give it to a client's `stream`, which yields one line at a time."""
+    params = [("loglevel", level.lower())]
+    if as_json:
+        params.append(("logjson", "true"))
+    return Call(
+        method="GET",
+        path="/v1/agent/monitor",
+        decode=lambda response: response.body,
+        params=tuple(params),
+    )
+
+
+def _reading(path: str, kind: type[T], *params: tuple[str, str]) -> Call[T]:
+    return Call(
+        method="GET",
+        path=path,
+        decode=lambda response: decode_json(response.body, kind),
+        params=params,
+    )

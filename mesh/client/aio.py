@@ -1,0 +1,200 @@
+"""The client that awaits: the same calls as the blocking one, over aiohttp."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from mesh.client import agent, catalog, health, kv, settings, status, trouble
+from mesh.client.call import Answer, Call, Response, failure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LINE_MAX_BYTES = 1024 * 1024
+
+
+class AsyncClient:
+    """Speaks with one agent, with as many requests at a time as you like. Use `async with`.
+
+    Without settings they come from the environment: MESH_HTTP_ADDR, MESH_HTTP_TOKEN and so on.
+    Every method raises a MeshError whose message is meant for a person.
+    """
+
+    def __init__(self, configured: settings.Settings | None = None) -> None:
+        self.settings = configured or settings.from_environment()
+        self.endpoint = self.settings.endpoint()
+        self._session: aiohttp.ClientSession | None = None
+        self.kv = KV(self)
+        self.catalog = Catalog(self)
+        self.health = Health(self)
+        self.agent = Agent(self)
+        self.status = Status(self)
+
+    async def __aenter__(self) -> AsyncClient:
+        """Nothing is opened before the first request."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Drop the connections; the next request opens others."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def run(self, call: Call[T]) -> T:
+        """Send the call and return its value, or raise the error it came to."""
+        try:
+            async with self._request(call, self.settings.timeout_seconds) as response:
+                whole = await _whole(response)
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._error(call.method, error) from error
+        return call.finish(whole)
+
+    async def follow(self, call: Call[Answer[T]]) -> AsyncIterator[Answer[T]]:
+        """The answer now, then again whenever it changes. Ends only by an error."""
+        answer = await self.run(call)
+        yield answer
+        while True:
+            newer = await self.run(call.newer_than(answer.index) if answer.index else call)
+            if newer.index != answer.index:
+                yield newer
+            # An index that goes back means that the server's data was restored: start afresh.
+            answer = newer if newer.index >= answer.index else await self.run(call)
+
+    async def stream(self, call: Call[bytes]) -> AsyncIterator[bytes]:
+        """The lines of a response as they come, until the agent ends it."""
+        try:
+            async with self._request(call, None) as response:
+                if response.status not in call.accepts:
+                    raise failure(await _whole(response))
+                async for line in response.content:
+                    yield line
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._error(call.method, error) from error
+
+    def _request(
+        self, call: Call[T], timeout_seconds: float | None
+    ) -> aiohttp.client._RequestContextManager:
+        total = None if timeout_seconds is None else timeout_seconds + call.wait_seconds
+        return self._open_session().request(
+            call.method,
+            URL(self.endpoint.url + call.target, encoded=True),
+            data=call.body,
+            headers=self.settings.headers(),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.settings.timeout_seconds),
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._connector(), read_bufsize=LINE_MAX_BYTES
+            )
+        return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self.endpoint.socket_path:
+            return aiohttp.UnixConnector(self.endpoint.socket_path)
+        if not self.endpoint.tls:
+            return aiohttp.TCPConnector()
+        return aiohttp.TCPConnector(ssl=self.settings.ssl_context())
+
+    def _error(self, method: str, error: Exception) -> Exception:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            cause = error.os_error if error.__cause__ is None else error.__cause__
+            assert isinstance(cause, Exception)
+            return trouble.unreachable(self.endpoint, cause)
+        return trouble.interrupted(self.endpoint, method, error)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Response(response.status, headers, await response.read())
+
+
+class _Noun:
+    """Some of the API's endpoints, bound to a client."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+
+
+def _awaiting(
+    build: Callable[P, Call[T]],
+) -> Callable[Concatenate[_Noun, P], Awaitable[T]]:
+    """Make a method of a function that builds a call: it sends the call and awaits its value."""
+
+    @functools.wraps(build)
+    def method(noun: _Noun, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return noun.client.run(build(*args, **kwargs))
+
+    return method
+
+
+class KV(_Noun):
+    """Keys and values."""
+
+    get = _awaiting(kv.get)
+    under = _awaiting(kv.under)
+    keys = _awaiting(kv.keys)
+    put = _awaiting(kv.put)
+    delete = _awaiting(kv.delete)
+    delete_under = _awaiting(kv.delete_under)
+
+
+class Catalog(_Noun):
+    """Nodes, services and datacenters."""
+
+    nodes = _awaiting(catalog.nodes)
+    services = _awaiting(catalog.services)
+    service = _awaiting(catalog.service)
+    node = _awaiting(catalog.node)
+    datacenters = _awaiting(catalog.datacenters)
+    register = _awaiting(catalog.register)
+    deregister = _awaiting(catalog.deregister)
+
+
+class Health(_Noun):
+    """Instances with their checks."""
+
+    service = _awaiting(health.service)
+    node = _awaiting(health.node)
+    checks = _awaiting(health.checks)
+    state = _awaiting(health.state)
+
+
+class Agent(_Noun):
+    """The agent itself and what it looks after."""
+
+    about = _awaiting(agent.about)
+    members = _awaiting(agent.members)
+    services = _awaiting(agent.services)
+    checks = _awaiting(agent.checks)
+    register = _awaiting(agent.register)
+    deregister = _awaiting(agent.deregister)
+    maintenance = _awaiting(agent.maintenance)
+    update_check = _awaiting(agent.update_check)
+    join = _awaiting(agent.join)
+    leave = _awaiting(agent.leave)
+    force_leave = _awaiting(agent.force_leave)
+    reload = _awaiting(agent.reload)
+
+
+class Status(_Noun):
+    """Who leads and who votes."""
+
+    leader = _awaiting(status.leader)
+    peers = _awaiting(status.peers)

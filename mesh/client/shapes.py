@@ -1,0 +1,202 @@
+"""What the HTTP API answers, as structs: Consul's JSON with Python's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+MEMBER_STATUSES = ("none", "alive", "leaving", "left", "failed")
+WHOLE_WORDS = {"id": "ID"}
+
+
+def consul_name(field: str) -> str:
+    """`service_id` as Consul writes it: `ServiceID`."""
+    return "".join(WHOLE_WORDS.get(word, word.capitalize()) for word in field.split("_"))
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, rename=consul_name):
+    """A JSON object of the API. Fields that the server leaves out have their defaults."""
+
+
+class Address(Shape, frozen=True):
+    """Where an instance is reached from elsewhere."""
+
+    address: str = ""
+    port: int = 0
+
+
+class Weights(Shape, frozen=True):
+    """SRV weights by health."""
+
+    passing: int = 1
+    warning: int = 1
+
+
+class Node(Shape, frozen=True):
+    """A machine of the catalog."""
+
+    name: str = msgspec.field(name="Node")
+    id: str = ""
+    address: str = ""
+    datacenter: str = ""
+    tagged_addresses: dict[str, str] = {}
+    meta: dict[str, str] = {}
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class Service(Shape, frozen=True):
+    """One instance of a service, on the node that the answer names elsewhere."""
+
+    name: str = msgspec.field(name="Service")
+    id: str = ""
+    kind: str = ""
+    tags: list[str] = []
+    address: str = ""
+    port: int = 0
+    tagged_addresses: dict[str, Address] = {}
+    meta: dict[str, str] = {}
+    weights: Weights = Weights()
+    enable_tag_override: bool = False
+    socket_path: str = ""
+    datacenter: str = ""
+    content_hash: str = ""
+    proxy: dict[str, Any] = {}
+    connect: dict[str, Any] = {}
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class ServiceNode(Shape, frozen=True):
+    """An instance and the node it runs on, in one flat object."""
+
+    node: str
+    id: str = ""
+    address: str = ""
+    """The node's address; `service_address` beats it when set."""
+    datacenter: str = ""
+    tagged_addresses: dict[str, str] = {}
+    node_meta: dict[str, str] = {}
+    service_kind: str = ""
+    service_id: str = ""
+    service_name: str = ""
+    service_tags: list[str] = []
+    service_address: str = ""
+    service_port: int = 0
+    service_tagged_addresses: dict[str, Address] = {}
+    service_meta: dict[str, str] = {}
+    service_weights: Weights = Weights()
+    service_enable_tag_override: bool = False
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class NodeServices(Shape, frozen=True):
+    """A node and its instances."""
+
+    node: Node | None = None
+    services: list[Service] = []
+
+
+class Check(Shape, frozen=True):
+    """The health of a node, or of an instance when `service_id` is set."""
+
+    node: str = ""
+    check_id: str = ""
+    name: str = ""
+    status: str = ""
+    """`passing`, `warning` or `critical`."""
+    notes: str = ""
+    output: str = ""
+    service_id: str = ""
+    service_name: str = ""
+    service_tags: list[str] = []
+    type: str = ""
+    interval: str = ""
+    timeout: str = ""
+    exposed_port: int = 0
+    definition: dict[str, Any] = {}
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class Instance(Shape, frozen=True):
+    """An instance, its node, and the checks that decide its health."""
+
+    node: Node
+    service: Service
+    checks: list[Check] = []
+
+    @property
+    def status(self) -> str:
+        """The worst of its checks: critical, warning or passing."""
+        seen = {check.status for check in self.checks}
+        return next((status for status in ("critical", "warning") if status in seen), "passing")
+
+    @property
+    def address(self) -> str:
+        """Where it is reached: its own address, else its node's."""
+        return self.service.address or self.node.address
+
+
+class Pair(Shape, frozen=True):
+    """A key and its value."""
+
+    key: str
+    value: bytes = b""
+    flags: int = 0
+    session: str = ""
+    lock_index: int = 0
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class Member(Shape, frozen=True):
+    """A node as gossip sees it."""
+
+    name: str
+    address: str = msgspec.field(name="Addr", default="")
+    port: int = 0
+    tags: dict[str, str] = {}
+    status: int = 0
+    protocol_min: int = 0
+    protocol_max: int = 0
+    protocol_cur: int = 0
+    delegate_min: int = 0
+    delegate_max: int = 0
+    delegate_cur: int = 0
+
+    @property
+    def state(self) -> str:
+        """The status as a word: alive, leaving, left, failed or none."""
+        known = 0 <= self.status < len(MEMBER_STATUSES)
+        return MEMBER_STATUSES[self.status] if known else "none"
+
+    @property
+    def is_server(self) -> bool:
+        """True when the member keeps the log."""
+        return self.tags.get("role") == "consul"
+
+
+class AgentConfig(Shape, frozen=True):
+    """The few settings that an agent shows first."""
+
+    datacenter: str = ""
+    primary_datacenter: str = ""
+    node_name: str = ""
+    node_id: str = ""
+    revision: str = ""
+    server: bool = False
+    version: str = ""
+    build_date: str = ""
+
+
+class AgentSelf(Shape, frozen=True):
+    """An agent about itself."""
+
+    config: AgentConfig = AgentConfig()
+    debug_config: dict[str, Any] = {}
+    member: Member | None = None
+    stats: dict[str, dict[str, Any]] = {}
+    meta: dict[str, str] = {}

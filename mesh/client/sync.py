@@ -1,0 +1,253 @@
+"""The client that blocks: one kept-alive connection, nothing but the standard library."""
+
+from __future__ import annotations
+
+import functools
+import select
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
+
+from mesh.client import agent, catalog, health, kv, settings, status, trouble
+from mesh.client.call import Answer, Call, Response, failure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RESPONSE_MAX_BYTES = 256 * 1024 * 1024
+
+
+class Client:
+    """Speaks with one agent. Use one client per thread, and close it when done.
+
+    Without settings they come from the environment: MESH_HTTP_ADDR, MESH_HTTP_TOKEN and so on.
+    Every method raises a MeshError whose message is meant for a person.
+    """
+
+    def __init__(self, configured: settings.Settings | None = None) -> None:
+        self.settings = configured or settings.from_environment()
+        self.endpoint = self.settings.endpoint()
+        self._connection: HTTPConnection | None = None
+        self.kv = KV(self)
+        self.catalog = Catalog(self)
+        self.health = Health(self)
+        self.agent = Agent(self)
+        self.status = Status(self)
+
+    def __enter__(self) -> Client:
+        """Nothing is opened before the first request."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, call: Call[T]) -> T:
+        """Send the call and return its value, or raise the error it came to."""
+        return call.finish(self._exchange(call))
+
+    def follow(self, call: Call[Answer[T]]) -> Iterator[Answer[T]]:
+        """The answer now, then again whenever it changes. Ends only by an error."""
+        answer = self.run(call)
+        yield answer
+        while True:
+            newer = self.run(call.newer_than(answer.index) if answer.index else call)
+            if newer.index != answer.index:
+                yield newer
+            # An index that goes back means that the server's data was restored: start afresh.
+            answer = newer if newer.index >= answer.index else self.run(call)
+
+    def stream(self, call: Call[bytes]) -> Iterator[bytes]:
+        """The lines of a response as they come, until the agent ends it."""
+        connection = self._open(None)
+        try:
+            response = self._send(connection, call)
+            if response.status not in call.accepts:
+                raise failure(_whole(response))
+            while line := response.readline():
+                yield line
+        except (OSError, HTTPException) as error:
+            raise trouble.interrupted(self.endpoint, call.method, error) from error
+        finally:
+            connection.close()
+
+    def _exchange(self, call: Call[T]) -> Response:
+        connection = self._usable_connection()
+        seconds = self.settings.timeout_seconds + call.wait_seconds
+        try:
+            assert connection.sock is not None, "a usable connection is open"
+            connection.sock.settimeout(seconds)
+            raw = self._send(connection, call)
+            response = _whole(raw)
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise trouble.interrupted(self.endpoint, call.method, error) from error
+        except BaseException:
+            self.close()  # Half a response is left on it.
+            raise
+        if raw.will_close:
+            self.close()
+        return response
+
+    def _send(self, connection: HTTPConnection, call: Call[T]) -> HTTPResponse:
+        connection.request(call.method, call.target, call.body, self.settings.headers())
+        return connection.getresponse()
+
+    def _usable_connection(self) -> HTTPConnection:
+        kept = self._connection
+        # An idle connection that can be read has been closed by the other side.
+        if kept is not None and (kept.sock is None or select.select([kept.sock], [], [], 0)[0]):
+            self.close()
+        if self._connection is None:
+            self._connection = self._open(self.settings.timeout_seconds)
+        return self._connection
+
+    def _open(self, timeout_seconds: float | None) -> HTTPConnection:
+        connection = self._new_connection(self.settings.timeout_seconds)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise trouble.unreachable(self.endpoint, error) from error
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_seconds)
+        return connection
+
+    def _new_connection(self, timeout_seconds: float) -> HTTPConnection:
+        target = self.endpoint
+        if target.socket_path:
+            return _UnixConnection(target.socket_path, timeout_seconds)
+        if not target.tls:
+            return HTTPConnection(target.host, target.port, timeout=timeout_seconds)
+        context = self.settings.ssl_context()
+        if name := self.settings.tls_server_name:
+            return _NamedConnection(target.host, target.port, name, context, timeout_seconds)
+        return HTTPSConnection(target.host, target.port, timeout=timeout_seconds, context=context)
+
+
+def _whole(response: HTTPResponse) -> Response:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    body = response.read(RESPONSE_MAX_BYTES + 1)
+    if len(body) > RESPONSE_MAX_BYTES:
+        raise HTTPException(f"the answer is larger than {RESPONSE_MAX_BYTES} bytes")
+    return Response(response.status, headers, body)
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        except OSError:
+            self.close()
+            raise
+
+
+class _NamedConnection(HTTPConnection):
+    """HTTP over TLS to a server whose certificate has another name than its address."""
+
+    def __init__(
+        self, host: str, port: int, name: str, context: ssl.SSLContext, timeout_seconds: float
+    ) -> None:
+        super().__init__(host, port, timeout=timeout_seconds)
+        self._name, self._context = name, context
+
+    def connect(self) -> None:
+        """Connect, then shake hands with the expected name."""
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+
+
+class _Noun:
+    """Some of the API's endpoints, bound to a client."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+
+def _blocking(
+    build: Callable[P, Call[T]],
+) -> Callable[Concatenate[_Noun, P], T]:
+    """Make a method of a function that builds a call: it sends the call and returns its value."""
+
+    @functools.wraps(build)
+    def method(noun: _Noun, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return noun.client.run(build(*args, **kwargs))
+
+    return method
+
+
+class KV(_Noun):
+    """Keys and values."""
+
+    get = _blocking(kv.get)
+    under = _blocking(kv.under)
+    keys = _blocking(kv.keys)
+    put = _blocking(kv.put)
+    delete = _blocking(kv.delete)
+    delete_under = _blocking(kv.delete_under)
+
+
+class Catalog(_Noun):
+    """Nodes, services and datacenters."""
+
+    nodes = _blocking(catalog.nodes)
+    services = _blocking(catalog.services)
+    service = _blocking(catalog.service)
+    node = _blocking(catalog.node)
+    datacenters = _blocking(catalog.datacenters)
+    register = _blocking(catalog.register)
+    deregister = _blocking(catalog.deregister)
+
+
+class Health(_Noun):
+    """Instances with their checks."""
+
+    service = _blocking(health.service)
+    node = _blocking(health.node)
+    checks = _blocking(health.checks)
+    state = _blocking(health.state)
+
+
+class Agent(_Noun):
+    """The agent itself and what it looks after."""
+
+    about = _blocking(agent.about)
+    members = _blocking(agent.members)
+    services = _blocking(agent.services)
+    checks = _blocking(agent.checks)
+    register = _blocking(agent.register)
+    deregister = _blocking(agent.deregister)
+    maintenance = _blocking(agent.maintenance)
+    update_check = _blocking(agent.update_check)
+    join = _blocking(agent.join)
+    leave = _blocking(agent.leave)
+    force_leave = _blocking(agent.force_leave)
+    reload = _blocking(agent.reload)
+
+
+class Status(_Noun):
+    """Who leads and who votes."""
+
+    leader = _blocking(status.leader)
+    peers = _blocking(status.peers)

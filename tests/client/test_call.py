@@ -1,0 +1,59 @@
+import pytest
+
+from mesh.client import catalog, health, kv
+from mesh.client.call import ReadOptions, Response, failure
+from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, "Invalid index", Invalid),
+        (403, "Permission denied: needs key:write", Denied),
+        (404, "unknown service", NotFound),
+        (429, "slow down", Busy),
+        (500, "No cluster leader", NoLeader),
+        (500, "boom", Internal),
+        (301, "", Internal),
+    ],
+)
+def test_a_status_becomes_an_error_with_the_servers_words(
+    status: int, body: str, kind: type[MeshError]
+) -> None:
+    error = failure(Response(status, {}, body.encode()))
+    assert type(error) is kind
+    assert body in str(error)
+
+
+def test_options_become_the_query_string() -> None:
+    options = ReadOptions(
+        index=7,
+        wait_seconds=1.5,
+        consistency="stale",
+        datacenter="dc2",
+        filter='Status == "passing"',
+        node_meta={"rack": "a"},
+    )
+    assert catalog.nodes(options).target == (
+        "/v1/catalog/nodes?index=7&wait=1500ms&dc=dc2&filter=Status+%3D%3D+%22passing%22"
+        "&stale&node-meta=rack%3Aa"
+    )
+
+
+def test_names_are_quoted_and_keys_keep_their_folders() -> None:
+    assert health.service("a/b c", passing=True).target == "/v1/health/service/a%2Fb%20c?passing"
+    assert kv.get("a/b c?").target == "/v1/kv/a/b%20c%3F"
+    assert kv.keys("a/", "/").target == "/v1/kv/a/?keys&separator=%2F"
+
+
+def test_nulls_count_as_absent() -> None:
+    body = b'[{"Node": "n1", "Meta": null, "TaggedAddresses": null, "Added": [null]}]'
+    answer = catalog.nodes().finish(Response(200, {"x-consul-index": "9"}, body))
+    assert answer.value[0].name == "n1"
+    assert answer.value[0].meta == {}
+    assert answer.index == 9
+
+
+def test_an_answer_of_another_shape_is_an_error_in_words() -> None:
+    with pytest.raises(Internal, match="the answer is not what was expected"):
+        catalog.nodes().finish(Response(200, {}, b'{"a": 1}'))
