@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -53,6 +53,8 @@ class Reply(msgspec.Struct):
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = {}
+    stream: AsyncIterator[bytes] | None = None
+    """What follows the headers piece by piece, instead of a body."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import catalog, health, kv, status
+from mesh.http import agent, agent_node, catalog, health, kv, status
 from mesh.http.request import Handler
 
 
@@ -28,6 +28,47 @@ class Route(msgspec.Struct, frozen=True):
 
 
 ROUTES: tuple[Route, ...] = (
+    # Agent
+    Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
+    Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
+    Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route("PUT", "/v1/agent/join/:addr", agent_node.join, "Join the pool through an address"),
+    Route("PUT", "/v1/agent/leave", agent_node.leave, "Leave the pool and stop"),
+    Route("PUT", "/v1/agent/force-leave/:node", agent_node.force_leave, "Take a member for left"),
+    Route("PUT", "/v1/agent/reload", agent_node.reload, "Read the configuration anew"),
+    Route("GET", "/v1/agent/monitor", agent_node.monitor, "Stream the agent's log"),
+    Route("PUT", "/v1/agent/maintenance", agent.maintain_node, "Node maintenance on or off"),
+    Route("GET", "/v1/agent/services", agent.services, "Services of this agent"),
+    Route("GET", "/v1/agent/service/:id", agent.service, "One service of this agent"),
+    Route("PUT", "/v1/agent/service/register", agent.register_service, "Register a service"),
+    Route(
+        "PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, "Remove a service"
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/service/maintenance/:id",
+        agent.maintain_service,
+        "Service maintenance on or off",
+    ),
+    Route("GET", "/v1/agent/checks", agent.checks, "Checks of this agent"),
+    Route("PUT", "/v1/agent/check/register", agent.register_check, "Register a check"),
+    Route("PUT", "/v1/agent/check/deregister/:id", agent.deregister_check, "Remove a check"),
+    Route("PUT", "/v1/agent/check/pass/:id", agent.pass_check, "Set a TTL check passing"),
+    Route("PUT", "/v1/agent/check/warn/:id", agent.warn_check, "Set a TTL check to warning"),
+    Route("PUT", "/v1/agent/check/fail/:id", agent.fail_check, "Set a TTL check critical"),
+    Route("PUT", "/v1/agent/check/update/:id", agent.update_check, "Set a TTL check's status"),
+    Route(
+        "GET",
+        "/v1/agent/health/service/id/:id",
+        agent.health_by_id,
+        "Health of a local instance",
+    ),
+    Route(
+        "GET",
+        "/v1/agent/health/service/name/:name",
+        agent.health_by_name,
+        "Health of the local instances of a service",
+    ),
     # Catalog
     Route("PUT", "/v1/catalog/register", catalog.register, "Register a node, service or check"),
     Route("PUT", "/v1/catalog/deregister", catalog.deregister, "Remove a node, service or check"),

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -131,7 +132,33 @@ class HttpServer:
             self.counters["failures"] += 1
             log.exception("%s %s failed", request.method, request.path)
             reply = respond.text(500, "Internal error; the agent's log says more")
+        if reply.stream is not None:
+            return await self._stream(request, reply.stream, reply)
         return await self._response(request, reply, pretty=pretty)
+
+    async def _stream(
+        self, request: web.BaseRequest, pieces: AsyncIterator[bytes], reply: Reply
+    ) -> web.StreamResponse:
+        headers = self._common.copy()
+        headers["Content-Type"] = reply.content_type
+        headers.update(reply.headers)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        await response.prepare(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._blocked.add(task)
+        try:
+            async for piece in pieces:
+                await response.write(piece)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            task.uncancel()
+        except ConnectionError:
+            log.debug("%s: the client went away", request.path)
+        finally:
+            self._blocked.discard(task)
+        return response
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request

@@ -1,0 +1,196 @@
+"""meshd: the command line, signals, and how the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mesh import __version__
+from mesh.codec import to_json
+from mesh.config.flags import help_text, parse
+from mesh.config.load import read_paths
+from mesh.config.schema import Config
+from mesh.errors import MeshError
+from mesh.telemetry.logs import LiveLines, set_up
+
+log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 15.0
+ENDED = 0
+HELP = {"-h", "-help", "--help", "help"}
+USAGE = """Usage: meshd <command> [flags]
+
+Commands:
+  server     run a server: it keeps the replicated state of the datacenter
+  agent      run a client agent (with -server, or "server": true in its files, a server)
+  validate   check configuration files and directories
+  version    print the version
+
+  meshd agent -dev                  one server for development, nothing kept
+  meshd server -data-dir /var/lib/mesh -bootstrap-expect 3 -retry-join 10.0.0.1
+  meshd agent -help                 all flags
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run meshd; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (given[0], given[1:]) if given else ("", [])
+    if command in HELP:
+        sys.stdout.write(USAGE)
+        return 0
+    if command in {"version", "-version", "--version", "-v"}:
+        return _version(rest)
+    if command == "validate":
+        return _validate(rest)
+    if command not in {"server", "agent"}:
+        sys.stderr.write(f'meshd: unknown command "{command}"\n\n{USAGE}')
+        return 2
+    if HELP & set(rest):
+        sys.stdout.write(help_text(f"meshd {command}") + "\n")
+        return 0
+    return _run(rest, server=command == "server")
+
+
+def _version(arguments: Sequence[str]) -> int:
+    if any(argument.endswith("json") for argument in arguments):
+        plain = {"Version": __version__, "Revision": "", "Prerelease": "", "BuildDate": ""}
+        sys.stdout.write(to_json(plain, indent=2).decode() + "\n")
+    else:
+        sys.stdout.write(f"mesh {__version__}\n")
+    return 0
+
+
+def _validate(arguments: Sequence[str]) -> int:
+    quiet = {"-quiet", "--quiet"} & set(arguments)
+    paths = [one for one in arguments if not one.startswith("-")]
+    if HELP & set(arguments) or not paths:
+        sys.stderr.write("Usage: meshd validate [-quiet] FILE_OR_DIRECTORY...\n")
+        return 0 if HELP & set(arguments) else 2
+    try:
+        # Files for validation may leave data_dir to the flags of the real start.
+        fragments, _ = read_paths(paths)
+        named = any("data_dir" in fragment.values for fragment in fragments)
+        extra = [] if named else ["-data-dir", "unused"]
+        config = parse([*(f"-config-file={path}" for path in paths), *extra], server=False)
+    except MeshError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for warning in config.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    if not quiet:
+        sys.stdout.write("Configuration is valid!\n")
+    return 0
+
+
+def _run(arguments: Sequence[str], *, server: bool) -> int:
+    try:
+        config = parse(arguments, server=server)
+    except MeshError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    stream = sys.stderr
+    try:
+        if config.log_file:
+            stream = Path(config.log_file).open("a", encoding="utf-8")  # noqa: SIM115 - open for life.
+        if config.pid_file:
+            Path(config.pid_file).write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        sys.stderr.write(f"meshd: {error.filename}: {error.strerror}\n")
+        return 1
+    live = set_up(config.log_level, as_json=config.log_json, stream=stream)
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    if config.not_yet:
+        log.warning("these options have no effect yet: %s", ", ".join(config.not_yet))
+    try:
+        return asyncio.run(_Process(config, arguments, server, live).run())
+    except MeshError as error:
+        sys.stderr.write(f"meshd: {error}\n")
+        return 1
+    finally:
+        if config.pid_file:
+            Path(config.pid_file).unlink(missing_ok=True)
+
+
+class _Process:
+    """The running node, and the signals that end or reload it."""
+
+    def __init__(
+        self, config: Config, arguments: Sequence[str], server: bool, live: LiveLines
+    ) -> None:
+        self._config, self._arguments, self._server = config, arguments, server
+        self._live = live
+        self._ended: asyncio.Future[BaseException | None]
+
+    def _reread(self) -> Config:
+        return parse(self._arguments, server=self._server)
+
+    def _finish(self, error: BaseException | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(error)
+
+    async def run(self) -> int:
+        # Read late: building it takes the imports of every part.
+        from mesh.daemon.node import Node  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        node = Node(self._config, self._reread, self._live, self._finish)
+        await node.start()
+        wanted: asyncio.Queue[int] = asyncio.Queue()
+        self._ended.add_done_callback(lambda _: wanted.put_nowait(ENDED))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, wanted.put_nowait, number)
+        code = 0
+        while not self._ended.done():
+            number = await wanted.get()
+            if number == ENDED:
+                break
+            if number == signal.SIGHUP:
+                await self._reload(node)
+                continue
+            code = await self._end(node, number)
+            break
+        error = self._ended.result() if self._ended.done() else None
+        await node.stop()
+        if error is not None:
+            sys.stderr.write(f"meshd: {error}\n")
+            return 1
+        return code
+
+    async def _reload(self, node: "Node") -> None:  # noqa: F821, UP037
+        try:
+            await node.reload()
+        except MeshError as error:
+            log.error("reload: nothing was changed: %s", error)  # noqa: TRY400 - no traceback for people.
+
+    async def _end(self, node: "Node", number: int) -> int:  # noqa: F821, UP037
+        config = self._config
+        leaves = config.leave_on_terminate
+        if leaves is None:
+            leaves = not config.server
+        if number == signal.SIGINT:
+            skip = config.skip_leave_on_interrupt
+            leaves = not (config.server if skip is None else skip)
+        if config.dev:
+            leaves = False
+        log.info("got %s: %s", signal.Signals(number).name, "leaving" if leaves else "stopping")
+        if not leaves:
+            return 0
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await node.depart()
+        except TimeoutError:
+            log.error("could not leave within %.0f s", LEAVE_SECONDS)  # noqa: TRY400
+            return 1
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""/v1/agent: the services and checks of this node, their health, and maintenance."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+import msgspec
+
+from mesh.agent.definitions import check_definition, service_definition
+from mesh.agent.local import Agent, LocalService
+from mesh.codec import from_json, to_json
+from mesh.errors import Invalid, NotFound
+from mesh.http import params, respond, shapes
+from mesh.http.request import Reply, Request
+from mesh.http.shapes import Shape
+from mesh.registry.catalog import STATUSES, Check
+from mesh.registry.health import worst
+
+_STATUS = {"passing": 200, "warning": 429, "critical": 503, "maintenance": 503}
+_RANK = ("passing", "warning", "critical", "maintenance")
+
+
+class AgentServiceShape(Shape, frozen=True, kw_only=True):
+    """A service of this agent, as `AgentService`."""
+
+    kind: shapes.Maybe = msgspec.UNSET
+    id: str
+    service: str
+    tags: list[str]
+    meta: dict[str, str]
+    port: int
+    address: str
+    socket_path: shapes.Maybe = msgspec.UNSET
+    tagged_addresses: dict[str, shapes.AddressShape] | msgspec.UnsetType = msgspec.UNSET
+    weights: shapes.WeightsShape
+    enable_tag_override: bool
+    datacenter: str
+    proxy: Any = msgspec.UNSET
+    content_hash: shapes.Maybe = msgspec.UNSET
+
+
+class LocalHealth(Shape, frozen=True):
+    """The health of one local instance."""
+
+    aggregated_status: str
+    checks: list[shapes.CheckShape]
+    service: AgentServiceShape
+
+
+class Update(Shape, frozen=True):
+    """The body of check/update."""
+
+    status: str
+    output: str = ""
+
+
+def _agent(request: Request) -> Agent:
+    agent: Agent = request.parts.agent
+    return agent
+
+
+def _shape(agent: Agent, local: LocalService) -> AgentServiceShape:
+    row = local.row
+    whole = shapes.service(row)
+    return AgentServiceShape(
+        kind=row.kind or msgspec.UNSET,
+        id=row.id,
+        service=row.name,
+        tags=row.tags,
+        meta=row.meta,
+        port=row.port,
+        address=row.address,
+        socket_path=row.socket_path or msgspec.UNSET,
+        tagged_addresses=whole.tagged_addresses,
+        weights=whole.weights,
+        enable_tag_override=row.enable_tag_override,
+        datacenter=agent.options.datacenter,
+        proxy=row.proxy or msgspec.UNSET,
+    )
+
+
+def _object(request: Request) -> dict[str, Any]:
+    try:
+        return from_json(request.body, dict[str, Any])
+    except Invalid as error:
+        raise Invalid(f"Request decode failed: {error.message}") from error
+
+
+async def services(request: Request) -> Reply:
+    """Every service of this agent, by id."""
+    params.refuse(request, "filter")
+    agent = _agent(request)
+    found = agent.services()
+    return respond.json({name: _shape(agent, found[name]) for name in sorted(found)})
+
+
+async def checks(request: Request) -> Reply:
+    """Every check of this agent, by id."""
+    params.refuse(request, "filter")
+    found = _agent(request).checks()
+    return respond.json({name: shapes.check(found[name].row) for name in sorted(found)})
+
+
+async def service(request: Request) -> Reply:
+    """One service; with `hash`, once its content differs from what that hash stands for."""
+    agent, name = _agent(request), params.required(request, "service ID")
+    changed = asyncio.Event()
+    end = agent.listen(changed.set)
+    known = request.param("hash")
+    wait = params.read_options(request).wait
+    try:
+        async with asyncio.timeout(wait if known else None):
+            while True:
+                changed.clear()
+                reply = _service(agent, name)
+                if reply.headers["X-Consul-ContentHash"] != known:
+                    return reply
+                await changed.wait()
+    except TimeoutError:
+        return _service(agent, name)
+    finally:
+        end()
+
+
+def _service(agent: Agent, name: str) -> Reply:
+    local = agent.services().get(name)
+    if local is None:
+        raise NotFound(f'Unknown service ID "{name}". Ensure that the service ID is passed.')
+    shape = _shape(agent, local)
+    digest = hashlib.blake2b(to_json(shape), digest_size=8).hexdigest()
+    reply = respond.json(msgspec.structs.replace(shape, content_hash=digest))
+    reply.headers["X-Consul-ContentHash"] = digest
+    return reply
+
+
+async def register_service(request: Request) -> Reply:
+    """Register a service with its checks, or change it."""
+    replace = params.flag(request, "replace-existing-checks")
+    definition = service_definition(_object(request))
+    _agent(request).register_service(
+        definition, source="api", replace_existing_checks=replace
+    )
+    return respond.nothing()
+
+
+async def deregister_service(request: Request) -> Reply:
+    """Remove a service with its checks."""
+    _agent(request).deregister_service(params.required(request, "service ID"))
+    return respond.nothing()
+
+
+async def register_check(request: Request) -> Reply:
+    """Register a check of the node or of a service."""
+    _agent(request).register_check(check_definition(_object(request)), source="api")
+    return respond.nothing()
+
+
+async def deregister_check(request: Request) -> Reply:
+    """Remove a check."""
+    _agent(request).deregister_check(params.required(request, "check ID"))
+    return respond.nothing()
+
+
+async def pass_check(request: Request) -> Reply:
+    """Set a TTL check passing."""
+    return _set(request, "passing", request.param("note"))
+
+
+async def warn_check(request: Request) -> Reply:
+    """Set a TTL check to warning."""
+    return _set(request, "warning", request.param("note"))
+
+
+async def fail_check(request: Request) -> Reply:
+    """Set a TTL check critical."""
+    return _set(request, "critical", request.param("note"))
+
+
+async def update_check(request: Request) -> Reply:
+    """Set the status and output of a TTL check."""
+    update = params.body(request, Update)
+    if update.status not in STATUSES:
+        raise Invalid(f"Invalid check status: '{update.status}'")
+    return _set(request, update.status, update.output)
+
+
+def _set(request: Request, status: str, output: str) -> Reply:
+    try:
+        _agent(request).update_ttl(params.required(request, "check ID"), status, output)
+    except Invalid as error:
+        return respond.text(500, error.message)
+    return respond.nothing()
+
+
+def _enable(request: Request) -> bool:
+    if "enable" not in request.params:
+        raise Invalid("Missing value for enable")
+    if not request.param("enable"):
+        raise Invalid("Invalid value for enable: expected true or false")
+    return params.flag(request, "enable")
+
+
+async def maintain_service(request: Request) -> Reply:
+    """Put a service into maintenance, or end it."""
+    name = params.required(request, "service ID")
+    reason = request.param("reason") if _enable(request) else None
+    _agent(request).set_service_maintenance(name, reason)
+    return respond.nothing()
+
+
+async def maintain_node(request: Request) -> Reply:
+    """Put the node into maintenance, or end it."""
+    reason = request.param("reason") if _enable(request) else None
+    _agent(request).set_node_maintenance(reason)
+    return respond.nothing()
+
+
+async def health_by_id(request: Request) -> Reply:
+    """The health of one local instance, told by the status code too."""
+    agent, name = _agent(request), params.required(request, "serviceID")
+    local = agent.services().get(name)
+    if local is None:
+        return respond.text(404, f"ServiceId {name} not found")
+    status, shape = _health(agent, local)
+    return _healthy(request, status, shape, status)
+
+
+async def health_by_name(request: Request) -> Reply:
+    """The health of the local instances of a service; the worst decides the status code."""
+    agent, name = _agent(request), params.required(request, "serviceName")
+    found = [
+        _health(agent, local)
+        for _, local in sorted(agent.services().items())
+        if local.row.name == name
+    ]
+    if not found:
+        reply = respond.json([])
+        reply.status = 404
+        return reply
+    status = max((status for status, _ in found), key=_RANK.index)
+    return _healthy(request, status, [shape for _, shape in found], status)
+
+
+def _health(agent: Agent, local: LocalService) -> tuple[str, LocalHealth]:
+    rows: list[Check] = [
+        check.row
+        for _, check in sorted(agent.checks().items())
+        if check.row.service_id in {"", local.row.id}
+    ]
+    status = worst(rows)
+    shown = [shapes.check(row) for row in rows]
+    return status, LocalHealth(status, shown, _shape(agent, local))
+
+
+def _healthy(request: Request, status: str, shape: object, reason: str) -> Reply:
+    accepted = request.headers.get("Accept", "")
+    if request.param("format") == "text" or accepted.startswith("text/plain"):
+        reply = respond.text(200, status)
+    else:
+        reply = respond.json(shape)
+    reply.status = _STATUS[status]
+    if reply.status != 200:
+        reply.headers["X-Consul-Reason"] = reason
+    return reply

@@ -1,0 +1,132 @@
+"""/v1/agent: the node itself, its members, its log, and how it joins, leaves and reloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mesh import __version__
+from mesh.agent.operations import MemberInfo, NodeOperations
+from mesh.errors import Busy, Invalid, MeshError
+from mesh.http import params, respond
+from mesh.http.request import TEXT, Reply, Request
+from mesh.http.shapes import Shape
+from mesh.telemetry.logs import LEVELS
+
+LINES_MAX = 512
+
+
+class MemberShape(Shape, frozen=True):
+    """A member of the pool."""
+
+    name: str
+    addr: str
+    port: int
+    tags: dict[str, str]
+    status: int
+    protocol_min: int
+    protocol_max: int
+    protocol_cur: int
+    delegate_min: int
+    delegate_max: int
+    delegate_cur: int
+
+
+def _operations(request: Request) -> NodeOperations:
+    operations: NodeOperations = request.parts.agent.operations
+    return operations
+
+
+def _member(info: MemberInfo) -> MemberShape:
+    return MemberShape(
+        info.name,
+        info.address,
+        info.port,
+        info.tags,
+        info.status,
+        *info.protocol,
+        *info.delegate,
+    )
+
+
+async def self_(request: Request) -> Reply:
+    """This agent: its configuration, member entry and figures."""
+    return respond.json(_operations(request).self_info())
+
+
+async def version(_: Request) -> Reply:
+    """The version of the program."""
+    plain = {"SHA": "", "BuildDate": "", "HumanVersion": __version__, "FIPS": ""}
+    return respond.json(plain)
+
+
+async def members(request: Request) -> Reply:
+    """Every member this agent knows."""
+    params.refuse(request, "filter")
+    found = _operations(request).members(params.flag(request, "wan"))
+    return respond.json([_member(info) for info in found])
+
+
+async def join(request: Request) -> Reply:
+    """Join the pool through an address."""
+    address = params.required(request, "address to join")
+    try:
+        await _operations(request).join([address], params.flag(request, "wan"))
+    except MeshError as error:
+        return respond.text(500, error.message)
+    return respond.nothing()
+
+
+async def leave(request: Request) -> Reply:
+    """Leave the pool; the agent stops afterwards."""
+    await _operations(request).leave()
+    return respond.nothing()
+
+
+async def force_leave(request: Request) -> Reply:
+    """Take a failed member for left."""
+    name = params.required(request, "node to force leave")
+    try:
+        await _operations(request).force_leave(name, params.flag(request, "prune"))
+    except MeshError as error:
+        return respond.text(500, error.message)
+    return respond.nothing()
+
+
+async def reload(request: Request) -> Reply:
+    """Read the configuration anew."""
+    try:
+        await _operations(request).reload()
+    except MeshError as error:
+        return respond.text(500, f"Config reload failed: {error.message}")
+    return respond.nothing()
+
+
+async def monitor(request: Request) -> Reply:
+    """The agent's log as it is written, until the client goes."""
+    level = (request.param("loglevel") or "INFO").upper()
+    if level not in LEVELS:
+        raise Invalid(f"Unknown log level: {level}")
+    lines = _lines(request, LEVELS[level], as_json=params.flag(request, "logjson"))
+    return Reply(content_type=TEXT, stream=lines)
+
+
+async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterator[bytes]:
+    waiting: asyncio.Queue[str] = asyncio.Queue(LINES_MAX)
+    lost = Busy("the client reads too slowly; some lines are left out")
+
+    def take(level: int, text: str, json: str) -> None:
+        if level < lowest:
+            return
+        if waiting.full():
+            waiting.get_nowait()
+            waiting.get_nowait()
+            waiting.put_nowait(lost.message)
+        waiting.put_nowait(json if as_json else text)
+
+    end = _operations(request).listen_logs(take)
+    try:
+        while True:
+            yield (await waiting.get() + "\n").encode()
+    finally:
+        end()
