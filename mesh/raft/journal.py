@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from mesh.errors import Invalid
 
 Entry = tuple[bytes, int, int]  # Command, index, term: the order pysyncobj uses.
@@ -22,7 +24,7 @@ _CHECKED = struct.Struct(">BQQ")
 _NUMBER_MAX = (1 << 63) - 1
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True):
     """One journal record. Which fields count depends on its kind."""
 
     kind: int
@@ -42,7 +44,7 @@ class Batch(NamedTuple):
 
 def pack_record(record: Record) -> bytes:
     """The bytes of a record, with length and checksum."""
-    kind, index, term, data = record
+    kind, index, term, data = record.kind, record.index, record.term, record.data
     check = zlib.crc32(data, zlib.crc32(_CHECKED.pack(kind, index, term)))
     return _HEADER.pack(len(data), check, kind, index, term) + data
 
@@ -178,7 +180,7 @@ class Journal:
         self._durable_term = self._storing_term = (self.term, self.vote)
 
     def _replay_one(self, record: Record) -> None:
-        kind, index, term, data = record
+        kind, index, term, data = record.kind, record.index, record.term, record.data
         if kind == ENTRY:
             if self.entries and index != self.last_index + 1:
                 raise Invalid(f"entry {index} follows entry {self.last_index}")

@@ -6,7 +6,8 @@ import hashlib
 import os
 import struct
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from mesh.errors import Invalid
 from mesh.raft.journal import sync_folder
@@ -17,7 +18,7 @@ _NUMBER_MAX = (1 << 63) - 1
 SNAPSHOT_BYTES_MAX = 8 << 30
 
 
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct, frozen=True):
     """What a snapshot file holds: the state after the entry with this index and term."""
 
     index: int
@@ -25,7 +26,7 @@ class Snapshot(NamedTuple):
     data: bytes
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True):
     """A snapshot on disk. `size` is the whole file in bytes."""
 
     path: Path
@@ -36,7 +37,7 @@ class Stored(NamedTuple):
 
 def pack_snapshot(snapshot: Snapshot) -> tuple[bytes, bytes]:
     """The header and the body of the file."""
-    index, term, data = snapshot
+    index, term, data = snapshot.index, snapshot.term, snapshot.data
     header = _HEADER.pack(_MAGIC, index, term, len(data), _digest(index, term, data))
     return header, data
 
@@ -92,7 +93,7 @@ class Snapshots:
         self._adopt(fresh, snapshot.index, snapshot.term, size)
 
     def receive(self, incoming: Incoming) -> Snapshot:
-        """Verify what a leader sent and make it the latest. Raises Invalid; nothing changed then."""
+        """Verify what a leader sent and make it the latest. Raises Invalid and changes nothing."""
         data = incoming.path.read_bytes()
         snapshot = unpack_snapshot(data)
         if (snapshot.index, snapshot.term) != (incoming.index, incoming.term):
