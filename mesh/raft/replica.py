@@ -30,7 +30,7 @@ from mesh.raft.messages import (
 )
 from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
 
-PENDING_MAX = 65536  # Proposals and barriers that wait for an answer.
+PENDING_MAX = 16384  # Proposals and barriers that wait for an answer.
 
 Done = Callable[[int, object, MeshError | None], None]
 
@@ -76,11 +76,11 @@ class Replica:
     ) -> None:
         me, everybody = voters
         self.me = me
-        self.journal, self._snapshots = disk
+        self.journal, self.snapshots = disk
         self._others = [voter for voter in everybody if voter != me]
         self._host, self._timing = host, timing
         self._clock = chance[0]
-        latest = self._snapshots.latest
+        latest = self.snapshots.latest
         quorum_seconds = 2 * timing.election[1]
         self.engine = Engine(
             me, self._others, self.journal, self, (*chance, quorum_seconds),
@@ -221,7 +221,7 @@ class Replica:
         """The engine became or ceased to be leader or candidate."""
         if self.engine.leads and self.leading is None:
             seconds = (self._timing.heartbeat, self._timing.election[0])
-            self.leading = Leading(self.engine, self._others, self._snapshots, self._clock, seconds)
+            self.leading = Leading(self.engine, self._others, self.snapshots, self._clock, seconds)
             for peer in self._connected:
                 self.leading.peers[peer].connected = True
         elif not self.engine.leads and self.leading is not None:
@@ -290,7 +290,7 @@ class Replica:
         if message.offset == 0 and message.data:
             self._drop_incoming()
             self._incoming_from = (peer, message.term)
-            self._incoming = self._snapshots.incoming(
+            self._incoming = self.snapshots.incoming(
                 message.index, message.entry_term, message.size
             )
         incoming = self._incoming

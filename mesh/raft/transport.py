@@ -81,6 +81,7 @@ class Transport:
         self._peers = {peer.id: peer for peer in epoch.voters if peer.id != me}
         self._out: dict[str, asyncio.StreamWriter] = {}
         self._in: set[asyncio.StreamWriter] = set()
+        self._in_from: dict[str, asyncio.StreamWriter] = {}
         self._tasks = Tasks()
         self.counters = dict.fromkeys(
             ("frames_sent", "frames_received", "refused", "rejected_frames", "connects"), 0
@@ -122,6 +123,9 @@ class Transport:
         self._in.add(writer)
         try:
             caller = await self._welcome(reader, writer)
+            if (older := self._in_from.get(caller)) is not None:
+                older.close()  # It connects once; what is left on the old one came too late.
+            self._in_from[caller] = writer
             while True:
                 message = unpack_message(await read_frame(reader, FRAME_BYTES_MAX))
                 self.counters["frames_received"] += 1
