@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from mesh.codec import from_json, to_json
+from mesh.codec import from_json, pack, to_json
 from mesh.errors import Invalid
 from mesh.raft.journal import sync_folder
 
@@ -48,8 +48,7 @@ class _File(msgspec.Struct):
 
 def cluster_id(ids: Sequence[str]) -> str:
     """The id of the cluster that these voters found: a digest of their ids in any order."""
-    text = "\n".join(sorted(ids)).encode()
-    return hashlib.blake2b(text, digest_size=16, person=b"mesh cluster").hexdigest()
+    return hashlib.blake2b(pack(sorted(ids)), digest_size=16, person=b"mesh cluster").hexdigest()
 
 
 def digest(epoch: Epoch) -> str:

@@ -36,9 +36,7 @@ class Server:
         self.machine = Memory()
         self.fatal: list[BaseException] = []
         self.me = me
-        self.node = Node(
-            me, options, self.machine, SystemClock(), SeededDice(), self.fatal.append
-        )
+        self.node = Node(me, options, self.machine, SystemClock(), SeededDice(), self.fatal.append)
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -113,9 +111,11 @@ async def main() -> None:
     )
     server = Server(Peer(name, name, f"127.0.0.1:{port}"), options)
     print(await server.start(), flush=True)
-    while os.getppid() != 1 and not server.fatal:
-        await asyncio.sleep(0.5)
-    print(server.fatal, file=sys.stderr)
+    parent = os.getppid()
+    while True:
+        await asyncio.sleep(0.2)
+        if os.getppid() != parent or server.fatal:
+            sys.exit(f"ends: {server.fatal}")
 
 
 if __name__ == "__main__":
