@@ -77,7 +77,6 @@ class Snapshots:
         except Invalid as error:
             raise Invalid(f"{files[-1]}: {error.message}; restore this server") from error
         self.latest = Stored(files[-1], snapshot.index, snapshot.term, len(data))
-        self._clean()
         return snapshot
 
     def save(self, snapshot: Snapshot) -> None:

@@ -114,7 +114,10 @@ class World:
                 if name in link:
                     self.cut(link)
         elif chance < 7:
-            self.cut(self.dice.choice(list(self.links())))
+            a, b = self.dice.choice(list(self.links())) if len(self.names) > 1 else (name, name)
+            self.cut((a, b))
+            if chance == 6:
+                self.cut((b, a))
         else:
             self.heal()
 
@@ -223,8 +226,8 @@ class HostInWorld:
             self._world.check_leader(self._name, self.replica.engine.term)
         if (batch := self.replica.begin_store()) is not None:
             self._storing = batch
-            stall = self._world.dice.below(200) == 0
-            seconds = self._world.dice.uniform(0.0002, 0.3 if stall else 0.004)
+            stall = self._world.dice.below(50) == 0
+            seconds = self._world.dice.uniform(0.0002, 0.5 if stall else 0.01)
             self.later(seconds, self._stored)
         self._compact()
 
