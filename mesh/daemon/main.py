@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mesh import __version__
 from mesh.codec import to_json
@@ -17,6 +18,9 @@ from mesh.config.load import read_paths
 from mesh.config.schema import Config
 from mesh.errors import MeshError
 from mesh.telemetry.logs import LiveLines, set_up
+
+if TYPE_CHECKING:
+    from mesh.daemon.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -137,19 +141,19 @@ class _Process:
 
     async def run(self) -> int:
         # Read late: building it takes the imports of every part.
-        from mesh.daemon.node import Node  # noqa: PLC0415
+        from mesh.daemon.node import Node as Built  # noqa: PLC0415
 
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        node = Node(self._config, self._reread, self._live, self._finish)
+        node = Built(self._config, self._reread, self._live, self._finish)
         await node.start()
         wanted: asyncio.Queue[int] = asyncio.Queue()
         self._ended.add_done_callback(lambda _: wanted.put_nowait(ENDED))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, wanted.put_nowait, number)
+        for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(one, wanted.put_nowait, int(one))
         code = 0
         while not self._ended.done():
-            number = await wanted.get()
+            number: int = await wanted.get()
             if number == ENDED:
                 break
             if number == signal.SIGHUP:
@@ -164,13 +168,13 @@ class _Process:
             return 1
         return code
 
-    async def _reload(self, node: "Node") -> None:  # noqa: F821, UP037
+    async def _reload(self, node: Node) -> None:
         try:
             await node.reload()
         except MeshError as error:
             log.error("reload: nothing was changed: %s", error)  # noqa: TRY400 - no traceback for people.
 
-    async def _end(self, node: "Node", number: int) -> int:  # noqa: F821, UP037
+    async def _end(self, node: Node, number: int) -> int:
         config = self._config
         leaves = config.leave_on_terminate
         if leaves is None:

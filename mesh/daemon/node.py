@@ -8,9 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+import msgspec
+
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.clock import SeededDice, SystemClock
+from mesh.config.describe import changes
 from mesh.config.schema import Config
 from mesh.daemon import options
 from mesh.daemon.membership import Membership, keep_joining
@@ -28,7 +31,7 @@ from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.servers import agent_tags
 from mesh.tasks import Tasks
-from mesh.telemetry.logs import LiveLines
+from mesh.telemetry.logs import LEVELS, LiveLines
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +180,19 @@ class Node:
         Raises ConfigError, changing nothing, when it has errors.
         """
         config = self._reread()
-        changed = options.apply_reload(self, config)
+        applied, restart = changes(self.config, config)
+        if restart:
+            log.warning("reload: these changes need a restart: %s", ", ".join(restart))
+        kept = {name: getattr(self.config, name) for name in restart}
+        self.config = config = msgspec.structs.replace(config, **kept)
+        logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
+        self.dns.reload(options.dns(config))
+        changed = [f"{name} changed" for name in applied if name not in {"services", "checks"}]
+        changed += self.agent.reload(
+            options.agent(config, self.node_id, self.agent.options.data_dir),
+            [service_definition(service) for service in config.services],
+            [check_definition(check) for check in config.checks],
+        )
         log.info("reload: %s", "; ".join(changed) or "nothing changed")
         return changed
 

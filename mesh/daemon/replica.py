@@ -75,7 +75,12 @@ class Replica:
         self.rpc_port = self.rpc.port
         await self.raft.start()
         self.leader = Leader(router, consensus, node.membership.seen, self._clock)
-        self.raft.listen(lambda _: (reader.interrupt(), self.leader.wake()))
+
+        def leadership_changed(_: Peer | None) -> None:
+            reader.interrupt()
+            self.leader.wake()
+
+        self.raft.listen(leadership_changed)
         return router
 
     def join_pool(self) -> None:

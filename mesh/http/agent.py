@@ -139,9 +139,7 @@ async def register_service(request: Request) -> Reply:
     """Register a service with its checks, or change it."""
     replace = params.flag(request, "replace-existing-checks")
     definition = service_definition(_object(request))
-    _agent(request).register_service(
-        definition, source="api", replace_existing_checks=replace
-    )
+    _agent(request).register_service(definition, source="api", replace_existing_checks=replace)
     return respond.nothing()
 
 

@@ -41,9 +41,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/agent/services", agent.services, "Services of this agent"),
     Route("GET", "/v1/agent/service/:id", agent.service, "One service of this agent"),
     Route("PUT", "/v1/agent/service/register", agent.register_service, "Register a service"),
-    Route(
-        "PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, "Remove a service"
-    ),
+    Route("PUT", "/v1/agent/service/deregister/:id", agent.deregister_service, "Remove a service"),
     Route(
         "PUT",
         "/v1/agent/service/maintenance/:id",

@@ -1,0 +1,287 @@
+"""Runs one epoch: disk threads, timer, connections and the machine around a replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from mesh.clock import Clock, Dice
+from mesh.errors import Invalid
+from mesh.raft.engine import NO_OP
+from mesh.raft.epochs import Epoch, Peer
+from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
+from mesh.raft.messages import Message
+from mesh.raft.replica import Replica, Timing
+from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.transport import Transport
+from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries."""
+
+    directory: str
+    election_seconds: tuple[float, float] = (0.5, 1.0)
+    heartbeat_seconds: float = 0.1
+    snapshot_threshold: int = 16384
+    answer_seconds: float = 10.0  # A proposal or barrier without an answer is unknown after this.
+    segment_bytes: int = SEGMENT_BYTES
+
+
+class StateMachine(Protocol):
+    """What the log is applied to."""
+
+    def apply(self, index: int, data: bytes) -> object:
+        """Apply a committed command. A raise ends the node; errors are results."""
+        ...
+
+    def snapshot(self) -> Callable[[], bytes]:
+        """Copy the state quickly; the function packs the copy, in another thread."""
+        ...
+
+    def restore(self, index: int, data: bytes) -> None:
+        """Replace the state by what a snapshot of the entry at this index packed."""
+        ...
+
+
+class Driver:
+    """One epoch in operation, from `open` to `stop`. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        me: str,
+        epoch: Epoch,
+        folder: str,
+        options: Options,
+        machine: StateMachine,
+        chance: tuple[Clock, Dice],
+    ) -> None:
+        self.epoch, self._me, self._folder = epoch, me, folder
+        self._options, self._machine, self._chance = options, machine, chance
+        self._clock = chance[0]
+        self._journal = Journal()
+        self._segments = Segments(str(Path(folder, "journal")), options.segment_bytes)
+        self._snapshots = Snapshots(str(Path(folder, "snapshots")))
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
+        self._packer = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
+        self._scheduled = self._compacting = self.ended = False
+        self.on_step: Callable[[], None] = _nothing
+        self.on_fatal: Callable[[BaseException], None] = _ignore
+        self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
+
+    def open(self, resolve: Callable[[Peer], str]) -> None:
+        """Read the disk and restore the machine. Raises Invalid, naming the file, on damage."""
+        snapshot = self._snapshots.open()
+        self._replay(snapshot)
+        if snapshot is not None:
+            self._machine.restore(snapshot.index, snapshot.data)
+        timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
+        voters = (self._me, [voter.id for voter in self.epoch.voters])
+        disk = (self._journal, self._snapshots)
+        self.replica = Replica(voters, disk, self, timing, self._chance)
+        self.transport = Transport(self._me, self.epoch, self, resolve, self._chance)
+        self._store_now()
+
+    def start(self, *, fresh: bool) -> None:
+        """Take part. `fresh` says that this epoch has no past on this node."""
+        self._loop = asyncio.get_running_loop()
+        self._tasks = Tasks(self._fail)
+        if fresh or len(self.epoch.voters) == 1:
+            self.replica.elections.hurry()
+        self.transport.start()
+        self._tasks.start(self._tick(), name="raft timer", fatal=True)
+        self.poke()
+
+    async def stop(self) -> None:
+        """Leave everything as a crash would, but with all files closed and nobody waiting."""
+        self.ended = True
+        await self._tasks.stop()
+        await self.transport.stop()
+        self.replica.end()
+        for worker in (self._disk, self._packer):
+            await self._loop.run_in_executor(None, worker.shutdown)
+        self._segments.close()
+
+    @property
+    def journal_bytes(self) -> int:
+        """Bytes written to the journal since the start."""
+        return self._segments.bytes_stored
+
+    def poke(self) -> None:
+        """Run a step soon; many inputs before it share it."""
+        if not self._scheduled and not self.ended:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    # What the transport tells.
+
+    def connected(self, peer: str) -> None:
+        """A connection to this voter is there."""
+        self.replica.connected(peer)
+        self.poke()
+
+    def disconnected(self, peer: str) -> None:
+        """The connection to this voter is gone."""
+        self.replica.disconnected(peer)
+        self.poke()
+
+    def received(self, peer: str, message: Message) -> None:
+        """A message came. Raises Invalid when the connection should be closed."""
+        if self.ended:
+            return
+        try:
+            self.replica.receive(peer, message)
+        except Invalid:
+            raise
+        except Exception as error:
+            log.exception("raft cannot go on")
+            self._fail(error)
+        self.poke()
+
+    # What the replica asks for.
+
+    def send(self, peer: str, message: Message) -> None:
+        """Send a message."""
+        self.transport.send(peer, message)
+
+    def apply(self, index: int, command: bytes) -> object:
+        """Apply a command."""
+        return self._machine.apply(index, command)
+
+    def install(self, incoming: Incoming) -> None:
+        """Verify a snapshot in a thread, then load it."""
+        work = self._loop.run_in_executor(self._packer, self._snapshots.receive, incoming)
+        work.add_done_callback(self._received_snapshot)
+
+    # Steps.
+
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(self._options.heartbeat_seconds / 2)
+            self.poke()
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self.ended:
+            return
+        self.counters["steps"] += 1
+        try:
+            self.replica.step()
+            batch = self.replica.begin_store()
+            self._compact()
+            self.on_step()
+        except Exception as error:
+            log.exception("raft cannot go on")
+            self._fail(error)
+            return
+        if batch is not None:
+            work = self._loop.run_in_executor(self._disk, self._segments.store, batch)
+            work.add_done_callback(self._stored)
+
+    def _stored(self, work: asyncio.Future[None]) -> None:
+        if self._failed(work):
+            return
+        self.counters["syncs"] += 1
+        self.replica.stored()
+        self._run()
+
+    def _compact(self) -> None:
+        threshold, index = self._options.snapshot_threshold, self.replica.engine.applied
+        latest = self._snapshots.latest
+        if self._compacting or index - (latest.index if latest else 1) < threshold:
+            return
+        self._compacting = True
+        term = self._journal.term_at(index)
+        assert term is not None
+        save = partial(self._save, self._machine.snapshot(), index, term)
+        work = self._loop.run_in_executor(self._packer, save)
+        work.add_done_callback(partial(self._saved, index))
+
+    def _save(self, pack: Callable[[], bytes], index: int, term: int) -> None:
+        self._snapshots.save(Snapshot(index, term, pack()))
+
+    def _saved(self, index: int, work: asyncio.Future[None]) -> None:
+        self._compacting = False
+        if self._failed(work):
+            return
+        self.counters["snapshots_saved"] += 1
+        # A quarter stays, so that a voter slightly behind needs no snapshot.
+        self.replica.compacted(index - self._options.snapshot_threshold // 4)
+        self._drop_segments()
+        self.poke()
+
+    def _drop_segments(self) -> None:
+        drop = partial(self._segments.drop_below, self._journal.first_index)
+        self._loop.run_in_executor(self._disk, drop).add_done_callback(self._failed)
+
+    def _received_snapshot(self, work: asyncio.Future[Snapshot]) -> None:
+        if not work.cancelled() and isinstance(error := work.exception(), Invalid):
+            log.error("a snapshot arrived damaged: %s", error)
+            self.replica.not_installed()
+            return
+        if self._failed(work):
+            return
+        snapshot = work.result()
+        restore = partial(self._machine.restore, snapshot.index, snapshot.data)
+        try:
+            self.replica.installed(snapshot, restore)
+        except Exception as error:
+            log.exception("raft cannot go on")
+            self._fail(error)
+            return
+        self.poke()
+
+    def _failed(self, work: asyncio.Future[Any]) -> bool:
+        if self.ended or work.cancelled():
+            return True
+        if (error := work.exception()) is not None:
+            log.error("raft cannot go on", exc_info=error)
+            self._fail(error)
+            return True
+        return False
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.ended:
+            self.ended = True
+            self.replica.end()
+            self.on_fatal(error)
+
+    # The disk at the start.
+
+    def _replay(self, snapshot: Snapshot | None) -> None:
+        journal, folder = self._journal, Path(self._folder, "journal")
+        try:
+            journal.replay(self._segments.open())
+        except Invalid as error:
+            named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
+            raise Invalid(named) from error
+        known = snapshot.index if snapshot else 1
+        if journal.entries and journal.first_index > known:
+            raise Invalid(
+                f"{folder}: begins at entry {journal.first_index}, but the newest snapshot ends "
+                f"at {known}; restore this server"
+            )
+        if snapshot is not None and journal.term_at(snapshot.index) != snapshot.term:
+            journal.clear(snapshot.index, snapshot.term, NO_OP)
+
+    def _store_now(self) -> None:
+        if self._journal.dirty:
+            self._segments.store(self._journal.take())
+            self._journal.stored()
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _ignore(_error: BaseException) -> None:
+    """Do nothing about it."""

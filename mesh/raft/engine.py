@@ -1,0 +1,329 @@
+"""pysyncobj without its threads, sockets, poller, pickle and files: only its Raft arithmetic.
+
+What is left of the library: terms and votes, counting votes, the commit index, the order of
+applying, the leader's no-op. What it does wrong or not at all is in `guard` and `replica`.
+
+Touched inside pysyncobj 0.3.17, all here (a new version needs this list read again):
+
+- module globals, in a private copy of its module, so that nobody else sees the change:
+  `createJournal` (our journal), `createPoller` (none), `PIPE_NOTIFIER_ENABLED` (no pipe),
+  `monotonicTime` and `random` (our Clock and Dice), `pickle` (refuses), `logger` (ours);
+- overridden: `__doApplyCommand` (commands are opaque bytes), `__sendAppendEntries` (the leader's
+  side is `replica`, with pipelining and generations), `_checkCommandsToApply` (entries are added
+  by `append`, so that their index is known at once), `__generateRaftTimeout` (never fires itself);
+- set: `__raftElectionDeadline` (to start an election now), `__raftCommitIndex` and
+  `__raftLastApplied` (after a snapshot was installed);
+- called: `__setCurrentTerm`, `__setState` (to step down on a higher term in an answer).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any, Protocol
+
+from mesh.clock import Clock, Dice
+from mesh.raft.journal import Journal
+
+log = logging.getLogger(__name__)
+
+COMMAND = b"\x00"  # First byte of an entry: a command follows.
+NO_OP = b"\x01"
+_FOLLOWER = 0
+_NEVER = 1e9  # Seconds.
+
+
+class Hooks(Protocol):
+    """What the engine tells its owner, always from within a call to the engine."""
+
+    def apply(self, index: int, term: int, command: bytes | None) -> None:
+        """The entry is committed; None is a no-op."""
+        ...
+
+    def ask_vote(self, voter: str) -> None:
+        """Ask this voter for its vote in the present term."""
+        ...
+
+    def give_vote(self, candidate: str, term: int) -> None:
+        """Tell the candidate that it has this node's vote."""
+        ...
+
+    def role_changed(self) -> None:
+        """Became or ceased to be leader or candidate."""
+        ...
+
+
+class _Log:
+    """The journal as the library sees it."""
+
+    def __init__(self, journal: Journal, commit: int) -> None:
+        self._journal = journal
+        self._commit = commit
+
+    def __len__(self) -> int:
+        return len(self._journal.entries)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self._journal.entries[item]
+
+    def add(self, command: bytes, index: int, term: int) -> None:
+        self._journal.append(command, index, term)
+
+    def setCurrentTerm(self, term: int, vote: str | None) -> None:  # noqa: N802  (the library's)
+        self._journal.set_term(term, vote or "")
+
+    def getCurrentTerm(self) -> int:  # noqa: N802  (the library's)
+        return self._journal.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802  (the library's)
+        return self._journal.vote or None
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802  (the library's)
+        return self._commit
+
+    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802  (the library's)
+        """The commit index is never saved: after a restart it is the snapshot's."""
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802  (the library's)
+        """Nothing to do."""
+
+
+class _Wire:
+    """The transport as the library sees it: always ready, and only votes leave through it."""
+
+    ready = True
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self.connected: Callable[[Any], None] = _ignore
+        self.disconnected: Callable[[Any], None] = _ignore
+        self.received: Callable[[Any, dict[str, Any]], None] = _ignore
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if not name.startswith("setOn"):
+            raise AttributeError(name)
+        return _ignore
+
+    def setOnNodeConnectedCallback(self, callback: Callable[[Any], None]) -> None:  # noqa: N802
+        self.connected = callback
+
+    def setOnNodeDisconnectedCallback(self, callback: Callable[[Any], None]) -> None:  # noqa: N802
+        self.disconnected = callback
+
+    def setOnMessageReceivedCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
+        self.received = callback
+
+    def send(self, node: Any, message: dict[str, Any]) -> bool:
+        kind = message["type"]
+        if kind == "request_vote":
+            self._hooks.ask_vote(node.id)
+        elif kind == "response_vote":
+            self._hooks.give_vote(node.id, message["term"])
+        else:  # `replica` acknowledges by itself; nothing else may leave.
+            assert kind == "next_node_idx", kind
+        return True
+
+
+def _ignore(*_: object) -> None:
+    """Take any notice and do nothing."""
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise AssertionError("nothing is ever pickled or unpickled")
+
+
+def _private_copy(journal: _Log, clock: Clock, dice: Dice) -> ModuleType:
+    spec = importlib.util.find_spec("pysyncobj.syncobj")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    poller = SimpleNamespace(poll=_ignore)
+    replaced = {
+        "createJournal": lambda _file: journal,
+        "createPoller": lambda _kind: poller,
+        "PIPE_NOTIFIER_ENABLED": False,
+        "monotonicTime": clock.monotonic,
+        "random": SimpleNamespace(random=lambda: dice.uniform(0.0, 1.0)),
+        "pickle": SimpleNamespace(dumps=_refuse, loads=_refuse, dump=_refuse, load=_refuse),
+        "logger": log,
+    }
+    for name, value in replaced.items():
+        assert hasattr(module, name), f"pysyncobj has no {name} any more"
+        setattr(module, name, value)
+    return module
+
+
+def _never(*_: object) -> float:
+    return _NEVER
+
+
+class Engine:
+    """The Raft state of one voter. It is driven from one thread and does no I/O.
+
+    `commit` is the index up to which entries are known to be committed and applied by the
+    machine: the index of the snapshot that was restored, or 1.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        others: Sequence[str],
+        journal: Journal,
+        hooks: Hooks,
+        timing: tuple[Clock, Dice, float],
+        commit: int = 1,
+    ) -> None:
+        clock, dice, self._quorum_seconds = timing
+        self.journal = journal
+        self._hooks = hooks
+        self._wire = _Wire(hooks)
+        module = _private_copy(_Log(journal, commit), clock, dice)
+        node = module.Node
+        self._nodes = {name: node(name) for name in others}
+        overrides: dict[str, Callable[..., object]] = {
+            "_SyncObj__doApplyCommand": self._apply,  # Bound: the library's own self is not passed.
+            "_SyncObj__sendAppendEntries": _ignore,
+            "_checkCommandsToApply": _ignore,
+            "_SyncObj__generateRaftTimeout": _never,
+        }
+        for name in overrides:
+            assert hasattr(module.SyncObj, name), f"pysyncobj has no {name} any more"
+        kind = type("Library", (module.SyncObj,), overrides)
+        self._library: Any = kind(
+            node(me), set(self._nodes.values()), conf=self._settings(module), transport=self._wire
+        )
+        assert journal.entries, "the library puts the first entry"
+        self._set("raftLastApplied", commit)
+
+    def _settings(self, module: ModuleType) -> Any:
+        return module.SyncObjConf(
+            autoTick=False,
+            appendEntriesUseBatch=True,
+            dynamicMembershipChange=False,
+            commandsWaitLeader=False,
+            raftMinTimeout=_NEVER,
+            raftMaxTimeout=2 * _NEVER,
+            connectionTimeout=2 * _NEVER,
+            leaderFallbackTimeout=self._quorum_seconds,
+            logCompactionMinEntries=1 << 62,
+            logCompactionMinTime=_NEVER * _NEVER,
+            onStateChanged=lambda _old, _new: self._hooks.role_changed(),
+        )
+
+    @property
+    def term(self) -> int:
+        """The present term."""
+        return int(self._get("raftCurrentTerm"))
+
+    @property
+    def leader(self) -> str:
+        """Node id of who leads the present term, as far as known; empty for unknown."""
+        node = self._get("raftLeader")
+        return node.id if node is not None else ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this voter is a leader in its term."""
+        return bool(self._library._isLeader())  # noqa: SLF001  (the library has no public name)
+
+    @property
+    def commit(self) -> int:
+        """Highest index known to be committed."""
+        return int(self._get("raftCommitIndex"))
+
+    @property
+    def applied(self) -> int:
+        """Highest index applied to the machine."""
+        return int(self._get("raftLastApplied"))
+
+    def tick(self) -> None:
+        """Count acknowledgements, apply what is committed, step down without a majority."""
+        self._library.doTick()
+
+    def campaign(self) -> None:
+        """Start an election in the next term. Ask the others first, see `replica`."""
+        for node in self._nodes.values():
+            self._wire.connected(node)  # Without connections the library starts no election.
+        self._set("raftElectionDeadline", 0.0)
+        self.tick()
+        for node in self._nodes.values():
+            self._wire.disconnected(node)
+        self._set("raftElectionDeadline", float("inf"))
+
+    def append(self, command: bytes) -> int:
+        """Add a command to the leader's log; its index."""
+        assert self.leads
+        index = self.journal.last_index + 1
+        self.journal.append(COMMAND + command, index, self.term)
+        return index
+
+    def hear_leader(self, leader: str, term: int, commit: int) -> None:
+        """A leader of this term, not lower than ours, is heard; our log equals its up to commit.
+
+        The library is shown a heartbeat on our own last entry, so that it deletes nothing.
+        """
+        message = {
+            "type": "append_entries",
+            "term": term,
+            "commit_index": commit,
+            "entries": [],
+            "prevLogIdx": self.journal.last_index,
+            "prevLogTerm": self.journal.last_term,
+        }
+        self._wire.received(self._nodes[leader], message)
+
+    def hear_ack(self, peer: str, index: int, *, matches: bool) -> None:
+        """A voter answered in this term; if it matches, its log equals ours up to the index."""
+        message = {
+            "type": "next_node_idx",
+            "next_node_idx": index + 1,
+            "reset": False,
+            "success": matches,
+        }
+        self._wire.received(self._nodes[peer], message)
+
+    def hear_candidate(self, peer: str, term: int, last_index: int, last_term: int) -> None:
+        """A candidate asks for a vote."""
+        message = {
+            "type": "request_vote",
+            "term": term,
+            "last_log_index": last_index,
+            "last_log_term": last_term,
+        }
+        self._wire.received(self._nodes[peer], message)
+
+    def hear_vote(self, peer: str, term: int) -> None:
+        """A voter gave its vote, for the first time in this term."""
+        self._wire.received(self._nodes[peer], {"type": "response_vote", "term": term})
+
+    def hear_term(self, term: int) -> None:
+        """Somebody is in a higher term: follow, with no leader known."""
+        assert term > self.term
+        self._set("raftLeader", None)
+        self._get("setCurrentTerm")(term, None)
+        self._get("setState")(_FOLLOWER)
+
+    def lose_leader(self) -> None:
+        """The leader was not heard for too long."""
+        self._set("raftLeader", None)
+
+    def installed(self, index: int) -> None:
+        """The machine was restored to this index, and the journal fits it."""
+        self._set("raftCommitIndex", index)
+        self._set("raftLastApplied", index)
+
+    def _apply(self, command: bytes) -> None:
+        index = self.applied + 1
+        term = self.journal.term_at(index)
+        assert term is not None
+        self._hooks.apply(index, term, command[1:] if command[:1] == COMMAND else None)
+
+    def _get(self, name: str) -> Any:
+        return getattr(self._library, f"_SyncObj__{name}")
+
+    def _set(self, name: str, value: object) -> None:
+        assert hasattr(self._library, f"_SyncObj__{name}"), f"pysyncobj has no {name} any more"
+        setattr(self._library, f"_SyncObj__{name}", value)

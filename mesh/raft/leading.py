@@ -1,0 +1,151 @@
+"""The leader's side: entries and snapshots to the others, confirmed rounds, lease and barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, OutcomeUnknown
+from mesh.raft.engine import Engine
+from mesh.raft.messages import Ack, Append, ChunkReply, Message, Probe, Reset
+from mesh.raft.progress import Progress
+from mesh.raft.snapshots import Snapshots
+
+Send = Callable[[str, Message], None]
+Confirmed = Callable[[MeshError | None], None]
+LEASE_PART = 0.8  # Of the shortest election timeout; the rest covers clocks of different speed.
+
+
+class Leading:
+    """One voter's leadership in one term, from winning the election to stepping down."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        others: Sequence[str],
+        snapshots: Snapshots,
+        clock: Clock,
+        seconds: tuple[float, float],
+    ) -> None:
+        self._engine, self._snapshots, self._clock = engine, snapshots, clock
+        self._heartbeat, shortest_election = seconds
+        self._lease = LEASE_PART * shortest_election
+        self.term = engine.term
+        self.first_index = engine.journal.last_index + 1  # The no-op of this term comes next.
+        self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
+        self._round = 1
+        self._round_wanted = True
+        self._barriers: list[tuple[int, int, Confirmed]] = []
+
+    @property
+    def in_charge(self) -> bool:
+        """Whether an entry of this term is applied, so that all before it is too."""
+        return self._engine.applied >= self.first_index
+
+    def leased(self) -> bool:
+        """Whether, at this moment, surely no other voter leads."""
+        if not self.in_charge:
+            return False
+        return not self.peers or self._majority_sent() + self._lease > self._clock.monotonic()
+
+    def barrier(self, done: Confirmed) -> None:
+        """Call back once a majority confirmed this leadership and what was committed is applied."""
+        index = max(self._engine.commit, self.first_index)
+        self._barriers.append((self._round + 1, index, done))
+        self._round_wanted = True
+
+    def answer_barriers(self) -> None:
+        """Call back whoever waited long enough."""
+        if not self._barriers:
+            return
+        confirmed, applied = self._majority_round(), self._engine.applied
+        waiting = []
+        for barrier in self._barriers:
+            round_wanted, index, done = barrier
+            if round_wanted <= confirmed and index <= applied:
+                done(None)
+            else:
+                waiting.append(barrier)
+        self._barriers = waiting
+
+    def end(self) -> None:
+        """No leader any more: nobody waits in vain."""
+        for _, _, done in self._barriers:
+            done(OutcomeUnknown("the leader changed before the read was confirmed"))
+        self._barriers.clear()
+        for progress in self.peers.values():
+            progress.close()
+
+    def send(self, send: Send, send_durable: Send) -> None:
+        """Whatever each voter should get now."""
+        now = self._clock.monotonic()
+        wanted, self._round_wanted = self._round_wanted, False
+        if wanted:
+            self._round += 1
+        probe = Probe(self._round, now)
+        for peer, progress in self.peers.items():
+            if not progress.connected:
+                continue
+            due = now - progress.last_send >= self._heartbeat
+            sent = self._send_entries(peer, progress, probe, send_durable)
+            if wanted or (not sent and (due or self._has_news(progress))):
+                self._beat(peer, progress, probe, send)
+                sent = True
+            if sent:
+                progress.last_send = now
+            self._send_chunks(peer, progress, probe, send, idle=due)
+
+    def receive(self, peer: str, message: Ack | Reset | ChunkReply) -> None:
+        """An answer in this term."""
+        progress = self.peers[peer]
+        progress.answered(message.probe)
+        matched = False
+        if isinstance(message, Ack):
+            if message.index > self._engine.journal.last_index:
+                return
+            matched = True
+            progress.acknowledged(message.index)
+        elif isinstance(message, Reset):
+            progress.reset(message.generation, message.hint)
+        else:
+            progress.chunk_answered(message.index, message.received)
+        self._engine.hear_ack(peer, progress.match, matches=matched)
+
+    def _send_entries(
+        self, peer: str, progress: Progress, probe: Probe, send_durable: Send
+    ) -> bool:
+        engine, sent = self._engine, False
+        while message := progress.next_entries(engine.journal, self.term, probe, engine.commit):
+            progress.commit_told = engine.commit
+            send_durable(peer, message)
+            sent = True
+        return sent
+
+    def _has_news(self, progress: Progress) -> bool:
+        last = self._engine.journal.last_index
+        return progress.commit_told < self._engine.commit and progress.match == last
+
+    def _beat(self, peer: str, progress: Progress, probe: Probe, send: Send) -> None:
+        engine = self._engine
+        message: Append = progress.heartbeat(engine.journal, self.term, probe, engine.commit)
+        progress.commit_told = min(message.commit, message.prev_index)
+        send(peer, message)
+
+    def _send_chunks(
+        self, peer: str, progress: Progress, probe: Probe, send: Send, *, idle: bool
+    ) -> None:
+        if not progress.streaming and progress.needs_snapshot(self._engine.journal):
+            if self._snapshots.latest is None:
+                return  # The log is compacted, so a snapshot was durable; it may be renamed now.
+            progress.stream(self._snapshots.latest)
+        while chunk := progress.next_chunk(self.term, probe, idle=idle):
+            send(peer, chunk)
+            idle = False
+
+    def _majority_round(self) -> int:
+        rounds = sorted(progress.heard.round for progress in self.peers.values())
+        return rounds[len(rounds) // 2] if rounds else self._round
+
+    def _majority_sent(self) -> float:
+        times = sorted(progress.heard.sent for progress in self.peers.values())
+        return times[len(times) // 2]

@@ -1,0 +1,140 @@
+"""What voters say to each other. Every number is checked when it is decoded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from mesh.codec import pack, unpack
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
+CHUNK_BYTES = 256 << 10
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """First frame on a connection: who calls whom, in which cluster and epoch."""
+
+    format: Number
+    cluster: str
+    epoch: Number
+    caller: str
+    called: str
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True):
+    """The answer: an empty refusal means welcome."""
+
+    refusal: str
+    cluster: str
+    epoch: Number
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True):
+    """Goes out with a leader's messages and comes back: round number and the leader's clock."""
+
+    round: Number
+    sent: float
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
+    """Entries after `prev_index`, which has `prev_term`. A prev_index of 0 claims nothing."""
+
+    term: Number
+    generation: Number
+    probe: Probe
+    prev_index: Number
+    prev_term: Number
+    commit: Number
+    entries: list[tuple[Number, bytes]]  # Term and command.
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
+    """My durable log equals yours up to this index."""
+
+    term: Number
+    index: Number
+    probe: Probe
+
+
+class Reset(msgspec.Struct, frozen=True, array_like=True, tag="reset"):
+    """My log does not fit; send again from `hint`. Answers the request of this generation."""
+
+    term: Number
+    generation: Number
+    hint: Number
+    probe: Probe
+
+
+class Stale(msgspec.Struct, frozen=True, array_like=True, tag="stale"):
+    """Your term is over, mine is this."""
+
+    term: Number
+
+
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag="pre-vote"):
+    """Would you vote for me in this term? Changes nothing."""
+
+    term: Number
+    ask: Number
+    last_index: Number
+    last_term: Number
+
+
+class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, tag="pre-vote-reply"):
+    """The answer to the question with this number."""
+
+    term: Number
+    ask: Number
+    granted: bool
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
+    """Vote for me in this term."""
+
+    term: Number
+    last_index: Number
+    last_term: Number
+
+
+class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote-reply"):
+    """You have my vote in this term."""
+
+    term: Number
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """A piece of a snapshot file, which holds the state after (index, entry_term)."""
+
+    term: Number
+    probe: Probe
+    index: Number
+    entry_term: Number
+    size: Number
+    offset: Number
+    data: bytes
+
+
+class ChunkReply(msgspec.Struct, frozen=True, array_like=True, tag="chunk-reply"):
+    """I hold this many bytes of the snapshot with this index; go on from there."""
+
+    term: Number
+    probe: Probe
+    index: Number
+    received: Number
+
+
+Message = (
+    Append | Ack | Reset | Stale | PreVote | PreVoteReply | Vote | VoteReply | Chunk | ChunkReply
+)
+
+
+def pack_message(message: Message) -> bytes:
+    """The bytes of one frame."""
+    return pack(message)
+
+
+def unpack_message(data: bytes) -> Message:
+    """Read one frame. Raises Invalid when it is anything but a message."""
+    message: Message = unpack(data, Message)  # type: ignore[arg-type]  # A union is no type[T].
+    return message

@@ -1,0 +1,157 @@
+"""The journal on real files: what was stored comes back, torn tails go, damage is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.errors import Invalid
+from mesh.raft.journal import (
+    ENTRY,
+    MAGIC,
+    Journal,
+    Record,
+    Segments,
+    pack_record,
+    unpack_record,
+)
+
+
+def reopen(folder: Path, segment_bytes: int = 1 << 20) -> tuple[Journal, Segments]:
+    journal, segments = Journal(), Segments(str(folder), segment_bytes)
+    journal.replay(segments.open())
+    return journal, segments
+
+
+def store(journal: Journal, segments: Segments) -> None:
+    segments.store(journal.take())
+    journal.stored()
+
+
+def filled(folder: Path, count: int, segment_bytes: int = 1 << 20) -> tuple[Journal, Segments]:
+    journal, segments = reopen(folder, segment_bytes)
+    for index in range(1, count + 1):
+        journal.append(b"command %d" % index, index, 1)
+        store(journal, segments)
+    return journal, segments
+
+
+def test_what_was_stored_comes_back(tmp_path: Path) -> None:
+    journal, segments = filled(tmp_path / "j", 5)
+    journal.set_term(7, "somebody")
+    journal.delete_from(4)
+    journal.append(b"another", 4, 7)
+    store(journal, segments)
+    segments.close()
+    again, segments = reopen(tmp_path / "j")
+    assert again.entries == journal.entries
+    assert (again.term, again.vote, again.durable_index) == (7, "somebody", 4)
+    segments.close()
+
+
+def test_a_new_segment_knows_term_and_vote(tmp_path: Path) -> None:
+    journal, segments = reopen(tmp_path / "j", 100)
+    journal.set_term(3, "somebody")
+    journal.append(b"x" * 200, 1, 3)
+    store(journal, segments)
+    for index in range(2, 6):
+        journal.append(b"x" * 200, index, 3)
+        store(journal, segments)
+    assert len(list((tmp_path / "j").iterdir())) == 5
+    journal.delete_to(5)
+    store(journal, segments)
+    segments.drop_below(journal.first_index)
+    segments.close()
+    assert len(list((tmp_path / "j").iterdir())) == 2
+    again, segments = reopen(tmp_path / "j", 100)
+    assert (again.term, again.vote, again.last_index) == (3, "somebody", 5)
+    segments.close()
+
+
+@pytest.mark.parametrize("cut", [1, 10, 25, 30])
+def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
+    _, segments = filled(tmp_path / "j", 5)
+    segments.close()
+    (path,) = (tmp_path / "j").iterdir()
+    path.write_bytes(path.read_bytes()[:-cut])
+    journal, segments = reopen(tmp_path / "j")
+    assert [entry[1] for entry in journal.entries] == [1, 2, 3, 4]
+    journal.append(b"new", 5, 2)
+    store(journal, segments)
+    segments.close()
+    journal, segments = reopen(tmp_path / "j")
+    assert journal.entries[-1] == (b"new", 5, 2)
+    segments.close()
+
+
+def test_a_segment_torn_while_it_was_made_is_made_again(tmp_path: Path) -> None:
+    _, segments = filled(tmp_path / "j", 3)
+    segments.close()
+    (tmp_path / "j" / "000000000002.journal").write_bytes(MAGIC[:3])
+    journal, segments = reopen(tmp_path / "j")
+    assert journal.last_index == 3
+    segments.close()
+
+
+def test_damage_in_a_sealed_segment_is_refused_and_left_alone(tmp_path: Path) -> None:
+    _, segments = filled(tmp_path / "j", 5, segment_bytes=100)
+    segments.close()
+    path = min((tmp_path / "j").iterdir())
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    before = {each: each.read_bytes() for each in (tmp_path / "j").iterdir()}
+    with pytest.raises(Invalid, match=path.name):
+        reopen(tmp_path / "j")
+    assert {each: each.read_bytes() for each in (tmp_path / "j").iterdir()} == before
+
+
+def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
+    _, segments = filled(tmp_path / "j", 9, segment_bytes=100)
+    segments.close()
+    sorted((tmp_path / "j").iterdir())[1].unlink()
+    with pytest.raises(Invalid, match="missing"):
+        reopen(tmp_path / "j")
+
+
+def test_only_what_was_stored_counts_as_durable() -> None:
+    journal = Journal()
+    journal.append(b"a", 1, 1)
+    journal.append(b"b", 2, 1)
+    journal.take()
+    journal.append(b"c", 3, 1)
+    journal.delete_from(2)
+    journal.append(b"d", 2, 2)
+    journal.stored()
+    assert journal.durable_index == 1
+    journal.take()
+    journal.stored()
+    assert journal.durable_index == 2
+
+
+@given(
+    st.binary(max_size=200) | st.builds(pack_record, st.just(Record(ENTRY, 5, 2, b"data"))),
+    st.integers(0, 300),
+)
+def test_any_bytes_are_a_record_or_invalid(data: bytes, offset: int) -> None:
+    try:
+        _, end = unpack_record(data, offset)
+        assert offset < end <= len(data)
+    except Invalid:
+        pass
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.binary(max_size=100))
+def test_records_come_back(index: int, term: int, data: bytes) -> None:
+    record = Record(ENTRY, index, term, data)
+    packed = pack_record(record)
+    assert unpack_record(packed, 0) == (record, len(packed))
+
+
+@given(st.integers(min_value=0), st.binary(min_size=1, max_size=50))
+def test_any_flipped_bit_is_found(place: int, data: bytes) -> None:
+    packed = bytearray(pack_record(Record(ENTRY, 1, 1, data)))
+    packed[place % len(packed)] ^= 1 << (place % 8)
+    with pytest.raises(Invalid):
+        unpack_record(bytes(packed), 0)

@@ -1,0 +1,76 @@
+"""What reaches the port from strangers: refused, counted, and nobody is disturbed."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from mesh.codec import pack, unpack
+from mesh.raft.messages import Hello, Vote, Welcome, pack_message
+from mesh.raft.node import RAFT_BYTE
+from mesh.raft.transport import FORMAT, HELLO_BYTES_MAX, pack_frame, read_frame
+from tests.raft.cluster import Cluster
+
+RANDOM = random.Random(1)
+GARBAGE = [
+    b"",
+    b"\x00" * 50,
+    b"\xff" * 50,
+    pack_frame(b""),
+    pack_frame(b"\xc1"),
+    pack_frame(b"\x81" * 4000),
+    pack_frame(pack_message(Vote(99, 99, 99))),
+    b"cposix\nsystem\n(S'true'\ntR.",
+    *(RANDOM.randbytes(RANDOM.randrange(1, 200)) for _ in range(20)),
+]
+
+
+async def say(address: str, data: bytes, *, end: bool = True) -> bytes:
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(RAFT_BYTE + data)
+    if end:
+        writer.write_eof()
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_strangers_change_nothing(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster:
+        leader = await cluster.leader()
+        before = await leader.ask("status")
+        me, other = leader.me, next(peer for peer in cluster.peers if peer != leader.me)
+        cluster_id = before["cluster"]
+        for data in GARBAGE:
+            await say(me.address, data)
+        for hello in (
+            Hello(FORMAT + 1, cluster_id, 1, other.id, me.id),
+            Hello(FORMAT, "another", 1, other.id, me.id),
+            Hello(FORMAT, cluster_id, 2, other.id, me.id),
+            Hello(FORMAT, cluster_id, 1, "stranger", me.id),
+            Hello(FORMAT, cluster_id, 1, other.id, "somebody else"),
+        ):
+            answer = await say(me.address, pack_frame(pack(hello)), end=False)
+            assert unpack(answer[4:], Welcome).refusal
+        fine = pack_frame(pack(Hello(FORMAT, cluster_id, 1, other.id, me.id)))
+        for data in GARBAGE[1:6]:
+            answer = await say(me.address, fine + data)
+            assert not unpack(answer[4:], Welcome).refusal
+        after = await leader.ask("status")
+        assert (after["term"], after["leads"]) == (before["term"], True)
+        assert after["counters"]["refused"] >= 5
+        await leader.ask("propose", "still here")
+        assert await cluster.settled() == ["still here"]
+
+
+async def test_a_frame_over_the_limit_is_not_read() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data((HELLO_BYTES_MAX + 1).to_bytes(4, "big"))
+    with pytest.raises(Exception, match="allowed"):
+        await read_frame(reader, HELLO_BYTES_MAX)
