@@ -16,7 +16,7 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes
 from mesh.config.schema import Config
 from mesh.daemon import options
-from mesh.daemon.membership import Membership, keep_joining
+from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import DataDirectory, open_directory
@@ -85,11 +85,14 @@ class Node:
         self.registry = await self._build_registry()
         self._stops.append(self.gossip.stop)
         await self.gossip.start()
+        path = f"{self.directory.folder('serf')}/members.json"
+        self.acquaintances = Acquaintances(self.gossip, path, self._dice)
         self.gossip.listen(self._member_event)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
         await self._start_edges()
+        self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(
             keep_joining(self.gossip, options.join(config), self._clock, self._give_up),
             name="joining",
@@ -158,6 +161,7 @@ class Node:
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"}:
             self.client.forget(f"{member.address}:{member.tags.get('port', '')}")
+        self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
 
