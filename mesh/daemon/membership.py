@@ -14,7 +14,7 @@ from mesh.clock import Clock, Dice
 from mesh.codec import from_json, to_json
 from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
-from mesh.gossip.members import Member, Status
+from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.rpc.servers import ServerTags, endpoint, read_tags
 from mesh.server.bootstrap import Bootstrap, Candidate
 from mesh.server.reconcile import Seen
@@ -40,6 +40,11 @@ class Membership:
 
     def __init__(self, gossip: Gossip, datacenter: str) -> None:
         self._gossip, self._datacenter = gossip, datacenter
+        self._servers: list[tuple[Member, ServerTags]] | None = None
+        gossip.listen(self._changed)
+
+    def _changed(self, _: MemberEvent) -> None:
+        self._servers = None
 
     def members(self) -> list[Member]:
         """Every member of the pool."""
@@ -51,6 +56,11 @@ class Membership:
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
+        if self._servers is None:
+            self._servers = self._find_servers()
+        return self._servers
+
+    def _find_servers(self) -> list[tuple[Member, ServerTags]]:
         found = []
         for member in self._gossip.members():
             tags = read_tags(member.tags)
