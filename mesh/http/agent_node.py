@@ -129,9 +129,12 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
             waiting.put_nowait(lost.message)
         waiting.put_nowait(json if as_json else text)
 
-    # Lines may come from any thread.
     loop = asyncio.get_running_loop()
-    end = _operations(request).listen_logs(lambda *line: loop.call_soon_threadsafe(take, *line))
+
+    def hear(level: int, text: str, json: str) -> None:
+        loop.call_soon_threadsafe(take, level, text, json)  # Any thread may log.
+
+    end = _operations(request).listen_logs(hear)
     try:
         while True:
             yield (await waiting.get() + "\n").encode()
