@@ -61,7 +61,13 @@ def test_both_spellings_are_the_same() -> None:
 
 
 def test_what_go_clients_send_empty_is_fine() -> None:
-    service = {"Name": "web", "Tags": None, "Check": {}, "Checks": None, "Namespace": ""}
+    service: dict[str, Any] = {
+        "Name": "web",
+        "Tags": None,
+        "Check": {},
+        "Checks": None,
+        "Namespace": "",
+    }
     assert service_definition(service).checks == []
     assert check_definition({"Name": "x", "TTL": "10s", "Interval": "", "Partition": ""}).ttl == 10
 

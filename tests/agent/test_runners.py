@@ -156,7 +156,7 @@ async def test_scripts_and_thresholds(running: Running, tmp_path: Path) -> None:
 async def test_a_defect_in_a_probe_is_critical_and_not_the_end(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = [Result("passing", "fine"), RuntimeError("defect")]
+    results: list[Result | Exception] = [Result("passing", "fine"), RuntimeError("defect")]
 
     async def probe(arguments: list[str], seconds: float) -> Result:
         result = results.pop() if results else Result("passing", "fine")
