@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from mesh.clock import Clock
-from mesh.errors import MeshError
+from mesh.clock import Clock, Dice
+from mesh.codec import from_json, to_json
+from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
-from mesh.gossip.members import Member, Status
+from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.rpc.servers import ServerTags, endpoint, read_tags
 from mesh.server.bootstrap import Bootstrap, Candidate
 from mesh.server.reconcile import Seen
@@ -20,6 +22,8 @@ from mesh.server.reconcile import Seen
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.25
+MEET_AT_ONCE = 3
+MEET_MAX = 60
 
 
 class JoinOptions(msgspec.Struct, frozen=True):
@@ -36,6 +40,11 @@ class Membership:
 
     def __init__(self, gossip: Gossip, datacenter: str) -> None:
         self._gossip, self._datacenter = gossip, datacenter
+        self._servers: list[tuple[Member, ServerTags]] | None = None
+        gossip.listen(self._changed)
+
+    def _changed(self, _: MemberEvent) -> None:
+        self._servers = None
 
     def members(self) -> list[Member]:
         """Every member of the pool."""
@@ -47,6 +56,11 @@ class Membership:
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
+        if self._servers is None:
+            self._servers = self._find_servers()
+        return self._servers
+
+    def _find_servers(self) -> list[tuple[Member, ServerTags]]:
         found = []
         for member in self._gossip.members():
             tags = read_tags(member.tags)
@@ -98,6 +112,51 @@ _KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
     Status.FAILED: "failed",
     Status.LEFT: "left",
 }
+
+
+class Acquaintances:
+    """Addresses of members met, kept on disk, so that a node finds its pool again by itself.
+
+    Without them servers that all restart would meet each other but none of their agents.
+    """
+
+    def __init__(self, gossip: Gossip, path: str, dice: Dice) -> None:
+        self._gossip, self._path, self._dice = gossip, Path(path), dice
+        self._written: list[str] = []
+
+    def save(self) -> None:
+        """Write down the live members, if they are others than last time."""
+        addresses = sorted(
+            endpoint(member.address, member.port)
+            for member in self._gossip.members()
+            if member.status == Status.ALIVE and member.name != self._gossip.name
+        )
+        if not addresses or addresses == self._written:
+            return
+        self._written = addresses
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_bytes(to_json(addresses))
+            fresh.replace(self._path)
+        except OSError as error:
+            log.warning("%s: %s", self._path, error)
+
+    async def meet_again(self) -> None:
+        """Join through members met before; a few are enough, and nobody may be there any more."""
+        try:
+            addresses = from_json(self._path.read_bytes(), list[str])
+        except (OSError, Invalid):
+            return
+        self._dice.shuffle(addresses)
+        joined = 0
+        for start in range(0, min(len(addresses), MEET_MAX), MEET_AT_ONCE):
+            try:
+                joined += await self._gossip.join(addresses[start : start + MEET_AT_ONCE])
+            except MeshError as error:
+                log.debug("meeting again: %s", error)
+            if joined >= MEET_AT_ONCE:
+                break
+        log.info("met %d of %d members from before the restart", joined, len(addresses))
 
 
 async def keep_joining(

@@ -8,15 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-import msgspec
-
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.clock import SeededDice, SystemClock
-from mesh.config.describe import changes
+from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import options
-from mesh.daemon.membership import Membership, keep_joining
+from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import DataDirectory, open_directory
@@ -85,11 +83,14 @@ class Node:
         self.registry = await self._build_registry()
         self._stops.append(self.gossip.stop)
         await self.gossip.start()
+        path = f"{self.directory.folder('serf')}/members.json"
+        self.acquaintances = Acquaintances(self.gossip, path, self._dice)
         self.gossip.listen(self._member_event)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
         await self._start_edges()
+        self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(
             keep_joining(self.gossip, options.join(config), self._clock, self._give_up),
             name="joining",
@@ -158,6 +159,7 @@ class Node:
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"}:
             self.client.forget(f"{member.address}:{member.tags.get('port', '')}")
+        self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
 
@@ -183,10 +185,10 @@ class Node:
         applied, restart = changes(self.config, config)
         if restart:
             log.warning("reload: these changes need a restart: %s", ", ".join(restart))
-        kept = {name: getattr(self.config, name) for name in restart}
-        self.config = config = msgspec.structs.replace(config, **kept)
+        self.config = config = reloaded(self.config, config)
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         self.dns.reload(options.dns(config))
+        self.http.reload(options.http(config))
         changed = [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         changed += self.agent.reload(
             options.agent(config, self.node_id, self.agent.options.data_dir),

@@ -23,6 +23,7 @@ from mesh.http.request import TEXT, Reply
 from mesh.registry.port import Answer, ReadOptions
 
 NO_LEADER = "No cluster leader"
+NEVER_SECONDS = 10 * 365 * 86400.0
 
 # As Consul: what has no row of its own there is a 500, many refusals of the server's included.
 STATUS: dict[type[MeshError], int] = {
@@ -77,7 +78,7 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     headers = {
         "X-Consul-Index": str(answer.index or 1),
         "X-Consul-KnownLeader": "true" if answer.known_leader else "false",
-        "X-Consul-LastContact": str(int(answer.last_contact * 1000)),
+        "X-Consul-LastContact": str(int(min(answer.last_contact, NEVER_SECONDS) * 1000)),
         "X-Consul-Query-Backend": "blocking-query",
     }
     if options is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from mesh.clock import Clock
@@ -135,9 +136,10 @@ class Leading:
         self, peer: str, progress: Progress, probe: Probe, send: Send, *, idle: bool
     ) -> None:
         if not progress.streaming and progress.needs_snapshot(self._engine.journal):
-            if self._snapshots.latest is None:
-                return  # The log is compacted, so a snapshot was durable; it may be renamed now.
-            progress.stream(self._snapshots.latest)
+            latest = self._snapshots.latest
+            if latest is not None:
+                with contextlib.suppress(FileNotFoundError):  # A newer one replaces it right now.
+                    progress.stream(latest)
         while chunk := progress.next_chunk(self.term, probe, idle=idle):
             send(peer, chunk)
             idle = False

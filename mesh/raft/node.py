@@ -106,8 +106,8 @@ class Node:
     async def propose(self, data: bytes) -> tuple[int, object]:
         """Commit a command: its log index and what the machine returned for it here.
 
-        Raises NoLeader (nothing was done), Busy when 16,384 proposals wait already, TooLarge over
-        1.5 MiB, and OutcomeUnknown when leadership or the deadline passed before the answer.
+        Raises NoLeader (nothing was done), Busy when 16,384 proposals or 256 MiB wait already,
+        TooLarge over 1.5 MiB, and OutcomeUnknown when leadership or the deadline passed meanwhile.
         """
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")

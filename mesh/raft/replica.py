@@ -30,7 +30,8 @@ from mesh.raft.messages import (
 )
 from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
 
-PENDING_MAX = 16384  # Proposals and barriers that wait for an answer.
+PENDING_MAX = 16384  # Proposals that wait for an answer.
+PENDING_BYTES_MAX = 256 << 20  # And the bytes of their commands.
 
 Done = Callable[[int, object, MeshError | None], None]
 
@@ -91,7 +92,8 @@ class Replica:
         self.leading: Leading | None = None
         self._connected: set[str] = set()
         self._staged: list[tuple[bytes, Done]] = []
-        self._pending: dict[int, tuple[int, Done]] = {}
+        self._pending_bytes = 0
+        self._pending: dict[int, tuple[int, Done, int]] = {}
         self._outbox: list[tuple[str, Message]] = []
         self._held: list[tuple[str, Message]] = []
         self._storing = False
@@ -120,7 +122,10 @@ class Replica:
             done(0, None, NoLeader("this server does not lead"))
         elif len(self._staged) + len(self._pending) >= PENDING_MAX:
             done(0, None, Busy(f"{PENDING_MAX} proposals wait already"))
+        elif self._pending_bytes + len(command) > PENDING_BYTES_MAX:
+            done(0, None, Busy(f"proposals of {PENDING_BYTES_MAX} bytes wait already"))
         else:
+            self._pending_bytes += len(command)
             self._staged.append((command, done))
 
     def barrier(self, done: Confirmed) -> None:
@@ -203,7 +208,8 @@ class Replica:
         result = self._host.apply(index, command) if command is not None else None
         if (waiting := self._pending.pop(index, None)) is None:
             return
-        proposed_term, done = waiting
+        proposed_term, done, size = waiting
+        self._pending_bytes -= size
         if proposed_term == term:
             done(index, result, None)
         else:
@@ -316,13 +322,16 @@ class Replica:
         staged, self._staged = self._staged, []
         for command, done in staged:
             if self.leading is None:
+                self._pending_bytes -= len(command)
                 done(0, None, NoLeader("this server does not lead any more"))
             else:
-                self._pending[self.engine.append(command)] = (self.engine.term, done)
+                waiting = (self.engine.term, done, len(command))
+                self._pending[self.engine.append(command)] = waiting
 
     def _fail_pending(self) -> None:
         pending, self._pending = self._pending, {}
-        for _, done in pending.values():
+        for _, done, size in pending.values():
+            self._pending_bytes -= size
             done(0, None, OutcomeUnknown("the leader changed before the write was confirmed"))
 
     def end(self) -> None:

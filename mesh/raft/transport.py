@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import struct
 from collections.abc import Callable
 from typing import Protocol
@@ -26,6 +27,12 @@ BUFFER_BYTES_MAX = 64 << 20  # Unsent bytes per connection; more means that it h
 INBOUND_MAX = 64
 HELLO_SECONDS = 5.0
 BACKOFF_SECONDS = (0.05, 1.0)
+_KEEPALIVE = (  # Seconds but for the first, which is in milliseconds.
+    ("TCP_USER_TIMEOUT", 8000),
+    ("TCP_KEEPIDLE", 5),
+    ("TCP_KEEPINTVL", 1),
+    ("TCP_KEEPCNT", 3),
+)
 _LENGTH = struct.Struct(">I")
 
 
@@ -122,6 +129,7 @@ class Transport:
             return
         self._in.add(writer)
         try:
+            _give_up_early(writer)
             caller = await self._welcome(reader, writer)
             if (older := self._in_from.get(caller)) is not None:
                 older.close()  # It connects once; what is left on the old one came too late.
@@ -185,6 +193,7 @@ class Transport:
         async with asyncio.timeout(HELLO_SECONDS):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         try:
+            _give_up_early(writer)
             await self._greet(peer, reader, writer)
             self._out[peer.id] = writer
             self.counters["connects"] += 1
@@ -208,3 +217,13 @@ class Transport:
         if answer.refusal:
             self.counters["refused"] += 1
             raise Unreachable(f"refused: {answer.refusal}")
+
+
+def _give_up_early(writer: asyncio.StreamWriter) -> None:
+    """Have the kernel end a connection whose other side vanished without a word."""
+    connection: socket.socket | None = writer.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            if (option := getattr(socket, name, None)) is not None:  # Not every system has all.
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from mesh import __version__
+
 ROLE_SERVER = "consul"
 ROLE_AGENT = "node"
 
@@ -30,6 +32,7 @@ class ServerTags(msgspec.Struct, frozen=True):
             "dc": self.datacenter,
             "id": self.id,
             "port": str(self.port),
+            "build": __version__,
         }
         optional = {
             "expect": str(self.expect) if self.expect else "",
@@ -41,7 +44,7 @@ class ServerTags(msgspec.Struct, frozen=True):
 
 def agent_tags(node_id: str, datacenter: str) -> dict[str, str]:
     """What a client agent tells of itself."""
-    return {"role": ROLE_AGENT, "dc": datacenter, "id": node_id}
+    return {"role": ROLE_AGENT, "dc": datacenter, "id": node_id, "build": __version__}
 
 
 def read_tags(tags: Mapping[str, str]) -> ServerTags | None:

@@ -13,12 +13,14 @@ from mesh.registry.catalog import Nodes, ServiceNodes
 from mesh.registry.health import GossipChecks
 from mesh.registry.port import READ, Query, Registry
 from mesh.rpc.router import Consensus
-from mesh.server.reconcile import SERVER_SERVICE, Recorded, Seen, plan
+from mesh.server.reconcile import SERVER_SERVICE, Absence, Recorded, Seen, describe, missing, plan
 
 log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
+GRACE_SECONDS = 60.0
+FORGET_SECONDS = 72 * 3600.0
 
 
 class Leader:
@@ -34,6 +36,7 @@ class Leader:
         self._registry, self._consensus, self._members = registry, consensus, members
         self._clock = clock
         self._changed = asyncio.Event()
+        self._absence = Absence(GRACE_SECONDS, FORGET_SECONDS)
 
     def wake(self) -> None:
         """Membership or leadership changed."""
@@ -66,8 +69,10 @@ class Leader:
             checks=await self._now(GossipChecks()),
             servers=[found.service for found in await self._now(ServiceNodes(SERVER_SERVICE))],
         )
-        for command in plan(self._members(), recorded):
-            log.info("reconcile: %s", command)
+        members = self._members()
+        absent = self._absence.judge(missing(members, recorded), self._clock.monotonic())
+        for command in plan(members, recorded, absent):
+            log.info("reconcile: %s", describe(command))
             await self._registry.write(command)
 
     async def _now(self, query: Query[Any]) -> Any:

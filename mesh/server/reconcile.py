@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -35,10 +35,44 @@ class Recorded(msgspec.Struct, frozen=True):
     servers: list[Service]
 
 
-def plan(members: Iterable[Seen], recorded: Recorded) -> list[Command[Any]]:
+class Absence:
+    """How long members of the catalog have been missing from the pool, as far as this leader saw.
+
+    Servers that restarted meet the others again one by one: who is not there yet is given time,
+    then taken for failed, and forgotten only after as long as a failed member is.
+    """
+
+    def __init__(self, grace_seconds: float, forget_seconds: float) -> None:
+        self._grace, self._forget = grace_seconds, forget_seconds
+        self._since: dict[str, float] = {}
+
+    def judge(self, missing: Iterable[str], now: float) -> dict[str, Literal["failed", "left"]]:
+        """The missing that count as failed or left by now (monotonic seconds)."""
+        self._since = {name: self._since.get(name, now) for name in missing}
+        verdicts: dict[str, Literal["failed", "left"]] = {}
+        for name, since in self._since.items():
+            if now - since >= self._forget:
+                verdicts[name] = "left"
+            elif now - since >= self._grace:
+                verdicts[name] = "failed"
+        return verdicts
+
+
+def missing(members: Iterable[Seen], recorded: Recorded) -> list[str]:
+    """Nodes with a gossip check that the pool does not know, in lower case."""
+    known = {member.name.lower() for member in members}
+    return sorted({check.node.lower() for check in recorded.checks} - known)
+
+
+def plan(
+    members: Iterable[Seen],
+    recorded: Recorded,
+    absent: Mapping[str, Literal["failed", "left"]],
+) -> list[Command[Any]]:
     """The commands that make the catalog right, ordered by node; none when it is.
 
-    Nodes registered without a gossip check belong to somebody outside the pool and are left alone.
+    `absent` says what to make of members missing from the pool; those it does not name stay as
+    they are. Nodes registered without a gossip check belong to somebody outside the pool.
     """
     seen = {member.name.lower(): member for member in members}
     nodes = {node.name.lower(): node for node in recorded.nodes}
@@ -47,12 +81,12 @@ def plan(members: Iterable[Seen], recorded: Recorded) -> list[Command[Any]]:
     commands: list[Command[Any]] = []
     for key in sorted({*seen, *checks}):
         member, check = seen.get(key), checks.get(key)
-        if member is None or member.status == "left":
-            if check is not None:
-                commands.append(Deregister(node=check.node))
-        elif member.status == "alive":
+        status = member.status if member else absent.get(key)
+        if member is not None and status == "alive":
             commands += _alive(member, nodes.get(key), check, servers.get(key))
-        elif check is not None and check.status != "critical":
+        elif status == "left" and check is not None:
+            commands.append(Deregister(node=check.node))
+        elif status == "failed" and check is not None and check.status != "critical":
             commands.append(_failed(check))
     return commands
 
@@ -85,3 +119,12 @@ def _alive(
     if node is not None:
         row = msgspec.structs.replace(node, id=member.id, address=member.address)
     return [Register(node=row, service=wanted, checks=[fresh], skip_node_update=same)]
+
+
+def describe(command: Command[Any]) -> str:
+    """One line for the log."""
+    if isinstance(command, Register):
+        return f"node {command.node.name} is {command.checks[0].status}"
+    if isinstance(command, Deregister):
+        return f"node {command.node} is removed"
+    return type(command).__name__

@@ -1,0 +1,43 @@
+"""Replies: errors to statuses, freshness to headers."""
+
+import math
+
+import pytest
+
+from mesh.errors import Denied, Invalid, MeshError, NoLeader, NotFound, TooLarge
+from mesh.http import respond
+from mesh.registry.port import Answer, ReadOptions
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Invalid("x"), 400),
+        (Denied("x"), 403),
+        (NotFound("x"), 404),
+        (TooLarge("x"), 413),
+        (NoLeader("x"), 500),
+    ],
+)
+def test_errors_have_a_status(error: MeshError, status: int) -> None:
+    assert respond.failure(error).status == status
+
+
+def test_no_leader_says_so_in_the_words_clients_look_for() -> None:
+    assert respond.failure(NoLeader("still electing")).body.startswith(b"No cluster leader")
+
+
+def test_an_index_is_never_zero() -> None:
+    assert respond.read_headers(Answer(None, 0))["X-Consul-Index"] == "1"
+
+
+def test_a_leader_never_heard_of_is_a_long_time_ago() -> None:
+    headers = respond.read_headers(Answer(None, 1, known_leader=False, last_contact=math.inf))
+    assert int(headers["X-Consul-LastContact"]) > 86_400_000
+    assert headers["X-Consul-KnownLeader"] == "false"
+
+
+def test_the_consistency_is_told_where_it_is_asked_for() -> None:
+    options = ReadOptions(consistency="stale")
+    headers = respond.read_headers(Answer(None, 1), options)
+    assert headers["X-Consul-Effective-Consistency"] == "stale"
