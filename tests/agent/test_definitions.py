@@ -89,7 +89,7 @@ def test_types_that_come_later_are_named(field: str) -> None:
         ({"AliasService": "a", "TTL": "1s"}, "alias checks take none"),
         ({"HTTP": "x.org", "Interval": "1s"}, "HTTP: expected a URL such as http"),
         ({"TCP": "x.org", "Interval": "1s"}, "TCP: expected host:port"),
-        ({"TTL": "10"}, 'TTL: expected a duration such as 30s or 1h30m, got "10"'),
+        ({"TTL": "10"}, "TTL: expected a duration such as 30s"),
         ({"TTL": True}, "TTL: expected a duration"),
         (HTTP | {"Status": "good"}, "Status: expected one of passing, warning, critical"),
         (HTTP | {"FailuresBeforeWarning": 2}, "FailuresBeforeWarning: must not exceed"),
@@ -139,9 +139,10 @@ def test_every_problem_is_told_at_once() -> None:
         Address="0.0.0.0",
         Check={"CheckID": "c", "HTTP": "x", "Interval": "10"},
     )
-    assert text == (
-        'service "web": unknown field Prot; service "web": Port: Expected `int`, got `str`; '
-        'service "web": Address: expected an address others can reach, got 0.0.0.0; '
-        'check "c": Interval: expected a duration such as 30s or 1h30m, got "10"; '
-        'check "c": HTTP: expected a URL such as http://127.0.0.1:8080/health, got "x"'
-    )
+    assert [problem.partition(" such as")[0] for problem in text.split("; ")] == [
+        'service "web": unknown field Prot',
+        'service "web": Port: Expected `int`, got `str`',
+        'service "web": Address: expected an address others can reach, got 0.0.0.0',
+        'check "c": Interval: expected a duration',
+        'check "c": HTTP: expected a URL',
+    ]
