@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from mesh.clock import SeededDice
 from mesh.gossip.intents import Intents, Options
@@ -13,8 +14,8 @@ from mesh.gossip.messages import (
     Ack,
     Alive,
     Dead,
-    Fault,
     IndirectPing,
+    Message,
     Nack,
     Ping,
     Suspect,
@@ -85,27 +86,24 @@ class Node:
         messages, problems = split(packet)
         assert problems == [], "our own bytes are well formed"
         for message in messages:
-            match message:
-                case Ping():
-                    self.probing.ping(message, (source, 7946))
-                case IndirectPing():
-                    self.probing.indirect_ping(now, message, (source, 7946))
-                case Ack():
-                    self.probing.ack(message)
-                case Nack():
-                    self.probing.nack(message)
-                case Alive():
-                    self.swim.alive(now, message)
-                case Suspect():
-                    self.swim.suspect(now, message)
-                case Dead():
-                    self.swim.dead(now, message)
-                case User():
-                    self.perform()
-                    self.intents.receive(now, message.payload)
-                case Fault():
-                    raise AssertionError("faults travel on streams only")
+            self._take(now, message, (source, 7946))
         self.perform()
+
+    def _take(self, now: float, message: Message, source: tuple[str, int]) -> None:
+        if isinstance(message, User):
+            self.perform()
+            self.intents.receive(now, message.payload)
+            return
+        act: dict[type, Callable[[Any], None]] = {
+            Ping: lambda ping: self.probing.ping(ping, source),
+            IndirectPing: lambda ping: self.probing.indirect_ping(now, ping, source),
+            Ack: self.probing.ack,
+            Nack: self.probing.nack,
+            Alive: lambda news: self.swim.alive(now, news),
+            Suspect: lambda news: self.swim.suspect(now, news),
+            Dead: lambda news: self.swim.dead(now, news),
+        }
+        act[type(message)](message)
 
     def state(self) -> PushPull:
         return PushPull(self.swim.states(), self.intents.state())
