@@ -78,10 +78,13 @@ class Driver:
         self.on_fatal: Callable[[BaseException], None] = _ignore
         self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
 
-    def open(self, resolve: Callable[[Peer], str]) -> None:
-        """Read the disk and restore the machine. Raises Invalid, naming the file, on damage."""
+    def open(self, resolve: Callable[[Peer], str], *, fresh: bool) -> None:
+        """Read the disk and restore the machine. Raises Invalid, naming the file, on damage.
+
+        `fresh` says that this epoch has no past on this node: then there must be no log yet.
+        """
         snapshot = self._snapshots.open()
-        self._replay(snapshot)
+        self._replay(snapshot, fresh=fresh)
         if snapshot is not None:
             self._machine.restore(snapshot.index, snapshot.data)
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
@@ -257,13 +260,15 @@ class Driver:
 
     # The disk at the start.
 
-    def _replay(self, snapshot: Snapshot | None) -> None:
+    def _replay(self, snapshot: Snapshot | None, *, fresh: bool) -> None:
         journal, folder = self._journal, Path(self._folder, "journal")
         try:
-            journal.replay(self._segments.open())
+            journal.replay(self._segments.open(fresh=fresh))
         except Invalid as error:
             named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
             raise Invalid(named) from error
+        if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
+            raise Invalid(f"{self._folder}: has a log without a record of its epoch; restore it")
         known = snapshot.index if snapshot else 1
         if journal.entries and journal.first_index > known:
             raise Invalid(

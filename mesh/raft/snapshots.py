@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.raft.journal import sync_folder
+from mesh.raft.journal import make_folder, sync_folder
 
 _HEADER = struct.Struct(">8sQQQ16s")  # Magic, index, term, length of the body, digest.
 _MAGIC = b"MESHSNP1"
@@ -67,7 +67,7 @@ class Snapshots:
 
     def open(self) -> Snapshot | None:
         """The newest snapshot, or None. Raises Invalid, naming the file, when it is damaged."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._folder)
         files = sorted(self._folder.glob("*.snapshot"))
         if not files:
             return None

@@ -20,7 +20,7 @@ from mesh.raft.journal import (
 
 def reopen(folder: Path, segment_bytes: int = 1 << 20) -> tuple[Journal, Segments]:
     journal, segments = Journal(), Segments(str(folder), segment_bytes)
-    journal.replay(segments.open())
+    journal.replay(segments.open(fresh=not list(folder.glob("*"))))
     return journal, segments
 
 
@@ -113,6 +113,13 @@ def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
     sorted((tmp_path / "j").iterdir())[1].unlink()
     with pytest.raises(Invalid, match="missing"):
         reopen(tmp_path / "j")
+
+
+def test_no_journal_where_there_was_one_is_refused(tmp_path: Path) -> None:
+    journal, segments = Journal(), Segments(str(tmp_path / "j"))
+    with pytest.raises(Invalid, match="missing"):
+        journal.replay(segments.open(fresh=False))
+    assert not (tmp_path / "j").exists()
 
 
 def test_only_what_was_stored_counts_as_durable() -> None:
