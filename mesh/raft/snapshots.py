@@ -15,7 +15,7 @@ from mesh.raft.journal import make_folder, sync_folder
 _HEADER = struct.Struct(">8sQQQ16s")  # Magic, index, term, length of the body, digest.
 _MAGIC = b"MESHSNP1"
 _NUMBER_MAX = (1 << 63) - 1
-SNAPSHOT_BYTES_MAX = 8 << 30
+SNAPSHOT_BYTES_MAX = 8 << 30  # A whole file, as a leader may announce it.
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -103,7 +103,9 @@ class Snapshots:
         return snapshot
 
     def incoming(self, index: int, term: int, size: int) -> Incoming:
-        """Begin to receive a snapshot file of this size from a leader."""
+        """Begin to receive a snapshot file of this size. Raises Invalid when it is impossible."""
+        if not _HEADER.size <= size <= SNAPSHOT_BYTES_MAX:
+            raise Invalid(f"a snapshot of {size} bytes; {SNAPSHOT_BYTES_MAX} are allowed")
         return Incoming(self._folder / "incoming.part", index, term, size)
 
     def _adopt(self, fresh: Path, index: int, term: int, size: int) -> None:
