@@ -27,12 +27,17 @@ log = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries."""
+    """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries.
+
+    A snapshot is also made after `snapshot_bytes` of commands, or after as many as the last
+    snapshot had if that is more: the log is held in memory.
+    """
 
     directory: str
     election_seconds: tuple[float, float] = (0.5, 1.0)
     heartbeat_seconds: float = 0.1
     snapshot_threshold: int = 16384
+    snapshot_bytes: int = 128 << 20
     answer_seconds: float = 10.0  # A proposal or barrier without an answer is unknown after this.
     segment_bytes: int = SEGMENT_BYTES
 
@@ -74,6 +79,7 @@ class Driver:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
         self._scheduled = self._compacting = self.ended = False
+        self._applied_bytes = 0  # Since the last snapshot.
         self.on_step: Callable[[], None] = _nothing
         self.on_fatal: Callable[[BaseException], None] = _ignore
         self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
@@ -158,6 +164,7 @@ class Driver:
 
     def apply(self, index: int, command: bytes) -> object:
         """Apply a command."""
+        self._applied_bytes += len(command)
         return self._machine.apply(index, command)
 
     def install(self, incoming: Incoming) -> None:
@@ -198,11 +205,12 @@ class Driver:
         self._run()
 
     def _compact(self) -> None:
-        threshold, index = self._options.snapshot_threshold, self.replica.engine.applied
-        latest = self._snapshots.latest
-        if self._compacting or index - (latest.index if latest else 1) < threshold:
+        index, latest = self.replica.engine.applied, self._snapshots.latest
+        since, size = (latest.index, latest.size) if latest else (1, 0)
+        much = self._applied_bytes >= max(self._options.snapshot_bytes, size)
+        if self._compacting or not (much or index - since >= self._options.snapshot_threshold):
             return
-        self._compacting = True
+        self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
         assert term is not None
         save = partial(self._save, self._machine.snapshot(), index, term)
@@ -218,7 +226,8 @@ class Driver:
             return
         self.counters["snapshots_saved"] += 1
         # A quarter stays, so that a voter slightly behind needs no snapshot.
-        self.replica.compacted(index - self._options.snapshot_threshold // 4)
+        entries, size = self._options.snapshot_threshold // 4, self._options.snapshot_bytes // 4
+        self.replica.compacted(self._journal.keep_from(index, entries, size))
         self._drop_segments()
         self.poke()
 

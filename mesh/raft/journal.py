@@ -125,6 +125,16 @@ class Journal:
             end += 1
         return self.entries[start:end]
 
+    def keep_from(self, index: int, count: int, size: int) -> int:
+        """Where to cut so that what stays below `index` is so many entries and bytes at most."""
+        first = index
+        while first > self.first_index and index - first < count:
+            size -= len(self.entries[first - 1 - self.first_index][0])
+            if size < 0:
+                break
+            first -= 1
+        return first
+
     def append(self, command: bytes, index: int, term: int) -> None:
         """Add an entry; its index follows the last one, or starts an empty log."""
         assert not self.entries or index == self.last_index + 1, "a hole in the log"

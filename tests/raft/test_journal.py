@@ -122,6 +122,16 @@ def test_no_journal_where_there_was_one_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "j").exists()
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "first"), [(100, 1000, 1), (3, 1000, 7), (100, 25, 8), (0, 1000, 10)]
+)
+def test_what_stays_is_limited_by_entries_and_bytes(count: int, size: int, first: int) -> None:
+    journal = Journal()
+    for index in range(1, 13):
+        journal.append(b"ten bytes!", index, 1)
+    assert journal.keep_from(10, count, size) == first
+
+
 def test_only_what_was_stored_counts_as_durable() -> None:
     journal = Journal()
     journal.append(b"a", 1, 1)

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from os import kill
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -73,6 +74,24 @@ async def test_a_single_voter_leads_at_once_and_remembers(tmp_path: Path) -> Non
     assert again.machine.commands == [b"%d" % number for number in range(50)]
     assert again.node.cluster_id == server.node.cluster_id
     await again.stop()
+
+
+async def test_large_commands_make_snapshots_sooner(tmp_path: Path) -> None:
+    options = Options(str(tmp_path), snapshot_bytes=1 << 20, segment_bytes=1 << 20)
+    server = Server(Peer("one", "one", "127.0.0.1:0"), options)
+    await server.start()
+    server.node.bootstrap([server.me])
+    await led(server.node)
+    for _ in range(40):
+        await server.node.propose(b"x" * 100_000)
+
+    async def compacted() -> bool:
+        await server.node.propose(b"")
+        first, last = cast(list[int], server.node.status()["log"])
+        return server.node.counters["snapshots_saved"] > 0 and last - first < 30
+
+    await until(compacted)
+    await server.stop()
 
 
 async def test_damage_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
