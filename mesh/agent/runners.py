@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -196,7 +197,7 @@ class Runners:
             ) as response:
                 text = await _body(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Result("critical", f"{method} {definition.http}: {str(error) or 'timed out'}")
+            return Result("critical", f"{method} {definition.http}: {_reason(error)}")
         status = "passing" if 200 <= response.status < 300 else "critical"
         if response.status == 429:
             status = "warning"
@@ -221,6 +222,14 @@ def _mirror(rows: list[Check]) -> Result:
     status = "critical" if status == "maintenance" else status
     bad = next(row for row in rows if row.status == status)
     return Result(status, f'Aliased check "{bad.name}" is {status}: {bad.output}')
+
+
+def _reason(error: Exception) -> str:
+    """Why a request failed, in the words of the system rather than of the library."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        return os.strerror(number) if number and number > 0 else str(error.os_error.strerror)
+    return str(error) or "timed out"
 
 
 async def _tcp(definition: CheckDefinition) -> Result:

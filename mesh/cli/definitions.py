@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mesh import codec
+from mesh.config import hcl
 from mesh.errors import Invalid
 
 # Words that Consul writes whole.
@@ -30,7 +31,7 @@ NAMED_BY_USER = {"taggedaddresses"}
 
 
 def read_services(path: str) -> list[dict[str, Any]]:
-    """The services that a JSON or YAML file defines. Raises Invalid, naming file and field."""
+    """The services that a file defines. Raises Invalid, naming file and field."""
     document = _read(path)
     if not isinstance(document, dict):
         raise Invalid(f"{path}: expected an object with `service` or `services`")
@@ -60,8 +61,14 @@ def _read(path: str) -> object:
             return codec.from_json(text, object)
         except Invalid as error:
             raise Invalid(f"{path}: not JSON: {error}") from error
+    if path.endswith(".hcl"):
+        try:
+            return hcl.parse(text)[0]
+        except hcl.SyntaxProblem as error:
+            place = f"line {error.line}, column {error.column}"
+            raise Invalid(f"{path}: not HCL: {place}: {error}") from error
     if not path.endswith((".yaml", ".yml")):
-        raise Invalid(f"{path}: expected a name that ends in .json, .yaml or .yml")
+        raise Invalid(f"{path}: expected a name that ends in .hcl, .json, .yaml or .yml")
     try:
         document: object = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -75,7 +75,7 @@ def deregister(invocation: Invocation) -> int:
 COMMANDS = {
     "services register": Command(
         register,
-        about="Register services with the agent, from JSON or YAML files as the agent's own\n"
+        about="Register services with the agent, from HCL, JSON or YAML files as the agent's own\n"
         "configuration has them, or one from flags. What has the same id is replaced.",
         examples=(
             Example("services register web.yaml", "From a file"),
