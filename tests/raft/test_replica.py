@@ -4,27 +4,38 @@ from pathlib import Path
 
 import pytest
 
-from tests.raft.world import World
+from mesh.clock import SeededDice
+from mesh.raft import progress
+from mesh.raft.engine import NO_OP
+from mesh.raft.journal import Batch, Journal
+from mesh.raft.messages import Ack, Append, Message, PreVoteReply, Probe, Vote, VoteReply
+from mesh.raft.replica import Replica
+from mesh.raft.snapshots import Incoming, Snapshots
+from tests.raft.world import TIMING, World, WorldClock
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-@pytest.mark.parametrize("seed", range(5))
-def test_faults_lose_nothing(tmp_path: Path, seed: int, count: int) -> None:
+def shake(tmp_path: Path, seed: int, count: int) -> None:
+    """Writes, reads and faults, then some seconds of health; see `world` for what is checked."""
     world = World(seed, count, tmp_path)
     world.heal()
     world.run(2.0)
-    for number in range(400):
-        world.write(number)
-        if number % 3 == 0:
+    number = 0
+    for step in range(300):
+        quiet = step // 60 % 2  # Then all logs are equal, and anybody could be elected.
+        for _ in range(0 if quiet else world.dice.below(6)):
+            number += 1
+            world.write(number)
+        if world.dice.below(3) == 0:
             world.read()
-        if number % 25 == 24 and count > 1:
+        if world.dice.below(12) == 0:
             world.disturb()
-        world.run(world.dice.uniform(0.0, 0.04))
+        world.run(world.dice.uniform(0.0, 0.05))
     world.heal()
     world.run(6.0)
     before = len(world.acknowledged)
-    for number in range(400, 420):
+    for _ in range(20):
         for _ in world.names * 3:
+            number += 1
             world.write(number)
         world.read()
         world.run(0.05)
@@ -38,6 +49,26 @@ def test_faults_lose_nothing(tmp_path: Path, seed: int, count: int) -> None:
     assert not lost
     for index, command in world.acknowledged.items():
         assert world.applied[index] == command
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_faults_lose_nothing(
+    tmp_path: Path, seed: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:  # Many small messages instead of a few large ones.
+        monkeypatch.setattr(progress, "BATCH_BYTES", 20)
+        monkeypatch.setattr(progress, "CHUNK_BYTES", 100)
+    shake(tmp_path, seed, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(100, 400))
+def test_faults_lose_nothing_in_many_worlds(
+    tmp_path: Path, seed: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_faults_lose_nothing(tmp_path, seed, count, monkeypatch)
 
 
 def calm(tmp_path: Path, count: int = 3) -> tuple[World, str, list[str]]:
@@ -125,3 +156,105 @@ def test_a_steady_stream_of_writes_does_not_put_off_their_answers(
     world.run(3.0)
     assert len(answered) > 3000
     assert max(answered) < 2.0
+
+
+def test_a_voter_that_just_restarted_helps_nobody_against_a_lease(tmp_path: Path) -> None:
+    world, leader, (one, other) = calm(tmp_path)
+    world.cut((leader, one))
+    world.cut((one, leader))
+    world.hosts[other].crash()
+    world.hosts[other].start()
+    world.cut((leader, other))
+    world.cut((other, leader))
+    world.hosts[one].replica.elections.patience.end()
+    world.hosts[one].replica.elections.deadline = 0.0
+    world.run(0.2)
+    assert world.hosts[leader].leased
+    assert world.leaders[max(world.leaders)] == leader
+    world.run(3.0)
+    assert world.leaders[max(world.leaders)] != leader
+
+
+def test_an_acknowledgement_of_another_term_counts_for_nothing(tmp_path: Path) -> None:
+    world, leader, others = calm(tmp_path, 5)
+    host = world.hosts[leader]
+    for link in list(world.links()):
+        world.cut(link)
+    host.replica.propose(b"x", lambda *_: None)
+    world.run(0.1)
+    engine = host.replica.engine
+    index, term, commit = host.replica.journal.last_index, engine.term, engine.commit
+    for stamp, expected in ((term - 1, commit), (term, index)):
+        for other in others[:2]:
+            host.receive(other, Ack(stamp, index, Probe(0, 0.0)))
+        assert engine.commit == expected
+
+
+class Stalled:
+    """A host whose disk has not answered yet."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.sent: list[Message] = []
+        self.clock = WorldClock()
+        disk = (Journal(), Snapshots(str(tmp_path)))
+        voters = ("a", ["a", "b", "c"])
+        self.replica = Replica(voters, disk, self, TIMING, (self.clock, SeededDice(1)))
+        self.disk()
+
+    def send(self, peer: str, message: Message) -> None:
+        self.sent.append(message)
+
+    def apply(self, index: int, command: bytes) -> object:
+        return None
+
+    def install(self, incoming: Incoming) -> None: ...
+
+    def kinds(self) -> set[str]:
+        """What left since the last call."""
+        sent, self.sent = self.sent, []
+        return {
+            "Heartbeat" if isinstance(one, Append) and not one.entries else type(one).__name__
+            for one in sent
+        }
+
+    def step(self) -> set[str]:
+        """A step while the disk stands still; what left."""
+        self.replica.step()
+        self.batch = self.replica.begin_store() or self.batch
+        return self.kinds()
+
+    batch: Batch | None = None
+
+    def disk(self) -> set[str]:
+        """The disk caught up; what left."""
+        left = self.step()
+        while self.batch is not None:
+            self.batch = None
+            self.replica.stored()
+            left |= self.kinds() | self.step()
+        return left
+
+
+def test_no_promise_leaves_before_it_is_on_disk(tmp_path: Path) -> None:
+    host, probe = Stalled(tmp_path), Probe(1, 1.0)
+    replica = host.replica
+    host.clock.now += 1.5
+    replica.receive("b", Vote(1, 9, 9))
+    assert not host.step()
+    assert host.disk() == {"VoteReply"}
+    replica.receive("b", Append(1, 0, probe, 1, 0, 1, [(1, NO_OP)]))
+    assert not host.step()
+    replica.receive("b", Append(1, 0, probe, 1, 0, 1, []))
+    assert host.step() == {"Ack"}  # A heartbeat: it repeats only what is durable.
+    assert host.disk() == {"Ack"}
+    host.clock.now += 1.5
+    assert host.step() == {"PreVote"}
+    replica.receive("c", PreVoteReply(1, replica.elections._asks, True))
+    assert not host.step()
+    assert host.disk() == {"Vote"}
+    for peer in ("b", "c"):
+        replica.connected(peer)
+    replica.receive("c", VoteReply(2))
+    assert replica.leading
+    assert host.step() == {"Heartbeat"}
+    assert host.disk() == {"Append"}

@@ -86,10 +86,15 @@ class World:
         slow = self.dice.below(20) == 0
         arrival = self.clock.now + self.dice.uniform(0.0002, 0.05 if slow else 0.004)
         arrival = self._last[link] = max(arrival, self._last.get(link, 0.0))
+        called = self.hosts[link[1]]
 
         def arrive() -> None:
-            if self.up.get(link) == number:
-                self.hosts[link[1]].receive(link[0], message)
+            if self.up.get(link) != number:
+                return
+            if called.paused:
+                self.after(called.wakes - self.clock.now, arrive)
+            else:
+                called.receive(link[0], message)
 
         self.after(arrival - self.clock.now, arrive)
 
@@ -102,9 +107,11 @@ class World:
 
     def disturb(self) -> None:
         """One random fault, or the end of some."""
-        name = self.dice.choice(self.names)
-        chance = self.dice.below(10)
-        if chance < 2:
+        name = self.somebody()
+        chance = self.dice.below(12)
+        if chance >= 10:
+            self.hosts[name].wakes = self.clock.now + self.dice.uniform(0.1, 1.5)
+        elif chance < 2:
             self.hosts[name].crash()
         elif chance < 3:
             for host in self.hosts.values():
@@ -121,6 +128,19 @@ class World:
         else:
             self.heal()
 
+    def somebody(self) -> str:
+        """Half the time who leads, as far as known, else anyone."""
+        if self.leaders and self.dice.below(2):
+            return self.leaders[max(self.leaders)]
+        return self.dice.choice(self.names)
+
+    def check_leases(self) -> None:
+        newest = max(self.acknowledged, default=0)
+        leased = [host for host in self.hosts.values() if host.alive and host.leased]
+        assert len(leased) <= 1, "two leases at once"
+        for host in leased:
+            assert host.replica.engine.applied >= newest, "a lease on an old state"
+
     def check_leader(self, name: str, term: int) -> None:
         assert self.leaders.setdefault(term, name) == name, f"two leaders in term {term}"
 
@@ -128,25 +148,21 @@ class World:
         assert self.applied.setdefault(index, command) == command, f"two commands at {index}"
 
     def write(self, number: int) -> None:
-        host = self.hosts[self.dice.choice(self.names)]
-        if not host.alive:
+        host = self.hosts[self.somebody()]
+        if not host.alive or host.paused:
             return
         command = b"%d" % number
 
         def done(index: int, _result: object, error: MeshError | None) -> None:
             if error is None:
                 self.acknowledged[index] = command
-                for other in self.hosts.values():
-                    if other.alive and other is not host:
-                        leading = other.replica.leading
-                        assert not (leading and leading.leased()), "a lease while another leads"
 
         host.replica.propose(command, done)
         host.pump()
 
     def read(self) -> None:
         host = self.hosts[self.dice.choice(self.names)]
-        if not host.alive:
+        if not host.alive or host.paused:
             return
         newest = max(self.acknowledged, default=0)
 
@@ -159,6 +175,16 @@ class World:
         host.pump()
 
 
+class WatchedJournal(Journal):
+    """Knows what its host holds for committed, and that this is never deleted."""
+
+    commit: Callable[[], int] = staticmethod(lambda: 0)
+
+    def delete_from(self, index: int) -> None:
+        assert index > self.commit(), f"entry {index} is committed and was deleted"
+        super().delete_from(index)
+
+
 class HostInWorld:
     """One server: a replica and its disk, which keeps only what was synced when it crashes."""
 
@@ -169,13 +195,23 @@ class HostInWorld:
         self._storing: Batch | None = None
         self._life = 0
         self.alive = False
+        self.wakes = 0.0  # Until then it is paused, as by SIGSTOP.
         self.state: list[str] = []
+
+    @property
+    def paused(self) -> bool:
+        return self.alive and self._world.clock.now < self.wakes
+
+    @property
+    def leased(self) -> bool:
+        leading = self.replica.leading
+        return leading is not None and leading.leased()
 
     def start(self) -> None:
         world = self._world
         self._life += 1
         self.alive, self._storing, self._compacting = True, None, False
-        journal, snapshots = Journal(), Snapshots(str(self._folder))
+        journal, snapshots = WatchedJournal(), Snapshots(str(self._folder))
         snapshot = snapshots.open()
         journal.replay(self._records())
         self.state = []
@@ -186,6 +222,7 @@ class HostInWorld:
         chance = (world.clock, world.dice)
         voters = (self._name, world.names)
         self.replica = Replica(voters, (journal, snapshots), self, TIMING, chance)
+        journal.commit = lambda: self.replica.engine.commit
         self._disk.extend(journal.take().records)
         journal.stored()
         self._timer(self._life)
@@ -202,7 +239,7 @@ class HostInWorld:
         for link in self._world.links():
             if self._name in link:
                 self._world.cut(link)
-        self.alive = False
+        self.alive, self.wakes = False, 0.0
         if self._storing is not None:
             kept = self._world.dice.below(len(self._storing.records) + 1)
             self._disk.extend(self._storing.records[:kept])
@@ -210,15 +247,22 @@ class HostInWorld:
 
     def _timer(self, life: int) -> None:
         if self.alive and life == self._life:
-            self.pump()
+            if not self.paused:
+                self.pump()
             self._world.after(TIMING.heartbeat / 2, lambda: self._timer(life))
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         life = self._life
-        self._world.after(seconds, lambda: action() if self._is(life) else None)
 
-    def _is(self, life: int) -> bool:
-        return self.alive and self._life == life
+        def act() -> None:
+            if not (self.alive and self._life == life):
+                return
+            if self.paused:
+                self._world.after(self.wakes - self._world.clock.now, act)
+            else:
+                action()
+
+        self._world.after(seconds, act)
 
     def pump(self) -> None:
         self.replica.step()
@@ -230,6 +274,7 @@ class HostInWorld:
             seconds = self._world.dice.uniform(0.0002, 0.5 if stall else 0.01)
             self.later(seconds, self._stored)
         self._compact()
+        self._world.check_leases()
 
     def _stored(self) -> None:
         assert self._storing is not None
