@@ -76,7 +76,7 @@ class Replica:
         await self.rpc.start()
         self.rpc_port = self.rpc.port
         await self.raft.start()
-        self.leader = Leader(router, consensus, node.membership.seen, self._clock)
+        self.leader = Leader(forwarded, consensus, node.membership.seen, (self._clock, self._dice))
 
         followed = ""
 

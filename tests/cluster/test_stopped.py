@@ -43,7 +43,9 @@ def serves(running: Cluster, agent: Meshd) -> Meshd:
             None,
         )
 
-    return eventually(grown)
+    found = eventually(grown)
+    assert found is not None
+    return found
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -127,12 +127,13 @@ def test_a_second_process_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with running(first):
         eventually(lambda: ready(first))
         assert first.process is not None
-        eventually(lambda: pid_file.read_text() == f"{first.process.pid}\n")
+        pid = f"{first.process.pid}\n"
+        eventually(lambda: pid_file.read_text() == pid)
         data = first.config["data_dir"]
         second = server(tmp_path, "s2", data_dir=data, pid_file=str(pid_file))
         refused(second, "another mesh process uses it")
         assert first.put("/v1/kv/still", b"here") is True
-        assert pid_file.read_text() == f"{first.process.pid}\n"
+        assert pid_file.read_text() == pid
         assert first.stop() == 0
     assert not pid_file.exists()
 
