@@ -1,49 +1,63 @@
-"""Durations as Go writes them (`1h30m`, `150ms`), in seconds."""
+"""Go's durations, such as 1h30m, as seconds and back."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from mesh.errors import Invalid
 
-_UNITS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
 }
-_PART = re.compile(r"([0-9]*\.?[0-9]+|[0-9]+\.)(ns|us|µs|μs|ms|s|m|h)")
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_WHOLE = re.compile(rf"[+-]?(?:{_PART.pattern})+")
+_MOST_NANOSECONDS = 2**63 - 1
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a Go duration (time.ParseDuration). Raises Invalid, showing a right one."""
-    body = text.strip()
-    sign = -1.0 if body.startswith("-") else 1.0
-    body = body.removeprefix("-") if sign < 0 else body.removeprefix("+")
-    if body == "0":
+    """Seconds meant by a Go duration: "1h30m", "150ms", "1.5s", "-2s", "0".
+
+    Raises Invalid when the text is not one, or means more than Go can hold (about 292 years).
+    """
+    unsigned = text[1:] if text[:1] in {"+", "-"} else text
+    if unsigned == "0":
         return 0.0
-    if len(body) > 64 or not _WHOLE.fullmatch(body):
-        raise Invalid(f'expected a duration such as 30s or 1h30m, got "{text}"')
-    parts = _PART.findall(body)
-    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not _WHOLE.fullmatch(text) or len(text) > 200:
+        raise Invalid(f'expected a duration such as 30s, got "{text[:200]}"')
+    total = sum(float(number) * _NANOSECONDS[unit] for number, unit in _PART.findall(unsigned))
+    if total > _MOST_NANOSECONDS:
+        raise Invalid(f'duration "{text}" is longer than 292 years')
+    return (-total if text[0] == "-" else total) / 1e9
 
 
 def format_duration(seconds: float) -> str:
-    """The duration as Go writes it: `10s`, `1m30s`, `150ms`; `0s` for none."""
-    if seconds < 0:
-        return "-" + format_duration(-seconds)
-    if 0 < seconds < 1:
-        for unit, size in (("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-            if seconds >= size:
-                return f"{round(seconds / size, 6):g}{unit}"
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    text = f"{round(rest, 9):.9f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours:.0f}h{minutes:.0f}m{text}"
-    return f"{minutes:.0f}m{text}" if minutes else text
+    """Write seconds as Go does: "10s", "1m30s", "1h0m0s", "150ms", "0s"; rounded to nanoseconds."""
+    if not math.isfinite(seconds):
+        raise Invalid(f"{seconds} is not a duration")
+    left = round(abs(seconds) * 1_000_000_000)
+    if left == 0:
+        return "0s"
+    sign = "-" if seconds < 0 else ""
+    if left < _NANOSECONDS["s"]:
+        unit = "ms" if left >= 1_000_000 else "µs" if left >= 1_000 else "ns"
+        return f"{sign}{_decimal(left, _NANOSECONDS[unit])}{unit}"
+    hours, left = divmod(left, _NANOSECONDS["h"])
+    minutes, left = divmod(left, _NANOSECONDS["m"])
+    text = f"{_decimal(left, _NANOSECONDS['s'])}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return f"{sign}{hours}h{text}" if hours else f"{sign}{text}"
+
+
+def _decimal(nanoseconds: int, unit: int) -> str:
+    whole, rest = divmod(nanoseconds, unit)
+    digits = str(rest).zfill(len(str(unit)) - 1).rstrip("0") if rest else ""
+    return f"{whole}.{digits}" if digits else str(whole)

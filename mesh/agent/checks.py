@@ -64,22 +64,25 @@ class Judge:
 
 
 class CriticalClock:
-    """Since when a check is critical, and when its service is to be deregistered for it."""
+    """Since when a check is critical, and when its service is to be deregistered for it.
 
-    def __init__(self, seconds: float) -> None:
+    `seconds` is how long it may be; 0 for ever. `since` is infinite while it is not critical.
+    """
+
+    def __init__(self, seconds: float, since: float = math.inf) -> None:
         self._seconds = seconds
-        self._since = math.inf
+        self.since = since
 
     def observe(self, status: str, now: float) -> None:
         """Note the status; anything but critical starts the clock anew."""
         if status != "critical":
-            self._since = math.inf
-        elif self._since == math.inf:
-            self._since = now
+            self.since = math.inf
+        elif self.since == math.inf:
+            self.since = now
 
     def expired(self, now: float) -> bool:
         """Whether it has been critical for too long."""
-        return self._seconds > 0 and now - self._since >= self._seconds
+        return self._seconds > 0 and now - self.since >= self._seconds
 
 
 def shorten(result: Result, limit: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,7 +16,7 @@ from mesh.errors import Invalid
 from mesh.registry.catalog import STATUSES, TaggedAddress, Weights
 
 META_PAIRS_MAX = 64
-DEREGISTER_MIN_SECONDS = 60.0
+RESERVED_META = "consul-"
 LATER = {
     "udp": "UDP",
     "grpc": "gRPC",
@@ -23,6 +24,9 @@ LATER = {
     "docker_container_id": "Docker",
     "os_service": "OS service",
 }
+GATEWAYS_WITH_PORT = ("mesh-gateway", "terminating-gateway")
+GATEWAYS = (*GATEWAYS_WITH_PORT, "ingress-gateway", "api-gateway")
+KINDS = ("", "connect-proxy", *GATEWAYS)
 
 
 class CheckDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +99,69 @@ class ServiceDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DURATIONS = {"interval", "timeout", "ttl", "deregister_critical_service_after"}
-_CHECK_NAMES = {"checkid": "id", "scriptargs": "args", "script_args": "args"}
+_CHECK_NAMES = {"checkid": "id", "scriptargs": "args"}
 _SERVICE_NAMES = {"service": "name"}
-_IGNORED = {"namespace", "partition", "locality", "ports"}
+_IGNORED = {"namespace", "partition", "locality", "ports", "sessionname"}
+
+
+def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
+    """Read a check from keys in either spelling; durations are Go strings or nanoseconds.
+
+    Raises Invalid, naming every field at fault and what it should be.
+    """
+    check, problems = _check(given)
+    if problems:
+        raise Invalid("; ".join(problems))
+    return check
+
+
+def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
+    """Read a service with its checks from keys in either spelling.
+
+    Raises Invalid, naming every field at fault and what it should be.
+    """
+    checks: list[CheckDefinition] = []
+    in_checks: list[str] = []
+    plain = {}
+    for key, value in given.items():
+        if _folded(key) not in {"check", "checks"}:
+            plain[key] = value
+            continue
+        for one in value if isinstance(value, Sequence) else [value]:
+            if isinstance(one, Mapping) and one:
+                check, found = _check(one)
+                checks.append(check)
+                in_checks += found
+            elif one:
+                in_checks.append(f"{key}: expected the fields of a check")
+    fields, problems = _fields(plain, ServiceDefinition, _SERVICE_NAMES)
+    service = ServiceDefinition(**{"name": "", **fields, "checks": checks})
+    problems = _more(problems, _service_problems(service))
+    problems = _labelled("service", service.id or service.name, problems) + in_checks
+    if problems:
+        raise Invalid("; ".join(problems))
+    return service
+
+
+def _check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+    fields, problems = _fields(given, CheckDefinition, _CHECK_NAMES)
+    check = CheckDefinition(**fields)
+    problems = _more(problems, _check_problems(check))
+    return check, _labelled("check", check.id or check.name, problems)
+
+
+def _more(problems: list[str], others: list[str]) -> list[str]:
+    """Both, but one complaint about a field is enough."""
+    named = {_folded(problem.partition(":")[0]) for problem in problems}
+    return problems + [one for one in others if _folded(one.partition(":")[0]) not in named]
+
+
+def _labelled(what: str, name: str, problems: Iterable[str]) -> list[str]:
+    label = f'{what} "{name}"' if name else what
+    return [f"{label}: {problem}" for problem in problems]
+
+
+# Reading
 
 
 def _folded(key: str) -> str:
@@ -105,128 +169,209 @@ def _folded(key: str) -> str:
 
 
 def _fields(
-    given: Mapping[str, Any], kind: type[msgspec.Struct], names: Mapping[str, str], label: str
-) -> dict[str, Any]:
-    known = {_folded(name): name for name in kind.__struct_fields__}
-    known |= {_folded(name): field for name, field in names.items()}
-    found = {}
+    given: Mapping[str, Any], kind: type[msgspec.Struct], names: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The values by field of `kind`, and what is wrong with the others."""
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    known = {_folded(name): name for name in types} | dict(names)
+    found: dict[str, Any] = {}
+    problems: list[str] = []
     for key, value in given.items():
-        field = known.get(_folded(key))
-        if field is None:
-            if _folded(key) in _IGNORED and not value:
-                continue
-            raise Invalid(f"{label}: unknown field {key}")
-        if value is not None:
-            found[field] = value
+        name = known.get(_folded(key))
+        if name is None:
+            if value or _folded(key) not in _IGNORED:
+                problems.append(f"unknown field {key}")
+        elif value is not None:
+            try:
+                found[name] = _value(name, value, types[name])
+            except Invalid as error:
+                problems.append(f"{key}: {error}")
+    return found, problems
+
+
+def _value(name: str, value: Any, kind: Any) -> Any:
+    if name in _DURATIONS:
+        return _seconds(value)
+    if name == "weights":
+        return _nested(value, Weights)
+    if name == "tagged_addresses" and isinstance(value, Mapping):
+        return {label: _nested(one, TaggedAddress) for label, one in value.items()}
+    if name == "header" and isinstance(value, Mapping):
+        value = {key: one if isinstance(one, list) else [one] for key, one in value.items()}
+    return convert(value, kind)
+
+
+def _nested(value: Any, kind: type[msgspec.Struct]) -> Any:
+    if not isinstance(value, Mapping):
+        raise Invalid(f"expected {' and '.join(kind.__struct_fields__)}")
+    fields, problems = _fields(value, kind, {})
+    if problems:
+        raise Invalid(", ".join(problems))
+    return convert(fields, kind)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value / 1e9
+    return parse_duration(str(value)) if value else 0.0
+
+
+# Checks
+
+
+def _check_problems(check: CheckDefinition) -> list[str]:
+    found = [
+        f"{kind} checks are not available yet"
+        for field, kind in LATER.items()
+        if getattr(check, field)
+    ]
+    if check.status and check.status not in STATUSES:
+        found.append(f'Status: expected one of {", ".join(STATUSES)}, got "{check.status}"')
+    if not found and not check.kind:
+        found.append("needs one of HTTP, TCP, TTL, Args or AliasService")
+    return found + _timing_problems(check) + _threshold_problems(check) + _target_problems(check)
+
+
+def _timing_problems(check: CheckDefinition) -> list[str]:
+    found = [
+        f"{label}: must not be negative"
+        for label, seconds in (
+            ("Interval", check.interval),
+            ("Timeout", check.timeout),
+            ("TTL", check.ttl),
+            ("DeregisterCriticalServiceAfter", check.deregister_critical_service_after),
+        )
+        if seconds < 0
+    ]
+    if check.ttl and check.interval:
+        found.append("TTL and Interval exclude each other; leave one out")
+    elif check.kind in {"http", "tcp", "script"} and not check.interval:
+        found.append(f"Interval: must be longer than 0s for {check.kind} checks, such as 10s")
+    if (check.alias_service or check.alias_node) and (check.interval or check.ttl):
+        found.append("Interval and TTL: alias checks take none; leave them out")
     return found
 
 
-def _seconds(label: str, value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value / 1e9
+def _threshold_problems(check: CheckDefinition) -> list[str]:
+    found = [
+        f"{label}: must not be negative"
+        for label, number in (
+            ("SuccessBeforePassing", check.success_before_passing),
+            ("FailuresBeforeWarning", check.failures_before_warning),
+            ("FailuresBeforeCritical", check.failures_before_critical),
+            ("OutputMaxSize", check.output_max_size),
+        )
+        if number < 0
+    ]
+    if check.failures_before_warning > check.failures_before_critical:
+        found.append(
+            "FailuresBeforeWarning: must not exceed FailuresBeforeCritical "
+            f"({check.failures_before_critical}), got {check.failures_before_warning}"
+        )
+    return found
+
+
+def _target_problems(check: CheckDefinition) -> list[str]:
+    found = []
+    if check.http and not _is_url(check.http):
+        found.append(
+            f'HTTP: expected a URL such as http://127.0.0.1:8080/health, got "{check.http}"'
+        )
+    host, _, port = check.tcp.rpartition(":")
+    if check.tcp and not (host and port.isascii() and port.isdigit() and int(port) < 65536):
+        found.append(f'TCP: expected host:port such as 127.0.0.1:5432, got "{check.tcp}"')
+    return found
+
+
+def _is_url(text: str) -> bool:
     try:
-        return parse_duration(str(value)) if value else 0.0
-    except Invalid as error:
-        raise Invalid(f"{label}: {error}") from None
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
-def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
-    """Read a check from keys in either spelling. Raises Invalid, naming the field."""
-    fields = _fields(given, CheckDefinition, _CHECK_NAMES, "check")
-    for name in _DURATIONS & set(fields):
-        fields[name] = _seconds(name, fields[name])
-    if isinstance(fields.get("header"), dict):
-        fields["header"] = {
-            key: value if isinstance(value, list) else [value]
-            for key, value in fields["header"].items()
-        }
-    check = convert(fields, CheckDefinition)
-    _validate_check(check)
-    return check
+# Services
 
 
-def _validate_check(check: CheckDefinition) -> None:
-    label = f'check "{check.id or check.name}"' if check.id or check.name else "check"
-    for field, kind in LATER.items():
-        if getattr(check, field):
-            raise Invalid(f"{label}: {kind} checks are not available yet")
-    if check.status and check.status not in STATUSES:
-        raise Invalid(f"{label}: Status: expected one of {', '.join(STATUSES)}")
-    _validate_timing(check, label)
-    critical = check.failures_before_critical
-    if critical and check.failures_before_warning > critical:
-        raise Invalid(f"{label}: FailuresBeforeWarning must not exceed FailuresBeforeCritical")
-    if min(check.output_max_size, check.success_before_passing, critical) < 0:
-        raise Invalid(f"{label}: OutputMaxSize and thresholds must not be negative")
-
-
-def _validate_timing(check: CheckDefinition, label: str) -> None:
-    if check.ttl < 0 or check.interval < 0 or check.timeout < 0:
-        raise Invalid(f"{label}: durations must not be negative")
-    if check.ttl and check.interval:
-        raise Invalid(f"{label}: TTL and Interval exclude each other")
-    if check.kind in {"http", "tcp", "script"} and not check.interval:
-        raise Invalid(f"{label}: Interval: must be longer than 0s for {check.kind} checks")
-    if check.kind == "alias" and check.interval:
-        raise Invalid(f"{label}: Interval: alias checks take none")
-    if not check.kind:
-        raise Invalid(f"{label}: needs one of HTTP, TCP, TTL, Args or AliasService")
-
-
-def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
-    """Read a service from keys in either spelling. Raises Invalid, naming the field."""
-    plain = dict(given)
-    checks: list[CheckDefinition] = []
-    for key in list(plain):
-        if _folded(key) in {"check", "checks"}:
-            value = plain.pop(key)
-            many = value if isinstance(value, Sequence) else [value]
-            if not all(isinstance(one, Mapping | None) for one in many):
-                raise Invalid(f"{key}: expected the fields of a check")
-            checks += [check_definition(one) for one in many if one]
-    fields = _fields(plain, ServiceDefinition, _SERVICE_NAMES, "service")
-    fields.setdefault("name", "")
-    for name, kind in (("weights", Weights), ("tagged_addresses", None)):
-        if isinstance(fields.get(name), Mapping):
-            fields[name] = _lowered(fields[name], deep=kind is None)
-    service = convert(fields, ServiceDefinition)
-    service = msgspec.structs.replace(service, checks=checks)
-    _validate_service(service)
-    return service
-
-
-def _lowered(value: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:
-    if deep:
-        return {
-            key: _lowered(inner, deep=False) if isinstance(inner, Mapping) else inner
-            for key, inner in value.items()
-        }
-    return {key.lower(): inner for key, inner in value.items()}
-
-
-def _validate_service(service: ServiceDefinition) -> None:
+def _service_problems(service: ServiceDefinition) -> list[str]:
+    found = []
     if not service.name:
-        raise Invalid("Name: a service needs a name")
-    label = f'service "{service.id or service.name}"'
-    if service.address:
-        try:
-            unspecified = ipaddress.ip_address(service.address).is_unspecified
-        except ValueError:
-            unspecified = False
-        if unspecified:
-            raise Invalid(f"{label}: Address: must be reachable, not {service.address}")
+        found.append("Name: a service needs a name")
+    if service.kind not in KINDS:
+        found.append(f'Kind: expected one of {", ".join(KINDS[1:])}, got "{service.kind}"')
     if not 0 <= service.port <= 65535:
-        raise Invalid(f"{label}: Port: expected 0 to 65535, got {service.port}")
-    if not 1 <= service.weights.passing <= 65535 or not 0 <= service.weights.warning <= 65535:
-        raise Invalid(f"{label}: Weights: Passing is 1 to 65535 and Warning 0 to 65535")
-    _validate_meta(service.meta, label)
-    if service.connect.get("SidecarService") or service.connect.get("sidecar_service"):
-        raise Invalid(f"{label}: Connect.SidecarService: sidecars are not available yet")
+        found.append(f"Port: expected 0 to 65535, got {service.port}")
+    weights = service.weights
+    if not 1 <= weights.passing <= 65535 or not 0 <= weights.warning <= 65535:
+        found.append("Weights: Passing is 1 to 65535 and Warning 0 to 65535")
+    named = [check.id for check in service.checks if check.id]
+    found += [
+        f"Checks: the id {check_id} is there {named.count(check_id)} times"
+        for check_id in sorted(set(named))
+        if named.count(check_id) > 1
+    ]
+    found += _address_problems(service) + _meta_problems(service.meta)
+    return found + _connect_problems(service) + _kind_problems(service)
 
 
-def _validate_meta(meta: Mapping[str, str], label: str) -> None:
+def _address_problems(service: ServiceDefinition) -> list[str]:
+    every = {"Address": service.address}
+    for label, tagged in service.tagged_addresses.items():
+        every[f"TaggedAddresses.{label}"] = tagged.address
+    found = []
+    for label, address in every.items():
+        wanted = {"ipv4": 4, "ipv6": 6}.get(label.rpartition("_")[2])
+        try:
+            read = ipaddress.ip_address(address)
+        except ValueError:
+            if wanted:
+                found.append(f'{label}: expected an IPv{wanted} address, got "{address}"')
+            continue
+        if read.is_unspecified:
+            found.append(f"{label}: expected an address others can reach, got {address}")
+        elif wanted and read.version != wanted:
+            found.append(f'{label}: expected an IPv{wanted} address, got "{address}"')
+    return found
+
+
+def _meta_problems(meta: Mapping[str, str]) -> list[str]:
+    found = []
     if len(meta) > META_PAIRS_MAX:
-        raise Invalid(f"{label}: Meta: {len(meta)} pairs; the limit is {META_PAIRS_MAX}")
+        found.append(f"Meta: {len(meta)} pairs; the limit is {META_PAIRS_MAX}")
     for key, value in meta.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key) or len(value) > 512:
-            raise Invalid(f"{label}: Meta.{key}: 1 to 128 of A-Z a-z 0-9 _ -, value up to 512")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key):
+            found.append(f'Meta: expected a key of 1 to 128 letters, digits, _ or -, got "{key}"')
+        elif key.startswith(RESERVED_META):
+            found.append(f"Meta.{key}: keys that begin with {RESERVED_META} are reserved")
+        if len(value) > 512:
+            found.append(f"Meta.{key}: {len(value)} characters; the limit is 512")
+    return found
+
+
+def _connect_problems(service: ServiceDefinition) -> list[str]:
+    found = []
+    for key, value in service.connect.items():
+        if _folded(key) == "sidecarservice":
+            if value is not None:
+                found.append("Connect.SidecarService: sidecars are not available yet")
+        elif _folded(key) != "native":
+            found.append(f"Connect: unknown field {key}")
+    return found
+
+
+def _kind_problems(service: ServiceDefinition) -> list[str]:
+    proxy = {_folded(key): value for key, value in service.proxy.items()}
+    destination = proxy.get("destinationservicename")
+    found = []
+    if service.kind == "connect-proxy":
+        if not destination or destination == "*":
+            found.append("Proxy.DestinationServiceName: a connect-proxy needs one service")
+        if not service.port and not service.socket_path:
+            found.append("Port: a connect-proxy needs a Port or a SocketPath")
+    elif service.kind in GATEWAYS:
+        if service.kind in GATEWAYS_WITH_PORT and not service.port:
+            found.append(f"Port: a {service.kind} needs one")
+        if destination or proxy.get("upstreams"):
+            found.append(f"Proxy: a {service.kind} has no destination and no Upstreams")
+    return found

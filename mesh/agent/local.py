@@ -4,91 +4,53 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from mesh.agent import rows
 from mesh.agent.checks import CriticalClock, Judge, Result, Thresholds, shorten
-from mesh.agent.definitions import (
-    DEREGISTER_MIN_SECONDS,
-    CheckDefinition,
-    ServiceDefinition,
-)
+from mesh.agent.definitions import CheckDefinition, ServiceDefinition
 from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
+from mesh.agent.state import LocalCheck, LocalService, Options, Source
 from mesh.agent.storage import CheckState, Storage
-from mesh.agent.sync import Options as SyncOptions
 from mesh.agent.sync import Sync
 from mesh.clock import Clock, Dice
-from mesh.durations import format_duration
-from mesh.errors import Denied, Invalid, NotFound
-from mesh.registry.catalog import Check, Node, Service
+from mesh.errors import Denied, Invalid, MeshError, NotFound
+from mesh.registry.catalog import Node
 from mesh.registry.health import NODE_MAINTENANCE, SERVICE_MAINTENANCE
 from mesh.registry.port import Registry
 from mesh.tasks import Tasks
 
+__all__ = ["Agent", "LocalCheck", "LocalService", "Options", "Source"]
+
 log = logging.getLogger(__name__)
 
-Source: TypeAlias = Literal["api", "config"]
-SWEEP_SECONDS = 30.0
+SERVICES_FOLDER, CHECKS_FOLDER, STATES_FOLDER = "services", "checks", "states"
 _UNKNOWN_SERVICE = 'Unknown service ID "{}"; give the id of the service, not its name'
 _UNKNOWN_CHECK = 'Unknown check ID "{}"; give the id of the check, not its name'
-SERVICES_FOLDER, CHECKS_FOLDER, STATES_FOLDER = "services", "checks", "states"
 
 
-class Options(SyncOptions, frozen=True, kw_only=True):
-    """What an operator decides about this node's services and checks."""
+class _KeptService(msgspec.Struct, frozen=True):
+    """A service on disk; its checks are kept on their own."""
 
-    node_name: str
-    node_id: str
-    datacenter: str
-    address: str
-    tagged_addresses: dict[str, str] = {}
-    node_meta: dict[str, str] = {}
-    data_dir: str = ""
-    """Where registrations are kept; empty for memory only."""
-    enable_script_checks: bool = False
-    """Checks from files and from the API may run programs."""
-    enable_local_script_checks: bool = False
-    """Checks from files may run programs."""
-    check_output_max_bytes: int = 4096
-    discard_check_output: bool = False
-    interval_min_seconds: float = 1.0
-    """Shorter check intervals are raised to this."""
-    sweep_seconds: float = SWEEP_SECONDS
-    """How often services that were critical for too long are looked for."""
+    service: ServiceDefinition
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """A registration on disk."""
+class _KeptCheck(msgspec.Struct, frozen=True):
+    """A check on disk; one without a kind is maintenance."""
 
-    service: ServiceDefinition | None = None
-    check: CheckDefinition | None = None
-
-
-class LocalService(msgspec.Struct):
-    """A service of this node."""
-
-    row: Service
-    definition: ServiceDefinition
-    source: Source
-
-
-class LocalCheck(msgspec.Struct):
-    """A check of this node; without a definition it only holds a status (maintenance)."""
-
-    row: Check
-    source: Source
-    definition: CheckDefinition | None
-    judge: Judge
-    clock: CriticalClock
+    check: CheckDefinition
+    with_service: bool = False
+    """Whether it came in the definition of its service."""
 
 
 class Agent:
     """Registers, judges and keeps what runs here, and keeps the catalog in line with it."""
 
     operations: NodeOperations
+    """The node as a whole; set by whoever builds the agent, before anybody asks for it."""
 
     def __init__(
         self,
@@ -109,10 +71,17 @@ class Agent:
         self._runners = Runners(self, registry, clock, dice)
         self._sync = Sync(self, registry, (clock, dice), cluster_size)
         self._started = False
+        # Before what the files define: their checks may belong to these, and they win over these.
+        for kept in self._storage.load(SERVICES_FOLDER, _KeptService):
+            self._put_service(kept.service, "api")
 
     async def start(self) -> None:
         """Restore what was registered, run the checks, begin to sync."""
-        self._restore()
+        for kept in self._storage.load(CHECKS_FOLDER, _KeptCheck):
+            self._restore(kept)
+        for check_id in set(self._states) - set(self._checks):
+            self._forget(STATES_FOLDER, check_id)
+        self._states.clear()
         self._started = True
         for check_id in self._checks:
             self._runners.run(check_id)
@@ -125,26 +94,26 @@ class Agent:
         await self._sync.stop()
         await self._tasks.stop()
 
-    def _restore(self) -> None:
-        for kept in self._storage.load(SERVICES_FOLDER, _Kept):
-            found = kept.service
-            if found is not None and (found.id or found.name) not in self._services:
-                self._add_service(found, "api")
-                for number, check in enumerate(found.checks, 1):
-                    self._add_service_check(found, check, number, "api")
-        for kept in self._storage.load(CHECKS_FOLDER, _Kept):
-            if kept.check is not None:
-                self._restore_check(kept.check)
+    def _restore(self, kept: _KeptCheck) -> None:
+        check = kept.check
+        service = self._services.get(check.service_id)
+        defined_anew = kept.with_service and service is not None and service.source == "config"
+        orphan = check.service_id and service is None
+        if rows.check_id(check) in self._checks or defined_anew or orphan:
+            self._forget(CHECKS_FOLDER, rows.check_id(check))
+            return
+        try:
+            self._allow(check, "api")
+        except Denied as error:
+            log.warning("check %s is not restored: %s", rows.check_id(check), error)
+            return
+        self._put_check(check, "api")
 
-    def _restore_check(self, check: CheckDefinition) -> None:
-        if (check.id or check.name) in self._checks:
-            return
-        if check.service_id and check.service_id not in self._services:
-            return
-        if check.kind:
-            self._add_check(check, "api")
-        else:
-            self._put_maintenance(check.id, check.name, check.service_id, check.notes)
+    def _forget(self, folder: str, name: str) -> None:
+        try:
+            self._storage.remove(folder, name)
+        except MeshError as error:
+            log.warning("%s", error)
 
     # What runs here
 
@@ -187,69 +156,54 @@ class Agent:
         source: Source,
         replace_existing_checks: bool = False,
     ) -> None:
-        """Register a service with its checks, or change it. Raises Invalid or Denied."""
-        for check in definition.checks:
+        """Register a service with its checks, or change it.
+
+        Its other checks stay unless they are to be replaced; maintenance always stays. Raises
+        Denied for a script that may not run, Internal when the disk does not keep it.
+        """
+        checks = rows.own_checks(definition)
+        for check in checks:
             self._allow(check, source)
-        service_id = definition.id or definition.name
-        self._add_service(definition, source)
-        kept = {
-            self._add_service_check(definition, check, number, source)
-            for number, check in enumerate(definition.checks, 1)
-        }
-        if replace_existing_checks:
-            for check_id in self._checks_of(service_id) - kept:
-                self._remove_check(check_id)
+        service_id = rows.service_id(definition)
         if source == "api":
-            self._storage.save(SERVICES_FOLDER, service_id, _Kept(service=definition))
+            plain = msgspec.structs.replace(definition, checks=[])
+            self._storage.save(SERVICES_FOLDER, service_id, _KeptService(plain))
+            for check in checks:
+                self._keep(check, with_service=True)
+        else:
+            self._storage.remove(SERVICES_FOLDER, service_id)
+            for check in checks:
+                self._storage.remove(CHECKS_FOLDER, check.id)
+        self._put_service(definition, source)
+        for check in checks:
+            self._put_check(check, source)
+        if replace_existing_checks:
+            self._remove_checks(self._checks_of(service_id) - {check.id for check in checks})
         self._changed()
 
-    def _add_service(self, definition: ServiceDefinition, source: Source) -> None:
-        row = Service(
-            node=self.options.node_name,
-            id=definition.id or definition.name,
-            name=definition.name,
-            kind=definition.kind,
-            tags=definition.tags,
-            address=definition.address,
-            port=definition.port,
-            socket_path=definition.socket_path,
-            tagged_addresses=definition.tagged_addresses,
-            meta=definition.meta,
-            weights=definition.weights,
-            enable_tag_override=definition.enable_tag_override,
-            proxy=definition.proxy,
-            connect=definition.connect,
-        )
-        self._services[row.id] = LocalService(row, definition, source)
-
-    def _add_service_check(
-        self, service: ServiceDefinition, check: CheckDefinition, number: int, source: Source
-    ) -> str:
-        service_id = service.id or service.name
-        default = f"service:{service_id}"
-        if len(service.checks) > 1:
-            default += f":{number}"
-        complete = msgspec.structs.replace(
-            check,
-            id=check.id or default,
-            name=check.name or f"Service '{service.name}' check",
-            service_id=service_id,
-        )
-        self._add_check(complete, source)
-        return complete.id
-
     def register_check(self, definition: CheckDefinition, *, source: Source = "api") -> None:
-        """Register a check of the node or of a service. Raises Invalid, Denied or NotFound."""
-        if not definition.id and not definition.name:
+        """Register a check of the node or of a service.
+
+        Raises Invalid without a name, NotFound when its service is not here, Denied for a script
+        that may not run, Internal when the disk does not keep it.
+        """
+        if not rows.check_id(definition):
             raise Invalid("Name: a check needs a name")
+        if not definition.kind:
+            raise Invalid("needs one of HTTP, TCP, TTL, Args or AliasService")
         self._allow(definition, source)
         if definition.service_id and definition.service_id not in self._services:
             raise NotFound(f'ServiceID: this agent has no service "{definition.service_id}"')
-        self._add_check(definition, source)
         if source == "api":
-            name = definition.id or definition.name
-            self._storage.save(CHECKS_FOLDER, name, _Kept(check=definition))
+            self._keep(definition)
+        else:
+            self._storage.remove(CHECKS_FOLDER, rows.check_id(definition))
+        self._put_check(definition, source)
         self._changed()
+
+    def _keep(self, check: CheckDefinition, *, with_service: bool = False) -> None:
+        kept = _KeptCheck(check, with_service)
+        self._storage.save(CHECKS_FOLDER, rows.check_id(check), kept)
 
     def _allow(self, check: CheckDefinition, source: Source) -> None:
         options = self.options
@@ -260,45 +214,53 @@ class Agent:
                 "or, for checks in files, enable_local_script_checks"
             )
 
-    def _add_check(self, definition: CheckDefinition, source: Source) -> None:
-        check_id = definition.id or definition.name
-        old, state = self._checks.get(check_id), self._states.get(check_id)
-        status, output = definition.status or "critical", ""
-        if old is not None:
-            status, output = old.row.status, old.row.output
-        elif state is not None and not 0 < state.expires < self._clock.wall():
-            status, output = state.status, state.output
-        service = self._services.get(definition.service_id)
-        interval = max(definition.interval, self.options.interval_min_seconds)
-        row = Check(
-            node=self.options.node_name,
-            id=check_id,
-            name=definition.name or check_id,
-            status=status,
-            notes=definition.notes,
-            output=output,
-            service_id=definition.service_id,
-            service_name=service.row.name if service else "",
-            service_tags=service.row.tags if service else [],
-            kind=definition.kind,
-            interval=format_duration(interval) if definition.interval else "",
-            timeout=format_duration(definition.timeout) if definition.timeout else "",
+    def _put_service(self, definition: ServiceDefinition, source: Source) -> None:
+        row = rows.service_row(self.options, definition)
+        self._services[row.id] = LocalService(row, definition, source)
+        for check_id in self._checks_of(row.id):
+            check = self._checks[check_id]
+            check.row = msgspec.structs.replace(
+                check.row, service_name=row.name, service_tags=row.tags
+            )
+
+    def _put_check(self, definition: CheckDefinition, source: Source) -> None:
+        check_id = rows.check_id(definition)
+        old = self._checks.get(check_id)
+        said = (old.row.status, old.row.output) if old else self._said_before(definition)
+        if not definition.kind:
+            said = ("critical", "")
+        owner = self._services.get(definition.service_id)
+        row = rows.check_row(self.options, definition, owner.row if owner else None, said)
+        clock = CriticalClock(
+            self._critical_seconds(definition), old.clock.since if old else math.inf
         )
-        thresholds = Thresholds(
-            definition.success_before_passing,
-            definition.failures_before_warning,
-            definition.failures_before_critical,
-        )
-        after = definition.deregister_critical_service_after
-        if after:
-            after = max(after, min(DEREGISTER_MIN_SECONDS, 60 * self.options.interval_min_seconds))
-        clock = CriticalClock(after if definition.service_id else 0.0)
-        clock.observe(status, self._clock.monotonic())
-        self._checks[check_id] = LocalCheck(
-            row, source, definition, Judge(thresholds, status), clock
-        )
+        clock.observe(row.status, self._clock.monotonic())
+        if 0 < definition.interval < self.options.interval_min_seconds:
+            log.warning("check %s: Interval: raised to %s", check_id, row.interval)
+        judge = Judge(_thresholds(definition), row.status)
+        kept = definition if definition.kind else None
+        self._checks[check_id] = LocalCheck(row, source, kept, judge, clock)
         if self._started:
             self._runners.run(check_id)
+
+    def _said_before(self, definition: CheckDefinition) -> tuple[str, str]:
+        """Status and output from before the restart, else the initial ones."""
+        state = self._states.get(rows.check_id(definition))
+        if state is not None and not 0 < state.expires < self._clock.wall():
+            return state.status, state.output
+        return definition.status or "critical", ""
+
+    def _critical_seconds(self, definition: CheckDefinition) -> float:
+        wanted, least = definition.deregister_critical_service_after, self.options
+        if not wanted or not definition.service_id:
+            return 0.0
+        if wanted < least.deregister_min_seconds:
+            log.warning(
+                "check %s: DeregisterCriticalServiceAfter: raised to %g s",
+                rows.check_id(definition),
+                least.deregister_min_seconds,
+            )
+        return max(wanted, least.deregister_min_seconds)
 
     # Deregistering
 
@@ -306,16 +268,15 @@ class Agent:
         """Remove a service with its checks. Raises NotFound when it is not this agent's."""
         if service_id not in self._services:
             raise NotFound(_UNKNOWN_SERVICE.format(service_id))
-        for check_id in self._checks_of(service_id):
-            self._remove_check(check_id)
-        del self._services[service_id]
         self._storage.remove(SERVICES_FOLDER, service_id)
+        self._remove_checks(self._checks_of(service_id), maintenance=True)
+        del self._services[service_id]
         self._changed()
 
     def deregister_check(self, check_id: str) -> None:
         """Remove a check. Raises NotFound."""
         self._check(check_id)
-        self._remove_check(check_id)
+        self._remove_checks([check_id], maintenance=True)
         self._changed()
 
     def _checks_of(self, service_id: str) -> set[str]:
@@ -325,12 +286,14 @@ class Agent:
             if check.row.service_id == service_id
         }
 
-    def _remove_check(self, check_id: str) -> None:
-        self._runners.end(check_id)
-        self._checks.pop(check_id, None)
-        self._states.pop(check_id, None)
-        self._storage.remove(CHECKS_FOLDER, check_id)
-        self._storage.remove(STATES_FOLDER, check_id)
+    def _remove_checks(self, check_ids: Iterable[str], *, maintenance: bool = False) -> None:
+        for check_id in sorted(check_ids):
+            if self._checks[check_id].definition is None and not maintenance:
+                continue
+            self._storage.remove(CHECKS_FOLDER, check_id)
+            self._storage.remove(STATES_FOLDER, check_id)
+            self._runners.end(check_id)
+            del self._checks[check_id]
 
     def _check(self, check_id: str) -> LocalCheck:
         check = self._checks.get(check_id)
@@ -348,16 +311,21 @@ class Agent:
         limit = check.definition.output_max_size or self.options.check_output_max_bytes
         limit = min(limit, self.options.check_output_max_bytes)
         output = "" if self.options.discard_check_output else shorten(result, limit)
-        status = check.judge.judge(result)
+        status, before = check.judge.judge(result), check.row.status
         check.clock.observe(status, self._clock.monotonic())
-        if (status, output) == (check.row.status, check.row.output):
-            return
-        if status != check.row.status:
+        if status != before:
             log.info("check %s is now %s", check_id, status)
-            state = CheckState(check_id, status, output, expires)
-            self._storage.save(STATES_FOLDER, check_id, state, sync=False)
-        check.row = msgspec.structs.replace(check.row, status=status, output=output)
-        self._changed()
+        if status != before or expires:
+            self._keep_state(CheckState(check_id, status, output, expires))
+        if (status, output) != (before, check.row.output):
+            check.row = msgspec.structs.replace(check.row, status=status, output=output)
+            self._changed()
+
+    def _keep_state(self, state: CheckState) -> None:
+        try:
+            self._storage.save(STATES_FOLDER, state.id, state, sync=False)
+        except MeshError as error:
+            log.warning("%s", error)
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Set the status of a TTL check and begin its time anew. Raises NotFound or Invalid."""
@@ -379,50 +347,32 @@ class Agent:
             }
             for service_id in sorted(overdue):
                 log.warning("service %s was critical for too long: deregistered", service_id)
-                self.deregister_service(service_id)
+                try:
+                    self.deregister_service(service_id)
+                except MeshError as error:
+                    log.warning("%s", error)
 
     # Maintenance
 
     def set_node_maintenance(self, reason: str | None) -> None:
         """Put the node into maintenance for a reason, or with None end it."""
-        self._maintain(NODE_MAINTENANCE, "Node Maintenance Mode", "", reason)
+        self._maintain("", reason)
 
     def set_service_maintenance(self, service_id: str, reason: str | None) -> None:
         """Put a service into maintenance, or with None end it. Raises NotFound."""
         if service_id not in self._services:
             raise NotFound(_UNKNOWN_SERVICE.format(service_id))
-        name = "Service Maintenance Mode"
-        self._maintain(f"{SERVICE_MAINTENANCE}{service_id}", name, service_id, reason)
+        self._maintain(service_id, reason)
 
-    def _maintain(self, check_id: str, name: str, service_id: str, reason: str | None) -> None:
-        if reason is None:
-            self._remove_check(check_id)
+    def _maintain(self, owner: str, reason: str | None) -> None:
+        if reason is not None:
+            definition = rows.maintenance(owner, reason)
+            self._keep(definition)
+            self._put_check(definition, "api")
         else:
-            notes = reason or (
-                "Maintenance mode is enabled for this "
-                + ("service" if service_id else "node")
-                + ", but no reason was provided. This is a default message."
-            )
-            self._put_maintenance(check_id, name, service_id, notes)
-            definition = CheckDefinition(id=check_id, name=name, notes=notes, service_id=service_id)
-            self._storage.save(CHECKS_FOLDER, check_id, _Kept(check=definition))
+            check_id = f"{SERVICE_MAINTENANCE}{owner}" if owner else NODE_MAINTENANCE
+            self._remove_checks({check_id} & set(self._checks), maintenance=True)
         self._changed()
-
-    def _put_maintenance(self, check_id: str, name: str, service_id: str, notes: str) -> None:
-        service = self._services.get(service_id)
-        row = Check(
-            node=self.options.node_name,
-            id=check_id,
-            name=name,
-            status="critical",
-            notes=notes,
-            service_id=service_id,
-            service_name=service.row.name if service else "",
-            service_tags=service.row.tags if service else [],
-            kind="maintenance",
-        )
-        judge, clock = Judge(Thresholds(), "critical"), CriticalClock(math.inf)
-        self._checks[check_id] = LocalCheck(row, "api", None, judge, clock)
 
     # Reload
 
@@ -434,36 +384,79 @@ class Agent:
     ) -> list[str]:
         """Take over new options and what the files define; what came through the API stays.
 
-        Returns what changed, for people.
+        Returns what changed, for people. Raises Denied, Invalid or NotFound, having changed
+        nothing, when a definition is not allowed.
         """
-        changed = []
-        self.options = options
-        wanted = {service.id or service.name for service in services}
-        for service_id, service in list(self._services.items()):
-            if service.source == "config" and service_id not in wanted:
-                self.deregister_service(service_id)
-                changed.append(f"service {service_id} removed")
-        known = {check.id or check.name for check in checks}
-        for check_id, check in list(self._checks.items()):
-            alone = check.source == "config" and not check.row.service_id
-            if alone and check_id not in known:
-                self.deregister_check(check_id)
-                changed.append(f"check {check_id} removed")
-        for definition in services:
-            changed += self._reload_service(definition)
-        for wanted_check in checks:
-            name = wanted_check.id or wanted_check.name
-            old = self._checks.get(name)
-            if old is None or old.definition != wanted_check:
-                changed.append(f"check {name} {'changed' if old else 'added'}")
-                self.register_check(wanted_check, source="config")
+        before, self.options = self.options, options
+        try:
+            self._check_reload(services, checks)
+        except MeshError:
+            self.options = before
+            raise
+        embedded = [check for service in services for check in rows.own_checks(service)]
+        changed = self._remove_undefined(
+            {rows.service_id(service) for service in services},
+            {rows.check_id(check) for check in [*embedded, *checks]},
+        )
+        for service in services:
+            service_id = rows.service_id(service)
+            old = self._services.get(service_id)
+            if old is None or old.source != "config" or old.definition != service:
+                self.register_service(service, source="config")
+                changed.append(f"service {service_id} {'changed' if old else 'added'}")
+        for check in checks:
+            check_id = rows.check_id(check)
+            known = self._checks.get(check_id)
+            if known is None or known.source != "config" or known.definition != check:
+                self.register_check(check, source="config")
+                changed.append(f"check {check_id} {'changed' if known else 'added'}")
+        self._end_denied()
         self._changed()
         return changed
 
-    def _reload_service(self, definition: ServiceDefinition) -> list[str]:
-        service_id = definition.id or definition.name
-        old = self._services.get(service_id)
-        if old is not None and old.definition == definition:
-            return []
-        self.register_service(definition, source="config", replace_existing_checks=True)
-        return [f"service {service_id} {'changed' if old else 'added'}"]
+    def _check_reload(
+        self, services: Sequence[ServiceDefinition], checks: Sequence[CheckDefinition]
+    ) -> None:
+        for service in services:
+            for check in service.checks:
+                self._allow(check, "config")
+        known = {rows.service_id(service) for service in services}
+        known |= {name for name, local in self._services.items() if local.source == "api"}
+        for check in checks:
+            self._allow(check, "config")
+            if not rows.check_id(check):
+                raise Invalid("Name: a check needs a name")
+            if check.service_id and check.service_id not in known:
+                raise NotFound(f'ServiceID: this agent has no service "{check.service_id}"')
+
+    def _remove_undefined(self, services: set[str], checks: set[str]) -> list[str]:
+        changed = []
+        for service_id, service in list(self._services.items()):
+            if service.source == "config" and service_id not in services:
+                self.deregister_service(service_id)
+                changed.append(f"service {service_id} removed")
+        for check_id, check in list(self._checks.items()):
+            if check.source == "config" and check_id not in checks:
+                self.deregister_check(check_id)
+                changed.append(f"check {check_id} removed")
+        return changed
+
+    def _end_denied(self) -> None:
+        """Run no script that the new options forbid."""
+        for check_id, check in self._checks.items():
+            try:
+                self._allow(check.definition or CheckDefinition(), check.source)
+            except Denied as error:
+                self._runners.end(check_id)
+                self.report(check_id, Result("critical", error.message))
+
+
+def _thresholds(check: CheckDefinition) -> Thresholds:
+    """Of results of runs: what an API call or another check says holds at once."""
+    if check.kind not in {"http", "tcp", "script"}:
+        return Thresholds()
+    return Thresholds(
+        check.success_before_passing,
+        check.failures_before_warning,
+        check.failures_before_critical,
+    )

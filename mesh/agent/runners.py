@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
 
 import aiohttp
 
+from mesh.agent import scripts
 from mesh.agent.checks import Result
 from mesh.agent.definitions import CheckDefinition
+from mesh.agent.state import Here
 from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
-from mesh.registry.catalog import Check
+from mesh.registry.catalog import Check, NodeNamed, NodeServices
 from mesh.registry.health import NodeChecks, worst
-from mesh.registry.port import STALE, Registry
+from mesh.registry.port import ReadOptions, Registry
 from mesh.tasks import Tasks
-
-if TYPE_CHECKING:
-    from mesh.agent.local import Agent
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +30,15 @@ OUTPUT_MAX_BYTES = 1024 * 1024
 HEADERS = {
     "User-Agent": "Consul Health Check",
     "Accept": "text/plain, text/*, */*",
+    "Accept-Encoding": "identity",
 }
 
 
 class Runners:
     """The running checks of one agent."""
 
-    def __init__(self, agent: Agent, registry: Registry, clock: Clock, dice: Dice) -> None:
-        self._agent, self._registry = agent, registry
+    def __init__(self, here: Here, registry: Registry, clock: Clock, dice: Dice) -> None:
+        self._here, self._registry = here, registry
         self._clock, self._dice = clock, dice
         self._tasks = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -51,7 +48,7 @@ class Runners:
     def run(self, check_id: str) -> None:
         """Begin to run a check, or begin anew after it changed."""
         self.end(check_id)
-        definition = self._agent.checks()[check_id].definition
+        definition = self._here.checks()[check_id].definition
         if definition is None:
             return
         work = {"ttl": self._ttl, "alias": self._alias}.get(definition.kind, self._repeat)
@@ -85,11 +82,17 @@ class Runners:
             "script": _script,
         }
         probe = probes[definition.kind]
-        interval = max(definition.interval, self._agent.options.interval_min_seconds)
+        interval = max(definition.interval, self._here.options.interval_min_seconds)
         # Spread, but a new service does not wait long for its first verdict.
         await self._clock.sleep(self._dice.uniform(0, min(interval, FIRST_RUN_SECONDS)))
         while True:
-            self._agent.report(check_id, await probe(definition))
+            try:
+                result = await probe(definition)
+            except Exception as error:
+                # A check that stopped would keep its last status for ever.
+                log.exception("check %s cannot run", check_id)
+                result = Result("critical", f"the check cannot run: {error!r}")
+            self._here.report(check_id, result)
             await self._clock.sleep(interval)
 
     async def _ttl(self, check_id: str, definition: CheckDefinition) -> None:
@@ -99,26 +102,26 @@ class Runners:
                 async with asyncio.timeout(definition.ttl):
                     await renewed.wait()
             except TimeoutError:
-                output = self._agent.checks()[check_id].row.output
+                output = self._here.checks()[check_id].row.output
                 text = output if output.startswith("TTL expired") else f"TTL expired\n{output}"
                 expired = Result("critical", text.rstrip("\n"), keep="head")
-                self._agent.report(check_id, expired)
+                self._here.report(check_id, expired)
                 await renewed.wait()
             renewed.clear()
 
     # Alias
 
     async def _alias(self, check_id: str, definition: CheckDefinition) -> None:
-        own = self._agent.options.node_name.lower()
+        own = self._here.options.node_name.lower()
         if definition.alias_node and definition.alias_node.lower() != own:
             await self._alias_remote(check_id, definition)
             return
         changed = asyncio.Event()
-        end = self._agent.listen(changed.set)
+        end = self._here.listen(changed.set)
         try:
             while True:
                 changed.clear()
-                self._agent.report(check_id, self._local_target(check_id, definition))
+                self._here.report(check_id, self._local_target(check_id, definition))
                 try:
                     async with asyncio.timeout(ALIAS_SECONDS):
                         await changed.wait()
@@ -129,37 +132,51 @@ class Runners:
 
     def _local_target(self, check_id: str, definition: CheckDefinition) -> Result:
         target = definition.alias_service
-        if target and target not in self._agent.services():
+        if target and target not in self._here.services():
             return Result("critical", f"Service {target} could not be found")
         rows = [
             check.row
-            for other, check in self._agent.checks().items()
+            for other, check in self._here.checks().items()
             if other != check_id and check.row.service_id in {"", target}
         ]
         return _mirror(rows)
 
     async def _alias_remote(self, check_id: str, definition: CheckDefinition) -> None:
+        index = 0
         while True:
             try:
-                async for answer in self._registry.watch(NodeChecks(definition.alias_node), STALE):
-                    rows = [
-                        row
-                        for row in answer.value
-                        if row.service_id in {"", definition.alias_service}
-                    ]
-                    missing = not answer.value
-                    absent = Result("critical", f"Node {definition.alias_node} has no checks")
-                    self._agent.report(check_id, absent if missing else _mirror(rows))
+                # Waits for a change of its checks; the service may go without one.
+                options = ReadOptions(consistency="stale", index=index, wait=ALIAS_SECONDS)
+                answer = await self._registry.read(NodeChecks(definition.alias_node), options)
+                result = await self._remote_target(definition, answer.value)
             except MeshError as error:
                 log.debug("alias check %s: %s", check_id, error)
-            await self._clock.sleep(self._dice.uniform(1.0, 2.0))
+                index = 0
+                await self._clock.sleep(self._dice.uniform(1.0, 2.0))
+                continue
+            self._here.report(check_id, result)
+            index = answer.index
+
+    async def _remote_target(self, definition: CheckDefinition, checks: list[Check]) -> Result:
+        node, target = definition.alias_node, definition.alias_service
+        stale = ReadOptions(consistency="stale")
+        found: NodeServices | None = (await self._registry.read(NodeNamed(node), stale)).value
+        if found is None or found.node.name.lower() != node.lower():
+            return Result("critical", f"Node {node} could not be found")
+        if target and target not in {service.id for service in found.services}:
+            return Result("critical", f"Service {target} could not be found on node {node}")
+        return _mirror([check for check in checks if check.service_id in {"", target}])
 
     # HTTP
 
     async def _http(self, definition: CheckDefinition) -> Result:
         if self._session is None:
             connector = aiohttp.TCPConnector(force_close=True, limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
         method = definition.method or "GET"
         headers = [*HEADERS.items()]
         for name, values in definition.header.items():
@@ -174,22 +191,25 @@ class Runners:
                 data=definition.body or None,
                 allow_redirects=not definition.disable_redirects,
                 timeout=timeout,
-                ssl=_tls(definition),
+                ssl=not definition.tls_skip_verify,
                 server_hostname=definition.tls_server_name or None,
             ) as response:
-                body = await response.content.read(OUTPUT_MAX_BYTES)
+                text = await _body(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Result("critical", f"{method} {definition.http}: {str(error) or 'timed out'}")
-        status = "passing" if response.ok and response.status < 300 else "critical"
+        status = "passing" if 200 <= response.status < 300 else "critical"
         if response.status == 429:
             status = "warning"
-        text = body.decode(errors="replace")
         line = f"HTTP {method} {definition.http}: {response.status} {response.reason}"
         return Result(status, f"{line} Output: {text}")
 
 
-def _tls(definition: CheckDefinition) -> ssl.SSLContext | bool:
-    return not definition.tls_skip_verify
+async def _body(response: aiohttp.ClientResponse) -> str:
+    kept = bytearray()
+    async for data in response.content.iter_any():
+        kept.extend(data)
+        del kept[:-OUTPUT_MAX_BYTES]
+    return kept.decode(errors="replace")
 
 
 def _mirror(rows: list[Check]) -> Result:
@@ -226,43 +246,4 @@ async def _tcp(definition: CheckDefinition) -> Result:
 
 
 async def _script(definition: CheckDefinition) -> Result:
-    timeout = definition.timeout or SCRIPT_TIMEOUT_SECONDS
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *definition.args,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        return Result("critical", f"{definition.args[0]}: {error}")
-    assert process.stdout is not None, "asked for a pipe"
-    kept = bytearray()
-
-    async def read() -> int:
-        assert process.stdout is not None, "asked for a pipe"
-        while data := await process.stdout.read(65536):
-            kept.extend(data)
-            del kept[:-OUTPUT_MAX_BYTES]
-        return await process.wait()
-
-    try:
-        async with asyncio.timeout(timeout):
-            code = await read()
-    except TimeoutError:
-        return Result("critical", f"Timed out ({timeout:g}s) running check")
-    finally:
-        # The whole process tree, also what outlived its parent.
-        if process.returncode is None:
-            _kill(process.pid)
-            await process.wait()
-    status = {0: "passing", 1: "warning"}.get(code, "critical")
-    return Result(status, kept.decode(errors="replace"))
-
-
-def _kill(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    return await scripts.run(definition.args, definition.timeout or SCRIPT_TIMEOUT_SECONDS)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from mesh.codec import from_json, to_json
-from mesh.errors import Invalid
+from mesh.errors import Internal, Invalid
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,24 +33,28 @@ class Storage:
         self._top = Path(directory) if directory else None
 
     def save(self, folder: str, name: str, value: object, *, sync: bool = True) -> None:
-        """Write it, replacing what was there; survives a crash when synced."""
+        """Write it, replacing what was there; when synced it survives a crash of the machine.
+
+        Raises Internal when the disk does not take it.
+        """
         if self._top is None:
             return
         path = self._path(folder, name)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(to_json(value))
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(path, to_json(value), sync=sync)
+        except OSError as error:
+            raise Internal(f"cannot keep {name} in {path.parent}: {error.strerror}") from error
 
     def remove(self, folder: str, name: str) -> None:
-        """Delete it, if there."""
-        if self._top is not None:
-            self._path(folder, name).unlink(missing_ok=True)
+        """Delete it, if there. Raises Internal when the disk refuses."""
+        if self._top is None:
+            return
+        path = self._path(folder, name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Internal(f"cannot delete {name} in {path.parent}: {error.strerror}") from error
 
     def load(self, folder: str, kind: type[T]) -> list[T]:
         """Everything in the folder, ordered by file name. A damaged file is put aside."""
@@ -69,3 +73,20 @@ class Storage:
     def _path(self, folder: str, name: str) -> Path:
         assert self._top is not None, "callers checked"
         return self._top / folder / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+
+
+def _write(path: Path, data: bytes, *, sync: bool) -> None:
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.replace(path)
+    if sync:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

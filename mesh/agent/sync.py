@@ -6,12 +6,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from mesh.agent.state import Here
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError
+from mesh.errors import Denied, Invalid, MeshError, TooLarge
 from mesh.registry.catalog import (
     SERF_HEALTH,
     Check,
@@ -26,25 +26,10 @@ from mesh.registry.health import NodeChecks
 from mesh.registry.port import Registry
 from mesh.tasks import Tasks
 
-if TYPE_CHECKING:
-    from mesh.agent.local import Agent
-
 log = logging.getLogger(__name__)
 
 OTHERS_SERVICES = {"mesh", "consul"}
 SCALE_FROM = 128
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """When the catalog is compared with this node, in seconds."""
-
-    sync_interval_seconds: float = 60.0
-    """Between full comparisons, in a pool of up to 128 members."""
-    retry_first_seconds: float = 0.5
-    """After a failure; doubles up to retry_seconds."""
-    retry_seconds: float = 15.0
-    check_update_interval_seconds: float = 300.0
-    """How long the mere output of a check with a steady status may differ."""
 
 
 def scale(members: int) -> float:
@@ -59,12 +44,12 @@ class Sync:
 
     def __init__(
         self,
-        agent: Agent,
+        here: Here,
         registry: Registry,
         world: tuple[Clock, Dice],
         cluster_size: Callable[[], int],
     ) -> None:
-        self._agent, self._registry = agent, registry
+        self._here, self._registry = here, registry
         self._clock, self._dice = world
         self._cluster_size = cluster_size
         self._tasks = Tasks()
@@ -87,26 +72,30 @@ class Sync:
         self._changed.set()
 
     async def _run(self) -> None:
-        options = self._agent.options
-        retry, next_full = options.retry_first_seconds, 0.0
+        retry, next_full = self._here.options.retry_first_seconds, 0.0
         while True:
             self._changed.clear()
             try:
                 if next_full <= self._clock.monotonic():
                     await self._read_catalog()
-                    interval = options.sync_interval_seconds
-                    spread = self._dice.uniform(1.0, 2.0)
-                    pause = interval * spread * scale(self._cluster_size())
-                    next_full = self._clock.monotonic() + pause
+                    next_full = self._clock.monotonic() + self._full_pause()
                 await self._write_differences()
             except MeshError as error:
                 log.warning("syncing with the catalog: %s; next try in %.1f s", error, retry)
-                next_full = 0.0
-                await self._clock.sleep(self._dice.uniform(retry / 2, retry))
-                retry = min(2 * retry, options.retry_seconds)
+            except Exception:
+                # Without this task the catalog would drift from what runs here for ever.
+                log.exception("syncing with the catalog; next try in %.1f s", retry)
+            else:
+                retry = self._here.options.retry_first_seconds
+                await self._pause(min([next_full, *self._output_due.values()]))
                 continue
-            retry = options.retry_first_seconds
-            await self._pause(min([next_full, *self._output_due.values()]))
+            next_full = 0.0
+            await self._clock.sleep(self._dice.uniform(retry / 2, retry))
+            retry = min(2 * retry, self._here.options.retry_seconds)
+
+    def _full_pause(self) -> float:
+        interval = self._here.options.sync_interval_seconds
+        return interval * self._dice.uniform(1.0, 2.0) * scale(self._cluster_size())
 
     async def _pause(self, until: float) -> None:
         try:
@@ -116,7 +105,7 @@ class Sync:
             return
 
     async def _read_catalog(self) -> None:
-        name = self._agent.options.node_name
+        name = self._here.options.node_name
         found: NodeServices | None = (await self._registry.read(NodeNamed(name))).value
         checks: list[Check] = (await self._registry.read(NodeChecks(name))).value
         if found is not None and found.node.name.lower() != name.lower():
@@ -125,50 +114,58 @@ class Sync:
         self._told_services = {
             service.id: service
             for service in (found.services if found else [])
-            if service.id not in OTHERS_SERVICES or service.id in self._agent.services()
+            if service.id not in OTHERS_SERVICES or service.id in self._here.services()
         }
-        self._told_checks = {check.id: check for check in checks if check.id != SERF_HEALTH}
+        own = {check.id: check for check in checks if check.id != SERF_HEALTH}
+        self._told_checks = {
+            name: check
+            for name, check in own.items()
+            if check.service_id not in OTHERS_SERVICES or check.service_id in self._told_services
+        }
+
+    # Writing
 
     async def _write_differences(self) -> None:
         await self._remove_unknown()
-        wrong = {check.id: check for check in self._wrong_checks()}
-        if not _same_node(self._told_node, self._agent.node()):
+        wrong = self._wrong_checks()
+        if not _same(self._told_node, self._here.node()):
             await self._register(None, [])
-        for service_id, local in list(self._agent.services().items()):
+        for service_id, local in list(self._here.services().items()):
             told = self._told_services.get(service_id)
             wanted = _with_override(local.row, told)
-            checks = [check for check in wrong.values() if check.service_id == service_id]
-            if told is None or not _same(told, wanted):
+            checks = [check for check in wrong if check.service_id == service_id]
+            # With its service also when only checks differ: others may have removed that.
+            if checks or not _same(told, wanted):
                 await self._register(wanted, checks)
-            elif checks:
-                await self._register(None, checks)
-        node_checks = [check for check in wrong.values() if not check.service_id]
+        node_checks = [check for check in wrong if not check.service_id]
         if node_checks:
             await self._register(None, node_checks)
 
     async def _remove_unknown(self) -> None:
-        name = self._agent.options.node_name
-        for service_id in sorted(set(self._told_services) - set(self._agent.services())):
+        name = self._here.options.node_name
+        for service_id in sorted(set(self._told_services) - set(self._here.services())):
             await self._registry.write(Deregister(node=name, service_id=service_id))
-            gone = self._told_services.pop(service_id)
-            for check in [one for one in self._told_checks.values() if one.service_id == gone.id]:
-                del self._told_checks[check.id]
-        for check_id in sorted(set(self._told_checks) - set(self._agent.checks())):
+            log.info("service %s is gone from the catalog", service_id)
+            del self._told_services[service_id]
+            self._told_checks = {
+                name: check
+                for name, check in self._told_checks.items()
+                if check.service_id != service_id
+            }
+        for check_id in sorted(set(self._told_checks) - set(self._here.checks())):
             await self._registry.write(Deregister(node=name, check_id=check_id))
             del self._told_checks[check_id]
 
     def _wrong_checks(self) -> list[Check]:
-        now, wrong = self._clock.monotonic(), []
-        interval = self._agent.options.check_update_interval_seconds
+        now = self._clock.monotonic()
+        interval = self._here.options.check_update_interval_seconds
+        wrong: list[Check] = []
         due: dict[str, float] = {}
-        for check_id, local in self._agent.checks().items():
+        for check_id, local in self._here.checks().items():
             told = self._told_checks.get(check_id)
-            if told is not None and _same(told, local.row):
+            if told is not None and _bare(told) == _bare(local.row):
                 continue
-            steady = told is not None and _same(
-                msgspec.structs.replace(told, output=""),
-                msgspec.structs.replace(local.row, output=""),
-            )
+            steady = told is not None and _bare(told, output="") == _bare(local.row, output="")
             if steady and interval > 0:
                 # Output alone does not hurry; the time is spread over all checks.
                 when = self._output_due.get(check_id)
@@ -182,8 +179,13 @@ class Sync:
         return wrong
 
     async def _register(self, service: Service | None, checks: list[Check]) -> None:
-        node = self._agent.node()
-        await self._registry.write(Register(node=node, service=service, checks=checks))
+        node = self._here.node()
+        try:
+            await self._registry.write(Register(node=node, service=service, checks=checks))
+        except (Invalid, Denied, TooLarge) as error:
+            # One refused thing keeps no other out; it is tried again after the next comparison.
+            what = f"service {service.id}" if service else "node"
+            log.error("the catalog refuses %s: %s", what, error)  # noqa: TRY400 - it is expected.
         self._told_node = node
         if service is not None:
             self._told_services[service.id] = service
@@ -191,15 +193,17 @@ class Sync:
             self._told_checks[check.id] = check
 
 
-def _same(told: Service | Check, wanted: Service | Check) -> bool:
-    plain = msgspec.structs.replace(told, create_index=0, modify_index=0)
-    return plain == wanted
-
-
-def _same_node(told: Node | None, wanted: Node) -> bool:
+def _same(told: Node | Service | None, wanted: Node | Service) -> bool:
     if told is None:
         return False
     return msgspec.structs.replace(told, create_index=0, modify_index=0) == wanted
+
+
+def _bare(check: Check, **changes: str) -> Check:
+    """Without what the catalog fills in itself."""
+    return msgspec.structs.replace(
+        check, create_index=0, modify_index=0, service_name="", service_tags=[], **changes
+    )
 
 
 def _with_override(row: Service, told: Service | None) -> Service:

@@ -1,1 +1,1 @@
-"""Configuration: its keys and defaults, the files and flags it comes from, and what is wrong."""
+"""Configuration: files and flags in, one checked `Config` or every error at once out."""

@@ -1,41 +1,57 @@
-"""Describing a configuration: for people to look at, and what differs between two."""
+"""A configuration as plain values to show, and what changed between two."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
-from mesh.config.schema import RELOADABLE, Config
+from mesh.config.marks import FILLED, RELOADABLE, SECRET, under
+from mesh.config.schema import Config
+from mesh.config.shape import build, value_at
+from mesh.config.wording import leaves
 
-_SECRET = re.compile(r"token|secret|password|encrypt|(^|_)key$", re.IGNORECASE)
 HIDDEN = "hidden"
 
 
 def to_plain(config: Config) -> dict[str, Any]:
-    """All options as plain values; anything that may be a secret is hidden."""
-    plain: dict[str, Any] = _hide(msgspec.to_builtins(config))
+    """Every option as nested dicts and lists, durations in seconds; secrets become "hidden"."""
+    plain: dict[str, Any] = msgspec.to_builtins(config)
+    for key in leaves():
+        if under(key, SECRET):
+            *parents, name = key.split(".")
+            section = plain
+            for parent in parents:
+                section = section[parent]
+            if section[name]:
+                section[name] = HIDDEN
+    plain["services"] = [_without_tokens(item) for item in plain["services"]]
+    plain["checks"] = [_without_tokens(item) for item in plain["checks"]]
+    plain["watches"] = [_without_tokens(item) for item in plain["watches"]]
     return plain
 
 
-def _hide(value: Any) -> Any:
+def changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
+    """Dotted keys that differ: those a reload applies, and those that need a restart."""
+    changed = [key for key in leaves() if value_at(old, key) != value_at(new, key)]
+    applied = [key for key in changed if under(key, RELOADABLE)]
+    return applied, [key for key in changed if key not in applied]
+
+
+def reloaded(old: Config, new: Config) -> Config:
+    """What a running node has after a reload: new, but with what needs a restart as it was."""
+    _, restart = changes(old, new)
+    values = {key: value_at(old if key in restart else new, key) for key in leaves()}
+    filled = {name: getattr(new, name) for name in FILLED}
+    return build(values, **filled | {"dev": old.dev})
+
+
+def _without_tokens(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: HIDDEN if inner and _SECRET.search(str(key)) else _hide(inner)
+            key: HIDDEN if key.lower() == "token" and inner else _without_tokens(inner)
             for key, inner in value.items()
         }
-    if isinstance(value, list):
-        return [_hide(inner) for inner in value]
+    if isinstance(value, list | tuple):
+        return [_without_tokens(item) for item in value]
     return value
-
-
-def changes(old: Config, new: Config) -> tuple[list[str], list[str]]:
-    """Keys that differ: those a reload applies, and those that need a restart."""
-    differing = [
-        name
-        for name in old.__struct_fields__
-        if name not in {"warnings", "not_yet"} and getattr(old, name) != getattr(new, name)
-    ]
-    applied = [name for name in differing if name in RELOADABLE]
-    return applied, [name for name in differing if name not in RELOADABLE]

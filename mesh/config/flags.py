@@ -1,197 +1,259 @@
-"""Flags: Consul's and mesh's spellings of the options, with one dash or two."""
+"""Flags of `meshd agent` and `meshd server`, in mesh's spelling and in Consul's."""
 
 from __future__ import annotations
 
-import difflib
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from mesh.config.load import ConfigError, Fragment, Problem, build, read_paths, read_text
+from mesh.config.load import Sources, load
+from mesh.config.problems import Problem, shown, suggestion
 from mesh.config.schema import Config
-from mesh.errors import Invalid
+from mesh.config.shape import OPTIONS
+from mesh.config.wording import MEANINGS
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """A flag: its names, the key it sets, and the form of its value."""
+    """A flag: its names without dashes, mesh's first, and the option it sets."""
 
     names: tuple[str, ...]
     key: str
-    form: str
-    text: str
+    """Dotted key of the option; for the few that are none, the field of Sources."""
+    value: str
+    """What the help shows for the value; empty for a switch."""
+    meaning: str = ""
+    """Help; empty for the option's own."""
 
 
-_PATHS = "paths"
-_HCL = "hcl"
-FLAGS: tuple[Flag, ...] = (
-    Flag(("config-file", "config-dir"), _PATHS, "text", "file or directory; may be repeated"),
-    Flag(("hcl",), _HCL, "text", "a fragment of configuration in HCL; may be repeated"),
-    Flag(("dev",), "dev", "flag", "a server for development: alone, in memory, on loopback"),
-    Flag(("server",), "server", "flag", "keep the replicated state"),
-    Flag(("bootstrap",), "bootstrap", "flag", "start a cluster of this server alone"),
-    Flag(("bootstrap-expect",), "bootstrap_expect", "number", "servers to wait for at first start"),
-    Flag(("node", "node-name"), "node_name", "text", "name of this node; the host name"),
-    Flag(("node-id",), "node_id", "text", "UUID of this node; made at first start"),
-    Flag(("node-meta",), "node_meta", "pair", "key:value shown with the node; may be repeated"),
-    Flag(("datacenter", "dc"), "datacenter", "text", "name of the datacenter; dc1"),
-    Flag(("data-dir",), "data_dir", "text", "directory for the node's state"),
-    Flag(("bind", "bind-addr"), "bind_addr", "text", "address for gossip and the server port"),
-    Flag(("advertise", "advertise-addr"), "advertise_addr", "text", "address others reach us at"),
-    Flag(("client", "client-addr"), "client_addr", "text", "addresses of HTTP and DNS"),
-    Flag(("retry-join", "join"), "retry_join", "list", "member to join; may be repeated"),
-    Flag(("retry-interval",), "retry_interval", "text", "longest pause between tries; 30s"),
-    Flag(("retry-max",), "retry_max", "number", "tries before giving up; 0 is for ever"),
-    Flag(("http-port",), "ports.http", "number", "8500"),
-    Flag(("https-port",), "ports.https", "number", "-1"),
-    Flag(("dns-port",), "ports.dns", "number", "8600"),
-    Flag(("grpc-port",), "ports.grpc", "number", "-1"),
-    Flag(("grpc-tls-port",), "ports.grpc_tls", "number", "-1"),
-    Flag(("server-port",), "ports.server", "number", "8300"),
-    Flag(("serf-lan-port",), "ports.serf_lan", "number", "8301"),
-    Flag(("serf-wan-port",), "ports.serf_wan", "number", "8302"),
-    Flag(("domain",), "domain", "text", "DNS domain; mesh."),
-    Flag(("alt-domain",), "alt_domain", "text", "second DNS domain, such as consul."),
-    Flag(("recursor",), "recursors", "list", "DNS server for other names; may be repeated"),
-    Flag(("log-level",), "log_level", "text", "TRACE, DEBUG, INFO, WARN or ERROR; INFO"),
-    Flag(("log-json",), "log_json", "flag", "log one JSON object a line"),
-    Flag(("log-file",), "log_file", "text", "also log into this file"),
-    Flag(("pid-file",), "pid_file", "text", "write the process id into this file"),
-    Flag(("enable-script-checks",), "enable_script_checks", "flag", "allow checks to run programs"),
-    Flag(
-        ("enable-local-script-checks",),
-        "enable_local_script_checks",
-        "flag",
-        "allow checks defined in files to run programs",
-    ),
-    Flag(("check_output_max_size",), "check_output_max_size", "number", "bytes kept; 4096"),
-    Flag(("default-query-time",), "default_query_time", "text", "wait of blocking queries; 300s"),
-    Flag(("max-query-time",), "max_query_time", "text", "longest wait of them; 600s"),
-    Flag(
-        ("allow-write-http-from",),
-        "http_config.allow_write_http_from",
-        "list",
-        "network that may write; may be repeated",
-    ),
-    Flag(("ui",), "ui_config.enabled", "flag", "serve the web UI"),
-    Flag(("ui-dir",), "ui_config.dir", "text", "directory of the web UI"),
-    Flag(("ui-content-path",), "ui_config.content_path", "text", "path of the web UI"),
-    Flag(("encrypt",), "encrypt", "text", "gossip key"),
-    Flag(("disable-keyring-file",), "disable_keyring_file", "flag", ""),
-    Flag(("disable-host-node-id",), "disable_host_node_id", "flag", ""),
-    Flag(("rejoin",), "rejoin_after_leave", "flag", ""),
-    Flag(("protocol",), "protocol", "number", ""),
-    Flag(("raft-protocol",), "raft_protocol", "number", ""),
-    Flag(("syslog",), "enable_syslog", "flag", ""),
-    Flag(("auto-reload-config",), "auto_reload_config", "flag", ""),
-    Flag(("join-wan", "retry-join-wan"), "retry_join_wan", "list", ""),
-    Flag(("retry-interval-wan",), "retry_interval_wan", "text", ""),
-    Flag(("retry-max-wan",), "retry_max_wan", "number", ""),
-    Flag(("advertise-wan",), "advertise_addr_wan", "text", ""),
-    Flag(("serf-lan-bind",), "serf_lan", "text", ""),
-    Flag(("serf-wan-bind",), "serf_wan", "text", ""),
-    Flag(("serf-lan-allowed-cidrs",), "serf_lan_allowed_cidrs", "list", ""),
-    Flag(("serf-wan-allowed-cidrs",), "serf_wan_allowed_cidrs", "list", ""),
-    Flag(("primary-gateway",), "primary_gateways", "list", ""),
-    Flag(("log-rotate-duration",), "log_rotate_duration", "text", ""),
-    Flag(("log-rotate-bytes",), "log_rotate_bytes", "number", ""),
-    Flag(("log-rotate-max-files",), "log_rotate_max_files", "number", ""),
-    Flag(("config-format",), "", "text", "accepted; the file's ending decides"),
-)
-_BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
+_TABLE = """
+The node
+  node-name node         node_name                  NAME
+  node-id                node_id                    UUID
+  node-meta              node_meta                  KEY:VALUE
+  datacenter dc          datacenter                 NAME
+  data-dir               data_dir                   PATH
+  server                 server
+  bootstrap-expect       bootstrap_expect           NUMBER
+  bootstrap              bootstrap
+  disable-host-node-id   disable_host_node_id
+  pid-file               pid_file                   PATH
+Addresses
+  bind-addr bind         bind_addr                  IP
+  advertise-addr advertise  advertise_addr          IP
+  advertise-addr-wan advertise-wan  advertise_addr_wan  IP
+  client-addr client     client_addr                IPS
+  serf-lan serf-lan-bind serf_lan                   IP
+  serf-wan serf-wan-bind serf_wan                   IP
+  serf-lan-allowed-cidrs serf_lan_allowed_cidrs     CIDR
+  serf-wan-allowed-cidrs serf_wan_allowed_cidrs     CIDR
+Ports
+  http-port              ports.http                 PORT
+  https-port             ports.https                PORT
+  dns-port               ports.dns                  PORT
+  grpc-port              ports.grpc                 PORT
+  grpc-tls-port          ports.grpc_tls             PORT
+  serf-lan-port          ports.serf_lan             PORT
+  serf-wan-port          ports.serf_wan             PORT
+  server-port            ports.server               PORT
+Joining
+  retry-join join        retry_join                 ADDRESS
+  retry-interval         retry_interval             DURATION
+  retry-max              retry_max                  NUMBER
+  retry-join-wan join-wan  retry_join_wan           ADDRESS
+  retry-interval-wan     retry_interval_wan         DURATION
+  retry-max-wan          retry_max_wan              NUMBER
+  rejoin-after-leave rejoin  rejoin_after_leave
+  primary-gateways primary-gateway  primary_gateways  ADDRESS
+Checks and queries
+  enable-script-checks   enable_script_checks
+  enable-local-script-checks  enable_local_script_checks
+  check-output-max-size  check_output_max_size      BYTES
+  default-query-time     default_query_time         DURATION
+  max-query-time         max_query_time             DURATION
+DNS and HTTP
+  domain                 domain                     DOMAIN
+  alt-domain             alt_domain                 DOMAIN
+  recursors recursor     recursors                  IP
+  allow-write-http-from  http_config.allow_write_http_from  CIDR
+  ui                     ui_config.enabled
+  ui-dir                 ui_config.dir              PATH
+  ui-content-path        ui_config.content_path     PATH
+Logging
+  log-level              log_level                  LEVEL
+  log-json               log_json
+  log-file               log_file                   PATH
+  log-rotate-bytes       log_rotate_bytes           BYTES
+  log-rotate-duration    log_rotate_duration        DURATION
+  log-rotate-max-files   log_rotate_max_files       NUMBER
+  syslog                 enable_syslog
+Security and protocols
+  encrypt                encrypt                    KEY
+  disable-keyring-file   disable_keyring_file
+  protocol               protocol                   NUMBER
+  raft-protocol          raft_protocol              NUMBER
+"""
+
+_FILES = {
+    "Configuration": (
+        Flag(("config-file",), "paths", "PATH", "Read this file, or the files in this directory."),
+        Flag(("config-dir",), "paths", "PATH", "Read the .hcl, .json, .yaml and .yml files in it."),
+        Flag(("config-format",), "format", "FORMAT", "hcl, json or yaml, whatever the names say."),
+        Flag(("hcl",), "fragments", "TEXT", "Options as HCL; comes after all else."),
+        Flag(("dev",), "dev", "", "A server alone, in memory, on the loopback interface."),
+        Flag(("auto-reload-config",), "auto_reload_config", "", MEANINGS["auto_reload_config"]),
+    )
+}
+
+
+def _groups() -> dict[str, tuple[Flag, ...]]:
+    groups: dict[str, tuple[Flag, ...]] = dict(_FILES)
+    title = ""
+    for line in _TABLE.strip().splitlines():
+        if not line.startswith(" "):
+            title = line
+            continue
+        words = line.split()
+        value = words.pop() if words[-1].isupper() else ""
+        *names, key = words
+        flag = Flag(tuple(names), key, value, MEANINGS[key])
+        groups[title] = (*groups.get(title, ()), flag)
+    return groups
+
+
+GROUPS = _groups()
+"""Every flag, by the title of its group."""
+
+_BY_NAME = {name: flag for group in GROUPS.values() for flag in group for name in flag.names}
+_TRUE, _FALSE = {"1", "t", "true"}, {"0", "f", "false"}
+_HELP = {"h", "help"}
 
 
 def parse(arguments: Sequence[str], *, server: bool) -> Config:
-    """The configuration that arguments and the files they name make. Raises ConfigError.
+    """The configuration that a command line means, its files read.
 
-    `server` is what the command line began with: `meshd server` or `meshd agent`.
+    With `server` the command is `meshd server`, else `meshd agent`. Raises ConfigError with every
+    problem of flags and files.
     """
     problems: list[Problem] = []
-    paths: list[str] = []
-    fragments = [Fragment("meshd server", {"server": True})] if server else []
-    flags: list[Fragment] = []
-    for flag, name, value in _pairs(arguments, problems):
-        if flag.key == _PATHS:
-            paths.append(value)
-            continue
-        try:
-            values = _values(flag, value)
-        except Invalid as error:
-            problems.append(Problem(f"flag -{name}", "", error.message))
-            continue
-        flags.append(Fragment(f"flag -{name}", values))
-    read, wrong = read_paths(paths)
-    return build([*fragments, *read, *flags], [*problems, *wrong])
+    settings: list[tuple[str, Any, str]] = []
+    plain: dict[str, list[Any]] = {"paths": [], "format": [], "fragments": [], "dev": []}
+    for flag, text, source in _walk(arguments, problems):
+        value, complaint = _value(flag, text)
+        if complaint:
+            problems.append(Problem(source, flag.key if flag.key in OPTIONS else "", complaint))
+        elif flag.key in plain:
+            plain[flag.key].append(value)
+        else:
+            settings.append((flag.key, value, source))
+    kind = plain["format"][-1] if plain["format"] else ""
+    if kind not in {"", "hcl", "json", "yaml"}:
+        expected = f"expected hcl, json or yaml, got {shown(kind)}"
+        problems.append(Problem("flag -config-format", "", expected))
+        kind = ""
+    sources = Sources(
+        paths=plain["paths"],
+        format=kind,
+        settings=settings,
+        fragments=plain["fragments"],
+        dev=bool(plain["dev"] and plain["dev"][-1]),
+        server=server,
+    )
+    return load(sources, problems)
 
 
-def _pairs(arguments: Sequence[str], problems: list[Problem]) -> Iterator[tuple[Flag, str, str]]:
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        name, equals, value = argument.lstrip("-").partition("=")
-        flag = _BY_NAME.get(name)
-        if not argument.startswith("-") or flag is None:
-            close = difflib.get_close_matches(name, _BY_NAME, 1, 0.6)
-            hint = f"; did you mean -{close[0]}?" if close else "; see -help"
-            problems.append(Problem("", argument, f"unknown flag{hint}"))
-            if not equals and waiting and not waiting[0].startswith("-"):
-                waiting.pop(0)
-            continue
-        if not equals and flag.form == "flag":
-            value = "true"
-        elif not equals:
-            if not waiting:
-                problems.append(Problem(f"flag {argument}", "", "needs a value"))
-                return
-            value = waiting.pop(0)
-        yield flag, name, value
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether -h, -help or --help is among the arguments."""
+    return any(word.startswith("-") and word.lstrip("-") in _HELP for word in arguments)
 
 
-def _values(flag: Flag, text: str) -> dict[str, Any]:
-    value: Any = text
-    if flag.key == _HCL:
-        return read_text(text, ".hcl")
-    if not flag.key:
-        return {}
-    if flag.form == "flag":
-        if text.lower() not in {"true", "false", "1", "0", "t", "f"}:
-            raise Invalid(f'expected true or false, got "{text}"')
-        value = text.lower() in {"true", "1", "t"}
-    elif flag.form == "number":
-        if not text.lstrip("-").isdigit():
-            raise Invalid(f'expected a whole number, got "{text}"')
-        value = int(text)
-    elif flag.form == "pair":
-        name, colon, rest = text.partition(":")
-        if not colon:
-            raise Invalid(f'expected key:value, got "{text}"')
-        value = {name: rest}
-    elif flag.form == "list":
-        value = [text]
-    section, dot, key = flag.key.partition(".")
-    return {section: {key: value}} if dot else {flag.key: value}
-
-
-def help_text(program: str) -> str:
-    """What -help prints."""
-    lines = [
-        f"Usage: {program} [flags]",
-        "",
-        "Flags take one dash or two, and their value after a space or =.",
-        "",
-    ]
-    for flag in FLAGS:
-        if flag.text:
-            names = ", ".join(f"-{name}" for name in flag.names)
-            lines.append(f"  {names:<34} {flag.text}")
+def help_text(program: str, server: bool = False) -> str:
+    """What --help prints: usage, examples and every flag by group."""
+    lines = [f"Usage: {program} [flags]", "", *_examples(program, server)]
+    for title, flags in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for flag in flags:
+            if server and flag.key in {"server", "dev"}:
+                continue
+            names = ", ".join(f"--{name}" if len(name) > 1 else f"-{name}" for name in flag.names)
+            head = f"  {names} {flag.value}".rstrip()
+            text = textwrap.wrap(_many(flag), 96 - 36)
+            if len(head) > 34:
+                lines.append(head)
+                head = ""
+            lines += [f"{head:<36}{text[0]}", *(f"{'':<36}{line}" for line in text[1:])]
     lines += [
         "",
-        "Examples:",
-        f"  {program} -dev",
-        f"  {program} -data-dir /var/lib/mesh -bind 10.0.0.5 -retry-join 10.0.0.2",
-        f"  {program} -config-dir /etc/mesh.d",
+        "One dash or two, `-flag=value` or `-flag value`. Flags win over files. Every option of a",
+        "file is in docs/config.md; check files with `meshd validate PATH...`.",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
-__all__ = ["FLAGS", "ConfigError", "Flag", "help_text", "parse"]
+def _many(flag: Flag) -> str:
+    hint = OPTIONS.get(flag.key)
+    repeats = flag.key in {"paths", "fragments"} or str(hint).startswith(("tuple", "dict"))
+    return f"{flag.meaning} May be repeated." if repeats else flag.meaning
+
+
+def _examples(program: str, server: bool) -> list[str]:
+    role = "" if server else "--dev"
+    first = (
+        f"  {program} --data-dir=/var/lib/mesh --bootstrap-expect=3 --retry-join=10.0.0.2"
+        if server
+        else f"  {program} {role}"
+    )
+    return [
+        "Examples:",
+        first,
+        f"  {program} --config-dir=/etc/mesh.d --bind-addr=10.0.0.5",
+        f"  {program} -data-dir /var/lib/mesh -node web-1 -retry-join 10.0.0.2",
+    ]
+
+
+def _walk(arguments: Sequence[str], problems: list[Problem]) -> Iterator[tuple[Flag, str, str]]:
+    """Each flag with the text of its value and what to call it in problems."""
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        dashes = len(word) - len(word.lstrip("-"))
+        if dashes not in {1, 2} or len(word) == dashes:
+            message = "expected a flag; values follow their flag"
+            problems.append(Problem("command line", shown(word).strip('"'), message))
+            continue
+        name, equals, text = word[dashes:].partition("=")
+        source = f"flag {'-' * dashes}{name}"
+        flag = _BY_NAME.get(name.replace("_", "-"))
+        if flag is None:
+            near = suggestion(name, {known.replace("-", "_") for known in _BY_NAME})
+            near = near.replace("_", "-").replace("mean ", f"mean {'-' * dashes}")
+            problems.append(Problem(source, "", f"unknown flag{near}"))
+            if not equals and left and not left[0].startswith("-"):
+                left.pop(0)  # Likely its value.
+            continue
+        if not equals and flag.value:
+            if not left:
+                key = flag.key if flag.key in OPTIONS else ""
+                problems.append(Problem(source, key, f"expected a value: {flag.value}"))
+                continue
+            text = left.pop(0)
+        yield flag, text if equals or flag.value else "true", source
+
+
+def _value(flag: Flag, text: str) -> tuple[Any, str]:
+    """The value as the option takes it, and what is wrong if anything is."""
+    hint = OPTIONS.get(flag.key)
+    if not flag.value:
+        word = text.lower()
+        known = word in _TRUE or word in _FALSE
+        return word in _TRUE, "" if known else f"expected true or false, got {shown(text)}"
+    if hint is int:
+        try:
+            return int(text), ""
+        except ValueError:
+            return None, f"expected a whole number, got {shown(text)}"
+    if flag.key == "node_meta":
+        name, colon, value = text.partition(":")
+        return {name: value}, "" if colon else f"expected KEY:VALUE, got {shown(text)}"
+    return [text] if str(hint).startswith("tuple") else text, ""

@@ -1,213 +1,272 @@
-"""The options: every key a configuration may hold, its type and its default.
-
-Keys and meanings are Consul's (https://developer.hashicorp.com/consul/docs/agent/config).
-Durations are seconds here, and Go durations (`30s`) or nanoseconds in files.
-"""
+"""Every option, with Consul's names and defaults: one `Config` for the whole node."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import msgspec
 
-Duration: TypeAlias = Annotated[float, "duration"]
-
-
-class Ports(msgspec.Struct, frozen=True, kw_only=True):
-    """Where each service of the node listens; -1 turns it off, 0 takes any free port."""
-
-    dns: int = 8600
-    http: int = 8500
-    https: int = -1
-    grpc: int = -1
-    grpc_tls: int = -1
-    serf_lan: int = 8301
-    serf_wan: int = 8302
-    server: int = 8300
-
-
-class Addresses(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses that differ from client_addr, space separated."""
-
-    dns: str = ""
-    http: str = ""
-    https: str = ""
-    grpc: str = ""
-
-
-class Soa(msgspec.Struct, frozen=True, kw_only=True):
-    """The SOA record, in seconds."""
-
-    refresh: int = 3600
-    retry: int = 600
-    expire: int = 86400
-    min_ttl: int = 0
-
-
-class DnsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How DNS answers."""
-
-    allow_stale: bool = True
-    max_stale: Duration = 87600 * 3600.0
-    node_ttl: Duration = 0.0
-    service_ttl: dict[str, Duration] = {}
-    only_passing: bool = False
-    enable_truncate: bool = False
-    udp_answer_limit: int = 3
-    a_record_limit: int = 0
-    disable_compression: bool = False
-    enable_additional_node_meta_txt: bool = True
-    soa: Soa = Soa()
-
-
-class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the HTTP API adds, refuses and allows."""
-
-    response_headers: dict[str, str] = {}
-    block_endpoints: list[str] = []
-    allow_write_http_from: list[str] = []
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on what clients may ask for."""
-
-    http_max_conns_per_client: int = 200
-    kv_max_value_size: int = 524288
-    rpc_client_timeout: Duration = 60.0
-
-
-class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """Timing of Raft and of leaving."""
-
-    raft_multiplier: int = 1
-    """Scales election and heartbeat times; 1 to 10. Consul's default is 5."""
-    leave_drain_time: Duration = 5.0
-    rpc_hold_timeout: Duration = 7.0
-
-
-class GossipLan(msgspec.Struct, frozen=True, kw_only=True):
-    """Timing of gossip."""
-
-    gossip_interval: Duration = 0.2
-    gossip_nodes: int = 3
-    probe_interval: Duration = 1.0
-    probe_timeout: Duration = 0.5
-    suspicion_mult: int = 4
-    retransmit_mult: int = 4
-
-
-class UiConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The web UI."""
-
-    enabled: bool = False
+from mesh.config import sections as s
+from mesh.config.sections import Seconds
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All options of a node."""
+    """A node's whole configuration, checked. Durations are seconds; empty text means not set."""
 
     server: bool = False
-    """Keep the replicated state; otherwise this node is a client agent."""
+    """Run a server rather than a client."""
     bootstrap: bool = False
-    """Start a cluster alone, as bootstrap_expect = 1 does."""
+    """Lead alone at first start. Servers only."""
     bootstrap_expect: int = 0
-    """Servers to wait for before the first leader is elected."""
+    """Found the cluster once so many servers see each other. Servers only."""
     datacenter: str = "dc1"
-    """The datacenter this node belongs to."""
+    """The datacenter's name."""
     node_name: str = ""
-    """Name in the catalog; the host name when empty."""
+    """The node's name; the host name when not set."""
     node_id: str = ""
-    """A UUID; made at first start and kept in data_dir when empty."""
+    """The node's UUID; a random one is kept in data_dir when not set."""
     node_meta: dict[str, str] = {}
-    """Key-value pairs shown with the node."""
+    """Metadata of the node, at most 64 pairs."""
     data_dir: str = ""
-    """Where the node keeps its state. Needed except with -dev."""
-    bind_addr: str = "0.0.0.0"  # noqa: S104 - Consul's default.
-    """Address for gossip and the server port."""
+    """Directory of state; required except with -dev."""
+    bind_addr: str = "0.0.0.0"  # noqa: S104  # Consul's default; what is advertised is one address.
+    """IP address for traffic of the cluster."""
     advertise_addr: str = ""
-    """Address other nodes reach this one at; bind_addr, or the host's own, when empty."""
+    """IP address that other nodes use; the bind address when not set."""
+    advertise_addr_ipv4: str = ""
+    """The same, IPv4."""
+    advertise_addr_ipv6: str = ""
+    """The same, IPv6."""
+    advertise_addr_wan: str = ""
+    """IP address that other datacenters use."""
+    advertise_addr_wan_ipv4: str = ""
+    """The same, IPv4."""
+    advertise_addr_wan_ipv6: str = ""
+    """The same, IPv6."""
     client_addr: str = "127.0.0.1"
-    """Addresses of HTTP and DNS, space separated."""
-    addresses: Addresses = Addresses()
-    """Addresses of single services, where they differ from client_addr."""
-    ports: Ports = Ports()
-    """Ports of all services."""
-    retry_join: list[str] = []
-    """Addresses of members to join; tried until one answers."""
-    retry_interval: Duration = 30.0
-    """Longest pause between two tries to join."""
+    """IP addresses for HTTP, DNS and gRPC, space separated."""
+    addresses: s.Addresses = s.Addresses()
+    """What each listener binds."""
+    ports: s.Ports = s.Ports()
+    """Port of each listener."""
+    serf_lan: str = ""
+    """IP address for gossip in the datacenter; bind_addr when not set."""
+    serf_wan: str = ""
+    """IP address for gossip between datacenters; bind_addr when not set."""
+    serf_lan_allowed_cidrs: tuple[str, ...] = ()
+    """Networks whose members may join; empty for all."""
+    serf_wan_allowed_cidrs: tuple[str, ...] = ()
+    """The same between datacenters."""
+    retry_join: tuple[str, ...] = ()
+    """Addresses or names, with or without port, of nodes to join; tried until one answers."""
+    retry_interval: Seconds = 30.0
+    """Time between attempts to join."""
     retry_max: int = 0
-    """Tries to join before giving up; 0 is for ever."""
-    reconnect_timeout: Duration = 72 * 3600.0
-    """When a failed member is forgotten."""
+    """Attempts to join before the node gives up and ends; 0 for no limit."""
+    retry_join_wan: tuple[str, ...] = ()
+    """Servers of other datacenters to join."""
+    retry_interval_wan: Seconds = 30.0
+    """Time between attempts to join them."""
+    retry_max_wan: int = 0
+    """Attempts to join them; 0 for no limit."""
+    rejoin_after_leave: bool = False
+    """Join the known members again after a leave."""
+    reconnect_timeout: Seconds = 72 * 3600.0
+    """Forget a failed member after this time; 8h at least."""
+    reconnect_timeout_wan: Seconds = 72 * 3600.0
+    """The same between datacenters."""
+    advertise_reconnect_timeout: Seconds = 0.0
+    """What this client asks others to use instead; 0 for nothing."""
+    encrypt: str = ""
+    """Key of gossip, base64."""
+    encrypt_verify_incoming: bool = True
+    """Refuse gossip in plain text."""
+    encrypt_verify_outgoing: bool = True
+    """Send no gossip in plain text."""
+    disable_keyring_file: bool = False
+    """Do not keep the keys of gossip in data_dir."""
     leave_on_terminate: bool | None = None
-    """Leave the pool on SIGTERM; by default agents do and servers do not."""
+    """Leave the cluster on SIGTERM; when not set, true for a client and false for a server."""
     skip_leave_on_interrupt: bool | None = None
-    """Do not leave on SIGINT; by default servers do not leave and agents do."""
+    """Do not leave on SIGINT; when not set, false for a client and true for a server."""
+    server_rejoin_age_max: Seconds = 168 * 3600.0
+    """A server that was away for longer does not start."""
     log_level: str = "INFO"
     """TRACE, DEBUG, INFO, WARN or ERROR."""
     log_json: bool = False
     """Log one JSON object a line."""
     log_file: str = ""
-    """Also log into this file."""
+    """Log to this file as well; a path that ends in / is a directory."""
+    log_rotate_duration: Seconds = 24 * 3600.0
+    """Begin a new log file after this time."""
+    log_rotate_bytes: int = 0
+    """Begin a new log file after so many bytes; 0 for no limit."""
+    log_rotate_max_files: int = 0
+    """Old log files to keep; 0 for all, -1 for none."""
+    enable_syslog: bool = False
+    """Log to syslog as well."""
+    syslog_facility: str = "LOCAL0"
+    """Facility for syslog."""
     pid_file: str = ""
-    """Write the process id into this file."""
-    check_update_interval: Duration = 300.0
-    """How often the mere output of a steady check is written to the catalog."""
+    """File to hold the process id."""
+    enable_debug: bool = False
+    """Serve profiles under /debug/pprof."""
+    disable_host_node_id: bool = True
+    """Do not derive node_id from the host."""
+    disable_update_check: bool = False
+    """mesh never asks for updates."""
+    disable_anonymous_signature: bool = False
+    """mesh never asks for updates."""
+    check_update_interval: Seconds = 300.0
+    """How long a change of only a check's output may wait."""
     check_output_max_size: int = 4096
-    """Bytes of check output kept."""
+    """Bytes of a check's output to keep."""
     discard_check_output: bool = False
-    """Keep no check output at all."""
+    """Keep no output of checks."""
     enable_script_checks: bool = False
-    """Allow checks that run programs, from files and from the API."""
+    """Run scripts of checks, also those that came through the API."""
     enable_local_script_checks: bool = False
-    """Allow checks that run programs, from files only."""
+    """Run scripts of checks that the configuration defines."""
+    enable_agent_tls_for_checks: bool = False
+    """Show the agent's certificate to what is checked."""
     services: list[dict[str, Any]] = []
-    """Services of this node. `service` adds one."""
+    """Service definitions (also `service`), keys in snake_case."""
     checks: list[dict[str, Any]] = []
-    """Checks of this node. `check` adds one."""
-    default_query_time: Duration = 300.0
-    """How long a blocking query waits when it does not say."""
-    max_query_time: Duration = 600.0
-    """How long a blocking query may wait at most."""
-    discovery_max_stale: Duration = 0.0
-    """Above 0: discovery reads may be answered by any server this stale."""
-    domain: str = "mesh."
-    """The DNS domain."""
-    alt_domain: str = ""
-    """A second DNS domain, such as consul."""
-    dns_config: DnsConfig = DnsConfig()
-    """How DNS answers."""
-    http_config: HttpConfig = HttpConfig()
-    """How the HTTP API answers."""
-    limits: Limits = Limits()
-    """Limits on clients."""
-    performance: Performance = Performance()
-    """Timing of Raft and of leaving."""
-    raft_snapshot_threshold: int = 16384
-    """Log entries after which a snapshot is taken."""
-    gossip_lan: GossipLan = GossipLan()
-    """Timing of gossip."""
-    ui_config: UiConfig = UiConfig()
-    """The web UI."""
+    """Check definitions (also `check`), keys in snake_case."""
+    watches: tuple[dict[str, Any], ...] = ()
+    """Watches to run."""
+    enable_central_service_config: bool = True
+    """Merge config entries into proxies."""
+    config_entries: dict[str, Any] = {}
+    """Config entries to create when missing, under `bootstrap`."""
+    session_ttl_min: Seconds = 10.0
+    """Shortest TTL of a session."""
+    disable_coordinates: bool = False
+    """Send no network coordinates."""
+    disable_remote_exec: bool = True
+    """Run no commands of others."""
+    disable_http_unprintable_char_filter: bool = False
+    """Allow unprintable characters in URLs."""
+    default_query_time: Seconds = 300.0
+    """How long a blocking query without `wait` waits."""
+    max_query_time: Seconds = 600.0
+    """Longest wait of a blocking query."""
+    discovery_max_stale: Seconds = 0.0
+    """Let discovery requests be so stale; 0 for what the request says."""
     translate_wan_addrs: bool = False
-    """Answer with WAN addresses for other datacenters."""
+    """Answer with `wan` addresses for other datacenters."""
     tagged_addresses: dict[str, str] = {}
-    """Further addresses of the node, such as lan and wan."""
+    """Addresses of the node by tag, such as lan and wan."""
+    domain: str = "mesh."
+    """Domain of DNS, in lower case with a dot at the end. Consul's default is consul."""
+    alt_domain: str = ""
+    """A second domain."""
+    dns_config: s.Dns = s.Dns()
+    """How DNS answers."""
+    recursors: tuple[str, ...] = ()
+    """Upstream DNS servers for other names."""
+    http_config: s.Http = s.Http()
+    """The HTTP API."""
+    unix_sockets: s.UnixSockets = s.UnixSockets()
+    """Owner and mode of unix sockets."""
+    limits: s.Limits = s.Limits()
+    """Limits against overload."""
+    performance: s.Performance = s.Performance()
+    """Timing of the cluster."""
+    raft_protocol: int = 3
+    """Version of raft's messages; only 3."""
+    raft_snapshot_threshold: int = 16384
+    """Entries between snapshots."""
+    raft_snapshot_interval: Seconds = 30.0
+    """How often the threshold is looked at."""
+    raft_trailing_logs: int = 10240
+    """Entries to keep behind a snapshot."""
+    raft_prevote_disabled: bool = False
+    """Campaign without asking first."""
+    raft_logstore: dict[str, Any] = {}
+    """Options of Consul's log files."""
+    autopilot: s.Autopilot = s.Autopilot()
+    """Care for the set of servers."""
+    gossip_lan: s.GossipLan = s.GossipLan()
+    """Timing of gossip in the datacenter."""
+    gossip_wan: s.GossipWan = s.GossipWan()
+    """Timing of gossip between datacenters."""
+    primary_datacenter: str = ""
+    """The datacenter that holds ACLs and the certificate authority."""
+    acl: s.Acl = s.Acl()
+    """Access control."""
+    default_intention_policy: str = ""
+    """allow or deny what no intention names; empty for what the ACLs say."""
+    tls: s.Tls = s.Tls()
+    """TLS certificates and rules."""
+    server_name: str = ""
+    """Name in TLS certificates; node_name when not set."""
+    auto_encrypt: s.AutoEncrypt = s.AutoEncrypt()
+    """Certificates for clients from servers."""
+    auto_config: s.AutoConfig = s.AutoConfig()
+    """Configuration for clients from servers."""
+    connect: s.Connect = s.Connect()
+    """The service mesh."""
+    primary_gateways: tuple[str, ...] = ()
+    """Gateways of the primary datacenter."""
+    primary_gateways_interval: Seconds = 30.0
+    """Time between attempts to reach them."""
+    peering: s.Switch = s.Switch()
+    """Peering with other clusters."""
+    xds: s.Xds = s.Xds()
+    """The proxies' control protocol."""
+    rpc: s.Rpc = s.Rpc()
+    """RPC of servers."""
+    use_streaming_backend: bool = True
+    """Clients watch health over event streams."""
+    cache: s.Cache = s.Cache()
+    """The agent's cache."""
+    ui_config: s.Ui = s.Ui()
+    """The web UI."""
+    telemetry: s.Telemetry = s.Telemetry()
+    """Where metrics go."""
+    locality: s.Locality = s.Locality()
+    """Where the node is."""
+    auto_reload_config: bool = False
+    """Reload when a file of the configuration changes."""
+    protocol: int = 2
+    """Version of the cluster's protocol."""
+    experiments: tuple[str, ...] = ()
+    """Experimental features of Consul."""
+    cloud: dict[str, Any] = {}
+    """HCP, not in mesh."""
+    reporting: dict[str, Any] = {}
+    """Enterprise only."""
+    snapshot_agent: dict[str, Any] = {}
+    """Enterprise only."""
+    license_path: str = ""
+    """Enterprise only."""
+    audit: dict[str, Any] = {}
+    """Enterprise only."""
+    segment: str = ""
+    """Enterprise only."""
+    segments: tuple[dict[str, Any], ...] = ()
+    """Enterprise only."""
+    partition: str = ""
+    """Enterprise only."""
+    read_replica: bool = False
+    """Enterprise only."""
     dev: bool = False
-    """A server for development: alone, in memory, on loopback. Set by the flag -dev only."""
-    not_yet: tuple[str, ...] = ()
-    """Keys that were set, that Consul has, and that mesh does not act on yet."""
+    """Set by -dev: a server alone, in memory, on the loopback interface."""
     warnings: tuple[str, ...] = ()
-    """What is allowed but probably not meant."""
+    """Filled while loading: what works but is likely a mistake."""
+    not_yet: tuple[str, ...] = ()
+    """Filled while loading: dotted keys that were set and that mesh does not act on yet."""
+    files: tuple[str, ...] = ()
+    """Filled while loading: paths of the files read, in order."""
 
+    @property
+    def leaves_on_terminate(self) -> bool:
+        """Whether SIGTERM makes the node leave."""
+        return not self.server if self.leave_on_terminate is None else self.leave_on_terminate
 
-RELOADABLE = {
-    "check_update_interval",
-    "checks",
-    "discard_check_output",
-    "dns_config",
-    "log_level",
-    "node_meta",
-    "services",
-}
-"""Keys that a reload applies; others need a restart."""
+    @property
+    def leaves_on_interrupt(self) -> bool:
+        """Whether SIGINT makes the node leave."""
+        skip = self.skip_leave_on_interrupt
+        return not (self.server if skip is None else skip)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mesh import __version__
 from mesh.codec import to_json
 from mesh.config.flags import help_text, parse
-from mesh.config.load import read_paths
+from mesh.config.load import validate
 from mesh.config.schema import Config
 from mesh.errors import MeshError
 from mesh.tasks import Tasks
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'meshd: unknown command "{command}"\n\n{USAGE}')
         return 2
     if HELP & set(rest):
-        sys.stdout.write(help_text(f"meshd {command}") + "\n")
+        sys.stdout.write(help_text(f"meshd {command}", command == "server") + "\n")
         return 0
     return _run(rest, server=command == "server")
 
@@ -78,11 +78,7 @@ def _validate(arguments: Sequence[str]) -> int:
         sys.stderr.write("Usage: meshd validate [-quiet] FILE_OR_DIRECTORY...\n")
         return 0 if HELP & set(arguments) else 2
     try:
-        # Files for validation may leave data_dir to the flags of the real start.
-        fragments, _ = read_paths(paths)
-        named = any("data_dir" in fragment.values for fragment in fragments)
-        extra = [] if named else ["-data-dir", "unused"]
-        config = parse([*(f"-config-file={path}" for path in paths), *extra], server=False)
+        config = validate(paths)
     except MeshError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -106,6 +102,9 @@ def _run(arguments: Sequence[str], *, server: bool) -> int:
     except OSError as error:
         sys.stderr.write(f"meshd: {error.filename}: {error.strerror}\n")
         return 1
+    if unsafe := _unprotected(config):
+        sys.stderr.write("".join(f"meshd: {line}\n" for line in unsafe))
+        return 1
     live = set_up(config.log_level, as_json=config.log_json, stream=stream)
     for warning in config.warnings:
         log.warning("%s", warning)
@@ -120,6 +119,23 @@ def _run(arguments: Sequence[str], *, server: bool) -> int:
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"meshd: {where}{error.strerror or error}\n")
         return 1
+
+
+def _unprotected(config: Config) -> list[str]:
+    """Protections the configuration asks for and this version cannot give: it must not start."""
+    asked = {
+        "acl.enabled": config.acl.enabled,
+        "encrypt": bool(config.encrypt),
+        "tls.internal_rpc.verify_incoming": config.tls.internal_rpc.verify_incoming,
+        "tls.https.verify_incoming": config.tls.https.verify_incoming,
+        "tls.defaults.verify_incoming": config.tls.defaults.verify_incoming,
+    }
+    return [
+        f"{key}: not available yet; starting without it would leave the cluster open, so mesh "
+        "does not. Remove it to run on a network you trust"
+        for key, wanted in asked.items()
+        if wanted
+    ]
 
 
 class _Process:

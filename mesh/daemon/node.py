@@ -8,12 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-import msgspec
-
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.clock import SeededDice, SystemClock
-from mesh.config.describe import changes
+from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import options
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
@@ -187,10 +185,10 @@ class Node:
         applied, restart = changes(self.config, config)
         if restart:
             log.warning("reload: these changes need a restart: %s", ", ".join(restart))
-        kept = {name: getattr(self.config, name) for name in restart}
-        self.config = config = msgspec.structs.replace(config, **kept)
+        self.config = config = reloaded(self.config, config)
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         self.dns.reload(options.dns(config))
+        self.http.reload(options.http(config))
         changed = [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         changed += self.agent.reload(
             options.agent(config, self.node_id, self.agent.options.data_dir),

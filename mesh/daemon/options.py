@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
+from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
 from mesh.dns.options import Options as DnsOptions
-from mesh.errors import Invalid
 from mesh.gossip.driver import Options as GossipOptions
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
@@ -19,34 +17,11 @@ HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
 
 
-def advertised(config: Config) -> str:
-    """The IP address other nodes reach this one at.
-
-    Raises Invalid when the node binds to every address and has none to offer.
-    """
-    if config.advertise_addr:
-        return config.advertise_addr
-    if not ipaddress.ip_address(config.bind_addr).is_unspecified:
-        return config.bind_addr
-    family = socket.AF_INET6 if ":" in config.bind_addr else socket.AF_INET
-    # Connecting a datagram socket sends nothing; it shows which address the host would use.
-    probe = ("2001:db8::1", 9) if family == socket.AF_INET6 else ("192.0.2.1", 9)
-    with socket.socket(family, socket.SOCK_DGRAM) as asker:
-        try:
-            asker.connect(probe)
-            found: str = asker.getsockname()[0]
-        except OSError:
-            raise Invalid(
-                "bind_addr: this host has no address to offer to others; set advertise_addr"
-            ) from None
-    return found
-
-
 def gossip(config: Config) -> GossipOptions:
     """For the LAN pool."""
     timing = config.gossip_lan
     return GossipOptions(
-        bind_address=config.bind_addr,
+        bind_address=bound(config, "serf_lan")[0],
         bind_port=config.ports.serf_lan,
         advertise_address=advertised(config),
         probe_interval_seconds=timing.probe_interval,
@@ -75,14 +50,14 @@ def raft(config: Config, directory: str) -> RaftOptions:
     )
 
 
-def _listeners(addresses: str, port: int) -> list[tuple[str, int]]:
-    return [(address, port) for address in addresses.split()] if port >= 0 else []
+def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:
+    return [(address, port) for address in bound(config, name)] if port >= 0 else []
 
 
 def http(config: Config) -> HttpOptions:
     """For the HTTP edge."""
     return HttpOptions(
-        addresses=_listeners(config.addresses.http or config.client_addr, config.ports.http),
+        addresses=_listeners(config, "http", config.ports.http),
         datacenter=config.datacenter,
         node_name=config.node_name,
         default_query_seconds=config.default_query_time,
@@ -90,8 +65,8 @@ def http(config: Config) -> HttpOptions:
         discovery_max_stale_seconds=config.discovery_max_stale,
         pretty_always=config.dev,
         response_headers=config.http_config.response_headers,
-        block_endpoints=config.http_config.block_endpoints,
-        allow_write_from=config.http_config.allow_write_http_from,
+        block_endpoints=list(config.http_config.block_endpoints),
+        allow_write_from=list(config.http_config.allow_write_http_from),
         kv_value_max_bytes=config.limits.kv_max_value_size,
         max_connections_per_client=config.limits.http_max_conns_per_client,
     )
@@ -100,9 +75,8 @@ def http(config: Config) -> HttpOptions:
 def dns(config: Config) -> DnsOptions:
     """For the DNS edge."""
     knobs = config.dns_config
-    addresses = _listeners(config.addresses.dns or config.client_addr, config.ports.dns)
     return DnsOptions(
-        addresses=tuple(addresses),
+        addresses=tuple(_listeners(config, "dns", config.ports.dns)),
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,

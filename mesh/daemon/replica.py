@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
+from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
 from mesh.daemon.membership import bootstrap
@@ -47,7 +48,7 @@ class Replica:
         """Read the log, listen on the server port; the registry answers from then on."""
         node, config = self._node, self._node.config
         self.rpc_port = config.ports.server
-        address = options.advertised(config)
+        address = advertised(config)
         me = Peer(node.node_id, config.node_name, endpoint(address, self.rpc_port))
         directory = node.directory.folder("raft")
         self.raft = RaftNode(

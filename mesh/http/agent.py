@@ -11,7 +11,7 @@ import msgspec
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent, LocalService
 from mesh.codec import from_json, to_json
-from mesh.errors import Invalid, NotFound
+from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
 from mesh.http.request import Reply, Request
 from mesh.http.shapes import Shape
@@ -38,6 +38,7 @@ class AgentServiceShape(Shape, frozen=True, kw_only=True):
     enable_tag_override: bool
     datacenter: str
     proxy: Any = msgspec.UNSET
+    connect: Any = msgspec.UNSET
     content_hash: shapes.Maybe = msgspec.UNSET
 
 
@@ -78,6 +79,7 @@ def _shape(agent: Agent, local: LocalService) -> AgentServiceShape:
         enable_tag_override=row.enable_tag_override,
         datacenter=agent.options.datacenter,
         proxy=row.proxy or msgspec.UNSET,
+        connect=row.connect or msgspec.UNSET,
     )
 
 
@@ -127,7 +129,7 @@ async def service(request: Request) -> Reply:
 def _service(agent: Agent, name: str) -> Reply:
     local = agent.services().get(name)
     if local is None:
-        raise NotFound(f'Unknown service ID "{name}". Ensure that the service ID is passed.')
+        raise NotFound(f'Unknown service ID "{name}"; give the id of the service, not its name')
     shape = _shape(agent, local)
     digest = hashlib.blake2b(to_json(shape), digest_size=8).hexdigest()
     reply = respond.json(msgspec.structs.replace(shape, content_hash=digest))
@@ -139,7 +141,10 @@ async def register_service(request: Request) -> Reply:
     """Register a service with its checks, or change it."""
     replace = params.flag(request, "replace-existing-checks")
     definition = service_definition(_object(request))
-    _agent(request).register_service(definition, source="api", replace_existing_checks=replace)
+    try:
+        _agent(request).register_service(definition, source="api", replace_existing_checks=replace)
+    except Denied as error:
+        return respond.text(500, error.message)
     return respond.nothing()
 
 
@@ -151,7 +156,11 @@ async def deregister_service(request: Request) -> Reply:
 
 async def register_check(request: Request) -> Reply:
     """Register a check of the node or of a service."""
-    _agent(request).register_check(check_definition(_object(request)), source="api")
+    definition = check_definition(_object(request))
+    try:
+        _agent(request).register_check(definition, source="api")
+    except Denied as error:
+        return respond.text(500, error.message)
     return respond.nothing()
 
 

@@ -63,7 +63,10 @@ async def version(_: Request) -> Reply:
 async def members(request: Request) -> Reply:
     """Every member this agent knows."""
     params.refuse(request, "filter")
-    found = _operations(request).members(params.flag(request, "wan"))
+    wan, segment = params.flag(request, "wan"), request.param("segment")
+    if segment not in {"", "_all"}:
+        raise Invalid("segment: mesh has no network segments")
+    found = _operations(request).members(wan)
     return respond.json([_member(info) for info in found])
 
 
@@ -86,6 +89,8 @@ async def leave(request: Request) -> Reply:
 async def force_leave(request: Request) -> Reply:
     """Take a failed member for left."""
     name = params.required(request, "node to force leave")
+    if params.flag(request, "wan"):
+        return respond.text(500, "wan: there is no WAN pool yet")
     try:
         await _operations(request).force_leave(name, params.flag(request, "prune"))
     except MeshError as error:
@@ -124,7 +129,12 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
             waiting.put_nowait(lost.message)
         waiting.put_nowait(json if as_json else text)
 
-    end = _operations(request).listen_logs(take)
+    loop = asyncio.get_running_loop()
+
+    def hear(level: int, text: str, json: str) -> None:
+        loop.call_soon_threadsafe(take, level, text, json)  # Any thread may log.
+
+    end = _operations(request).listen_logs(hear)
     try:
         while True:
             yield (await waiting.get() + "\n").encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import UnionType
@@ -11,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
 from mesh.registry.port import ReadOptions, WriteOptions
@@ -20,10 +20,6 @@ T = TypeVar("T")
 JITTER = 1 / 16
 PARAMS_MAX = 1000
 DEPTH_MAX = 64
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_UNITS["h"] = 3600.0
-_STEP = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_DURATION = re.compile(rf"[+-]?(0|({_STEP.pattern})+)")
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _NONE: dict[str, list[str]] = {}
@@ -52,14 +48,6 @@ def _decoded(text: str) -> str:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError as error:
         raise Invalid(f'query: "{text}" is not UTF-8') from error
-
-
-def duration(text: str) -> float:
-    """Seconds in a Go duration such as `10s`, `1m30s` or `500ms`. Raises Invalid."""
-    if len(text) > 64 or not _DURATION.fullmatch(text):
-        raise Invalid(f'expected a duration such as "10s" or "1m30s", got "{text[:64]}"')
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
-    return -seconds if text.startswith("-") else seconds
 
 
 def whole(text: str, what: str) -> int:
@@ -131,7 +119,7 @@ def _max_stale(request: Request) -> float | None:
     if not text:
         return None
     try:
-        seconds = duration(text)
+        seconds = parse_duration(text)
     except Invalid as error:
         raise Invalid(f"Invalid max_stale value: {error.message}") from error
     return seconds if seconds > 0 else None
@@ -151,7 +139,7 @@ def _wait(request: Request, index: int) -> float:
     options = request.options
     text = request.param("wait")
     try:
-        seconds = duration(text) if text else 0.0
+        seconds = parse_duration(text) if text else 0.0
     except Invalid as error:
         raise Invalid(f"Invalid wait time: {error.message}") from error
     if seconds <= 0:

@@ -27,12 +27,17 @@ log = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries."""
+    """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries.
+
+    A snapshot is also made after `snapshot_bytes` of commands, or after as many as the last
+    snapshot had if that is more: the log is held in memory.
+    """
 
     directory: str
     election_seconds: tuple[float, float] = (0.5, 1.0)
     heartbeat_seconds: float = 0.1
     snapshot_threshold: int = 16384
+    snapshot_bytes: int = 128 << 20
     answer_seconds: float = 10.0  # A proposal or barrier without an answer is unknown after this.
     segment_bytes: int = SEGMENT_BYTES
 
@@ -74,14 +79,18 @@ class Driver:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
         self._scheduled = self._compacting = self.ended = False
+        self._applied_bytes = 0  # Since the last snapshot.
         self.on_step: Callable[[], None] = _nothing
         self.on_fatal: Callable[[BaseException], None] = _ignore
         self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
 
-    def open(self, resolve: Callable[[Peer], str]) -> None:
-        """Read the disk and restore the machine. Raises Invalid, naming the file, on damage."""
+    def open(self, resolve: Callable[[Peer], str], *, fresh: bool) -> None:
+        """Read the disk and restore the machine. Raises Invalid, naming the file, on damage.
+
+        `fresh` says that this epoch has no past on this node: then there must be no log yet.
+        """
         snapshot = self._snapshots.open()
-        self._replay(snapshot)
+        self._replay(snapshot, fresh=fresh)
         if snapshot is not None:
             self._machine.restore(snapshot.index, snapshot.data)
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
@@ -155,6 +164,7 @@ class Driver:
 
     def apply(self, index: int, command: bytes) -> object:
         """Apply a command."""
+        self._applied_bytes += len(command)
         return self._machine.apply(index, command)
 
     def install(self, incoming: Incoming) -> None:
@@ -195,11 +205,12 @@ class Driver:
         self._run()
 
     def _compact(self) -> None:
-        threshold, index = self._options.snapshot_threshold, self.replica.engine.applied
-        latest = self._snapshots.latest
-        if self._compacting or index - (latest.index if latest else 1) < threshold:
+        index, latest = self.replica.engine.applied, self._snapshots.latest
+        since, size = (latest.index, latest.size) if latest else (1, 0)
+        much = self._applied_bytes >= max(self._options.snapshot_bytes, size)
+        if self._compacting or not (much or index - since >= self._options.snapshot_threshold):
             return
-        self._compacting = True
+        self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
         assert term is not None
         save = partial(self._save, self._machine.snapshot(), index, term)
@@ -215,7 +226,8 @@ class Driver:
             return
         self.counters["snapshots_saved"] += 1
         # A quarter stays, so that a voter slightly behind needs no snapshot.
-        self.replica.compacted(index - self._options.snapshot_threshold // 4)
+        entries, size = self._options.snapshot_threshold // 4, self._options.snapshot_bytes // 4
+        self.replica.compacted(self._journal.keep_from(index, entries, size))
         self._drop_segments()
         self.poke()
 
@@ -257,13 +269,15 @@ class Driver:
 
     # The disk at the start.
 
-    def _replay(self, snapshot: Snapshot | None) -> None:
+    def _replay(self, snapshot: Snapshot | None, *, fresh: bool) -> None:
         journal, folder = self._journal, Path(self._folder, "journal")
         try:
-            journal.replay(self._segments.open())
+            journal.replay(self._segments.open(fresh=fresh))
         except Invalid as error:
             named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
             raise Invalid(named) from error
+        if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
+            raise Invalid(f"{self._folder}: has a log without a record of its epoch; restore it")
         known = snapshot.index if snapshot else 1
         if journal.entries and journal.first_index > known:
             raise Invalid(

@@ -11,7 +11,7 @@ import msgspec
 
 from mesh.codec import from_json, pack, to_json
 from mesh.errors import Invalid
-from mesh.raft.journal import sync_folder
+from mesh.raft.journal import make_folder, sync_folder
 
 FORMAT = 1
 VOTERS_MAX = 15
@@ -68,7 +68,7 @@ class Epochs:
 
     def load(self) -> Epoch | None:
         """The newest epoch, or None. Raises Invalid, naming the file, when it is damaged."""
-        self._top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._top)
         folders = sorted(path for path in self._top.glob("epoch-*") if (path / _RECORD).exists())
         if not folders:
             return None
@@ -86,7 +86,7 @@ class Epochs:
     def save(self, epoch: Epoch) -> None:
         """Write the record durably. A crash leaves either the whole record or none."""
         folder = Path(self.folder(epoch.number))
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         fresh = folder / f"{_RECORD}.new"
         with fresh.open("wb") as file:
             file.write(to_json(_File(FORMAT, digest(epoch), epoch), indent=2) + b"\n")
@@ -94,4 +94,3 @@ class Epochs:
             os.fsync(file.fileno())
         fresh.rename(folder / _RECORD)
         sync_folder(folder)
-        sync_folder(self._top)

@@ -125,6 +125,16 @@ class Journal:
             end += 1
         return self.entries[start:end]
 
+    def keep_from(self, index: int, count: int, size: int) -> int:
+        """Where to cut so that what stays below `index` is so many entries and bytes at most."""
+        first = index
+        while first > self.first_index and index - first < count:
+            size -= len(self.entries[first - 1 - self.first_index][0])
+            if size < 0:
+                break
+            first -= 1
+        return first
+
     def append(self, command: bytes, index: int, term: int) -> None:
         """Add an entry; its index follows the last one, or starts an empty log."""
         assert not self.entries or index == self.last_index + 1, "a hole in the log"
@@ -215,14 +225,16 @@ class Segments:
         self._last: dict[int, int] = {}  # Segment number to the highest entry index in it.
         self.bytes_stored = 0
 
-    def open(self) -> Iterator[Record]:
+    def open(self, *, fresh: bool) -> Iterator[Record]:
         """Every record on disk; afterwards the journal can be written. A torn tail is cut.
 
-        Raises Invalid, naming the file, when a sealed segment is damaged or missing; nothing is
-        changed then.
+        Raises Invalid, naming the file, when a sealed segment is damaged or missing, or when
+        there is none although this is not a `fresh` start; nothing is changed then.
         """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         numbers = sorted(_number(path) for path in self._folder.glob("*.journal"))
+        if not (numbers or fresh):  # Starting empty, it could vote twice in one term.
+            raise Invalid(f"{self._folder}: the journal is missing; restore this server")
+        make_folder(self._folder)
         if numbers and numbers != list(range(numbers[0], numbers[-1] + 1)):
             raise Invalid(f"{self._folder}: a journal segment is missing between {numbers}")
         for number in numbers[:-1]:
@@ -313,6 +325,14 @@ class Segments:
         if torn:
             os.ftruncate(self._file, size)
             os.fsync(self._file)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder durably, with all above it, unless it is there."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

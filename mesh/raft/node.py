@@ -79,19 +79,21 @@ class Node:
             raise Invalid(f"a cluster has 1 to {VOTERS_MAX} distinct voters, not {len(ids)}")
         voters = tuple(sorted(peers, key=lambda peer: peer.id))
         epoch = Epoch(cluster_id(ids), 1, voters)
-        self._epochs.save(epoch)
         self._begin(epoch, fresh=True)
 
     def _begin(self, epoch: Epoch, *, fresh: bool) -> None:
-        self._peers = {voter.id: voter for voter in epoch.voters}
-        if self.me.id in self._peers:
+        voters = {voter.id: voter for voter in epoch.voters}
+        driver = None
+        if self.me.id in voters:
             folder, chance = self._epochs.folder(epoch.number), (self._clock, self._dice)
             driver = Driver(self.me.id, epoch, folder, self._options, self._machine, chance)
-            driver.open(self._address)
+            driver.open(self._address, fresh=fresh)
             driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
-            self._driver = driver
+        if fresh:  # After the journal: a record without a journal means that it was lost.
+            self._epochs.save(epoch)
+        self._epoch, self._peers, self._driver = epoch, voters, driver
+        if driver is not None:
             driver.start(fresh=fresh)
-        self._epoch = epoch
 
     def _address(self, peer: Peer) -> str:
         return self.resolve(peer)

@@ -153,10 +153,10 @@ class Replica:
     def step(self) -> None:
         """Do what the inputs and the time call for."""
         self.elections.tick()
-        if not self._storing:
-            self._append_staged()
         if self._others or not (self._storing or self.journal.dirty):
             self.engine.tick()  # A single voter counts as majority, so only once it is durable.
+        if not self._storing:
+            self._append_staged()  # After the tick, or a stream of proposals would put it off.
         if self.leading:
             self.leading.send(self._send, self._send_durable)
             self.leading.answer_barriers()

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.raft.journal import sync_folder
+from mesh.raft.journal import make_folder, sync_folder
 
 _HEADER = struct.Struct(">8sQQQ16s")  # Magic, index, term, length of the body, digest.
 _MAGIC = b"MESHSNP1"
 _NUMBER_MAX = (1 << 63) - 1
-SNAPSHOT_BYTES_MAX = 8 << 30
+SNAPSHOT_BYTES_MAX = 8 << 30  # A whole file, as a leader may announce it.
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Snapshots:
 
     def open(self) -> Snapshot | None:
         """The newest snapshot, or None. Raises Invalid, naming the file, when it is damaged."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._folder)
         files = sorted(self._folder.glob("*.snapshot"))
         if not files:
             return None
@@ -103,7 +103,9 @@ class Snapshots:
         return snapshot
 
     def incoming(self, index: int, term: int, size: int) -> Incoming:
-        """Begin to receive a snapshot file of this size from a leader."""
+        """Begin to receive a snapshot file of this size. Raises Invalid when it is impossible."""
+        if not _HEADER.size <= size <= SNAPSHOT_BYTES_MAX:
+            raise Invalid(f"a snapshot of {size} bytes; {SNAPSHOT_BYTES_MAX} are allowed")
         return Incoming(self._folder / "incoming.part", index, term, size)
 
     def _adopt(self, fresh: Path, index: int, term: int, size: int) -> None:

@@ -179,7 +179,7 @@ class Transport:
             started = self._clock.monotonic()
             try:
                 await self._connection(peer)
-            except (MeshError, OSError, TimeoutError) as error:
+            except (MeshError, OSError, ValueError) as error:  # ValueError: no such host name.
                 log.debug("raft to %s: %s", peer.name, error)
             if self._clock.monotonic() - started > most:
                 wait = least
@@ -188,7 +188,7 @@ class Transport:
 
     async def _connection(self, peer: Peer) -> None:
         host, _, port = self._resolve(peer).rpartition(":")
-        if not port.isdecimal():
+        if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536):
             raise Unreachable(f"no address of {peer.name} is known")
         async with asyncio.timeout(HELLO_SECONDS):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))

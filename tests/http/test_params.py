@@ -19,35 +19,6 @@ Make = Callable[..., Request]
 anything = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0),
-        ("10s", 10),
-        ("1m30s", 90),
-        ("1.5h", 5400),
-        ("500ms", 0.5),
-        (".5s", 0.5),
-        ("1.s", 1),
-        ("-1s", -1),
-        ("+2s", 2),
-        ("100us", 1e-4),
-        ("100µs", 1e-4),
-        ("7ns", 7e-9),
-    ],
-)
-def test_duration(text: str, seconds: float) -> None:
-    assert params.duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "10", "s", "1 s", "1d", "1s1", "--1s", "1e3s", "٣s", "9" * 99]
-)
-def test_no_duration(text: str) -> None:
-    with pytest.raises(Invalid, match="expected a duration"):
-        params.duration(text)
-
-
 def test_whole() -> None:
     assert params.whole("18446744073709551615", "n") == 2**64 - 1
     for text in ("", "-1", "+1", "1.0", "0x1", "٣", "18446744073709551616", "1" * 5000):
@@ -74,12 +45,6 @@ def test_parse() -> None:
 def test_parse_raises_only_invalid(query: str) -> None:
     with contextlib.suppress(Invalid):
         params.parse(query)
-
-
-@given(st.text())
-def test_duration_raises_only_invalid(text: str) -> None:
-    with contextlib.suppress(Invalid):
-        params.duration(text)
 
 
 @anything

@@ -20,7 +20,7 @@ from mesh.raft.journal import (
 
 def reopen(folder: Path, segment_bytes: int = 1 << 20) -> tuple[Journal, Segments]:
     journal, segments = Journal(), Segments(str(folder), segment_bytes)
-    journal.replay(segments.open())
+    journal.replay(segments.open(fresh=not list(folder.glob("*"))))
     return journal, segments
 
 
@@ -113,6 +113,23 @@ def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
     sorted((tmp_path / "j").iterdir())[1].unlink()
     with pytest.raises(Invalid, match="missing"):
         reopen(tmp_path / "j")
+
+
+def test_no_journal_where_there_was_one_is_refused(tmp_path: Path) -> None:
+    journal, segments = Journal(), Segments(str(tmp_path / "j"))
+    with pytest.raises(Invalid, match="missing"):
+        journal.replay(segments.open(fresh=False))
+    assert not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "first"), [(100, 1000, 1), (3, 1000, 7), (100, 25, 8), (0, 1000, 10)]
+)
+def test_what_stays_is_limited_by_entries_and_bytes(count: int, size: int, first: int) -> None:
+    journal = Journal()
+    for index in range(1, 13):
+        journal.append(b"ten bytes!", index, 1)
+    assert journal.keep_from(10, count, size) == first
 
 
 def test_only_what_was_stored_counts_as_durable() -> None:

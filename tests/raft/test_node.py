@@ -4,6 +4,7 @@ import asyncio
 import signal
 from os import kill
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -19,8 +20,13 @@ def single(directory: Path, threshold: int = 16384) -> Server:
     )
 
 
+def only(directory: Path, pattern: str) -> Path:
+    (path,) = directory.rglob(pattern)
+    return path
+
+
 def spoil(directory: Path) -> tuple[Path, bytes]:
-    (path,) = directory.rglob("*.journal")
+    path = only(directory, "*.journal")
     spoiled = b"something else" + path.read_bytes()
     path.write_bytes(spoiled)
     return path, spoiled
@@ -70,6 +76,24 @@ async def test_a_single_voter_leads_at_once_and_remembers(tmp_path: Path) -> Non
     await again.stop()
 
 
+async def test_large_commands_make_snapshots_sooner(tmp_path: Path) -> None:
+    options = Options(str(tmp_path), snapshot_bytes=1 << 20, segment_bytes=1 << 20)
+    server = Server(Peer("one", "one", "127.0.0.1:0"), options)
+    await server.start()
+    server.node.bootstrap([server.me])
+    await led(server.node)
+    for _ in range(40):
+        await server.node.propose(b"x" * 100_000)
+
+    async def compacted() -> bool:
+        await server.node.propose(b"")
+        first, last = cast(list[int], server.node.status()["log"])
+        return server.node.counters["snapshots_saved"] > 0 and last - first < 30
+
+    await until(compacted)
+    await server.stop()
+
+
 async def test_damage_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
     server = single(tmp_path)
     await server.start()
@@ -80,6 +104,47 @@ async def test_damage_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=path.name):
         await single(tmp_path).start()
     assert read(path) == before
+
+
+async def test_a_lost_journal_and_a_lost_record_are_refused(tmp_path: Path) -> None:
+    server = single(tmp_path)
+    await server.start()
+    server.node.bootstrap([server.me])
+    await led(server.node)
+    await server.stop()
+    journal, record = only(tmp_path, "*.journal"), only(tmp_path, "epoch.json")
+    away = journal.rename(tmp_path / "away")
+    with pytest.raises(Invalid, match="journal is missing"):
+        await single(tmp_path).start()
+    away.rename(journal)
+    record.unlink()
+    again = single(tmp_path)
+    await again.start()
+    with pytest.raises(Invalid, match="without a record"):
+        again.node.bootstrap([again.me])
+    assert not record.exists()
+    await again.stop()
+
+
+async def test_a_bootstrap_cut_short_can_be_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = single(tmp_path)
+    await server.start()
+
+    def fail(_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(server.node._epochs, "save", fail)
+    with pytest.raises(OSError, match="space"):
+        server.node.bootstrap([server.me])
+    again = single(tmp_path)
+    await again.start()
+    assert not again.node.bootstrapped
+    again.node.bootstrap([again.me])
+    await led(again.node)
+    await again.stop()
+    await server.stop()
 
 
 async def test_a_machine_that_fails_ends_the_node(tmp_path: Path) -> None:

@@ -105,3 +105,23 @@ def test_a_long_wrong_tail_is_replaced(tmp_path: Path) -> None:
     states = [host.state for host in world.hosts.values()]
     assert states[0] == states[1] == states[2]
     assert set(world.acknowledged.values()) <= {one.encode() for one in states[0]}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_steady_stream_of_writes_does_not_put_off_their_answers(
+    tmp_path: Path, count: int
+) -> None:
+    world, leader, _ = calm(tmp_path, count)
+    host = world.hosts[leader]
+    answered: list[float] = []
+
+    def write() -> None:
+        asked = world.clock.now
+        host.replica.propose(b"x", lambda *_: answered.append(world.clock.now - asked))
+        host.pump()
+        world.after(0.0005, write)
+
+    write()
+    world.run(3.0)
+    assert len(answered) > 3000
+    assert max(answered) < 2.0

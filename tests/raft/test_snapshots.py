@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid
-from mesh.raft.snapshots import Reader, Snapshot, Snapshots, pack_snapshot, unpack_snapshot
+from mesh.raft.snapshots import (
+    SNAPSHOT_BYTES_MAX,
+    Reader,
+    Snapshot,
+    Snapshots,
+    pack_snapshot,
+    unpack_snapshot,
+)
 
 
 def test_the_newest_is_kept_and_comes_back(tmp_path: Path) -> None:
@@ -52,7 +59,10 @@ def test_a_transfer_must_be_what_was_announced(tmp_path: Path) -> None:
             with pytest.raises(Invalid):
                 target.receive(incoming)
     with pytest.raises(Invalid, match="longer"):
-        target.incoming(5, 1, 3).add(b"four")
+        target.incoming(5, 1, 100).add(b"x" * 101)
+    for size in (3, SNAPSHOT_BYTES_MAX + 1):
+        with pytest.raises(Invalid, match="allowed"):
+            target.incoming(5, 1, size)
     reader.close()
     assert target.latest is not None
     assert target.latest.index == 5

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mesh.clock import SeededDice, SystemClock
 from mesh.codec import pack, unpack
-from mesh.raft.messages import Hello, Vote, Welcome, pack_message
+from mesh.raft.epochs import Epoch, Peer
+from mesh.raft.messages import Hello, Message, Vote, Welcome, pack_message
 from mesh.raft.node import RAFT_BYTE
-from mesh.raft.transport import FORMAT, HELLO_BYTES_MAX, pack_frame, read_frame
-from tests.raft.cluster import Cluster
+from mesh.raft.transport import FORMAT, HELLO_BYTES_MAX, Transport, pack_frame, read_frame
+from tests.raft.cluster import Cluster, until
 
 RANDOM = random.Random(1)
 GARBAGE = [
@@ -74,3 +76,47 @@ async def test_a_frame_over_the_limit_is_not_read() -> None:
     reader.feed_data((HELLO_BYTES_MAX + 1).to_bytes(4, "big"))
     with pytest.raises(Exception, match="allowed"):
         await read_frame(reader, HELLO_BYTES_MAX)
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, Message]] = []
+
+    def connected(self, peer: str) -> None: ...
+
+    def disconnected(self, peer: str) -> None: ...
+
+    def received(self, peer: str, message: Message) -> None:
+        self.messages.append((peer, message))
+
+
+async def test_an_address_that_is_none_is_tried_again_until_it_is_one() -> None:
+    a, b = Peer("a", "a", ""), Peer("b", "b", "")
+    epoch, chance = Epoch("cluster", 1, (a, b)), (SystemClock(), SeededDice(1))
+    heard = Heard()
+    called = Transport("b", epoch, heard, lambda _: "", chance)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(1) == RAFT_BYTE
+        await called.serve(reader, writer)
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    wrong = ["", "nowhere", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:123456", "..:1", "a\0b:1"]
+    addresses = iter([*wrong, f"127.0.0.1:{port}"])
+    caller = Transport("a", epoch, Heard(), lambda _: next(addresses), chance)
+    caller.start()
+
+    async def connected() -> bool:
+        return caller.connected() == ["b"]
+
+    await until(connected)
+    caller.send("b", Vote(3, 2, 1))
+
+    async def arrived() -> bool:
+        return heard.messages == [("a", Vote(3, 2, 1))]
+
+    await until(arrived)
+    await caller.stop()
+    await called.stop()
+    listener.close()

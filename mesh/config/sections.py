@@ -1,0 +1,477 @@
+"""The nested parts of the configuration, with Consul's names and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(title="duration")]
+"""Written as a Go duration such as 30s, kept as seconds."""
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """What each listener binds; empty for client_addr."""
+
+    dns: str = ""
+    """IP addresses for DNS, space separated."""
+    http: str = ""
+    """IP addresses, or unix:// paths, for HTTP."""
+    https: str = ""
+    """IP addresses, or unix:// paths, for HTTPS."""
+    grpc: str = ""
+    """IP addresses, or unix:// paths, for gRPC."""
+    grpc_tls: str = ""
+    """IP addresses, or unix:// paths, for gRPC with TLS."""
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Port numbers; -1 for no listener, 0 for any free port."""
+
+    dns: int = 8600
+    """DNS, UDP and TCP."""
+    http: int = 8500
+    """HTTP."""
+    https: int = -1
+    """HTTPS."""
+    grpc: int = -1
+    """gRPC; 8502 with -dev."""
+    grpc_tls: int = -1
+    """gRPC with TLS."""
+    serf_lan: int = 8301
+    """Gossip in the datacenter, UDP and TCP."""
+    serf_wan: int = 8302
+    """Gossip between datacenters, UDP and TCP."""
+    server: int = 8300
+    """Servers, for RPC."""
+    sidecar_min_port: int = 21000
+    """First port for sidecars without one."""
+    sidecar_max_port: int = 21255
+    """Last port for sidecars without one."""
+    expose_min_port: int = 21500
+    """First port for checks through a sidecar."""
+    expose_max_port: int = 21755
+    """Last port for checks through a sidecar."""
+    proxy_min_port: int = 20000
+    """Old name of nothing mesh has."""
+    proxy_max_port: int = 20255
+    """Old name of nothing mesh has."""
+
+
+class Soa(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in the SOA record, in seconds as plain numbers."""
+
+    refresh: int = 3600
+    """REFRESH."""
+    retry: int = 600
+    """RETRY."""
+    expire: int = 86400
+    """EXPIRE."""
+    min_ttl: int = 0
+    """MINIMUM: how long a negative answer may be kept."""
+
+
+class Dns(msgspec.Struct, frozen=True, kw_only=True):
+    """How DNS answers."""
+
+    allow_stale: bool = True
+    """Any server may answer, leader or not."""
+    max_stale: Seconds = 87600 * 3600.0
+    """An answer staler than this is asked of the leader."""
+    node_ttl: Seconds = 0.0
+    """TTL of answers about nodes."""
+    service_ttl: dict[str, Seconds] = {}
+    """TTL by service name; `web*` means every name so begun, `*` every other."""
+    only_passing: bool = False
+    """Leave out instances in warning as well as critical ones."""
+    enable_truncate: bool = False
+    """Set the TC bit when answers were left out."""
+    udp_answer_limit: int = 3
+    """Answers to a UDP question without EDNS."""
+    a_record_limit: int = 0
+    """Addresses in an answer to A, AAAA or ANY; 0 for no limit."""
+    disable_compression: bool = False
+    """Write every name in full."""
+    recursor_strategy: str = "sequential"
+    """Order in which recursors are asked: sequential or random."""
+    recursor_timeout: Seconds = 2.0
+    """How long a recursor may take."""
+    soa: Soa = Soa()
+    """The SOA record."""
+    use_cache: bool = False
+    """Answer from the agent's cache."""
+    cache_max_age: Seconds = 0.0
+    """How old a cached answer may be; 0 for any age."""
+    enable_additional_node_meta_txt: bool = True
+    """Add node metadata as TXT records."""
+    prefer_namespace: bool = False
+    """Enterprise only."""
+
+
+class Http(msgspec.Struct, frozen=True, kw_only=True):
+    """The HTTP API."""
+
+    response_headers: dict[str, str] = {}
+    """Headers added to every answer."""
+    block_endpoints: tuple[str, ...] = ()
+    """Path prefixes answered with 403."""
+    allow_write_http_from: tuple[str, ...] = ()
+    """Networks (CIDR) that may write; empty for all."""
+    use_cache: bool = True
+    """Let ?cached answer from the agent's cache."""
+    max_header_bytes: int = 0
+    """Largest request header in bytes; 0 for 1 MiB."""
+
+
+class UnixSockets(msgspec.Struct, frozen=True, kw_only=True):
+    """Owner and mode of unix sockets."""
+
+    user: str = ""
+    """User name or number."""
+    group: str = ""
+    """Group name or number."""
+    mode: str = ""
+    """Mode, octal."""
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests a server takes per second."""
+
+    mode: str = "disabled"
+    """disabled, permissive (log only) or enforcing."""
+    read_rate: float = -1.0
+    """Reads per second; -1 for no limit."""
+    write_rate: float = -1.0
+    """Writes per second; -1 for no limit."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits against overload."""
+
+    http_max_conns_per_client: int = 200
+    """HTTP connections from one address; 0 for no limit."""
+    https_handshake_timeout: Seconds = 5.0
+    """Time for a TLS handshake of HTTPS."""
+    rpc_handshake_timeout: Seconds = 5.0
+    """Time for the handshake of an RPC connection."""
+    rpc_client_timeout: Seconds = 60.0
+    """Time for a call that does not block."""
+    rpc_max_conns_per_client: int = 100
+    """RPC connections from one address; 0 for no limit."""
+    rpc_rate: float = -1.0
+    """Calls per second a client agent makes; -1 for no limit."""
+    rpc_max_burst: int = 1000
+    """Calls it may make at once."""
+    request_limits: RequestLimits = RequestLimits()
+    """Limits of a server over all its clients."""
+    kv_max_value_size: int = 524288
+    """Largest KV value in bytes."""
+    txn_max_req_len: int = 524288
+    """Largest transaction in bytes."""
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """Timing of the cluster."""
+
+    raft_multiplier: int = 1
+    """Multiplies raft's timeouts, 1 to 10. Consul's default is 5."""
+    leave_drain_time: Seconds = 5.0
+    """How long a leaving server still answers."""
+    rpc_hold_timeout: Seconds = 7.0
+    """How long a call waits for a leader."""
+    grpc_keepalive_interval: Seconds = 30.0
+    """How often gRPC connections are probed."""
+    grpc_keepalive_timeout: Seconds = 20.0
+    """How long a probe may take."""
+    enable_xds_load_balancing: bool = True
+    """Spread proxies over servers."""
+
+
+class GossipLan(msgspec.Struct, frozen=True, kw_only=True):
+    """Timing of gossip in the datacenter."""
+
+    gossip_interval: Seconds = 0.2
+    """How often news is sent."""
+    gossip_nodes: int = 3
+    """To how many nodes."""
+    probe_interval: Seconds = 1.0
+    """How often a member is probed."""
+    probe_timeout: Seconds = 0.5
+    """How long a probe may take."""
+    suspicion_mult: int = 4
+    """Scales how long a suspected member has to object."""
+    retransmit_mult: int = 4
+    """Scales how often news is repeated."""
+
+
+class GossipWan(msgspec.Struct, frozen=True, kw_only=True):
+    """Timing of gossip between datacenters."""
+
+    gossip_interval: Seconds = 0.2
+    """How often news is sent."""
+    gossip_nodes: int = 3
+    """To how many nodes."""
+    probe_interval: Seconds = 5.0
+    """How often a member is probed."""
+    probe_timeout: Seconds = 3.0
+    """How long a probe may take."""
+    suspicion_mult: int = 6
+    """Scales how long a suspected member has to object."""
+    retransmit_mult: int = 4
+    """Scales how often news is repeated."""
+
+
+class MetricsProxy(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the UI's metrics come from."""
+
+    base_url: str = ""
+    """URL of the metrics server, http or https."""
+    add_headers: tuple[dict[str, Any], ...] = ()
+    """Headers to add, each with name and value."""
+    path_allowlist: tuple[str, ...] = ("/api/v1/query", "/api/v1/query_range")
+    """Paths that may be asked."""
+
+
+class Ui(msgspec.Struct, frozen=True, kw_only=True):
+    """The web UI."""
+
+    enabled: bool = False
+    """Serve the UI; true with -dev."""
+    dir: str = ""
+    """Directory of another UI to serve."""
+    content_path: str = "/ui/"
+    """Path of the UI."""
+    metrics_provider: str = ""
+    """Kind of metrics server, such as prometheus."""
+    metrics_provider_files: tuple[str, ...] = ()
+    """Scripts of another provider."""
+    metrics_provider_options_json: str = ""
+    """Options of the provider, JSON."""
+    metrics_proxy: MetricsProxy = MetricsProxy()
+    """The metrics server."""
+    dashboard_url_templates: dict[str, str] = {}
+    """Links to dashboards, by kind."""
+
+
+class AclTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens the agent uses."""
+
+    initial_management: str = ""
+    """The first management token."""
+    agent: str = ""
+    """For what the agent does itself."""
+    default: str = ""
+    """For requests without a token."""
+    agent_recovery: str = ""
+    """Works on this agent without servers."""
+    replication: str = ""
+    """For copying from the primary datacenter."""
+    config_file_service_registration: str = ""
+    """For services and checks of the configuration."""
+    dns: str = ""
+    """For DNS lookups."""
+
+
+class Acl(msgspec.Struct, frozen=True, kw_only=True):
+    """Access control."""
+
+    enabled: bool = False
+    """Use access control."""
+    default_policy: str = "allow"
+    """What applies without a rule: allow or deny."""
+    down_policy: str = "extend-cache"
+    """When no server answers: allow, deny, extend-cache or async-cache."""
+    policy_ttl: Seconds = 30.0
+    """How long policies are kept."""
+    role_ttl: Seconds = 30.0
+    """How long roles are kept."""
+    token_ttl: Seconds = 30.0
+    """How long tokens are kept."""
+    enable_key_list_policy: bool = False
+    """KV listing needs the list right."""
+    enable_token_replication: bool = False
+    """Copy tokens from the primary datacenter."""
+    enable_token_persistence: bool = False
+    """Keep tokens set through the API."""
+    tokens: AclTokens = AclTokens()
+    """Tokens the agent uses."""
+
+
+class TlsListener(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS of one kind of connection."""
+
+    ca_file: str = ""
+    """Certificates to trust, PEM."""
+    ca_path: str = ""
+    """Directory of certificates to trust."""
+    cert_file: str = ""
+    """Our certificate, PEM."""
+    key_file: str = ""
+    """Our private key, PEM."""
+    tls_min_version: str = "TLSv1_2"
+    """Oldest version allowed."""
+    tls_cipher_suites: str = ""
+    """Ciphers allowed, comma separated."""
+    verify_incoming: bool = False
+    """Demand certificates of clients."""
+    verify_outgoing: bool = False
+    """Check certificates of servers."""
+    verify_server_hostname: bool = False
+    """Demand server.<datacenter>.<domain> in certificates of servers (internal_rpc)."""
+    use_auto_cert: bool = False
+    """Use the certificate of auto_encrypt (grpc)."""
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS certificates and rules."""
+
+    defaults: TlsListener = TlsListener()
+    """What applies where the others say nothing."""
+    internal_rpc: TlsListener = TlsListener()
+    """RPC between nodes."""
+    https: TlsListener = TlsListener()
+    """The HTTPS API."""
+    grpc: TlsListener = TlsListener()
+    """The gRPC API."""
+
+
+class Connect(msgspec.Struct, frozen=True, kw_only=True):
+    """The service mesh."""
+
+    enabled: bool = True
+    """Run the mesh's certificate authority."""
+    ca_provider: str = "consul"
+    """Which certificate authority: consul, vault or aws-pca."""
+    ca_config: dict[str, Any] = {}
+    """Options of the certificate authority."""
+    enable_mesh_gateway_wan_federation: bool = False
+    """Reach other datacenters through gateways."""
+    enable_serverless_plugin: bool = False
+    """Not in mesh."""
+    test_ca_leaf_root_change_spread: Seconds = 0.0
+    """For tests."""
+
+
+class Autopilot(msgspec.Struct, frozen=True, kw_only=True):
+    """Care for the set of servers; sets the first values only."""
+
+    cleanup_dead_servers: bool = True
+    """Remove failed servers when a new one joins."""
+    last_contact_threshold: Seconds = 0.2
+    """A server silent for longer is unhealthy."""
+    max_trailing_logs: int = 250
+    """A server behind by more entries is unhealthy."""
+    min_quorum: int = 0
+    """Never remove servers below this number."""
+    server_stabilization_time: Seconds = 10.0
+    """How long a server must be healthy before it votes."""
+    disable_upgrade_migration: bool = False
+    """Enterprise only."""
+    redundancy_zone_tag: str = ""
+    """Enterprise only."""
+    upgrade_version_tag: str = ""
+    """Enterprise only."""
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """Where metrics go."""
+
+    metrics_prefix: str = "consul"
+    """First part of metric names."""
+    disable_hostname: bool = False
+    """Leave the host name out of gauges."""
+    prefix_filter: tuple[str, ...] = ()
+    """Metrics to send (+name) or not (-name)."""
+    filter_default: bool = True
+    """Send metrics that no filter names."""
+    prometheus_retention_time: Seconds = 0.0
+    """How long Prometheus sees a metric; 0 for off."""
+    statsd_address: str = ""
+    """host:port of statsd."""
+    statsite_address: str = ""
+    """host:port of statsite."""
+    dogstatsd_addr: str = ""
+    """host:port of DogStatsD."""
+    dogstatsd_tags: tuple[str, ...] = ()
+    """Tags to add."""
+    retry_failed_connection: bool = True
+    """Try again when a sink cannot be reached at start."""
+    enable_host_metrics: bool = False
+    """Report CPU, memory and disk of the host."""
+    disable_per_tenancy_usage_metrics: bool = False
+    """Enterprise only."""
+    disable_compat_1_9: bool = True
+    """Leave out old names."""
+    circonus_api_app: str = ""
+    """Not in mesh."""
+
+
+class AutoEncrypt(msgspec.Struct, frozen=True, kw_only=True):
+    """Certificates for clients from servers."""
+
+    tls: bool = False
+    """Client: ask servers for a certificate."""
+    allow_tls: bool = False
+    """Server: give certificates."""
+    dns_san: tuple[str, ...] = ()
+    """More names in the certificate."""
+    ip_san: tuple[str, ...] = ()
+    """More addresses in the certificate."""
+
+
+class AutoConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Configuration for clients from servers."""
+
+    enabled: bool = False
+    """Client: ask servers for configuration."""
+    intro_token: str = ""
+    """Token that introduces the client."""
+    intro_token_file: str = ""
+    """File with that token."""
+    server_addresses: tuple[str, ...] = ()
+    """Servers to ask."""
+    dns_sans: tuple[str, ...] = ()
+    """More names in the certificate."""
+    ip_sans: tuple[str, ...] = ()
+    """More addresses in the certificate."""
+    authorization: dict[str, Any] = {}
+    """Server: who may ask."""
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature that is on or off."""
+
+    enabled: bool = True
+    """Use it."""
+
+
+class Locality(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the node is."""
+
+    region: str = ""
+    """Region."""
+    zone: str = ""
+    """Zone in the region."""
+
+
+class Xds(msgspec.Struct, frozen=True, kw_only=True):
+    """The proxies' control protocol."""
+
+    update_max_per_second: float = 250.0
+    """Updates to proxies per second."""
+
+
+class Rpc(msgspec.Struct, frozen=True, kw_only=True):
+    """RPC of servers."""
+
+    enable_streaming: bool = True
+    """Serve event streams."""
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's cache."""
+
+    entry_fetch_rate: float = -1.0
+    """Fetches of one entry per second; -1 for no limit."""
+    entry_fetch_max_burst: int = 2
+    """Fetches of one entry at once."""

@@ -1,0 +1,148 @@
+"""Services and checks as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh.agent.definitions import check_definition, service_definition
+from mesh.errors import Invalid
+from mesh.registry.catalog import TaggedAddress, Weights
+
+HTTP = {"HTTP": "http://127.0.0.1/", "Interval": "10s"}
+
+
+def refusal(read: Any, **fields: Any) -> str:
+    with pytest.raises(Invalid) as caught:
+        read(fields)
+    return caught.value.message
+
+
+def test_both_spellings_are_the_same() -> None:
+    camel = {
+        "ID": "web1",
+        "Name": "web",
+        "TaggedAddresses": {"lan": {"Address": "10.0.0.9", "Port": 1}},
+        "EnableTagOverride": True,
+        "Weights": {"Passing": 3},
+        "Check": {
+            "CheckID": "c",
+            "ScriptArgs": ["true"],
+            "Interval": 10**10,
+            "TLSServerName": "x",
+            "DeregisterCriticalServiceAfter": "90s",
+            "Header": {"A": "1", "B": ["2", "3"]},
+        },
+    }
+    snake = {
+        "id": "web1",
+        "name": "web",
+        "tagged_addresses": {"lan": {"address": "10.0.0.9", "port": 1}},
+        "enable_tag_override": True,
+        "weights": {"passing": 3},
+        "checks": [
+            {
+                "id": "c",
+                "args": ["true"],
+                "interval": "10s",
+                "tls_server_name": "x",
+                "deregister_critical_service_after": "1m30s",
+                "header": {"A": ["1"], "B": ["2", "3"]},
+            }
+        ],
+    }
+    read = service_definition(camel)
+    assert read == service_definition(snake)
+    assert read.tagged_addresses == {"lan": TaggedAddress("10.0.0.9", 1)}
+    assert read.weights == Weights(3, 1)
+    assert (read.checks[0].interval, read.checks[0].deregister_critical_service_after) == (10, 90)
+    assert read.checks[0].kind == "script"
+
+
+def test_what_go_clients_send_empty_is_fine() -> None:
+    service: dict[str, Any] = {
+        "Name": "web",
+        "Tags": None,
+        "Check": {},
+        "Checks": None,
+        "Namespace": "",
+    }
+    assert service_definition(service).checks == []
+    assert check_definition({"Name": "x", "TTL": "10s", "Interval": "", "Partition": ""}).ttl == 10
+
+
+@pytest.mark.parametrize("field", ["UDP", "GRPC", "H2PING", "DockerContainerID", "OSService"])
+def test_types_that_come_later_are_named(field: str) -> None:
+    text = refusal(check_definition, Name="x", Interval="10s", **{field: "y"})
+    assert text.endswith("checks are not available yet")
+    assert "needs one of" not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "needs one of HTTP"),
+        ({"HTTP": "http://x/"}, "Interval: must be longer than 0s for http checks"),
+        ({"Interval": "-1s", "HTTP": "http://x/"}, "Interval: must not be negative"),
+        ({"TTL": "1s", "Interval": "1s"}, "TTL and Interval exclude each other"),
+        ({"AliasService": "a", "TTL": "1s"}, "alias checks take none"),
+        ({"HTTP": "x.org", "Interval": "1s"}, "HTTP: expected a URL such as http"),
+        ({"TCP": "x.org", "Interval": "1s"}, "TCP: expected host:port"),
+        ({"TTL": "10"}, "TTL: expected a duration such as 30s"),
+        ({"TTL": True}, "TTL: expected a duration"),
+        (HTTP | {"Status": "good"}, "Status: expected one of passing, warning, critical"),
+        (HTTP | {"FailuresBeforeWarning": 2}, "FailuresBeforeWarning: must not exceed"),
+        (HTTP | {"OutputMaxSize": -1}, "OutputMaxSize: must not be negative"),
+        (HTTP | {"Nonsense": 1}, "unknown field Nonsense"),
+        (HTTP | {"Namespace": "n"}, "unknown field Namespace"),
+        (HTTP | {"Args": "true"}, "Args: Expected `array`, got `str`"),
+    ],
+)
+def test_wrong_checks(fields: dict[str, Any], text: str) -> None:
+    assert text in refusal(check_definition, Name="x", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"Name": ""}, "Name: a service needs a name"),
+        ({"Address": "0.0.0.0"}, "Address: expected an address others can reach"),
+        ({"Address": "::"}, "Address: expected an address others can reach"),
+        ({"Port": 65536}, "Port: expected 0 to 65535"),
+        ({"Weights": {"Passing": 0}}, "Weights: Passing is 1 to 65535"),
+        ({"Weights": {"Heavy": 1}}, "Weights: unknown field Heavy"),
+        ({"TaggedAddresses": {"lan_ipv4": {"Address": "::1"}}}, "expected an IPv4 address"),
+        ({"TaggedAddresses": {"lan": {"Adress": "::1"}}}, "unknown field Adress"),
+        ({"Meta": {"a b": "x"}}, 'got "a b"'),
+        ({"Meta": {"consul-x": "x"}}, "reserved"),
+        ({"Meta": {"x": "y" * 513}}, "the limit is 512"),
+        ({"Meta": {f"k{n}": "" for n in range(65)}}, "the limit is 64"),
+        ({"Kind": "proxy"}, "Kind: expected one of connect-proxy"),
+        ({"Kind": "connect-proxy", "Port": 1}, "Proxy.DestinationServiceName"),
+        ({"Kind": "mesh-gateway"}, "Port: a mesh-gateway needs one"),
+        ({"Connect": {"SidecarService": {}}}, "sidecars are not available yet"),
+        ({"Check": "x"}, "Check: expected the fields of a check"),
+        ({"Checks": [HTTP | {"CheckID": "a"}] * 2}, "the id a is there 2 times"),
+    ],
+)
+def test_wrong_services(fields: dict[str, Any], text: str) -> None:
+    assert text in refusal(service_definition, **({"Name": "web"} | fields))
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = refusal(
+        service_definition,
+        Name="web",
+        Prot=80,
+        Port="80",
+        Address="0.0.0.0",
+        Check={"CheckID": "c", "HTTP": "x", "Interval": "10"},
+    )
+    assert [problem.partition(" such as")[0] for problem in text.split("; ")] == [
+        'service "web": unknown field Prot',
+        'service "web": Port: Expected `int`, got `str`',
+        'service "web": Address: expected an address others can reach, got 0.0.0.0',
+        'check "c": Interval: expected a duration',
+        'check "c": HTTP: expected a URL',
+    ]

@@ -1,0 +1,100 @@
+"""Messages: the bytes of memberlist, and nothing but Invalid for others."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.errors import Invalid
+from mesh.gossip import messages
+from mesh.gossip.messages import Ack, Alive, Dead, Fault, IndirectPing, Message, Nack, Ping, Suspect
+
+N1, N2 = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
+GOLDEN: list[tuple[str, Message]] = [
+    (
+        "0085a44e6f6465a26e32a55365714e6fcd012caa536f7572636541646472a40a000001"
+        "aa536f757263654e6f6465a26e31aa536f75726365506f7274cd1f0a",
+        Ping(300, "n2", N1, 7946, "n1"),
+    ),
+    ("0082a44e6f6465a26e32a55365714e6f01", Ping(1, "n2")),
+    (
+        "0188a44e61636bc3a44e6f6465a26e32a4506f7274cd1f0aa55365714e6fcd012caa536f7572636541646472"
+        "a40a000001aa536f757263654e6f6465a26e31aa536f75726365506f7274cd1f0aa6546172676574a40a000002",
+        IndirectPing(300, N2, 7946, "n2", True, N1, 7946, "n1"),
+    ),
+    ("0282a75061796c6f6164c0a55365714e6fcd012c", Ack(300)),
+    ("0b81a55365714e6fcd012c", Nack(300)),
+    ("0d81a54572726f72a4626f6f6d", Fault("boom")),
+    (
+        "0383a446726f6da26e31ab496e6361726e6174696f6ece00011170a44e6f6465a26e32",
+        Suspect(70000, "n2", "n1"),
+    ),
+    ("0583a446726f6da26e32ab496e6361726e6174696f6e03a44e6f6465a26e32", Dead(3, "n2", "n2")),
+    (
+        "0486a441646472a40a000001ab496e6361726e6174696f6e01a44d657461a2ff80"
+        "a44e6f6465a26e31a4506f7274cd1f0aa356736ea6010502020504",
+        Alive(1, "n1", N1, 7946, b"\xff\x80", bytes((1, 5, 2, 2, 5, 4))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), GOLDEN, ids=lambda one: type(one).__name__)
+def test_the_bytes_are_memberlists(text: str, message: Message) -> None:
+    assert messages.decode(bytes.fromhex(text)) == message
+    assert messages.encode(message).hex() == text
+
+
+def test_tags_are_serfs() -> None:
+    assert messages.encode_tags({"role": "web"}).hex() == "ff81a4726f6c65a3776562"
+    assert messages.decode_tags(bytes.fromhex("ff81a4726f6c65a3776562")) == {"role": "web"}
+    assert messages.decode_tags(b"legacy") == {"role": "legacy"}
+    with pytest.raises(Invalid, match="limit is 512"):
+        messages.encode_tags({"x": "y" * 512})
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"Vsn": b""}, "Vsn"),
+        ({"Vsn": bytes((3, 1, 2, 2, 5, 5))}, "Vsn"),
+        ({"Addr": b"\x01"}, "Addr"),
+        ({"Node": ""}, "Node"),
+        ({"Node": "x" * 129}, "Node"),
+        ({"Meta": b"x" * 513}, "Meta"),
+        ({"Incarnation": 2**32}, "Incarnation"),
+        ({"Incarnation": -1}, "Incarnation"),
+        ({"Port": 65536}, "Port"),
+    ],
+)
+def test_out_of_limits_names_the_field(fields: dict[str, object], problem: str) -> None:
+    good: dict[str, object] = {
+        "Addr": N1,
+        "Incarnation": 1,
+        "Meta": b"m",
+        "Node": "n",
+        "Port": 1,
+        "Vsn": messages.VERSIONS,
+    }
+    with pytest.raises(Invalid, match=problem):
+        messages.decode(bytes((messages.ALIVE,)) + messages.pack_map(good | fields))
+
+
+def test_names_may_hold_any_bytes() -> None:
+    name = b"\xff\xfen".decode("utf-8", "surrogateescape")
+    assert messages.decode(messages.encode(Dead(1, name, name))) == Dead(1, name, name)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_raise_invalid_only(data: bytes) -> None:
+    with contextlib.suppress(Invalid):
+        messages.decode(data)
+    messages.decode_tags(data)
+
+
+@given(st.sampled_from([bytes.fromhex(text) for text, _ in GOLDEN]), st.data())
+def test_a_changed_byte_raises_invalid_only(packet: bytes, data: st.DataObject) -> None:
+    changed = bytearray(packet)
+    changed[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(Invalid):
+        messages.decode(bytes(changed))

@@ -1,0 +1,38 @@
+"""Suspicion: the times of Lifeguard's paper and of memberlist's tests."""
+
+import pytest
+
+from mesh.gossip.suspicion import Suspicion, shortest
+
+
+@pytest.mark.parametrize(
+    ("members", "seconds"),
+    [(1, 4.0), (10, 4.0), (32, 6.02), (100, 8.0), (1000, 12.0), (5000, 14.792)],
+)
+def test_the_shortest_time_grows_with_the_pool(members: int, seconds: float) -> None:
+    assert shortest(4, members, 1.0) == pytest.approx(seconds, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("expected", "times"),
+    [(2, [12.0, 5.691, 2.0]), (3, [12.0, 7.0, 4.075, 2.0])],
+)
+def test_confirmations_shorten_it(expected: int, times: list[float]) -> None:
+    # Longest is six times the shortest, here 2 s.
+    suspicion = Suspicion("a", 100.0, expected, 2.0)
+    assert suspicion.deadline == pytest.approx(100.0 + times[0])
+    for number, seconds in enumerate(times[1:]):
+        assert suspicion.confirm(f"other-{number}")
+        assert suspicion.deadline == pytest.approx(100.0 + seconds, abs=0.01)
+    assert not suspicion.confirm("one too many")
+
+
+def test_the_same_accuser_counts_once() -> None:
+    suspicion = Suspicion("a", 0.0, 2, 2.0)
+    assert not suspicion.confirm("a")
+    assert suspicion.confirm("b")
+    assert not suspicion.confirm("b")
+
+
+def test_with_nobody_to_confirm_it_is_short_at_once() -> None:
+    assert Suspicion("a", 0.0, 0, 2.0).deadline == 2.0

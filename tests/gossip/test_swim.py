@@ -1,0 +1,119 @@
+"""Many nodes in virtual time: who dies is found, who lives is left alone."""
+
+import pytest
+
+from mesh.gossip.intents import Options
+from tests.gossip.world import World
+
+LAN = Options()
+
+
+def all_say(world: World, name: str, status: str) -> bool:
+    return all(
+        node.statuses().get(name) == status
+        for node in world.nodes
+        if not node.down and node.name != name
+    )
+
+
+@pytest.mark.parametrize("count", [3, 10, 40])
+def test_who_dies_is_found_by_all_and_nobody_else_is_accused(count: int) -> None:
+    world = World(1, count, LAN)
+    world.settle()
+    victim = world.nodes[count // 2]
+    world.kill(victim)
+    # Longest suspicion, and a probe of everybody in the worst order.
+    world.run_until(lambda: all_say(world, victim.name, "FAILED"), 6 * 6.5 + 2 * count)
+    world.run(30.0)
+    failed = {event for node in world.nodes for event in node.events if event.startswith("failed")}
+    assert failed == {f"failed {victim.name}"}
+
+
+@pytest.mark.parametrize(("seed", "loss"), [(1, 0.0), (2, 0.01), (3, 0.05)])
+def test_lost_packets_kill_nobody(seed: int, loss: float) -> None:
+    world = World(seed, 20, LAN, loss)
+    world.settle()
+    world.run(200.0)
+    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    def history(seed: int) -> list[tuple[float, str, str]]:
+        world = World(seed, 12, LAN, 0.02)
+        world.settle()
+        world.kill(world.nodes[5])
+        world.run(40.0)
+        return world.trace
+
+    assert history(7) == history(7)
+    assert history(7) != history(8)
+
+
+def test_who_stops_for_a_moment_refutes() -> None:
+    world = World(4, 10, LAN)
+    world.settle()
+    sleeper = world.nodes[3]
+    world.udp_blocked = lambda source, target: sleeper.name in {source, target}
+    world.blocked = world.udp_blocked
+    world.run(3.5)
+    world.udp_blocked = world.blocked = lambda _from, _to: False
+    world.run(60.0)
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    assert all(node.statuses() == everybody for node in world.nodes)
+
+
+def test_who_can_only_be_reached_by_streams_stays() -> None:
+    world = World(5, 6, LAN)
+    world.settle()
+    deaf = world.nodes[2]
+    world.udp_blocked = lambda _from, target: target == deaf.name
+    world.run(60.0)
+    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+
+
+def test_a_split_pool_grows_together_again() -> None:
+    world = World(6, 12, LAN)
+    world.settle()
+    left = {node.name for node in world.nodes[:5]}
+    world.blocked = lambda source, target: (source in left) != (target in left)
+    world.run(60.0)
+    assert set(world.nodes[0].statuses().values()) == {"ALIVE", "FAILED"}
+    world.blocked = lambda _from, _to: False
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(n.statuses() == everybody for n in world.nodes), 300.0)
+
+
+def test_who_leaves_has_left_everywhere() -> None:
+    world = World(7, 15, LAN)
+    world.settle()
+    leaver = world.nodes[4]
+    leaver.leave()
+    world.run(5.0)
+    world.kill(leaver)
+    world.run_until(lambda: all_say(world, leaver.name, "LEFT"), 30.0)
+    world.run(120.0)
+    assert all_say(world, leaver.name, "LEFT")
+
+
+@pytest.mark.parametrize("gone", [1.0, 60.0])
+def test_who_restarts_is_alive_with_a_higher_incarnation(gone: float) -> None:
+    world = World(8, 8, LAN)
+    world.settle()
+    victim = world.nodes[2]
+    before = victim.swim.me.incarnation
+    world.kill(victim)
+    world.run(gone)
+    victim.boot()
+    victim.join(world.nodes[0])
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(node.statuses() == everybody for node in world.nodes), 60.0)
+    world.run(30.0)
+    assert all(node.statuses() == everybody for node in world.nodes)
+    assert victim.swim.me.incarnation >= before
+
+
+def test_news_stops_being_passed_on() -> None:
+    world = World(9, 20, LAN)
+    world.settle()
+    world.run(60.0)
+    assert all(len(node.swim.queue) == 0 and len(node.intents.queue) == 0 for node in world.nodes)
