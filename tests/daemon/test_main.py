@@ -160,7 +160,7 @@ def test_a_damaged_sealed_segment_is_named_and_mends_when_restored(tmp_path: Pat
     node, folder = kept(tmp_path)
     # A limit of one byte seals the segment at the next write.
     segments = Segments(str(folder / "journal"), segment_bytes=1)
-    terms = [record.term for record in segments.open() if record.kind == TERM]
+    terms = [record.term for record in segments.open(fresh=False) if record.kind == TERM]
     record = pack_record(Record(TERM, 0, terms[-1] + 1, b""))
     segments.store(Batch([record], terms[-1] + 1, "", 0))
     segments.close()
