@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mesh import __version__
+from mesh.datadir import open_directory
 from mesh.raft.epochs import Epochs
 from mesh.raft.journal import TERM, Batch, Record, Segments, pack_record
 from tests.cluster.processes import TOP, Meshd, eventually
@@ -293,3 +294,12 @@ def test_signals_stop_a_server_that_blocks_readers(tmp_path: Path) -> None:
         stream.sendall(ask.encode())
         assert first.stop(8) == 0
         assert "Traceback" not in first.log()
+
+
+def test_a_crash_while_the_marker_was_written_is_no_foreign_file(tmp_path: Path) -> None:
+    (tmp_path / "mesh.json.new").write_text('{"for')
+    (tmp_path / "lock").write_text("")
+    opened = open_directory(str(tmp_path), "id")
+    assert opened.node_id == "id"
+    opened.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "mesh.json"]
