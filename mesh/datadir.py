@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from mesh.codec import from_json, to_json
-from mesh.errors import Conflict, Invalid
+from mesh.errors import Conflict, Invalid, MeshError
 
 FORMAT = 1
 _MARKER = "mesh.json"
+_FRESH = f"{_MARKER}.new"
 _LOCK = "lock"
 
 
@@ -55,6 +56,8 @@ def open_directory(path: str, node_id: str) -> DataDirectory:
         raise Conflict(f"data_dir {path}: cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Again under the lock: another process may have made it meanwhile.
+        marker = marker or _read_marker(top)
         if marker is None:
             marker = _Marker(FORMAT, node_id)
             _write_marker(top, marker)
@@ -64,6 +67,9 @@ def open_directory(path: str, node_id: str) -> DataDirectory:
     except OSError as error:
         os.close(lock)
         raise Conflict(f"data_dir {path}: cannot be used: {error.strerror}") from error
+    except MeshError:
+        os.close(lock)
+        raise
     return DataDirectory(path, marker.node_id, lock)
 
 
@@ -72,7 +78,9 @@ def _read_marker(top: Path) -> _Marker | None:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        strangers = sorted(entry.name for entry in top.iterdir() if entry.name != _LOCK)
+        strangers = sorted(
+            entry.name for entry in top.iterdir() if entry.name not in {_LOCK, _FRESH}
+        )
         if strangers:
             raise Conflict(
                 f"data_dir {top}: holds files that are not mesh's ({', '.join(strangers[:3])}); "
@@ -89,7 +97,7 @@ def _read_marker(top: Path) -> _Marker | None:
 
 
 def _write_marker(top: Path, marker: _Marker) -> None:
-    fresh = top / f"{_MARKER}.new"
+    fresh = top / _FRESH
     with fresh.open("wb") as file:
         file.write(to_json(marker, indent=2) + b"\n")
         file.flush()

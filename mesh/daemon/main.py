@@ -7,9 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesh import __version__
 from mesh.codec import to_json
@@ -17,6 +17,7 @@ from mesh.config.flags import help_text, parse
 from mesh.config.load import validate
 from mesh.config.schema import Config
 from mesh.errors import MeshError
+from mesh.tasks import Tasks
 from mesh.telemetry.logs import LiveLines, set_up
 
 if TYPE_CHECKING:
@@ -98,8 +99,6 @@ def _run(arguments: Sequence[str], *, server: bool) -> int:
     try:
         if config.log_file:
             stream = Path(config.log_file).open("a", encoding="utf-8")  # noqa: SIM115 - open for life.
-        if config.pid_file:
-            Path(config.pid_file).write_text(f"{os.getpid()}\n")
     except OSError as error:
         sys.stderr.write(f"meshd: {error.filename}: {error.strerror}\n")
         return 1
@@ -116,9 +115,10 @@ def _run(arguments: Sequence[str], *, server: bool) -> int:
     except MeshError as error:
         sys.stderr.write(f"meshd: {error}\n")
         return 1
-    finally:
-        if config.pid_file:
-            Path(config.pid_file).unlink(missing_ok=True)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"meshd: {where}{error.strerror or error}\n")
+        return 1
 
 
 def _unprotected(config: Config) -> list[str]:
@@ -147,6 +147,8 @@ class _Process:
         self._config, self._arguments, self._server = config, arguments, server
         self._live = live
         self._ended: asyncio.Future[BaseException | None]
+        self._wanted: asyncio.Queue[int]
+        self._tasks = Tasks()
 
     def _reread(self) -> Config:
         return parse(self._arguments, server=self._server)
@@ -161,28 +163,36 @@ class _Process:
 
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
+        self._wanted = asyncio.Queue()
         node = Built(self._config, self._reread, self._live, self._finish)
         await node.start()
-        wanted: asyncio.Queue[int] = asyncio.Queue()
-        self._ended.add_done_callback(lambda _: wanted.put_nowait(ENDED))
+        self._ended.add_done_callback(lambda _: self._wanted.put_nowait(ENDED))
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(one, wanted.put_nowait, int(one))
-        code = 0
-        while not self._ended.done():
-            number: int = await wanted.get()
-            if number == ENDED:
-                break
-            if number == signal.SIGHUP:
-                await self._reload(node)
-                continue
-            code = await self._end(node, number)
-            break
+            loop.add_signal_handler(one, self._wanted.put_nowait, int(one))
+        pid_file = Path(self._config.pid_file) if self._config.pid_file else None
+        try:
+            if pid_file is not None:
+                pid_file.write_text(f"{os.getpid()}\n")
+            code = await self._until_end(node)
+        finally:
+            code_of_stop = await self._unless_signalled(node.stop(), "stopping")
+        if pid_file is not None:
+            pid_file.unlink(missing_ok=True)
         error = self._ended.result() if self._ended.done() else None
-        await node.stop()
         if error is not None:
             sys.stderr.write(f"meshd: {error}\n")
             return 1
-        return code
+        return code or code_of_stop
+
+    async def _until_end(self, node: Node) -> int:
+        """Obey signals until one, or the node itself, ends it; returns the exit code."""
+        while not self._ended.done():
+            number = await self._wanted.get()
+            if number == signal.SIGHUP:
+                await self._reload(node)
+            elif number != ENDED:
+                return await self._end(node, number)
+        return 0
 
     async def _reload(self, node: Node) -> None:
         try:
@@ -205,10 +215,26 @@ class _Process:
             return 0
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await node.depart()
+                return await self._unless_signalled(node.depart(), "leaving")
         except TimeoutError:
             log.error("could not leave within %.0f s", LEAVE_SECONDS)  # noqa: TRY400
-            return 1
+        except MeshError as error:
+            log.error("could not leave: %s", error)  # noqa: TRY400
+        return 1
+
+    async def _unless_signalled(self, work: Coroutine[Any, Any, None], what: str) -> int:
+        """Do the work; another signal to end gives it up, and the exit code is 1 then."""
+        task = self._tasks.start(work, name=what)
+        task.add_done_callback(lambda _: self._wanted.put_nowait(ENDED))
+        try:
+            while not task.done():
+                number = await self._wanted.get()
+                if number in {signal.SIGTERM, signal.SIGINT}:
+                    log.warning("got %s while %s: giving up", signal.Signals(number).name, what)
+                    return 1
+        finally:
+            task.cancel()
+        task.result()
         return 0
 
 

@@ -27,7 +27,7 @@ from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
 from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
-from mesh.rpc.servers import agent_tags
+from mesh.rpc.servers import agent_tags, endpoint, read_tags
 from mesh.tasks import Tasks
 from mesh.telemetry.logs import LEVELS, LiveLines
 
@@ -157,8 +157,8 @@ class Node:
     def _member_event(self, event: MemberEvent) -> None:
         member = event.member
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
-        if event.kind in {"failed", "leave"}:
-            self.client.forget(f"{member.address}:{member.tags.get('port', '')}")
+        if event.kind in {"failed", "leave"} and (tags := read_tags(member.tags)):
+            self.client.forget(endpoint(member.address, tags.port))
         self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
@@ -202,9 +202,12 @@ class Node:
         """Stop everything, the edges first."""
         await self._tasks.stop()
         for stop in reversed(self._stops):
-            waiting = stop()
-            if asyncio.iscoroutine(waiting):
-                await waiting
+            try:
+                waiting = stop()
+                if asyncio.iscoroutine(waiting):
+                    await waiting
+            except Exception:
+                log.exception("stopping: a part failed; going on with the others")
         self._stops.clear()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)

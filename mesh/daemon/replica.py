@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
@@ -40,6 +40,7 @@ class Replica:
         self._tasks = Tasks(on_fatal=node.fatal)
         self._members_changed = asyncio.Event()
         self.machine = Machine()
+        self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
         self._proposal = ""
 
@@ -71,14 +72,23 @@ class Replica:
             forwarded,
             {RAFT_BYTE: self.raft.serve},
         )
+        self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
         await self.rpc.start()
         self.rpc_port = self.rpc.port
         await self.raft.start()
-        self.leader = Leader(router, consensus, node.membership.seen, self._clock)
+        self.leader = Leader(forwarded, consensus, node.membership.seen, (self._clock, self._dice))
 
-        def leadership_changed(_: Peer | None) -> None:
+        followed = ""
+
+        def leadership_changed(leader: Peer | None) -> None:
+            nonlocal followed
             reader.interrupt()
+            now = self._find(leader) if leader is not None else ""
+            if followed and followed != now:
+                # What was forwarded to it may never be answered: it is asked again elsewhere.
+                node.client.forget(followed)
+            followed = now
             self.leader.wake()
 
         self.raft.listen(leadership_changed)
@@ -134,6 +144,5 @@ class Replica:
 
     async def stop(self) -> None:
         """Stop the duties, the log, then the port."""
-        await self._tasks.stop()
-        await self.raft.stop()
-        await self.rpc.stop()
+        for stop in self._stops:
+            await stop()

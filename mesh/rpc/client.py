@@ -6,13 +6,21 @@ import asyncio
 import itertools
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 import msgspec
 
 from mesh.codec import unpack
-from mesh.errors import Busy, Internal, MeshError, OutcomeUnknown, Unreachable, from_code
+from mesh.errors import (
+    Busy,
+    Internal,
+    MeshError,
+    OutcomeUnknown,
+    TooLarge,
+    Unreachable,
+    from_code,
+)
 from mesh.registry.port import (
     Answer,
     Command,
@@ -30,7 +38,8 @@ T = TypeVar("T")
 CONNECT_SECONDS = 3.0
 CALL_SECONDS = 60.0
 REQUESTS_MAX = 8192
-WATCH_QUEUE_MAX = 1024
+WATCH_QUEUE_MAX = 16
+UNSENT_MAX_BYTES = 64 * 1024 * 1024
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -70,8 +79,8 @@ class Connection:
         queue = self._waiting.get(message.id)
         if queue is not None:
             if queue.full():
-                self.close()
-                return
+                # Who follows more slowly than it changes wants the newest answers.
+                queue.get_nowait()
             queue.put_nowait(message)
 
     def close(self) -> None:
@@ -79,7 +88,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self._writer.close()
+        # Not closed in good order: a server that reads no more would keep what is unsent for ever.
+        self._writer.transport.abort()
         for number, queue in self._waiting.items():
             gone = wire.Failed(number, Unreachable.code, "the connection to the server broke")
             while queue.full():
@@ -92,13 +102,20 @@ class Connection:
             raise Unreachable("the connection to the server is closed")
         if len(self._waiting) >= REQUESTS_MAX:
             raise Busy(f"{REQUESTS_MAX} requests wait on one connection to a server")
+        if self._writer.transport.get_write_buffer_size() > UNSENT_MAX_BYTES:
+            raise Busy("the server reads requests more slowly than they are made")
         number = next(self._ids)
         queue = self._waiting[number] = asyncio.Queue(most)
         return number, queue
 
     def send(self, message: wire.Request) -> None:
-        """Send a request."""
-        self._writer.write(wire.frame(message))
+        """Send a request. Raises TooLarge, sending nothing, when the server would refuse it."""
+        data = wire.frame(message)
+        if len(data) > wire.REQUEST_MAX_BYTES:
+            raise TooLarge(
+                f"the request takes {len(data)} bytes; the limit is {wire.REQUEST_MAX_BYTES}"
+            )
+        self._writer.write(data)
 
     def end_request(self, number: int, *, answered: bool) -> None:
         """Forget a request; tells the server when it still works on it."""
@@ -109,15 +126,16 @@ class Connection:
     async def call(self, make: Callable[[int], wire.Request], seconds: float) -> wire.Reply:
         """Send and wait for the one reply. Raises Unreachable when it does not come in time."""
         number, queue = self.open_request()
-        reply: wire.Reply | None = None
+        sent, reply = False, None
         try:
             self.send(make(number))
+            sent = True
             async with asyncio.timeout(seconds):
                 reply = await queue.get()
         except TimeoutError:
             raise Unreachable(f"the server did not answer within {seconds:.0f} s") from None
         finally:
-            self.end_request(number, answered=reply is not None)
+            self.end_request(number, answered=reply is not None or not sent)
         return reply
 
 
@@ -129,9 +147,11 @@ class Client:
         self._connections: dict[str, Connection] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._tasks = Tasks()
+        self._stopped: bool = False
 
     async def stop(self) -> None:
-        """Close every connection."""
+        """Close every connection; requests raise Unreachable from then on."""
+        self._stopped = True
         for connection in list(self._connections.values()):
             connection.close()
         await self._tasks.stop()
@@ -143,11 +163,19 @@ class Client:
             connection.close()
 
     async def _connection(self, address: str) -> Connection:
-        async with self._opening.setdefault(address, asyncio.Lock()):
-            connection = self._connections.get(address)
-            if connection is None or connection.closed:
-                connection = self._connections[address] = await self._open(address)
+        connection = self._connections.get(address)
+        if connection is not None and not connection.closed:
             return connection
+        opening = self._opening.setdefault(address, asyncio.Lock())
+        try:
+            async with opening:
+                connection = self._connections.get(address)
+                if connection is None or connection.closed:
+                    connection = self._connections[address] = await self._open(address)
+                return connection
+        finally:
+            if not opening.locked() and self._opening.get(address) is opening:
+                del self._opening[address]
 
     async def _open(self, address: str) -> Connection:
         host, _, port = address.rpartition(":")
@@ -156,12 +184,22 @@ class Client:
                 reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         except (OSError, TimeoutError) as error:
             raise Unreachable(f"cannot connect to the server at {address}: {error}") from error
-        _keep_alive(writer.get_extra_info("socket"))
+        if self._stopped:
+            writer.transport.abort()
+            raise Unreachable("this node stops")
+        keep_alive(writer.get_extra_info("socket"))
         writer.write(wire.RPC_BYTE)
         connection = Connection(reader, writer)
         connection.send(wire.Hello(wire.VERSION, self._options.node, self._options.datacenter))
-        self._tasks.start(connection.run(), name=f"rpc to {address}")
+        self._tasks.start(self._run(address, connection), name=f"rpc to {address}")
         return connection
+
+    async def _run(self, address: str, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            if self._connections.get(address) is connection:
+                del self._connections[address]
 
     async def read(
         self, address: str, query: Query[T], options: ReadOptions, *, forwarded: bool = False
@@ -204,7 +242,7 @@ class Client:
 
     async def watch(
         self, address: str, query: Query[T], options: ReadOptions
-    ) -> AsyncIterator[Answer[T]]:
+    ) -> AsyncGenerator[Answer[T], None]:
         """The answers that server sends. Raises Unreachable when the connection breaks."""
         connection = await self._connection(address)
         number, queue = connection.open_request(WATCH_QUEUE_MAX)
@@ -216,8 +254,8 @@ class Client:
             connection.end_request(number, answered=False)
 
 
-def _keep_alive(stream: socket.socket) -> None:
-    """Notice within seconds a server whose machine vanished without a word."""
+def keep_alive(stream: socket.socket) -> None:
+    """Notice within seconds an other side whose machine vanished without a word."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.clock import Clock
-from mesh.errors import TooLarge
+from mesh.errors import Invalid, TooLarge
 from mesh.registry.envelope import ENTRY_MAX_BYTES, FORMAT, Envelope, seal
 from mesh.registry.port import Command, WriteOptions
 
@@ -21,7 +21,8 @@ class Gate:
 
     def admit(self, command: Command[Any], options: WriteOptions) -> bytes:
         """The log entry of the command. Raises Invalid or TooLarge; nothing has happened then."""
-        assert options.request, "whoever lets a write in gives it a request id"
+        if not options.request:
+            raise Invalid("request: a write needs an id, given where it enters")
         command.validate()
         entry = seal(
             Envelope(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -105,11 +106,18 @@ class Forwarded:
 
 
 class _Patience:
-    """Repeats a step while its error says that a retry helps, up to the hold time."""
+    """Repeats a step while its error says that a retry helps, up to the hold time.
 
-    def __init__(self, options: Options, clock: Clock, dice: Dice) -> None:
-        self._clock, self._dice = clock, dice
-        self._until = clock.monotonic() + options.hold_seconds
+    The hold time counts from the first failure, so that a step that failed late is repeated too.
+    Within the wait of a blocking read it counts anew after each step that lasted longer.
+    """
+
+    def __init__(self, options: Options, world: tuple[Clock, Dice], wait: float = 0.0) -> None:
+        self._clock, self._dice = world
+        self._hold = options.hold_seconds
+        self._step_began = self._clock.monotonic()
+        self._wait_until = self._step_began + wait
+        self._until = 0.0
         self._unknown = False
 
     async def rest(self, error: MeshError) -> None:
@@ -117,11 +125,24 @@ class _Patience:
         self._unknown = self._unknown or isinstance(error, OutcomeUnknown)
         if not error.retry:
             raise error
-        if self._clock.monotonic() >= self._until:
+        now = self._clock.monotonic()
+        worked = self._step_began + self._hold < now < self._wait_until
+        if not self._until or worked:
+            self._until = now + self._hold
+        if now >= self._until:
             if self._unknown and not isinstance(error, OutcomeUnknown):
                 raise OutcomeUnknown("the write was sent, and its outcome is not known") from error
             raise error
         await self._clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
+        self._step_began = self._clock.monotonic()
+
+    def remaining(self, options: ReadOptions) -> ReadOptions:
+        """The options for a repeated read: it waits no longer in all than was asked."""
+        if not self._until or not options.index:
+            return options
+        return msgspec.structs.replace(
+            options, wait=max(0.0, self._wait_until - self._clock.monotonic())
+        )
 
 
 class ServerRouter:
@@ -137,7 +158,7 @@ class ServerRouter:
     ) -> None:
         self._options, self._consensus, self._client = options, consensus, client
         self._reader, self._as_leader = local
-        self._clock, self._dice = world
+        self._world, self._dice = world, world[1]
 
     def _check_datacenter(self, datacenter: str) -> None:
         if datacenter and datacenter != self._options.datacenter:
@@ -150,10 +171,10 @@ class ServerRouter:
             contact = self._consensus.last_contact
             if options.max_stale is None or contact <= options.max_stale:
                 return self._stale(await self._reader.read(query, options))
-        patience = _Patience(self._options, self._clock, self._dice)
+        patience = _Patience(self._options, self._world, options.wait)
         while True:
             try:
-                return await self._read_once(query, options)
+                return await self._read_once(query, patience.remaining(options))
             except MeshError as error:
                 await patience.rest(error)
 
@@ -184,7 +205,7 @@ class ServerRouter:
             request=options.request or self._dice.uuid(),
             origin=options.origin or self._options.origin,
         )
-        patience = _Patience(self._options, self._clock, self._dice)
+        patience = _Patience(self._options, self._world)
         while True:
             try:
                 if self._consensus.is_leader:
@@ -217,7 +238,7 @@ class AgentRouter:
         world: tuple[Clock, Dice],
     ) -> None:
         self._options, self._servers, self._client = options, servers, client
-        self._clock, self._dice = world
+        self._world, self._dice = world, world[1]
         self._current = ""
 
     def _server(self) -> str:
@@ -231,19 +252,19 @@ class AgentRouter:
         return self._current
 
     def _move_on(self, address: str) -> None:
-        self._client.forget(address)
+        """Ask another server from now on. Others' requests on the connection are left alone."""
         if self._current == address:
             others = [server for server in self._servers() if server != address]
             self._current = self._dice.choice(others) if others else ""
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
-        patience = _Patience(self._options, self._clock, self._dice)
+        patience = _Patience(self._options, self._world, options.wait)
         while True:
             address = ""
             try:
                 address = self._server()
-                return await self._client.read(address, query, options)
+                return await self._client.read(address, query, patience.remaining(options))
             except Unreachable as error:
                 self._move_on(address)
                 await patience.rest(error)
@@ -255,7 +276,7 @@ class AgentRouter:
             request=options.request or self._dice.uuid(),
             origin=options.origin or self._options.origin,
         )
-        patience = _Patience(self._options, self._clock, self._dice)
+        patience = _Patience(self._options, self._world)
         while True:
             address = ""
             try:
@@ -268,22 +289,28 @@ class AgentRouter:
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE
     ) -> AsyncIterator[Answer[T]]:
-        """See Registry.watch."""
+        """See Registry.watch. Ends only when the query itself is refused."""
+        clock = self._world[0]
         while True:
-            address = self._server()
+            address = ""
             try:
-                async for answer in self._client.watch(address, query, options):
-                    yield answer
-            except Unreachable:
+                address = self._server()
+                async with aclosing(self._client.watch(address, query, options)) as answers:
+                    async for answer in answers:
+                        # Whoever is asked next goes on after this one.
+                        options = msgspec.structs.replace(options, index=answer.index)
+                        yield answer
+            except MeshError as error:
+                if not error.retry:
+                    raise
                 self._move_on(address)
-            except NoLeader:
-                await self._clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
+                await clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
         if datacenter and datacenter != self._options.datacenter:
             raise NotFound(f'No path to datacenter "{datacenter}"')
-        patience = _Patience(self._options, self._clock, self._dice)
+        patience = _Patience(self._options, self._world)
         while True:
             address = ""
             try:

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from mesh.codec import pack
-from mesh.errors import Busy, Conflict, Internal, MeshError
+from mesh.errors import Busy, Conflict, Internal, Invalid, MeshError, TooLarge
 from mesh.registry.port import Answer, Query, Registry
 from mesh.rpc import wire
+from mesh.rpc.client import keep_alive
 from mesh.rpc.router import Forwarded
 from mesh.tasks import Tasks
 
@@ -52,6 +53,7 @@ class RpcServer:
         self._tasks = Tasks()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._stopping = False
         self.port = options.port
         self.counters: Counter[str] = Counter()
 
@@ -66,6 +68,7 @@ class RpcServer:
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
@@ -73,6 +76,11 @@ class RpcServer:
         await self._tasks.stop()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopping:
+            writer.close()
+            return
+        # A client that vanished without a word would hold its connection and its waits for ever.
+        keep_alive(writer.get_extra_info("socket"))
         self._tasks.start(self._serve(reader, writer), name="rpc connection")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,6 +142,8 @@ class _Session:
             while data := await self._reader.read(65536):
                 for body in frames.feed(data):
                     self._receive(wire.request(body))
+                # Whoever does not read replies is not read either.
+                await self._writer.drain()
         finally:
             await self._tasks.stop()
 
@@ -144,6 +154,8 @@ class _Session:
             if (task := self._running.get(message.id)) is not None:
                 task.cancel()
             return
+        if message.id in self._running:
+            raise Invalid(f"request {message.id} is still being answered")
         if len(self._running) >= REQUESTS_MAX:
             busy = Busy(f"more than {REQUESTS_MAX} requests at once on one connection")
             self._send(wire.Failed(message.id, busy.code, busy.message))
@@ -180,8 +192,13 @@ class _Session:
             await self._send_and_drain(_answered(message.id, answer))
 
     def _send(self, reply: wire.Reply) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(wire.frame(reply))
+        if self._writer.is_closing():
+            return
+        data = wire.frame(reply)
+        if len(data) > wire.REPLY_MAX_BYTES and not isinstance(reply, wire.Hello):
+            text = f"the answer takes {len(data)} bytes; the limit is {wire.REPLY_MAX_BYTES}"
+            data = wire.frame(wire.Failed(reply.id, TooLarge.code, text))
+        self._writer.write(data)
 
     async def _send_and_drain(self, reply: wire.Reply) -> None:
         self._send(reply)

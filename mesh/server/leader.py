@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mesh.clock import Clock
+from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
 from mesh.registry.catalog import Nodes, ServiceNodes
 from mesh.registry.health import GossipChecks
-from mesh.registry.port import READ, Query, Registry
-from mesh.rpc.router import Consensus
+from mesh.registry.port import READ, Query, WriteOptions
+from mesh.rpc.router import Consensus, Forwarded
 from mesh.server.reconcile import SERVER_SERVICE, Absence, Recorded, Seen, describe, missing, plan
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,14 @@ class Leader:
 
     def __init__(
         self,
-        registry: Registry,
+        as_leader: Forwarded,
         consensus: Consensus,
         members: Callable[[], list[Seen]],
-        clock: Clock,
+        world: tuple[Clock, Dice],
     ) -> None:
-        self._registry, self._consensus, self._members = registry, consensus, members
-        self._clock = clock
+        # Not the router: what this server decided must not reach a leader that came after it.
+        self._as_leader, self._consensus, self._members = as_leader, consensus, members
+        self._clock, self._dice = world
         self._changed = asyncio.Event()
         self._absence = Absence(GRACE_SECONDS, FORGET_SECONDS)
 
@@ -54,6 +55,8 @@ class Leader:
             self._changed.clear()
             pause = RECONCILE_SECONDS
             if not self._consensus.is_leader:
+                # Who was missing then may have come and gone since.
+                self._absence = Absence(GRACE_SECONDS, FORGET_SECONDS)
                 continue
             try:
                 await self.reconcile()
@@ -73,7 +76,14 @@ class Leader:
         absent = self._absence.judge(missing(members, recorded), self._clock.monotonic())
         for command in plan(members, recorded, absent):
             log.info("reconcile: %s", describe(command))
-            await self._registry.write(command)
+            options = WriteOptions(request=self._dice.uuid(), origin="leader")
+            try:
+                await self._as_leader.write(command, options)
+            except MeshError as error:
+                if error.retry:
+                    raise
+                # A member that makes no sense is no reason to leave the others as they are.
+                log.warning("reconcile: %s: refused: %s", describe(command), error)
 
     async def _now(self, query: Query[Any]) -> Any:
-        return (await self._registry.read(query, READ)).value
+        return (await self._as_leader.read(query, READ)).value

@@ -16,6 +16,11 @@ from mesh.store.live import Answers
 from mesh.store.snapshot import freeze, thaw
 
 REQUESTS_KEPT = 10_000
+"""At least so many of the latest requests are known when they come again,"""
+REQUESTS_KEPT_SECONDS = 60.0
+"""and all that are younger, by the times in the log,"""
+REQUESTS_MAX = 65_536
+"""but no more than this."""
 FORMAT = 1
 
 
@@ -25,6 +30,8 @@ class _Done(msgspec.Struct, array_like=True, frozen=True):
     value: bytes = b""
     code: str = ""
     message: str = ""
+    time: float = 0.0
+    """When it entered the log, by the leader's clock."""
 
 
 class _Snapshot(msgspec.Struct):
@@ -56,7 +63,7 @@ class Machine:
         if known is not None:
             return _outcome(envelope, known)
         result = self._commit(index, envelope)
-        self._remember(envelope.request, result)
+        self._remember(envelope, result)
         return result
 
     def _commit(self, index: int, envelope: Envelope) -> object:
@@ -74,14 +81,19 @@ class Machine:
         self.answers.committed(transaction.commit())
         return result
 
-    def _remember(self, request: str, result: object) -> None:
+    def _remember(self, envelope: Envelope, result: object) -> None:
+        time = envelope.time
         if isinstance(result, MeshError):
-            done = _Done(code=result.code, message=result.message)
+            done = _Done(code=result.code, message=result.message, time=time)
         else:
-            done = _Done(value=pack(result))
-        self._done[request] = done
-        if len(self._done) > REQUESTS_KEPT:
-            del self._done[next(iter(self._done))]
+            done = _Done(value=pack(result), time=time)
+        self._done[envelope.request] = done
+        # Two at most, so that no single entry pays for all that grew old meanwhile.
+        for _ in range(2):
+            oldest = next(iter(self._done))
+            old = self._done[oldest].time < time - REQUESTS_KEPT_SECONDS
+            if len(self._done) > (REQUESTS_KEPT if old else REQUESTS_MAX):
+                del self._done[oldest]
 
     def snapshot(self) -> Callable[[], bytes]:
         """Copy the state now; the function returned packs it, in any thread."""

@@ -1,0 +1,136 @@
+"""A real server on loopback: log on disk, tables, gate, routes and the listener around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from mesh.clock import SeededDice, SystemClock
+from mesh.daemon.consensus import RaftConsensus
+from mesh.raft.node import RAFT_BYTE, Node, Options, Peer
+from mesh.registry.envelope import ENTRY_MAX_BYTES
+from mesh.rpc import wire
+from mesh.rpc.client import Client
+from mesh.rpc.client import Options as ClientOptions
+from mesh.rpc.gate import Gate
+from mesh.rpc.local import LocalReader
+from mesh.rpc.router import AgentRouter, Forwarded, ServerRouter
+from mesh.rpc.router import Options as RouterOptions
+from mesh.rpc.server import Options as RpcOptions
+from mesh.rpc.server import RpcServer
+from mesh.server.machine import Machine
+
+WORLD = (SystemClock(), SeededDice())
+HOLD = 0.4
+BIG = b"x" * (ENTRY_MAX_BYTES + 1)
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Return when the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def client(call_seconds: float = 5.0) -> Client:
+    return Client(ClientOptions("a1", "dc1", connect_seconds=1.0, call_seconds=call_seconds))
+
+
+class Stack:
+    """One voter, as mesh/daemon/replica.py puts it together."""
+
+    def __init__(self, directory: Path, name: str = "s1", hold: float = HOLD) -> None:
+        self.machine = Machine()
+        self.fatal: list[BaseException] = []
+        self.me = Peer(name, name, "127.0.0.1:1")
+        options = Options(str(directory), election_seconds=(0.2, 0.4), heartbeat_seconds=0.04)
+        self.raft = Node(self.me, options, self.machine, *WORLD, self.fatal.append)
+        self.client = client()
+        consensus = RaftConsensus(self.raft, lambda peer: peer.address)
+        self.reader = LocalReader(self.machine.answers)
+        self.forwarded = Forwarded(consensus, self.reader, Gate(WORLD[0]))
+        local = (self.reader, self.forwarded)
+        self.router = ServerRouter(
+            RouterOptions("dc1", name, hold), consensus, local, self.client, WORLD
+        )
+        self.rpc = RpcServer(
+            RpcOptions("127.0.0.1", 0, name, "dc1"),
+            self.router,
+            self.forwarded,
+            {RAFT_BYTE: self.raft.serve},
+        )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.rpc.port}"
+
+    @property
+    def sessions(self) -> int:
+        return len(self.rpc._writers)
+
+    async def listen(self) -> Stack:
+        """Serve without a log."""
+        await self.rpc.start()
+        await self.raft.start()
+        self.raft.listen(lambda _: self.reader.interrupt())
+        return self
+
+    async def start(self) -> Stack:
+        """Serve and lead."""
+        await self.listen()
+        self.raft.bootstrap([Peer(self.me.id, self.me.name, self.address)])
+        await until(self.raft.leased)
+        return self
+
+    async def stop(self) -> None:
+        await self.raft.stop()
+        await self.rpc.stop()
+        await self.client.stop()
+        assert not self.fatal
+
+
+def agent(asks: Client, *servers: Stack, hold: float = HOLD) -> AgentRouter:
+    """A router as an agent has it, that knows these servers."""
+    options = RouterOptions("dc1", "a1", hold)
+    return AgentRouter(options, lambda: [server.address for server in servers], asks, WORLD)
+
+
+Serve = Callable[..., Awaitable[Stack]]
+
+
+class Raw:
+    """A connection whose bytes the test makes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._frames = wire.Frames(wire.REPLY_MAX_BYTES)
+
+    @classmethod
+    async def open(cls, server: Stack, first: bytes = wire.RPC_BYTE) -> Raw:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.rpc.port)
+        writer.write(first)
+        return cls(reader, writer)
+
+    def send(self, message: wire.Request) -> None:
+        self.writer.write(wire.frame(message))
+
+    async def replies(self, count: int) -> list[wire.Reply]:
+        found: list[wire.Reply] = []
+        async with asyncio.timeout(5):
+            while len(found) < count:
+                data = await self.reader.read(65536)
+                assert data, f"closed after {found}"
+                found += [wire.reply(body) for body in self._frames.feed(data)]
+        return found
+
+    async def closed(self) -> bool:
+        """Wait until the server closes; whatever it sent before is dropped."""
+        async with asyncio.timeout(5):
+            try:
+                while await self.reader.read(65536):
+                    pass
+            except ConnectionError:
+                pass
+        self.writer.close()
+        return True

@@ -1,0 +1,271 @@
+"""Routes: reads, writes and watches through a real agent's route to a real server's log."""
+
+import asyncio
+from contextlib import aclosing, suppress
+
+import msgspec
+import pytest
+
+from mesh.errors import (
+    Invalid,
+    MeshError,
+    NoLeader,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    Unreachable,
+)
+from mesh.registry import catalog, kv
+from mesh.registry.port import READ, STALE, Answer, ReadOptions, WriteOptions
+from mesh.rpc.client import Client
+from tests.rpc.stack import BIG, HOLD, WORLD, Serve, Stack, agent, until
+
+KEY = kv.Get("a")
+CONSISTENT = ReadOptions(consistency="consistent")
+
+
+def value(answer: Answer[kv.Pair | None]) -> bytes | None:
+    return answer.value.value if answer.value else None
+
+
+def after(answer: Answer[kv.Pair | None], wait: float = 5.0) -> ReadOptions:
+    return ReadOptions(index=answer.index, wait=wait)
+
+
+@pytest.mark.parametrize("options", [READ, CONSISTENT, STALE], ids=lambda one: one.consistency)
+async def test_every_consistency_reads_what_was_written(
+    server: Stack, asks: Client, options: ReadOptions
+) -> None:
+    router = agent(asks, server)
+    assert await router.write(kv.Set("a", b"1"))
+    answer = await router.read(KEY, options)
+    assert (value(answer), answer.known_leader, answer.last_contact) == (b"1", True, 0.0)
+    assert answer.index == server.raft.applied_index
+    status = await router.status()
+    assert (status.leader, status.peers) == (server.address, [server.address])
+
+
+async def test_a_blocking_read_wakes_on_its_change_only(server: Stack, asks: Client) -> None:
+    router = agent(asks, server)
+    await router.write(kv.Set("a", b"1"))
+    before = await router.read(KEY)
+    waiting = asyncio.create_task(router.read(KEY, after(before)))
+    await until(lambda: server.reader._waiting)
+    await router.write(kv.Set("b", b"1"))
+    await router.read(kv.Get("b"))
+    assert not waiting.done()
+    await router.write(kv.Set("a", b"2"))
+    answer = await waiting
+    assert value(answer) == b"2"
+    assert answer.index > before.index
+    again = await router.read(KEY, after(answer, wait=0.05))
+    assert again.index == answer.index
+
+
+async def test_a_watch_gives_each_change_and_ends_at_the_server_when_closed(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server)
+    seen = []
+    async with aclosing(router.watch(KEY)) as answers:  # type: ignore[type-var]  # It is a generator.
+        async for answer in answers:
+            seen.append(value(answer))
+            if len(seen) == 3:
+                break
+            await router.write(kv.Set("a", b"%d" % len(seen)))
+    assert seen == [None, b"1", b"2"]
+    await until(lambda: not server.reader._waiting)
+
+
+async def test_a_watch_goes_on_at_another_server(serve: Serve, asks: Client) -> None:
+    first = await serve("s1")
+    known = [first]
+    router = agent(asks)
+    router._servers = lambda: [one.address for one in known]
+    seen: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def follow() -> None:
+        async for answer in router.watch(KEY):
+            seen.put_nowait(value(answer))
+
+    following = asyncio.create_task(follow())
+    assert await seen.get() is None
+    second = await serve("s2")
+    await first.stop()
+    for number in range(20):
+        await second.router.write(kv.Set("a", b"%d" % number))
+    opened = second.rpc.counters
+    known[:] = [second]
+    assert await asyncio.wait_for(seen.get(), 5) == b"19"
+    assert opened["watch"] == 1
+    following.cancel()
+
+
+async def test_a_watch_without_servers_pauses_between_tries(serve: Serve, asks: Client) -> None:
+    first = await serve()
+    await first.stop()
+    router = agent(asks, first)
+    tries = 0
+
+    def known() -> list[str]:
+        nonlocal tries
+        tries += 1
+        return [first.address]
+
+    router._servers = known
+
+    async def follow() -> None:
+        async for _ in router.watch(KEY):
+            raise AssertionError("nobody could answer")
+
+    following = asyncio.create_task(follow())
+    await until(lambda: tries >= 4)
+    begun, looked = asyncio.get_running_loop().time(), tries
+    await until(lambda: asyncio.get_running_loop().time() > begun + 0.3)
+    assert tries - looked < 100
+    following.cancel()
+
+
+async def test_an_unknown_datacenter_is_named(server: Stack, asks: Client) -> None:
+    for router in (agent(asks, server), server.router):
+        for attempt in (
+            router.read(KEY, ReadOptions(datacenter="mars")),
+            router.write(kv.Set("a", b""), WriteOptions(datacenter="mars")),
+            router.status("mars"),
+        ):
+            with pytest.raises(NotFound, match='No path to datacenter "mars"'):
+                await attempt
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "text"),
+    [
+        (kv.Set("", b""), Invalid, "key: must not be empty"),
+        (kv.Set("a", BIG), TooLarge, "the limit is 1048576"),
+        (kv.Set("a", BIG + BIG), TooLarge, "the limit is 2097152"),
+    ],
+    ids=["invalid", "too large for the log", "too large for a frame"],
+)
+async def test_errors_travel_with_code_and_text(
+    server: Stack, asks: Client, command: kv.Set, kind: type[MeshError], text: str
+) -> None:
+    router = agent(asks, server)
+    before = server.raft.applied_index
+    with pytest.raises(kind, match=text):
+        await router.write(command)
+    assert server.raft.applied_index == before
+    assert await router.write(kv.Set("b", b"still connected"))
+    assert server.rpc.counters["malformed"] == 0
+    assert server.sessions == 1
+
+
+async def test_a_refusal_by_the_tables_travels_and_is_kept_for_retries(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server)
+    orphan = catalog.Register(
+        node=catalog.Node(name="n", address="10.0.0.1"),
+        checks=[catalog.Check(node="n", id="c", name="c", service_id="nobody")],
+    )
+    texts = []
+    for _ in range(2):
+        with pytest.raises(MeshError) as caught:
+            await router.write(orphan, WriteOptions(request="same"))
+        texts.append((caught.value.code, caught.value.message))
+    assert texts[0] == texts[1]
+    assert texts[0][0] != "internal"
+
+
+async def test_a_retried_request_is_applied_once(server: Stack, asks: Client) -> None:
+    router, once = agent(asks, server), WriteOptions(request="one")
+    create = kv.Set("a", b"1", check_index=0)
+    assert await router.write(create, once)
+    index = (await router.read(KEY)).index
+    assert await router.write(create, once)
+    assert (await router.read(KEY)).index == index
+    assert not await router.write(create, WriteOptions(request="two"))
+
+
+async def test_no_known_server_is_said_in_words_after_the_hold_time(asks: Client) -> None:
+    router = agent(asks)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Unreachable, match="No known servers"):
+        await router.read(KEY)
+    assert HOLD <= asyncio.get_running_loop().time() - began < HOLD + 1.0
+
+
+async def test_no_leader_is_said_after_the_servers_hold_time(serve: Serve, asks: Client) -> None:
+    router = agent(asks, await serve(leads=False))
+    with pytest.raises(NoLeader):
+        await router.read(KEY)
+    with pytest.raises(NoLeader):
+        await router.write(kv.Set("a", b""))
+    stale = await router.read(KEY, STALE)
+    assert not stale.known_leader
+
+
+async def test_an_agent_moves_on_when_its_server_stops(serve: Serve, asks: Client) -> None:
+    first, second = await serve("s1"), await serve("s2")
+    router = agent(asks, first, second)
+    router._current = first.address
+    before = await router.read(KEY)
+    # A wait longer than the hold time is no reason to give up at the first failure.
+    waiting = asyncio.create_task(router.read(KEY, after(before)))
+    await until(lambda: first.reader._waiting)
+    began = WORLD[0].monotonic()
+    await until(lambda: WORLD[0].monotonic() > began + 1.5 * HOLD)
+    await first.stop()
+    await until(lambda: second.reader._waiting)
+    await second.router.write(kv.Set("a", b"there"))
+    assert value(await waiting) == b"there"
+    assert await router.write(kv.Set("a", b"2"))
+    assert list(asks._connections) == [second.address]
+
+
+async def test_a_repeated_blocking_read_waits_no_longer_in_all(serve: Serve, asks: Client) -> None:
+    first, second = await serve("s1"), await serve("s2")
+    router = agent(asks, first, second)
+    router._current = first.address
+    began = WORLD[0].monotonic()
+    waiting = asyncio.create_task(router.read(KEY, ReadOptions(index=1000, wait=0.8)))
+    await until(lambda: first.reader._waiting and WORLD[0].monotonic() > began + 0.5)
+    await first.stop()
+    await waiting
+    assert 0.75 < WORLD[0].monotonic() - began < 1.2
+
+
+async def test_moving_on_leaves_other_requests_alone(server: Stack, asks: Client) -> None:
+    router = agent(asks, server)
+    before = await router.read(KEY)
+    waiting = asyncio.create_task(router.read(KEY, after(before)))
+    await until(lambda: server.reader._waiting)
+    router._move_on(server.address)
+    await router.write(kv.Set("a", b"1"))
+    assert value(await waiting) == b"1"
+    assert server.rpc.counters["read"] == 2
+
+
+async def test_blocked_reads_end_when_leadership_does(server: Stack, asks: Client) -> None:
+    router = agent(asks, server)
+    waiting = asyncio.create_task(router.read(KEY, ReadOptions(index=1000, wait=60)))
+    await until(lambda: server.reader._waiting)
+    await server.raft.stop()
+    with pytest.raises(NoLeader):
+        await asyncio.wait_for(waiting, 3)
+    with pytest.raises(NoLeader):
+        await server.forwarded.read(KEY, READ)
+    with pytest.raises(NoLeader):
+        await server.forwarded.read(KEY, CONSISTENT)
+
+
+async def test_a_write_lost_with_leadership_is_of_unknown_outcome_or_done(server: Stack) -> None:
+    writing = asyncio.create_task(server.router.write(kv.Set("a", b"1")))
+    await asyncio.sleep(0)
+    await server.raft.stop()
+    with suppress(OutcomeUnknown, NoLeader):
+        assert await asyncio.wait_for(writing, 3)
+
+
+async def test_max_stale_asks_the_leader(server: Stack) -> None:
+    answer = await server.router.read(KEY, msgspec.structs.replace(STALE, max_stale=0.0))
+    assert answer.last_contact == 0.0
