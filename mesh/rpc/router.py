@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 HOLD_SECONDS = 7.0
 PAUSE_SECONDS = (0.02, 0.3)
+STAY_SECONDS = (120.0, 180.0)
+"""How long an agent asks the same server."""
 
 
 class Consensus(Protocol):
@@ -239,7 +241,7 @@ class AgentRouter:
     ) -> None:
         self._options, self._servers, self._client = options, servers, client
         self._world, self._dice = world, world[1]
-        self._current = ""
+        self._current, self._stay_until = "", 0.0
 
     def _server(self) -> str:
         known = self._servers()
@@ -247,8 +249,11 @@ class AgentRouter:
             raise Unreachable(
                 "No known servers: this agent has not met a live server of its datacenter yet"
             )
-        if self._current not in known:
+        now = self._world[0].monotonic()
+        # Chosen anew now and then, or every agent would stay with those that did not restart.
+        if self._current not in known or now >= self._stay_until:
             self._current = self._dice.choice(known)
+            self._stay_until = now + self._dice.uniform(*STAY_SECONDS)
         return self._current
 
     def _move_on(self, address: str) -> None:

@@ -1,11 +1,13 @@
 """Routes: reads, writes and watches through a real agent's route to a real server's log."""
 
 import asyncio
+import math
 from contextlib import aclosing, suppress
 
 import msgspec
 import pytest
 
+from mesh.clock import SeededDice, SystemClock
 from mesh.errors import (
     Invalid,
     MeshError,
@@ -18,6 +20,8 @@ from mesh.errors import (
 from mesh.registry import catalog, kv
 from mesh.registry.port import READ, STALE, Answer, ReadOptions, WriteOptions
 from mesh.rpc.client import Client
+from mesh.rpc.router import AgentRouter
+from mesh.rpc.router import Options as RouterOptions
 from tests.rpc.stack import BIG, HOLD, WORLD, Serve, Stack, agent, until
 
 KEY = kv.Get("a")
@@ -207,7 +211,7 @@ async def test_no_leader_is_said_after_the_servers_hold_time(serve: Serve, asks:
 async def test_an_agent_moves_on_when_its_server_stops(serve: Serve, asks: Client) -> None:
     first, second = await serve("s1"), await serve("s2")
     router = agent(asks, first, second)
-    router._current = first.address
+    router._current, router._stay_until = first.address, math.inf
     before = await router.read(KEY)
     # A wait longer than the hold time is no reason to give up at the first failure.
     waiting = asyncio.create_task(router.read(KEY, after(before)))
@@ -225,7 +229,7 @@ async def test_an_agent_moves_on_when_its_server_stops(serve: Serve, asks: Clien
 async def test_a_repeated_blocking_read_waits_no_longer_in_all(serve: Serve, asks: Client) -> None:
     first, second = await serve("s1"), await serve("s2")
     router = agent(asks, first, second)
-    router._current = first.address
+    router._current, router._stay_until = first.address, math.inf
     began = WORLD[0].monotonic()
     waiting = asyncio.create_task(router.read(KEY, ReadOptions(index=1000, wait=0.8)))
     await until(lambda: first.reader._waiting and WORLD[0].monotonic() > began + 0.5)
@@ -269,3 +273,27 @@ async def test_a_write_lost_with_leadership_is_of_unknown_outcome_or_done(server
 async def test_max_stale_asks_the_leader(server: Stack) -> None:
     answer = await server.router.read(KEY, msgspec.structs.replace(STALE, max_stale=0.0))
     assert answer.last_contact == 0.0
+
+
+class MovableClock(SystemClock):
+    """A clock that can be set forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+async def test_agents_spread_over_servers_that_came_later(serve: Serve, asks: Client) -> None:
+    first, second = await serve("s1"), await serve("s2")
+    known, clock = [first.address], MovableClock()
+    options = RouterOptions("dc1", "a1", HOLD)
+    router = AgentRouter(options, lambda: known, asks, (clock, SeededDice(1)))
+    await router.status()
+    known.append(second.address)
+    await router.status()
+    assert list(asks._connections) == [first.address]
+    for _ in range(20):
+        clock.ahead += 200.0
+        await router.status()
+    assert sorted(asks._connections) == sorted(known)
