@@ -8,16 +8,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+from mesh import __version__
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import options
+from mesh.daemon.ground import Ground
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
-from mesh.datadir import DataDirectory, open_directory
+from mesh.datadir import open_directory
 from mesh.dns.server import DnsServer
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
@@ -50,7 +52,6 @@ class Node:
     ) -> None:
         self.config, self.live = config, live
         self._reread, self._finish = reread, finish
-        self._clock, self._dice = SystemClock(), SeededDice()
         self._tasks = Tasks(on_fatal=finish)
         self._stops: list[Callable[[], object]] = []
         self._temporary = ""
@@ -66,33 +67,21 @@ class Node:
 
     async def _start(self) -> None:
         config = self.config
-        self.directory = self._open_directory()
-        self.node_id = self.directory.node_id
-        self.gossip = Gossip(
-            config.node_name, options.gossip(config), self._clock, self._dice, self._tags()
-        )
-        self.membership = Membership(self.gossip, config.datacenter)
-        self.client = Client(
-            ClientOptions(
-                config.node_name,
-                config.datacenter,
-                call_seconds=config.limits.rpc_client_timeout,
-            )
-        )
-        self._stops.append(self.client.stop)
+        ground = self.ground = self._lay_ground()
+        self._stops.append(ground.client.stop)
         self.registry = await self._build_registry()
-        self._stops.append(self.gossip.stop)
-        await self.gossip.start()
-        path = f"{self.directory.folder('serf')}/members.json"
-        self.acquaintances = Acquaintances(self.gossip, path, self._dice)
-        self.gossip.listen(self._member_event)
+        self._stops.append(ground.gossip.stop)
+        await ground.gossip.start()
+        path = f"{ground.directory.folder('serf')}/members.json"
+        self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
+        ground.gossip.listen(self._member_event)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
         await self._start_edges()
         self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(
-            keep_joining(self.gossip, options.join(config), self._clock, self._give_up),
+            keep_joining(ground.gossip, options.join(config), ground.clock, self._give_up),
             name="joining",
             fatal=True,
         )
@@ -100,21 +89,24 @@ class Node:
             "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
             "server" if config.server else "agent",
             config.node_name,
-            *self.gossip.address,
+            *ground.gossip.address,
             options.names(self.http.addresses),
             options.names(self.dns.addresses),
         )
 
-    def _open_directory(self) -> DataDirectory:
-        path = self.config.data_dir
+    def _lay_ground(self) -> Ground:
+        config, clock, dice = self.config, SystemClock(), SeededDice()
+        path = config.data_dir
         if not path:
             path = self._temporary = tempfile.mkdtemp(prefix="mesh-dev-")
-        directory = open_directory(path, self.config.node_id or self._dice.uuid())
+        directory = open_directory(path, config.node_id or dice.uuid())
         self._stops.append(directory.close)
-        return directory
-
-    def _tags(self) -> dict[str, str]:
-        return agent_tags(self.node_id, self.config.datacenter)
+        tags = agent_tags(directory.node_id, config.datacenter)
+        gossip = Gossip(config.node_name, options.gossip(config), clock, dice, tags)
+        seconds = config.limits.rpc_client_timeout
+        client = Client(ClientOptions(config.node_name, config.datacenter, call_seconds=seconds))
+        membership = Membership(gossip, config.datacenter)
+        return Ground(config, directory, clock, dice, gossip, membership, client, self._fatal)
 
     def _router_options(self) -> RouterOptions:
         config = self.config
@@ -123,21 +115,22 @@ class Node:
         )
 
     async def _build_registry(self) -> Registry:
-        world = (self._clock, self._dice)
+        ground = self.ground
         if not self.config.server:
-            servers = self.membership.server_addresses
-            return AgentRouter(self._router_options(), servers, self.client, world)
-        self.replica = Replica(self, world)
+            servers = ground.membership.server_addresses
+            world = (ground.clock, ground.dice)
+            return AgentRouter(self._router_options(), servers, ground.client, world)
+        self.replica = Replica(ground)
         self._stops.append(self.replica.stop)
         return await self.replica.start(self._router_options())
 
     async def _start_agent(self) -> None:
-        config = self.config
-        made = options.agent(config, self.node_id, self.directory.folder("agent"))
+        config, ground = self.config, self.ground
+        made = options.agent(config, ground.node_id, ground.directory.folder("agent"))
         self.agent = Agent(
-            self.registry, made, self._clock, self._dice, cluster_size=self.membership.size
+            self.registry, made, ground.clock, ground.dice, cluster_size=ground.membership.size
         )
-        self.agent.operations = Operations(self)
+        self.agent.operations = Operations(ground, self)
         for service in config.services:
             self.agent.register_service(service_definition(service), source="config")
         for check in config.checks:
@@ -146,11 +139,12 @@ class Node:
         await self.agent.start()
 
     async def _start_edges(self) -> None:
-        parts = Parts(self.registry, self._clock, self._dice, self.agent)
+        parts = Parts(self.registry, self.ground.clock, self.ground.dice, self.agent)
         self.http = HttpServer(parts, options.http(self.config))
         self._stops.append(self.http.stop)
         await self.http.start()
-        self.dns = DnsServer(self.registry, options.dns(self.config), self._clock, self._dice)
+        made = options.dns(self.config)
+        self.dns = DnsServer(self.registry, made, self.ground.clock, self.ground.dice)
         self._stops.append(self.dns.stop)
         await self.dns.start()
 
@@ -158,7 +152,7 @@ class Node:
         member = event.member
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"} and (tags := read_tags(member.tags)):
-            self.client.forget(endpoint(member.address, tags.port))
+            self.ground.client.forget(endpoint(member.address, tags.port))
         self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
@@ -174,7 +168,7 @@ class Node:
     async def depart(self) -> None:
         """Tell the pool that this node leaves for good."""
         log.info("leaving the pool")
-        await self.gossip.leave()
+        await self.ground.gossip.leave()
 
     async def reload(self) -> list[str]:
         """Read the configuration anew and apply what can be; says what changed.
@@ -183,20 +177,43 @@ class Node:
         """
         config = self._reread()
         applied, restart = changes(self.config, config)
-        if restart:
-            log.warning("reload: these changes need a restart: %s", ", ".join(restart))
-        self.config = config = reloaded(self.config, config)
-        logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
-        self.dns.reload(options.dns(config))
-        self.http.reload(options.http(config))
-        changed = [f"{name} changed" for name in applied if name not in {"services", "checks"}]
-        changed += self.agent.reload(
-            options.agent(config, self.node_id, self.agent.options.data_dir),
+        config = reloaded(self.config, config)
+        # First what may be refused, so that a refusal changes nothing.
+        changed = self.agent.reload(
+            options.agent(config, self.ground.node_id, self.agent.options.data_dir),
             [service_definition(service) for service in config.services],
             [check_definition(check) for check in config.checks],
         )
+        if restart:
+            log.warning("reload: these changes need a restart: %s", ", ".join(restart))
+        self.config = config
+        logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
+        self.dns.reload(options.dns(config))
+        self.http.reload(options.http(config))
+        changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         log.info("reload: %s", "; ".join(changed) or "nothing changed")
         return changed
+
+    def stats(self) -> dict[str, dict[str, object]]:
+        """Figures of every part, for people."""
+        ground = self.ground
+        stats: dict[str, dict[str, object]] = {
+            "agent": {"services": len(self.agent.services()), "checks": len(self.agent.checks())},
+            "build": {"version": __version__},
+            "runtime": {"tasks": len(asyncio.all_tasks())},
+            "serf_lan": {
+                "members": len(ground.gossip.members()),
+                "alive": ground.membership.size(),
+                "health_score": ground.gossip.health_score,
+                **ground.gossip.counters,
+            },
+            "http": dict(self.http.counters),
+            "dns": dict(self.dns.counters),
+        }
+        if self.replica is not None:
+            stats["raft"] = self.replica.raft.status()
+            stats["rpc"] = dict(self.replica.rpc.counters)
+        return stats
 
     async def stop(self) -> None:
         """Stop everything, the edges first."""
@@ -212,7 +229,6 @@ class Node:
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def fatal(self, error: BaseException) -> None:
-        """Something failed that leaves no safe way on: end the process."""
+    def _fatal(self, error: BaseException) -> None:
         log.critical("stopping: %s", error)
         self._finish(error)

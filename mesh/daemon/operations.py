@@ -2,57 +2,74 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo
 from mesh.config.describe import to_plain
+from mesh.config.schema import Config
+from mesh.daemon.ground import Ground
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.members import Member
+from mesh.telemetry.logs import LiveLines
 
-if TYPE_CHECKING:
-    from mesh.daemon.node import Node
+
+class Running(Protocol):
+    """What only the whole node can do or tell."""
+
+    config: Config
+    live: LiveLines
+
+    async def leave(self) -> None:
+        """Leave the pool; the process ends afterwards."""
+        ...
+
+    async def reload(self) -> list[str]:
+        """Read the configuration anew; what changed."""
+        ...
+
+    def stats(self) -> dict[str, dict[str, object]]:
+        """Figures of every part."""
+        ...
 
 
 class Operations:
     """Implements NodeOperations for a running node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, ground: Ground, running: Running) -> None:
+        self._ground, self._running = ground, running
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; there is no WAN pool yet, so its list is empty."""
-        return [] if wan else [_info(member) for member in self._node.gossip.members()]
+        return [] if wan else [_info(member) for member in self._ground.gossip.members()]
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         """Join the pool through these addresses."""
         if wan:
             raise Invalid("wan: there is no WAN pool yet")
-        return await self._node.gossip.join(addresses)
+        return await self._ground.gossip.join(addresses)
 
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
-        await self._node.leave()
+        await self._running.leave()
 
     async def force_leave(self, name: str, prune: bool) -> None:
         """Take a failed member for left."""
-        await self._node.gossip.force_leave(name, prune)
+        await self._ground.gossip.force_leave(name, prune)
 
     async def reload(self) -> list[str]:
         """Read the configuration anew."""
-        return await self._node.reload()
+        return await self._running.reload()
 
     def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
         """Call the listener with each log line."""
-        return self._node.live.listen(listener)
+        return self._running.live.listen(listener)
 
     def self_info(self) -> dict[str, Any]:
         """The body of /v1/agent/self: configuration, member entry and figures."""
-        node = self._node
-        config = node.config
-        member = node.gossip.member(config.node_name)
+        config = self._running.config
+        member = self._ground.gossip.member(config.node_name)
         if member is None:
             raise NotFound("this node is not in its own pool")
         info = _info(member)
@@ -61,7 +78,7 @@ class Operations:
                 "Datacenter": config.datacenter,
                 "PrimaryDatacenter": config.datacenter,
                 "NodeName": config.node_name,
-                "NodeID": node.node_id,
+                "NodeID": self._ground.node_id,
                 "Revision": "",
                 "Server": config.server,
                 "Version": __version__,
@@ -82,33 +99,10 @@ class Operations:
                 "DelegateCur": info.delegate[2],
             },
             "Meta": config.node_meta,
-            "Stats": self._stats(),
-        }
-
-    def _stats(self) -> dict[str, dict[str, str]]:
-        node = self._node
-        stats: dict[str, dict[str, Any]] = {
-            "agent": {
-                "services": len(node.agent.services()),
-                "checks": len(node.agent.checks()),
+            "Stats": {
+                part: {name: str(value) for name, value in figures.items()}
+                for part, figures in self._running.stats().items()
             },
-            "build": {"version": __version__},
-            "runtime": {"tasks": len(asyncio.all_tasks())},
-            "serf_lan": {
-                "members": len(node.gossip.members()),
-                "alive": node.membership.size(),
-                "health_score": node.gossip.health_score,
-                **node.gossip.counters,
-            },
-            "http": dict(node.http.counters),
-            "dns": dict(node.dns.counters),
-        }
-        if node.replica is not None:
-            stats["raft"] = node.replica.raft.status()
-            stats["rpc"] = dict(node.replica.rpc.counters)
-        return {
-            part: {name: str(value) for name, value in figures.items()}
-            for part, figures in stats.items()
         }
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
-from mesh.clock import Clock, Dice
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
+from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
 from mesh.raft.epochs import cluster_id
 from mesh.raft.node import RAFT_BYTE, Peer
@@ -27,17 +26,13 @@ from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.tasks import Tasks
 
-if TYPE_CHECKING:
-    from mesh.daemon.node import Node
-
 
 class Replica:
     """The server part of a node."""
 
-    def __init__(self, node: Node, world: tuple[Clock, Dice]) -> None:
-        self._node = node
-        self._clock, self._dice = world
-        self._tasks = Tasks(on_fatal=node.fatal)
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._tasks = Tasks(on_fatal=ground.fatal)
         self._members_changed = asyncio.Event()
         self.machine = Machine()
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
@@ -46,26 +41,24 @@ class Replica:
 
     async def start(self, routing: RouterOptions) -> Registry:
         """Read the log, listen on the server port; the registry answers from then on."""
-        node, config = self._node, self._node.config
+        ground, config = self._ground, self._ground.config
+        world = (ground.clock, ground.dice)
         self.rpc_port = config.ports.server
         address = advertised(config)
-        me = Peer(node.node_id, config.node_name, endpoint(address, self.rpc_port))
-        directory = node.directory.folder("raft")
+        me = Peer(ground.node_id, config.node_name, endpoint(address, self.rpc_port))
+        directory = ground.directory.folder("raft")
         self.raft = RaftNode(
             me,
             options.raft(config, directory),
             self.machine,
-            self._clock,
-            self._dice,
-            node.fatal,
+            *world,
+            ground.fatal,
         )
         self.raft.resolve = self._find
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
-        forwarded = Forwarded(consensus, reader, Gate(self._clock))
-        router = ServerRouter(
-            routing, consensus, (reader, forwarded), node.client, (self._clock, self._dice)
-        )
+        forwarded = Forwarded(consensus, reader, Gate(ground.clock))
+        router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
             RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
             router,
@@ -77,7 +70,7 @@ class Replica:
         await self.rpc.start()
         self.rpc_port = self.rpc.port
         await self.raft.start()
-        self.leader = Leader(forwarded, consensus, node.membership.seen, (self._clock, self._dice))
+        self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
 
         followed = ""
 
@@ -87,7 +80,7 @@ class Replica:
             now = self._find(leader) if leader is not None else ""
             if followed and followed != now:
                 # What was forwarded to it may never be answered: it is asked again elsewhere.
-                node.client.forget(followed)
+                ground.client.forget(followed)
             followed = now
             self.leader.wake()
 
@@ -100,10 +93,10 @@ class Replica:
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         if self.raft.bootstrapped:
             return
-        config = self._node.config
+        config = self._ground.config
         expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
-        agreement = Bootstrap(self._node.node_id, expect, cluster_id)
-        look = (agreement, self._node.membership)
+        agreement = Bootstrap(self._ground.node_id, expect, cluster_id)
+        look = (agreement, self._ground.membership)
         self._tasks.start(
             bootstrap(self._propose, self._begin, look, self._members_changed),
             name="bootstrap",
@@ -124,20 +117,20 @@ class Replica:
         self._show()
 
     def _show(self) -> None:
-        config = self._node.config
+        config = self._ground.config
         expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
         shown = ServerTags(
-            id=self._node.node_id,
+            id=self._ground.node_id,
             datacenter=config.datacenter,
             port=self.rpc_port,
             expect=expect,
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
         )
-        self._node.gossip.set_tags(shown.tags())
+        self._ground.gossip.set_tags(shown.tags())
 
     def _find(self, peer: Peer) -> str:
-        for member, tags in self._node.membership.servers():
+        for member, tags in self._ground.membership.servers():
             if tags.id == peer.id:
                 return endpoint(member.address, tags.port)
         return peer.address

@@ -1,0 +1,32 @@
+"""The ground: what every part of a node stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesh.clock import Clock, Dice
+from mesh.config.schema import Config
+from mesh.daemon.membership import Membership
+from mesh.datadir import DataDirectory
+from mesh.gossip.driver import Gossip
+from mesh.rpc.client import Client
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the parts of a node share. `fatal` ends the process when there is no safe way on."""
+
+    config: Config
+    directory: DataDirectory
+    clock: Clock
+    dice: Dice
+    gossip: Gossip
+    membership: Membership
+    client: Client
+    fatal: Callable[[BaseException], None]
+
+    @property
+    def node_id(self) -> str:
+        """The UUID of this node."""
+        return self.directory.node_id
