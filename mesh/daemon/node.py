@@ -168,6 +168,8 @@ class Node:
     async def depart(self) -> None:
         """Tell the pool that this node leaves for good."""
         log.info("leaving the pool")
+        # Or it would tell a catalog that has just forgotten this node about it once more.
+        await self.agent.stop()
         await self.ground.gossip.leave()
 
     async def reload(self) -> list[str]:

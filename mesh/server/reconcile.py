@@ -80,12 +80,14 @@ def plan(
     servers = {service.node.lower(): service for service in recorded.servers}
     commands: list[Command[Any]] = []
     for key in sorted({*seen, *checks}):
-        member, check = seen.get(key), checks.get(key)
+        member, check, node = seen.get(key), checks.get(key), nodes.get(key)
         status = member.status if member else absent.get(key)
+        # An agent that leaves may have written its node again after the check was gone.
+        own = member is not None and node is not None and node.id == member.id
         if member is not None and status == "alive":
-            commands += _alive(member, nodes.get(key), check, servers.get(key))
-        elif status == "left" and check is not None:
-            commands.append(Deregister(node=check.node))
+            commands += _alive(member, node, check, servers.get(key))
+        elif status == "left" and (check is not None or own):
+            commands.append(Deregister(node=node.name if node else key))
         elif status == "failed" and check is not None and check.status != "critical":
             commands.append(_failed(check))
     return commands

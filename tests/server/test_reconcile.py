@@ -55,6 +55,12 @@ def test_who_left_goes_and_strangers_stay() -> None:
     assert plan([seen("left")], recorded, {}) == [Deregister(node="n1")]
 
 
+def test_who_left_goes_though_its_agent_wrote_once_more() -> None:
+    assert plan([seen("left")], Recorded([NODE], [], []), {}) == [Deregister(node="n1")]
+    stranger = msgspec.structs.replace(NODE, id="another")
+    assert plan([seen("left")], Recorded([stranger], [], []), {}) == []
+
+
 def test_who_is_missing_gets_time_then_fails_then_goes() -> None:
     recorded = Recorded([NODE], [HEALTHY], [])
     absence = Absence(grace_seconds=60, forget_seconds=1000)
