@@ -19,17 +19,38 @@ LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
 }
 
 
+STARTS = 5
+
+
+def start_seconds() -> list[float]:
+    """How long a single server takes from its start until it leads and takes a write."""
+    found = []
+    for _ in range(STARTS):
+        with node.mesh() as running:
+            found.append(running.led_after)
+    return sorted(found)
+
+
 def main() -> None:
     """Measure the loads named, or all."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
-        "name", nargs="?", choices=sorted(LOADS), help="one of these; all if left out"
+        "name", nargs="?", choices=sorted([*LOADS, "start"]), help="one of these; all if left out"
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
     options = parser.parse_args()
     for program in ("dnsperf", "wrk"):
         if shutil.which(program) is None:
             print(f"{program} is not on PATH; a slower Python load stands in", file=sys.stderr)
+    if options.name in {None, "start"}:
+        times = start_seconds()
+        print(
+            f"start of one server until it takes a write: median {times[STARTS // 2]:.2f} s, "
+            f"from {times[0]:.2f} to {times[-1]:.2f} s",
+            flush=True,
+        )
+        if options.name == "start":
+            return
     names = [options.name] if options.name else list(LOADS)
     with node.mesh() as ours, node.consul() as theirs:
         print(f"{'load':<40} {'mesh/s':>10} {'consul/s':>10} {'ratio':>7}")

@@ -36,6 +36,7 @@ class Node:
 
     def __init__(self, name: str, http: int, dns: int) -> None:
         self.name, self.http, self.dns = name, http, dns
+        self.led_after = 0.0
 
     def put(self, path: str, body: bytes) -> None:
         request = urllib.request.Request(self.url(path), data=body, method="PUT")
@@ -51,15 +52,17 @@ class Node:
         return f"http://127.0.0.1:{self.http}{path}"
 
     def wait_until_led(self) -> None:
-        until = time.monotonic() + START_SECONDS
+        began = time.monotonic()
+        until = began + START_SECONDS
         while time.monotonic() < until:
             try:
                 if json.loads(self.get("/v1/status/leader")):
                     self.put("/v1/kv/bench/ready", b"yes")
+                    self.led_after = time.monotonic() - began
                     return
             except (OSError, urllib.error.URLError):
                 pass
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise SystemExit(f"{self.name} has no leader after {START_SECONDS:.0f} s")
 
     def fill(self) -> None:
