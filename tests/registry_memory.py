@@ -71,6 +71,9 @@ class MemoryRegistry:
         if self.error is not None:
             raise self.error
         self.writes.append((command, options))
+        return self.apply(command)
+
+    def apply(self, command: Command[T]) -> T:
         command.validate()
         transaction = self.database.begin(self.database.index + 1, self.clock.wall())
         try:

@@ -117,3 +117,21 @@ def test_news_stops_being_passed_on() -> None:
     world.settle()
     world.run(60.0)
     assert all(len(node.swim.queue) == 0 and len(node.intents.queue) == 0 for node in world.nodes)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_is_gone_for_long_is_forgotten(leaves: bool) -> None:
+    patience = Options(reconnect_timeout_seconds=90.0, tombstone_timeout_seconds=60.0)
+    world = World(10, 6, patience)
+    world.settle()
+    gone = world.nodes[3]
+    if leaves:
+        gone.leave()
+        world.run(5.0)
+    world.kill(gone)
+    world.run_until(lambda: all_say(world, gone.name, "LEFT" if leaves else "FAILED"), 60.0)
+    others = [node for node in world.nodes if node is not gone]
+    world.run_until(lambda: not any(gone.name in node.statuses() for node in others), 200.0)
+    world.run(60.0)
+    assert not any(gone.name in node.statuses() for node in others)
+    assert all(f"reap {gone.name}" in node.events for node in others)
