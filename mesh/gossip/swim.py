@@ -276,7 +276,9 @@ class Swim:
             peer = self._add(now, news)
         moved = (peer.address, peer.port) != (news.address, news.port)
         if moved and not self._may_move(now, peer):
-            log.warning("%s claims the address of another live member; ignored", news.node)
+            log.warning(
+                "%s is alive elsewhere; news of it from another address is ignored", news.node
+            )
             return
         if news.incarnation < peer.incarnation or (
             news.incarnation == peer.incarnation and not moved
