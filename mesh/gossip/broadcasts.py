@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 QUEUE_MAX = 4096
 
+# (times sent, -bytes, -order of arrival, name): the order of sending. The name is never compared.
+_Key: TypeAlias = tuple[int, int, int, str]
+
 
 class _Item:
-    __slots__ = ("body", "done", "name", "order", "sent")
+    __slots__ = ("body", "done", "key")
 
-    def __init__(self, name: str, body: bytes, done: Callable[[], None] | None, order: int) -> None:
-        self.name, self.body, self.done, self.order = name, body, done, order
-        self.sent = 0
+    def __init__(self, body: bytes, done: Callable[[], None] | None, key: _Key) -> None:
+        self.body, self.done, self.key = body, done, key
 
 
 def transmissions(multiplier: int, members: int) -> int:
@@ -30,6 +34,7 @@ class Broadcasts:
     def __init__(self, multiplier: int) -> None:
         self._multiplier = multiplier
         self._items: dict[str, _Item] = {}
+        self._sorted: list[_Key] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -37,33 +42,47 @@ class Broadcasts:
 
     def add(self, name: str, body: bytes, done: Callable[[], None] | None = None) -> None:
         """Queue an encoded message; `done` is called once it needs no more sending."""
-        self._count += 1
-        self._finish(name)
-        self._items[name] = _Item(name, body, done, self._count)
-        if len(self._items) > QUEUE_MAX:
-            self._finish(max(self._items.values(), key=lambda item: item.sent).name)
-
-    def _finish(self, name: str) -> None:
         old = self._items.pop(name, None)
-        if old is not None and old.done is not None:
-            old.done()
+        if old is not None:
+            del self._sorted[bisect.bisect_left(self._sorted, old.key)]
+        self._count += 1
+        item = _Item(body, done, (0, -len(body), -self._count, name))
+        self._items[name] = item
+        bisect.insort(self._sorted, item.key)
+        finished = [old] if old is not None else []
+        if len(self._items) > QUEUE_MAX:
+            finished.append(self._items.pop(self._sorted.pop()[3]))
+        _finish(finished)
 
-    def draw(self, budget: int, overhead: int, members: int, most: int = 200) -> list[bytes]:
+    def draw(self, budget: int, overhead: int, members: int) -> list[bytes]:
         """Messages that fit into budget bytes, each costing overhead more; counts them as sent."""
-        if not self._items:
-            return []
-        limit = transmissions(self._multiplier, members)
-        order = sorted(
-            self._items.values(), key=lambda item: (item.sent, -len(item.body), -item.order)
-        )
-        drawn: list[bytes] = []
-        for item in order:
-            cost = len(item.body) + overhead
-            if cost > budget or len(drawn) >= most:
-                continue
-            budget -= cost
-            drawn.append(item.body)
-            item.sent += 1
-            if item.sent >= limit:
-                self._finish(item.name)
-        return drawn
+        drawn: list[_Item] = []
+        place = 0
+        while place < len(self._sorted):
+            sent = self._sorted[place][0]
+            # The largest one that fits of those sent this often, else the next lot.
+            place = bisect.bisect_left(self._sorted, (sent, overhead - budget), place)
+            if place < len(self._sorted) and self._sorted[place][0] == sent:
+                item = self._items[self._sorted.pop(place)[3]]
+                budget -= len(item.body) + overhead
+                drawn.append(item)
+        self._count_sent(drawn, transmissions(self._multiplier, members))
+        return [item.body for item in drawn]
+
+    def _count_sent(self, drawn: list[_Item], limit: int) -> None:
+        finished = []
+        for item in drawn:
+            sent, size, order, name = item.key
+            item.key = (sent + 1, size, order, name)
+            if sent + 1 >= limit:
+                finished.append(self._items.pop(name))
+            else:
+                bisect.insort(self._sorted, item.key)
+        _finish(finished)
+
+
+def _finish(items: list[_Item]) -> None:
+    # Last of all: it may add to the queue.
+    for item in items:
+        if item.done is not None:
+            item.done()

@@ -30,7 +30,7 @@ from mesh.gossip.messages import (
 from mesh.gossip.packets import join, split
 from mesh.gossip.probe import Probing
 from mesh.gossip.streams import PushPull, StreamMessage, StreamReader, encode_push_pull
-from mesh.gossip.swim import Exchange, Notice, Send, Swim, TcpPing
+from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -244,6 +244,8 @@ class Gossip(asyncio.DatagramProtocol):
                     self._send(effect)
                 elif isinstance(effect, Notice):
                     self._intents.notice(self._clock.monotonic(), effect)
+                elif isinstance(effect, Remark):
+                    log.log(logging.WARNING if effect.warning else logging.INFO, effect.text)
                 elif isinstance(effect, TcpPing):
                     self._background(self._tcp_ping(effect), "gossip tcp ping")
                 else:
@@ -411,6 +413,6 @@ def _parse(address: str, default_port: int) -> tuple[str, int]:
         port = rest.removeprefix(":") or port
     elif address.count(":") == 1:
         host, port = address.split(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Invalid(f'"{address}": expected host, host:port or [address]:port')
     return host, int(port)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import msgspec
@@ -17,13 +17,22 @@ from mesh.errors import Invalid, NotFound
 from mesh.gossip import swim
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.members import Member, MemberEvent, Status
-from mesh.gossip.messages import USER, decode_tags, number, pack_map, text, unpack_map
+from mesh.gossip.messages import (
+    USER,
+    check_name,
+    decode_tags,
+    number,
+    pack_map,
+    text,
+    unpack_map,
+)
 from mesh.gossip.streams import LEFT
 from mesh.gossip.swim import Exchange, Notice, Peer, Swim
 
 LEAVE, JOIN, STATE = 0, 1, 2
 CLOCK_MAX = 2**64 - 1
 INTENTS_MAX = 4096
+INTENT_MAX_BYTES = 512
 RECENT_SECONDS = 300.0
 REAP_SECONDS = 15.0
 
@@ -131,7 +140,9 @@ class Intents:
 
     def notice(self, now: float, notice: Notice) -> None:
         """A member came, went or changed."""
-        peer = self._swim.peers[notice.node]
+        peer = self._swim.peers.get(notice.node)
+        if peer is None:
+            return
         if notice.kind == "leave":
             self._went(now, peer)
         elif notice.kind == "join" or peer.name not in self._known:
@@ -177,9 +188,11 @@ class Intents:
         kind = payload[0] if payload else -1
         if kind not in {LEAVE, JOIN}:
             return
+        if len(payload) > INTENT_MAX_BYTES:
+            raise Invalid(f"intent of {len(payload)} bytes: would fit into no packet with others")
         fields = unpack_map(payload[1:])
         time, name = number(fields, "LTime", CLOCK_MAX), text(fields, "Node")
-        self._witness(time)
+        check_name(name)
         if kind == JOIN:
             again = self._join(now, time, name)
         else:
@@ -200,6 +213,7 @@ class Intents:
         return True
 
     def _join(self, now: float, time: int, name: str) -> bool:
+        self._witness(time)
         known = self._known.get(name)
         if known is None:
             return self._remember(now, JOIN, time, name)
@@ -207,10 +221,15 @@ class Intents:
             return False
         known.time = time
         if known.member.status == Status.LEAVING:
-            known.member = msgspec.structs.replace(known.member, status=Status.ALIVE)
+            self._set(known, Status.ALIVE, "update")
         return True
 
+    def _set(self, known: _Known, status: Status, kind: Literal["leave", "update"]) -> None:
+        known.member = msgspec.structs.replace(known.member, status=status)
+        self.events.append(MemberEvent(kind, known.member))
+
     def _leave(self, now: float, time: int, name: str, *, prune: bool) -> bool:
+        self._witness(time)
         known = self._known.get(name)
         if known is None:
             return self._remember(now, LEAVE, time, name)
@@ -224,12 +243,13 @@ class Intents:
         # First of all: a repeated intent must be recognised as old, or it circles for ever.
         known.time = time
         if known.member.status == Status.ALIVE:
-            known.member = msgspec.structs.replace(known.member, status=Status.LEAVING)
+            self._set(known, Status.LEAVING, "update")
         elif known.member.status == Status.FAILED:
-            known.member = msgspec.structs.replace(known.member, status=Status.LEFT)
-            self.events.append(MemberEvent("leave", known.member))
+            self._set(known, Status.LEFT, "leave")
         if prune and known.member.status == Status.LEFT:
             self._erase(name)
+            # Its echo must be recognised as old.
+            self._remember(now, LEAVE, time, name)
         return True
 
     # What this node says
@@ -237,9 +257,11 @@ class Intents:
     def announce_join(self) -> None:
         """Spread that this node is here to stay."""
         me = self._swim.name
-        body = bytes((JOIN,)) + pack_map({"LTime": self._clock, "Node": me})
-        self._known[me].time = self._clock
-        self._spread(body)
+        time = self._clock
+        # What this node says next, a leave for example, must be newer.
+        self._witness(time)
+        self._known[me].time = time
+        self._spread(bytes((JOIN,)) + pack_map({"LTime": time, "Node": me}))
 
     def announce_leave(
         self, now: float, name: str, *, prune: bool, done: Callable[[], None]
@@ -248,7 +270,6 @@ class Intents:
         if name not in self._known:
             raise NotFound(f"No node found with name '{name}'")
         time = self._clock
-        self._witness(time)
         fields = {"LTime": time, "Node": name, "Prune": prune}
         self._spread(bytes((LEAVE,)) + pack_map(fields), done)
         self._leave(now, time, name, prune=prune)
@@ -287,7 +308,10 @@ class Intents:
                 raise Invalid("StatusLTimes: expected names and numbers")
             name = key.decode("utf-8", "surrogateescape")
             if key in left:
-                self._leave(now, time + 1, name, prune=False)
+                known = self._known.get(name)
+                # One more than the join before it; but not again and again between two nodes.
+                more = known is None or known.member.status != Status.LEFT
+                self._leave(now, min(time + more, CLOCK_MAX), name, prune=False)
             else:
                 self._join(now, time, name)
 

@@ -6,6 +6,7 @@ are both `raw`, keys are sorted, nil stands for anything empty.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from mesh.errors import Invalid
 
 META_MAX_BYTES = 512
 NAME_MAX_BYTES = 128
+ARRAY_MAX = 2**20
 VERSIONS = bytes((1, 5, 2, 2, 5, 5))
 
 PING, INDIRECT_PING, ACK, SUSPECT, ALIVE, DEAD = range(6)
@@ -155,7 +157,9 @@ def pack_map(fields: Mapping[str, Any]) -> bytes:
 def unpack_map(data: bytes | memoryview) -> dict[Any, Any]:
     """Read one msgpack map. Raises Invalid."""
     try:
-        fields = msgpack.unpackb(data, raw=True, strict_map_key=False)
+        fields = msgpack.unpackb(
+            data, raw=True, strict_map_key=False, max_array_len=min(len(data), ARRAY_MAX)
+        )
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
         raise Invalid(f"not a msgpack map: {error}") from error
     if not isinstance(fields, dict):
@@ -220,23 +224,40 @@ def decode(data: bytes) -> Message:
         else:
             values[attribute] = bool(fields.get(key.encode()))
     message: Message = kind(**values)
-    _check(message)
+    check(message)
     return message
 
 
-def _check(message: Message) -> None:
+def check(message: Message) -> None:
+    """Raise Invalid for values out of limits, above all those this node would pass on."""
     if isinstance(message, Alive | Suspect | Dead):
-        if not 0 < len(message.node.encode("utf-8", "surrogateescape")) <= NAME_MAX_BYTES:
-            raise Invalid(f"Node: expected 1 to {NAME_MAX_BYTES} bytes")
-        if isinstance(message, Alive):
-            if len(message.address) not in {4, 16}:
-                raise Invalid("Addr: expected 4 or 16 bytes")
-            if len(message.meta) > META_MAX_BYTES:
-                raise Invalid(f"Meta: longer than {META_MAX_BYTES} bytes")
-            low, high = message.versions[:1], message.versions[1:2]
-            # Fewer than six would poison the version check of every later push/pull.
-            if len(message.versions) < 6 or high == b"\x00" or low > high:
-                raise Invalid("Vsn: expected six protocol versions")
+        check_name(message.node)
+    if isinstance(message, Suspect | Dead):
+        check_name(message.source, "From", least=0)
+    if isinstance(message, Ping | IndirectPing):
+        check_name(message.node, least=0)
+    if isinstance(message, Alive):
+        if len(message.address) not in {4, 16}:
+            raise Invalid("Addr: expected 4 or 16 bytes")
+        if len(message.meta) > META_MAX_BYTES:
+            raise Invalid(f"Meta: longer than {META_MAX_BYTES} bytes")
+        low, high = message.versions[:1], message.versions[1:2]
+        # Fewer than six would poison the version check of every later push/pull.
+        if len(message.versions) != len(VERSIONS) or low == b"\x00" or low > high:
+            raise Invalid("Vsn: expected six protocol versions")
+
+
+def check_name(name: str, field: str = "Node", least: int = 1) -> None:
+    """Raise Invalid for a name that is too long to be passed on in any packet."""
+    if not least <= len(name.encode("utf-8", "surrogateescape")) <= NAME_MAX_BYTES:
+        raise Invalid(f"{field}: expected {least} to {NAME_MAX_BYTES} bytes")
+
+
+def host(address: bytes) -> str:
+    """An IP address of 4 or 16 bytes as text; Go writes some IPv4 addresses in 16."""
+    ip = ipaddress.ip_address(address)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
 
 
 def encode_tags(tags: Mapping[str, str]) -> bytes:
@@ -255,8 +276,10 @@ def decode_tags(meta: bytes) -> dict[str, str]:
         except Invalid:
             return {}
         return {
-            key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+            key.decode("utf-8", "surrogateescape"): (value or b"").decode(
+                "utf-8", "surrogateescape"
+            )
             for key, value in fields.items()
-            if isinstance(key, bytes) and isinstance(value, bytes)
+            if isinstance(key, bytes) and (value is None or isinstance(value, bytes))
         }
     return {"role": meta.decode("utf-8", "surrogateescape")}

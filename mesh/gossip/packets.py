@@ -23,7 +23,8 @@ COMPOUND_HEAD_BYTES = 2
 PART_HEAD_BYTES = 2
 PARTS_MAX = 255
 NESTING_MAX = 4
-UNPACKED_MAX_BYTES = 1024 * 1024
+UNPACKED_MAX_BYTES = 128 * 1024
+"""All that one datagram may unpack to, at any depth together."""
 
 
 def join(parts: Sequence[bytes], *, crc: bool) -> bytes:
@@ -41,15 +42,14 @@ def join(parts: Sequence[bytes], *, crc: bool) -> bytes:
 
 def split(packet: bytes) -> tuple[list[Message], list[Invalid]]:
     """The messages in a datagram, and what was wrong with the rest of it."""
-    messages: list[Message] = []
-    problems: list[Invalid] = []
+    splitter = _Splitter()
     try:
         if packet[:1] == bytes((HAS_CRC,)):
             packet = _checked(packet)
-        _split(packet, messages, problems, NESTING_MAX)
+        splitter.split(packet, NESTING_MAX)
     except Invalid as problem:
-        problems.append(problem)
-    return messages, problems
+        splitter.problems.append(problem)
+    return splitter.messages, splitter.problems
 
 
 def _checked(packet: bytes) -> bytes:
@@ -59,20 +59,33 @@ def _checked(packet: bytes) -> bytes:
     return body
 
 
-def _split(packet: bytes, messages: list[Message], problems: list[Invalid], nesting: int) -> None:
-    if nesting == 0:
-        raise Invalid(f"messages are nested more than {NESTING_MAX} deep")
-    kind = packet[0] if packet else -1
-    if kind == COMPRESS:
-        _split(unpack(packet[1:], UNPACKED_MAX_BYTES), messages, problems, nesting - 1)
-    elif kind == COMPOUND:
-        for part in _parts(packet, problems):
-            try:
-                _split(part, messages, problems, nesting - 1)
-            except Invalid as problem:
-                problems.append(problem)
-    else:
-        messages.append(decode(packet))
+class _Splitter:
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.problems: list[Invalid] = []
+        self._left = UNPACKED_MAX_BYTES
+
+    def split(self, packet: bytes, nesting: int) -> None:
+        if nesting == 0:
+            raise Invalid(f"messages are nested more than {NESTING_MAX} deep")
+        kind = packet[0] if packet else -1
+        if kind == COMPRESS:
+            self.split(self._unpack(packet), nesting - 1)
+        elif kind == COMPOUND:
+            for part in _parts(packet, self.problems):
+                try:
+                    self.split(part, nesting - 1)
+                except Invalid as problem:
+                    self.problems.append(problem)
+        else:
+            self.messages.append(decode(packet))
+
+    def _unpack(self, packet: bytes) -> bytes:
+        # Also charged when it fails: a datagram may hold many of these.
+        allowed, self._left = self._left, 0
+        content = unpack(packet[1:], allowed)
+        self._left = allowed - len(content)
+        return content
 
 
 def unpack(body: bytes, limit: int) -> bytes:

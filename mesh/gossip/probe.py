@@ -8,12 +8,11 @@ trouble may be here, and slows this node's verdicts (Lifeguard, local health).
 
 from __future__ import annotations
 
-import ipaddress
 import math
 
 import msgspec
 
-from mesh.gossip.messages import Ack, IndirectPing, Nack, Ping, Suspect, encode
+from mesh.gossip.messages import Ack, IndirectPing, Nack, Ping, Suspect, encode, host
 from mesh.gossip.streams import ALIVE, SUSPECT
 from mesh.gossip.swim import Peer, Send, Swim, TcpPing
 
@@ -175,9 +174,8 @@ class Probing:
         seq = self._new_seq()
         self._relays[seq] = _Relay(message.seq, address, port, timeout, message.nack, end)
         me = swim.me
-        target = str(ipaddress.ip_address(message.target))
         ping = Ping(seq, message.node, me.address, me.port, me.name)
-        swim.send(target, message.port or me.port, ping)
+        swim.send(host(message.target), message.port or me.port, ping)
 
     def ack(self, message: Ack) -> None:
         """Somebody answered: our own probe, or one for somebody else."""
@@ -204,5 +202,5 @@ class Probing:
 
 def _reply_to(message: Ping | IndirectPing, source: tuple[str, int]) -> tuple[str, int]:
     if len(message.source_address) in {4, 16} and message.source_port:
-        return str(ipaddress.ip_address(message.source_address)), message.source_port
+        return host(message.source_address), message.source_port
     return source

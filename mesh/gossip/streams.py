@@ -135,7 +135,10 @@ class StreamReader:
         content = unpack(_repack(fields), STREAM_MAX_BYTES)
         if content[0] == COMPRESS:
             raise Invalid("compressed data within compressed data")
-        return inner.feed(content)
+        message = inner.feed(content)
+        if message is None:
+            raise Invalid("the compressed data ends within a message")
+        return message
 
     def _push_pull(self, head: dict[bytes, Any]) -> PushPull | None:
         count = number(head, "Nodes", NODES_MAX)
@@ -167,7 +170,11 @@ class StreamReader:
 
 def _unpacker() -> Any:
     return msgpack.Unpacker(
-        raw=True, strict_map_key=False, max_buffer_size=STREAM_MAX_BYTES, max_map_len=64
+        raw=True,
+        strict_map_key=False,
+        max_buffer_size=STREAM_MAX_BYTES,
+        max_map_len=64,
+        max_array_len=64,
     )
 
 

@@ -20,12 +20,14 @@ class Suspicion:
         """Start with the first accuser, who does not confirm.
 
         `confirmations` is how many others make it last only `times` seconds; with none to expect
-        it lasts just that.
+        it lasts just that. `deadline` is when the node is to be declared dead, on the clock of
+        `now`.
         """
         self.started = now
         self._expected = confirmations
         self._shortest = times
         self._accusers = {accuser}
+        self.deadline = self._deadline()
 
     @property
     def confirmed(self) -> int:
@@ -37,11 +39,10 @@ class Suspicion:
         if self.confirmed >= self._expected or accuser in self._accusers:
             return False
         self._accusers.add(accuser)
+        self.deadline = self._deadline()
         return True
 
-    @property
-    def deadline(self) -> float:
-        """When the node is to be declared dead, on the clock of `now`."""
+    def _deadline(self) -> float:
         if self._expected < 1:
             return self.started + self._shortest
         longest = MAX_MULTIPLIER * self._shortest

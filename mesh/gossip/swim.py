@@ -11,7 +11,6 @@ Sources: SWIM (Das, Gupta, Motivala 2002), Lifeguard (Dadgar, Phillips, Currey 2
 from __future__ import annotations
 
 import ipaddress
-import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -19,13 +18,12 @@ from typing import TypeAlias
 import msgspec
 
 from mesh.clock import Dice
+from mesh.errors import Invalid
 from mesh.gossip.broadcasts import Broadcasts
-from mesh.gossip.messages import VERSIONS, Alive, Dead, Message, Suspect, encode
+from mesh.gossip.messages import VERSIONS, Alive, Dead, Message, Suspect, check, encode, host
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
 from mesh.gossip.suspicion import Suspicion, shortest
-
-log = logging.getLogger(__name__)
 
 INCARNATION_MAX = 2**32 - 1
 AWARENESS_MAX = 8
@@ -88,7 +86,7 @@ class Peer:
     @property
     def host(self) -> str:
         """The IP address as text."""
-        return str(ipaddress.ip_address(self.address))
+        return host(self.address)
 
     @property
     def protocol_max(self) -> int:
@@ -130,7 +128,14 @@ class Notice(msgspec.Struct, frozen=True):
     node: str
 
 
-Effect: TypeAlias = Send | TcpPing | Exchange | Notice
+class Remark(msgspec.Struct, frozen=True):
+    """Something an operator may want to read in the log."""
+
+    text: str
+    warning: bool = False
+
+
+Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Remark
 
 
 class Swim:
@@ -174,11 +179,16 @@ class Swim:
 
     def set_meta(self, meta: bytes) -> None:
         """Change this node's metadata and tell the others."""
-        if meta != self.me.meta:
+        if meta != self.me.meta and not self.left:
             self.me.meta = meta
-            self.me.incarnation += 1
+            self.me.incarnation = min(self.me.incarnation + 1, INCARNATION_MAX)
             self._announce(self.me)
             self.effects.append(Notice("update", self.name))
+
+    @property
+    def left(self) -> bool:
+        """This node has said goodbye: whatever others say of it, it answers no more."""
+        return self.me.state == LEFT
 
     def count(self) -> int:
         """Members known, dead ones that are not dropped yet included."""
@@ -211,6 +221,9 @@ class Swim:
         )
         self.queue.add(peer.name, encode(alive), done)
 
+    def _remark(self, text: str, *, warning: bool = False) -> None:
+        self.effects.append(Remark(text, warning))
+
     # Time
 
     def deadline(self) -> float:
@@ -223,7 +236,7 @@ class Swim:
         for name, suspicion in list(self.suspicions.items()):
             if suspicion.deadline <= now:
                 peer = self.peers[name]
-                log.info("suspect %s has not refuted and is taken for failed", name)
+                self._remark(f"suspect {name} has not refuted and is taken for failed")
                 self.dead(now, Dead(peer.incarnation, name, self.name))
         if self._next_gossip <= now:
             self._next_gossip = now + self.options.gossip_interval_seconds
@@ -273,16 +286,14 @@ class Swim:
             return
         peer = self.peers.get(news.node)
         if peer is None:
+            if news.incarnation == 0:
+                return
             peer = self._add(now, news)
         moved = (peer.address, peer.port) != (news.address, news.port)
         if moved and not self._may_move(now, peer):
-            log.warning(
-                "%s is alive elsewhere; news of it from another address is ignored", news.node
-            )
+            self._conflict(peer, news)
             return
-        if news.incarnation < peer.incarnation or (
-            news.incarnation == peer.incarnation and not moved
-        ):
+        if news.incarnation <= peer.incarnation and not moved:
             return
         self.suspicions.pop(news.node, None)
         came, changed = peer.gone, peer.meta != news.meta
@@ -298,17 +309,25 @@ class Swim:
             self.effects.append(Notice("update", peer.name))
 
     def _alive_self(self, news: Alive) -> None:
-        if self.leaving or news.incarnation < self.me.incarnation:
+        if self.left:
             return
-        same = (news.meta, news.versions, news.address, news.port) == (
-            self.me.meta,
-            self.me.versions,
-            self.me.address,
-            self.me.port,
-        )
-        if news.incarnation == self.me.incarnation and same:
+        if (news.address, news.port) != (self.me.address, self.me.port):
+            # Two nodes of one name that refuted each other would never stop.
+            self._conflict(self.me, news)
+            return
+        same = (news.meta, news.versions) == (self.me.meta, self.me.versions)
+        if news.incarnation < self.me.incarnation or (
+            news.incarnation == self.me.incarnation and same
+        ):
             return
         self._refute(news.incarnation)
+
+    def _conflict(self, peer: Peer, news: Alive) -> None:
+        self._remark(
+            f"{peer.name} is at {peer.host}:{peer.port}; another node of that name at "
+            f"{host(news.address)}:{news.port} is ignored",
+            warning=True,
+        )
 
     def _add(self, now: float, news: Alive) -> Peer:
         peer = Peer(news.node)
@@ -326,7 +345,7 @@ class Swim:
     def suspect(self, now: float, news: Suspect) -> None:
         """Somebody could not reach a node."""
         if news.node == self.name:
-            if news.incarnation >= self.me.incarnation:
+            if not self.left and news.incarnation >= self.me.incarnation:
                 self._refute(news.incarnation)
             return
         peer = self.peers.get(news.node)
@@ -339,7 +358,7 @@ class Swim:
             return
         if peer.state != ALIVE:
             return
-        log.info("%s is suspected by %s", news.node, news.source)
+        self._remark(f"{news.node} is suspected by {news.source}")
         peer.incarnation = news.incarnation
         peer.state, peer.changed = SUSPECT, now
         self.queue.add(peer.name, encode(news))
@@ -356,7 +375,7 @@ class Swim:
     def dead(self, now: float, news: Dead) -> None:
         """A node failed, or says that it leaves."""
         if news.node == self.name:
-            if not self.leaving and news.incarnation >= self.me.incarnation:
+            if not self.left and news.incarnation >= self.me.incarnation:
                 self._refute(news.incarnation)
             return
         peer = self.peers.get(news.node)
@@ -374,7 +393,8 @@ class Swim:
     def _refute(self, accused: int) -> None:
         self.me.incarnation = min(max(self.me.incarnation, accused) + 1, INCARNATION_MAX)
         self.degrade(1)
-        log.info("refuting news about this node at incarnation %d", accused)
+        last = self.me.incarnation == INCARNATION_MAX
+        self._remark(f"refuting news about this node at incarnation {accused}", warning=last)
         self._announce(self.me)
 
     def leave(self, done: Callable[[], None]) -> None:
@@ -405,24 +425,26 @@ class Swim:
         """Take over what another node knows. Returns how many entries made no sense."""
         bad = 0
         for state in states:
-            if state.state == ALIVE:
-                if len(state.address) not in {4, 16} or len(state.versions) < 6 or not state.name:
-                    bad += 1
-                    continue
-                self.alive(
-                    now,
-                    Alive(
-                        state.incarnation,
-                        state.name,
-                        state.address,
-                        state.port,
-                        state.meta,
-                        state.versions,
-                    ),
-                )
-            elif state.state == LEFT:
-                self.dead(now, Dead(state.incarnation, state.name, state.name))
-            else:
-                # Never a direct kill: the accused gets the time to refute.
-                self.suspect(now, Suspect(state.incarnation, state.name, self.name))
+            try:
+                self._merge(now, state)
+            except Invalid:
+                bad += 1
         return bad
+
+    def _merge(self, now: float, state: NodeState) -> None:
+        if state.state == ALIVE:
+            news = Alive(
+                state.incarnation,
+                state.name,
+                state.address,
+                state.port,
+                state.meta,
+                state.versions,
+            )
+            check(news)
+            self.alive(now, news)
+        elif state.state == LEFT:
+            self.dead(now, Dead(state.incarnation, state.name, state.name))
+        else:
+            # Never a direct kill: the accused gets the time to refute.
+            self.suspect(now, Suspect(state.incarnation, state.name, self.name))

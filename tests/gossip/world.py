@@ -25,7 +25,7 @@ from mesh.gossip.messages import (
 from mesh.gossip.packets import join, split
 from mesh.gossip.probe import Probing
 from mesh.gossip.streams import PushPull
-from mesh.gossip.swim import Exchange, Notice, Send, Swim, TcpPing
+from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
 
 
 class Node:
@@ -35,6 +35,7 @@ class Node:
         self.world, self.name, self.address = world, name, address
         self.down = False
         self.events: list[str] = []
+        self.remarks: list[str] = []
         self.boot()
 
     def boot(self) -> None:
@@ -69,6 +70,8 @@ class Node:
                     self.world.send(self, effect.address, packet)
                 elif isinstance(effect, Notice):
                     self.intents.notice(self.world.now, effect)
+                elif isinstance(effect, Remark):
+                    self.remarks.append(effect.text)
                 elif isinstance(effect, TcpPing):
                     self.world.tcp_ping(self, effect)
                 elif isinstance(effect, Exchange):
