@@ -58,6 +58,8 @@ def test_tags_are_serfs() -> None:
     [
         ({"Vsn": b""}, "Vsn"),
         ({"Vsn": bytes((3, 1, 2, 2, 5, 5))}, "Vsn"),
+        ({"Vsn": bytes((0, 5, 2, 2, 5, 5))}, "Vsn"),
+        ({"Vsn": bytes((1, 5, 2, 2, 5, 5, 1))}, "Vsn"),
         ({"Addr": b"\x01"}, "Addr"),
         ({"Node": ""}, "Node"),
         ({"Node": "x" * 129}, "Node"),
@@ -78,6 +80,57 @@ def test_out_of_limits_names_the_field(fields: dict[str, object], problem: str) 
     }
     with pytest.raises(Invalid, match=problem):
         messages.decode(bytes((messages.ALIVE,)) + messages.pack_map(good | fields))
+
+
+def test_what_could_not_be_passed_on_is_refused() -> None:
+    long = "x" * 129
+    for message in (Suspect(1, "n", long), Dead(1, "n", long), Ping(1, long)):
+        with pytest.raises(Invalid, match="128 bytes"):
+            messages.decode(messages.encode(message))
+    with pytest.raises(Invalid, match="Node"):
+        messages.decode(messages.encode(IndirectPing(1, N1, 1, long)))
+
+
+def test_nil_and_missing_are_empty_and_unknown_keys_are_ignored() -> None:
+    assert messages.decode(b"\x00\x80") == Ping(0)
+    assert messages.decode(b"\x02\x82\xa5SeqNo\xc0\xa3New\x93\x01\x02\x03") == Ack(0)
+    assert messages.decode_tags(b"\xff\x82\xa1a\xc0\xa1b\xa1x") == {"a": "", "b": "x"}
+
+
+def test_long_strings_are_raw16_never_str8_or_bin() -> None:
+    name, meta = "n" * 40, b"m" * 40
+    packet = messages.encode(Alive(1, name, N1, 1, meta))
+    assert b"\xda\x00\x28nnn" in packet
+    assert b"\xda\x00\x28mmm" in packet
+    assert messages.decode(b"\x02\x81\xa7Payload\xd9\x02ab") == Ack(0, b"ab")
+    assert messages.decode(b"\x02\x81\xa7Payload\xc4\x02ab") == Ack(0, b"ab")
+
+
+def test_an_address_of_sixteen_bytes_may_be_ipv4() -> None:
+    assert messages.host(N1) == "10.0.0.1"
+    assert messages.host(bytes(10) + b"\xff\xff" + N1) == "10.0.0.1"
+    assert messages.host(bytes(15) + b"\x01") == "::1"
+
+
+NAMES = st.binary(min_size=1, max_size=100).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+U32, PORTS = st.integers(0, 2**32 - 1), st.integers(0, 65535)
+ADDRESSES = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16)
+SOURCES = (ADDRESSES, PORTS, NAMES)
+ANY: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Ping, U32, NAMES, *SOURCES),
+    st.builds(IndirectPing, U32, ADDRESSES, PORTS, NAMES, st.booleans(), *SOURCES),
+    st.builds(Ack, U32, st.binary(max_size=100)),
+    st.builds(Nack, U32),
+    st.builds(Suspect, U32, NAMES, NAMES),
+    st.builds(Dead, U32, NAMES, NAMES),
+    st.builds(Alive, U32, NAMES, ADDRESSES, PORTS, st.binary(max_size=512)),
+    st.builds(messages.User, st.binary(max_size=100)),
+)
+
+
+@given(ANY)
+def test_what_is_encoded_is_decoded(message: Message) -> None:
+    assert messages.decode(messages.encode(message)) == message
 
 
 def test_names_may_hold_any_bytes() -> None:

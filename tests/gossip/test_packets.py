@@ -1,11 +1,13 @@
 """Datagrams: compound, compressed and checked, in any nesting that is allowed."""
 
+import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.gossip import packets
-from mesh.gossip.messages import Nack, Ping, User, encode
-from tests.gossip.test_messages import GOLDEN
+from mesh.gossip.messages import Message, Nack, Ping, User, encode
+from tests.gossip.test_lzw import compress
+from tests.gossip.test_messages import ANY, GOLDEN
 
 PING = bytes.fromhex(GOLDEN[0][0])
 
@@ -43,6 +45,42 @@ def test_a_bad_part_does_not_spoil_the_others() -> None:
     packet = packets.join([encode(Nack(1)), b"\xee", encode(Ping(2, "n"))], crc=False)
     messages, problems = packets.split(packet)
     assert (messages, len(problems)) == ([Nack(1), Ping(2, "n")], 1)
+
+
+def packed(data: bytes) -> bytes:
+    body: bytes = msgpack.packb({"Algo": 0, "Buf": compress(data)}, use_bin_type=False)
+    return b"\x09" + body
+
+
+def test_messages_compressed_together_are_taken_apart() -> None:
+    inner = packets.join([encode(Nack(1)), packed(encode(Nack(2)))], crc=False)
+    assert packets.split(packets.join([packed(inner)], crc=True)) == ([Nack(1), Nack(2)], [])
+
+
+def test_all_that_a_datagram_unpacks_to_has_one_limit() -> None:
+    # Each part is small and unpacks to much; only the first two are unpacked.
+    part = packed(b"\x08" + bytes(packets.UNPACKED_MAX_BYTES // 2 - 1))
+    assert len(part) < 1000
+    messages, problems = packets.split(packets.join([part] * 20, crc=False))
+    assert (len(messages), len(problems)) == (2, 18)
+
+
+def test_a_checksum_within_a_compound_is_no_message() -> None:
+    messages, problems = packets.split(
+        packets.join([packets.join([PING], crc=True), PING], crc=False)
+    )
+    assert (len(messages), len(problems)) == (1, 1)
+
+
+def test_an_empty_datagram_is_a_problem() -> None:
+    messages, problems = packets.split(b"")
+    assert (messages, len(problems)) == ([], 1)
+
+
+@given(st.lists(ANY, min_size=1, max_size=20), st.booleans())
+def test_what_is_joined_is_split(messages: list[Message], crc: bool) -> None:
+    packet = packets.join([encode(message) for message in messages], crc=crc)
+    assert packets.split(packet) == (messages, [])
 
 
 def test_nesting_has_a_limit() -> None:

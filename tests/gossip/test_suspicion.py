@@ -2,12 +2,13 @@
 
 import pytest
 
+from mesh.gossip import suspicion as module
 from mesh.gossip.suspicion import Suspicion, shortest
 
 
 @pytest.mark.parametrize(
     ("members", "seconds"),
-    [(1, 4.0), (10, 4.0), (32, 6.02), (100, 8.0), (1000, 12.0), (5000, 14.792)],
+    [(0, 4.0), (1, 4.0), (10, 4.0), (32, 6.02), (100, 8.0), (1000, 12.0), (5000, 14.792)],
 )
 def test_the_shortest_time_grows_with_the_pool(members: int, seconds: float) -> None:
     assert shortest(4, members, 1.0) == pytest.approx(seconds, abs=0.001)
@@ -25,6 +26,29 @@ def test_confirmations_shorten_it(expected: int, times: list[float]) -> None:
         assert suspicion.confirm(f"other-{number}")
         assert suspicion.deadline == pytest.approx(100.0 + seconds, abs=0.01)
     assert not suspicion.confirm("one too many")
+
+
+def test_the_wan_takes_longer() -> None:
+    assert [shortest(6, members, 5.0) for members in (1, 100, 1000)] == [30.0, 60.0, 90.0]
+
+
+@pytest.mark.parametrize(
+    ("expected", "times"),
+    [
+        (2, [30.0, 12.333, 2.0]),
+        (3, [30.0, 16.0, 7.81, 2.0]),
+        (4, [30.0, 17.941, 10.887, 5.882, 2.0]),
+    ],
+)
+def test_memberlists_check_values(
+    expected: int, times: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_MULTIPLIER", 15)
+    suspicion = Suspicion("a", 0.0, expected, 2.0)
+    seen = [suspicion.deadline]
+    while suspicion.confirm(f"other-{len(seen)}"):
+        seen.append(suspicion.deadline)
+    assert seen == pytest.approx(times, abs=0.0011)
 
 
 def test_the_same_accuser_counts_once() -> None:
