@@ -409,8 +409,10 @@ async def _read(reader: asyncio.StreamReader) -> StreamMessage:
 def _parse(address: str, default_port: int) -> tuple[str, int]:
     host, port = address, str(default_port)
     if address.startswith("["):
-        host, _, rest = address[1:].partition("]")
+        host, end, rest = address[1:].partition("]")
         port = rest.removeprefix(":") or port
+        if not end:
+            host = ""
     elif address.count(":") == 1:
         host, port = address.split(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:

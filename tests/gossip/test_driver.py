@@ -75,6 +75,15 @@ def statuses(node: Gossip) -> dict[str, str]:
     return {member.name: member.status.name for member in node.members()}
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():
@@ -178,6 +187,55 @@ async def test_joining_nobody_names_each_failure(pool: Pool) -> None:
     node = await pool.node("a")
     with pytest.raises(Unreachable, match=r"127\.0\.0\.99:1: .*; nonsense:port: "):
         await node.join(["127.0.0.99:1", "nonsense:port"])
+
+
+async def test_leaving_alone_takes_no_time(pool: Pool) -> None:
+    node = await pool.node("a", leave_timeout_seconds=60.0, leave_propagate_seconds=60.0)
+    async with asyncio.timeout(5.0):
+        await node.leave()
+        await node.leave()
+
+
+@pytest.mark.parametrize(
+    "address", ["", ":80", "h:", "h:\u00b2", "h:0", "h:65536", "[::1", "[::1]x", "[]:1"]
+)
+async def test_an_address_that_is_none_is_named(pool: Pool, address: str) -> None:
+    node = await pool.node("a")
+    with pytest.raises(Unreachable, match="expected host, host:port"):
+        await node.join([address])
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="there is no ::1 here")
+async def test_a_pool_over_ipv6() -> None:
+    nodes = []
+    try:
+        for name in ("a", "b", "c"):
+            options = Options(bind_address="::1", **FAST)  # type: ignore[arg-type]
+            nodes.append(Gossip(name, options, SystemClock(), SeededDice(1)))
+            await nodes[-1].start()
+            if nodes[1:]:
+                await nodes[-1].join([f"[::1]:{nodes[0].address[1]}"])
+        everybody = dict.fromkeys("abc", "ALIVE")
+        for node in nodes:
+            await until(lambda node=node: statuses(node) == everybody)  # type: ignore[misc]
+        await nodes[2].stop()
+        for node in nodes[:2]:
+            await until(lambda node=node: statuses(node)["c"] == "FAILED")  # type: ignore[misc]
+            assert statuses(node) == everybody | {"c": "FAILED"}
+    finally:
+        for node in nodes:
+            await node.stop()
+
+
+async def test_a_conflict_of_names_is_in_the_log(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await pool.node("a"), await pool.node("b")
+    await second.join([seed(first)])
+    twin = await pool.node("a")
+    await twin.join([seed(second)])
+    await until(lambda: "a is at 127.0.0.1" in caplog.text)
+    assert "is ignored" in caplog.text
 
 
 async def serf(*arguments: str) -> str:

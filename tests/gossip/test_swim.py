@@ -1,137 +1,342 @@
-"""Many nodes in virtual time: who dies is found, who lives is left alone."""
+"""The rules of SWIM one by one: which news counts, and what a node answers to news about itself."""
+
+import math
 
 import pytest
 
-from mesh.gossip.intents import Options
-from tests.gossip.world import World
+from mesh.clock import SeededDice
+from mesh.gossip.messages import Alive, Dead, Message, Suspect, decode
+from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
+from mesh.gossip.swim import (
+    AWARENESS_MAX,
+    INCARNATION_MAX,
+    Exchange,
+    Notice,
+    Options,
+    Remark,
+    Send,
+    Swim,
+)
 
-LAN = Options()
+HERE, THERE = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
 
-def all_say(world: World, name: str, status: str) -> bool:
-    return all(
-        node.statuses().get(name) == status
-        for node in world.nodes
-        if not node.down and node.name != name
+class Node:
+    def __init__(self, **options: float) -> None:
+        self.swim = Swim("me", Options(**options), SeededDice(1), 0.0)  # type: ignore[arg-type]
+        self.swim.go_live(0.0, "10.0.0.9", 7946, b"m")
+        self.quiet()
+
+    def quiet(self) -> None:
+        self.swim.take()
+        while self.swim.queue.draw(10_000, 0, 1):
+            pass
+
+    def alive(self, incarnation: int = 1, now: float = 0.0, **changes: object) -> None:
+        fields = {"node": "x", "address": HERE, "port": 7946, **changes}
+        self.swim.alive(now, Alive(incarnation, **fields))  # type: ignore[arg-type]
+
+    def suspect(self, incarnation: int = 1, source: str = "a", now: float = 0.0) -> None:
+        self.swim.suspect(now, Suspect(incarnation, "x", source))
+
+    def dead(self, incarnation: int = 1, source: str = "a", now: float = 0.0) -> None:
+        self.swim.dead(now, Dead(incarnation, "x", source))
+
+    def says(self) -> list[Message]:
+        said = [decode(body) for body in self.swim.queue.draw(10_000, 0, 1)]
+        self.quiet()
+        return said
+
+    def notices(self) -> list[str]:
+        return [effect.kind for effect in self.swim.take() if isinstance(effect, Notice)]
+
+    def remarks(self) -> list[Remark]:
+        return [effect for effect in self.swim.take() if isinstance(effect, Remark)]
+
+    @property
+    def x(self) -> tuple[int, int]:
+        peer = self.swim.peers["x"]
+        return peer.state, peer.incarnation
+
+
+def mine(incarnation: int, address: bytes = b"\x0a\0\0\x09", meta: bytes = b"m") -> Alive:
+    return Alive(incarnation, "me", address, 7946, meta)
+
+
+def others(node: Node, count: int) -> None:
+    for number in range(count):
+        node.alive(node=f"other-{number}", address=bytes((10, 1, number // 250, number % 250)))
+    node.quiet()
+
+
+def test_alive_needs_a_newer_incarnation() -> None:
+    node = Node()
+    node.alive(3)
+    assert (node.x, node.notices(), len(node.says())) == ((ALIVE, 3), ["join"], 1)
+    for old in (2, 3):
+        node.alive(old, meta=b"new")
+    assert (node.notices(), node.says()) == ([], [])
+    node.alive(4, meta=b"new")
+    assert (node.x, node.notices(), len(node.says())) == ((ALIVE, 4), ["update"], 1)
+
+
+def test_alive_at_incarnation_0_is_not_listed() -> None:
+    node = Node()
+    node.alive(0)
+    assert "x" not in node.swim.peers
+
+
+@pytest.mark.parametrize("state", ["alive", "suspect", "just dead"])
+def test_a_live_member_does_not_move(state: str) -> None:
+    node = Node()
+    node.alive(1)
+    if state == "suspect":
+        node.suspect()
+    elif state == "just dead":
+        node.dead()
+    node.quiet()
+    before = node.x
+    node.alive(9, now=10.0, address=THERE)
+    assert node.x == before
+    assert [remark.warning for remark in node.remarks()] == [True]
+    assert node.says() == []
+
+
+def test_a_name_may_come_back_elsewhere_after_leaving_or_a_while_after_dying() -> None:
+    node = Node()
+    node.alive(5)
+    node.dead(5, source="x")
+    node.alive(1, now=1.0, address=THERE)
+    assert node.x == (ALIVE, 1)
+    node.dead(1, now=2.0)
+    node.alive(1, now=31.0, address=HERE)
+    assert node.x == (DEAD, 1)
+    node.alive(1, now=33.0, address=HERE)
+    assert node.x == (ALIVE, 1)
+    assert node.swim.peers["x"].host == "10.0.0.1"
+
+
+def test_suspicion_needs_the_incarnation_and_an_alive_member() -> None:
+    node = Node()
+    node.suspect()
+    assert "x" not in node.swim.peers
+    node.alive(3)
+    node.quiet()
+    node.suspect(2)
+    assert (node.x, node.says()) == ((ALIVE, 3), [])
+    node.suspect(3)
+    assert (node.x, node.says()) == ((SUSPECT, 3), [Suspect(3, "x", "a")])
+    node.alive(4)
+    assert (node.x, node.swim.suspicions) == ((ALIVE, 4), {})
+    node.dead(4)
+    node.suspect(4)
+    assert (node.x, node.swim.suspicions) == ((DEAD, 4), {})
+
+
+def test_confirmations_are_passed_on_as_long_as_they_count() -> None:
+    node = Node()
+    others(node, 10)
+    node.alive()
+    node.suspect(source="a")
+    node.quiet()
+    for source, counts in [("a", False), ("b", True), ("b", False), ("c", True), ("d", False)]:
+        node.suspect(source=source)
+        assert bool(node.says()) == counts, source
+    assert node.swim.deadline() <= node.swim.suspicions["x"].deadline
+    shortest = 4 * math.floor(math.log10(12) * 1000) / 1000
+    assert node.swim.suspicions["x"].deadline == pytest.approx(shortest)
+
+
+def test_a_suspicion_that_runs_out_kills() -> None:
+    node = Node()
+    node.alive()
+    node.suspect()
+    node.quiet()
+    node.swim.tick(3.9)
+    assert node.x == (SUSPECT, 1)
+    node.swim.tick(4.1)
+    assert node.x == (DEAD, 1)
+    assert "leave" in node.notices()
+
+
+def test_dead_needs_the_incarnation_and_is_final() -> None:
+    node = Node()
+    node.alive(3)
+    node.quiet()
+    node.dead(2)
+    assert node.x == (ALIVE, 3)
+    node.dead(3)
+    assert (node.x, node.notices(), node.says()) == ((DEAD, 3), ["leave"], [Dead(3, "x", "a")])
+    node.dead(3, source="x")
+    assert (node.x, node.notices(), node.says()) == ((DEAD, 3), [], [])
+    node.alive(4)
+    node.dead(4, source="x")
+    assert node.x == (LEFT, 4)
+
+
+def test_news_about_this_node_is_refuted_past_the_accusation() -> None:
+    node = Node()
+    for number, (act, accused, after) in enumerate(
+        [
+            (node.swim.suspect, Suspect(1, "me", "a"), 2),
+            (node.swim.dead, Dead(7, "me", "a"), 8),
+            (node.swim.dead, Dead(8, "me", "me"), 9),
+            (node.swim.alive, mine(9, meta=b"other"), 10),
+            (node.swim.alive, mine(12), 13),
+        ]
+    ):
+        act(0.0, accused)  # type: ignore[operator]
+        assert node.swim.me.incarnation == after
+        assert node.says() == [mine(after)]
+        assert node.swim.awareness == number + 1
+
+
+def test_old_or_equal_news_about_this_node_is_silent() -> None:
+    node = Node()
+    node.swim.suspect(0.0, Suspect(1, "me", "a"))
+    node.quiet()
+    node.swim.suspect(0.0, Suspect(1, "me", "a"))
+    node.swim.dead(0.0, Dead(1, "me", "a"))
+    node.swim.alive(0.0, mine(1, meta=b"other"))
+    node.swim.alive(0.0, mine(2))
+    assert (node.swim.me.incarnation, node.says(), node.swim.awareness) == (2, [], 1)
+
+
+def test_two_nodes_of_one_name_do_not_refute_each_other_for_ever() -> None:
+    node = Node()
+    node.swim.alive(0.0, mine(9, address=THERE))
+    assert (node.swim.me.incarnation, node.says(), node.swim.awareness) == (1, [], 0)
+    node.swim.alive(0.0, mine(9, address=THERE))
+    assert [remark.warning for remark in node.remarks()] == [True]
+
+
+def test_the_incarnation_stops_at_its_largest_value() -> None:
+    node = Node()
+    node.swim.dead(0.0, Dead(INCARNATION_MAX, "me", "a"))
+    node.swim.dead(0.0, Dead(INCARNATION_MAX, "me", "a"))
+    node.swim.set_meta(b"new")
+    assert node.swim.me.incarnation == INCARNATION_MAX
+    assert node.says() == [mine(INCARNATION_MAX, meta=b"new")]
+
+
+def test_who_left_says_goodbye_and_nothing_else() -> None:
+    node, done = Node(), []
+    others(node, 2)
+    node.swim.leave(lambda: done.append(True))
+    node.swim.suspect(0.0, Suspect(5, "me", "a"))
+    node.swim.dead(0.0, Dead(5, "me", "a"))
+    node.swim.alive(0.0, mine(5))
+    node.swim.set_meta(b"new")
+    assert not done
+    assert node.says() == [Dead(1, "me", "me")]
+    assert done == [True]
+
+
+def test_while_it_only_prepares_to_leave_it_still_refutes() -> None:
+    node = Node()
+    node.swim.leaving = True
+    node.swim.dead(0.0, Dead(1, "me", "a"))
+    assert node.says() == [mine(2)]
+
+
+def test_merging_never_kills_at_once() -> None:
+    node = Node()
+    for name in ("a", "b", "c"):
+        node.alive(3, node=name)
+    states = [
+        NodeState("a", HERE, 7946, 3, DEAD),
+        NodeState("b", HERE, 7946, 3, SUSPECT),
+        NodeState("c", HERE, 7946, 3, LEFT),
+        NodeState("d", HERE, 7946, 3, ALIVE),
+        NodeState("unknown", HERE, 7946, 3, DEAD),
+    ]
+    assert node.swim.merge(0.0, states) == 0
+    found = {name: peer.state for name, peer in node.swim.peers.items() if name != "me"}
+    assert found == {"a": SUSPECT, "b": SUSPECT, "c": LEFT, "d": ALIVE}
+
+
+def test_merging_skips_entries_that_could_not_be_passed_on() -> None:
+    node = Node()
+    bad = [
+        NodeState("", HERE, 1, 1, ALIVE),
+        NodeState("x" * 129, HERE, 1, 1, ALIVE),
+        NodeState("a", b"", 1, 1, ALIVE),
+        NodeState("b", HERE, 1, 1, ALIVE, b"x" * 513),
+        NodeState("c", HERE, 1, 1, ALIVE, b"", b""),
+        NodeState("d", HERE, 1, 1, ALIVE, b"", b"\x01\x05\x02\x02\x05\x05" * 300),
+    ]
+    assert node.swim.merge(0.0, [*bad, NodeState("good", HERE, 1, 1, ALIVE)]) == len(bad)
+    assert set(node.swim.peers) == {"me", "good"}
+
+
+def test_gossip_goes_to_the_living_and_for_a_while_to_the_dead() -> None:
+    node = Node(push_pull_interval_seconds=0.0)
+    for number, name in enumerate(("alive", "suspect", "dead", "left")):
+        node.alive(node=name, address=bytes((10, 0, 1, number)))
+    node.swim.suspect(0.0, Suspect(1, "suspect", "q"))
+    node.swim.dead(0.0, Dead(1, "dead", "q"))
+    node.swim.dead(0.0, Dead(1, "left", "left"))
+    node.quiet()
+    del node.swim.suspicions["suspect"]
+
+    def targets(now: float) -> set[str]:
+        found = set()
+        for step in range(40):
+            node.swim.queue.add("news", b"\x08news")
+            node.swim.tick(now + step * 0.2)
+            found |= {one.address for one in node.swim.take() if isinstance(one, Send)}
+        return found
+
+    assert targets(1.0) == {"10.0.1.0", "10.0.1.1", "10.0.1.2"}
+    assert targets(31.0) == {"10.0.1.0", "10.0.1.1"}
+
+
+def test_packets_keep_to_their_size() -> None:
+    node = Node(push_pull_interval_seconds=0.0)
+    others(node, 5)
+    node.swim.draw_above = lambda budget, overhead: (
+        [b"\x08" + bytes(budget - overhead - 1)] if budget > overhead else []
     )
+    for number in range(200):
+        node.alive(2, node=f"n{number}", meta=bytes(number))
+    for step in range(20):
+        node.swim.tick(step * 0.2)
+    sent = [effect for effect in node.swim.take() if isinstance(effect, Send)]
+    sizes = [2 + sum(len(part) + 2 for part in one.parts) for one in sent]
+    assert max(sizes) == 1400
 
 
-@pytest.mark.parametrize("count", [3, 10, 40])
-def test_who_dies_is_found_by_all_and_nobody_else_is_accused(count: int) -> None:
-    world = World(1, count, LAN)
-    world.settle()
-    victim = world.nodes[count // 2]
-    world.kill(victim)
-    # Longest suspicion, and a probe of everybody in the worst order.
-    world.run_until(lambda: all_say(world, victim.name, "FAILED"), 6 * 6.5 + 2 * count)
-    world.run(30.0)
-    failed = {event for node in world.nodes for event in node.events if event.startswith("failed")}
-    assert failed == {f"failed {victim.name}"}
+@pytest.mark.parametrize(
+    ("members", "seconds"), [(32, 30), (33, 60), (64, 60), (65, 90), (1000, 180), (5000, 270)]
+)
+def test_the_period_of_exchanges_grows_with_the_pool(members: int, seconds: float) -> None:
+    node = Node()
+    for number in range(members - 1):
+        node.swim.peers[str(number)] = node.swim.me
+    assert node.swim._exchange_period() == seconds
 
 
-@pytest.mark.parametrize(("seed", "loss"), [(1, 0.0), (2, 0.01), (3, 0.05)])
-def test_lost_packets_kill_nobody(seed: int, loss: float) -> None:
-    world = World(seed, 20, LAN, loss)
-    world.settle()
-    world.run(200.0)
-    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+def test_state_is_exchanged_with_a_live_member() -> None:
+    node = Node()
+    node.alive()
+    node.swim.tick(30.0)
+    assert Exchange("x", "10.0.0.1", 7946) in node.swim.take()
+    node.dead()
+    node.swim.tick(90.0)
+    assert not any(isinstance(effect, Exchange) for effect in node.swim.take())
 
 
-def test_the_same_seed_gives_the_same_history() -> None:
-    def history(seed: int) -> list[tuple[float, str, str]]:
-        world = World(seed, 12, LAN, 0.02)
-        world.settle()
-        world.kill(world.nodes[5])
-        world.run(40.0)
-        return world.trace
-
-    assert history(7) == history(7)
-    assert history(7) != history(8)
+def test_health_stays_in_its_bounds() -> None:
+    node = Node()
+    node.swim.degrade(100)
+    assert node.swim.awareness == AWARENESS_MAX - 1
+    node.swim.degrade(-100)
+    assert node.swim.awareness == 0
 
 
-def test_who_stops_for_a_moment_refutes() -> None:
-    world = World(4, 10, LAN)
-    world.settle()
-    sleeper = world.nodes[3]
-    world.udp_blocked = lambda source, target: sleeper.name in {source, target}
-    world.blocked = world.udp_blocked
-    world.run(3.5)
-    world.udp_blocked = world.blocked = lambda _from, _to: False
-    world.run(60.0)
-    everybody = {node.name: "ALIVE" for node in world.nodes}
-    assert all(node.statuses() == everybody for node in world.nodes)
-
-
-def test_who_can_only_be_reached_by_streams_stays() -> None:
-    world = World(5, 6, LAN)
-    world.settle()
-    deaf = world.nodes[2]
-    world.udp_blocked = lambda _from, target: target == deaf.name
-    world.run(60.0)
-    assert not [event for node in world.nodes for event in node.events if "failed" in event]
-
-
-def test_a_split_pool_grows_together_again() -> None:
-    world = World(6, 12, LAN)
-    world.settle()
-    left = {node.name for node in world.nodes[:5]}
-    world.blocked = lambda source, target: (source in left) != (target in left)
-    world.run(60.0)
-    assert set(world.nodes[0].statuses().values()) == {"ALIVE", "FAILED"}
-    world.blocked = lambda _from, _to: False
-    everybody = {node.name: "ALIVE" for node in world.nodes}
-    world.run_until(lambda: all(n.statuses() == everybody for n in world.nodes), 300.0)
-
-
-def test_who_leaves_has_left_everywhere() -> None:
-    world = World(7, 15, LAN)
-    world.settle()
-    leaver = world.nodes[4]
-    leaver.leave()
-    world.run(5.0)
-    world.kill(leaver)
-    world.run_until(lambda: all_say(world, leaver.name, "LEFT"), 30.0)
-    world.run(120.0)
-    assert all_say(world, leaver.name, "LEFT")
-
-
-@pytest.mark.parametrize("gone", [1.0, 60.0])
-def test_who_restarts_is_alive_with_a_higher_incarnation(gone: float) -> None:
-    world = World(8, 8, LAN)
-    world.settle()
-    victim = world.nodes[2]
-    before = victim.swim.me.incarnation
-    world.kill(victim)
-    world.run(gone)
-    victim.boot()
-    victim.join(world.nodes[0])
-    everybody = {node.name: "ALIVE" for node in world.nodes}
-    world.run_until(lambda: all(node.statuses() == everybody for node in world.nodes), 60.0)
-    world.run(30.0)
-    assert all(node.statuses() == everybody for node in world.nodes)
-    assert victim.swim.me.incarnation >= before
-
-
-def test_news_stops_being_passed_on() -> None:
-    world = World(9, 20, LAN)
-    world.settle()
-    world.run(60.0)
-    assert all(len(node.swim.queue) == 0 and len(node.intents.queue) == 0 for node in world.nodes)
-
-
-@pytest.mark.parametrize("leaves", [True, False])
-def test_who_is_gone_for_long_is_forgotten(leaves: bool) -> None:
-    patience = Options(reconnect_timeout_seconds=90.0, tombstone_timeout_seconds=60.0)
-    world = World(10, 6, patience)
-    world.settle()
-    gone = world.nodes[3]
-    if leaves:
-        gone.leave()
-        world.run(5.0)
-    world.kill(gone)
-    world.run_until(lambda: all_say(world, gone.name, "LEFT" if leaves else "FAILED"), 60.0)
-    others = [node for node in world.nodes if node is not gone]
-    world.run_until(lambda: not any(gone.name in node.statuses() for node in others), 200.0)
-    world.run(60.0)
-    assert not any(gone.name in node.statuses() for node in others)
-    assert all(f"reap {gone.name}" in node.events for node in others)
+def test_a_member_at_an_ipv6_address() -> None:
+    node = Node()
+    node.alive(address=bytes(15) + b"\x01")
+    node.alive(node="mapped", address=bytes(10) + b"\xff\xff" + HERE)
+    assert node.swim.peers["x"].host == "::1"
+    assert node.swim.peers["mapped"].host == "10.0.0.1"

@@ -141,6 +141,7 @@ class World:
         self.trace: list[tuple[float, str, str]] = []
         self.blocked: Callable[[str, str], bool] = lambda _from, _to: False
         self.udp_blocked: Callable[[str, str], bool] = lambda _from, _to: False
+        self.delays: dict[str, float] = {}
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._planned: dict[str, float] = {}
@@ -189,7 +190,8 @@ class World:
             if not target.down:
                 target.receive(packet, source.address)
 
-        self.later(self.dice.uniform(0.0005, 0.002), arrive)
+        slow = self.delays.get(source.name, 0.0) + self.delays.get(target.name, 0.0)
+        self.later(self.dice.uniform(0.0005, 0.002) + slow, arrive)
 
     def _connected(self, source: Node, target: Node) -> bool:
         cut = self.blocked(source.name, target.name) or self.blocked(target.name, source.name)
@@ -198,7 +200,8 @@ class World:
     def tcp_ping(self, source: Node, effect: TcpPing) -> None:
         target = self.by_address[effect.address]
         if self._connected(source, target):
-            self.later(0.002, lambda: source.probing.tcp_answered(effect.seq))
+            slow = self.delays.get(source.name, 0.0) + self.delays.get(target.name, 0.0)
+            self.later(0.002 + slow, lambda: source.probing.tcp_answered(effect.seq))
 
     def exchange(self, source: Node, address: str) -> None:
         target = self.by_address[address]

@@ -1,0 +1,242 @@
+"""Many nodes in virtual time: who dies is found, who lives is left alone."""
+
+import sys
+
+import pytest
+
+from mesh.gossip.intents import Options
+from mesh.gossip.messages import Ack, Alive, Dead, Suspect
+from mesh.gossip.suspicion import shortest
+from tests.gossip.world import World
+
+LAN = Options()
+
+
+def all_say(world: World, name: str, status: str) -> bool:
+    return all(
+        node.statuses().get(name) == status
+        for node in world.nodes
+        if not node.down and node.name != name
+    )
+
+
+@pytest.mark.parametrize("count", [3, 10, 50])
+def test_who_dies_is_found_by_all_and_nobody_else_is_accused(count: int) -> None:
+    world = World(1, count, LAN)
+    world.settle()
+    victim = world.nodes[count // 2]
+    world.kill(victim)
+    # Longest suspicion, and a probe of everybody in the worst order.
+    longest = 6 * shortest(4, count, 1.0)
+    world.run_until(lambda: all_say(world, victim.name, "FAILED"), longest + 2 * count)
+    world.run(30.0)
+    failed = {event for node in world.nodes for event in node.events if event.startswith("failed")}
+    assert failed == {f"failed {victim.name}"}
+
+
+@pytest.mark.parametrize(("seed", "loss"), [(1, 0.0), (2, 0.01), (3, 0.05)])
+def test_lost_packets_kill_nobody(seed: int, loss: float) -> None:
+    world = World(seed, 20, LAN, loss)
+    world.settle()
+    world.run(300.0)
+    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+
+
+def test_a_slow_node_is_not_killed_and_kills_nobody() -> None:
+    world = World(10, 12, LAN)
+    world.settle()
+    slow = world.nodes[5]
+    # Each of its packets takes longer than a probe may, so datagrams to it seem lost.
+    worst = {node.name: 0 for node in world.nodes}
+    world.delays[slow.name] = 0.8
+    for _ in range(200):
+        world.run(1.0)
+        for node in world.nodes:
+            worst[node.name] = max(worst[node.name], node.swim.awareness)
+    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+    assert slow.swim.me.incarnation > 5, "it was suspected and refuted"
+    assert all(f"suspect {slow.name} has not" not in one for n in world.nodes for one in n.remarks)
+    assert worst.pop(slow.name) > max(worst.values())
+    del world.delays[slow.name]
+    world.run(60.0)
+    assert all(node.statuses()[slow.name] == "ALIVE" for node in world.nodes)
+    assert slow.swim.awareness == 0
+
+
+def test_a_live_member_that_is_called_dead_refutes_everywhere() -> None:
+    world = World(11, 20, LAN)
+    world.settle()
+    accused = world.nodes[7]
+    liar = world.nodes[1]
+    liar.swim.dead(world.now, Dead(accused.swim.me.incarnation, accused.name, "nobody"))
+    liar.perform()
+    before = accused.swim.me.incarnation
+    world.run(1.0)
+    assert accused.swim.me.incarnation > before
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(node.statuses() == everybody for node in world.nodes), 10.0)
+
+
+def test_two_nodes_of_one_name_do_not_raise_each_other_for_ever() -> None:
+    world = World(12, 6, LAN)
+    world.settle()
+    twin = world.add("n002", 100)
+    twin.join(world.nodes[0])
+    world.run(60.0)
+    assert max(twin.swim.me.incarnation, world.nodes[2].swim.me.incarnation) < 10
+    assert world.nodes[0].swim.peers["n002"].host == world.nodes[2].address
+    assert any("n002 is at" in remark for remark in world.nodes[0].remarks)
+
+
+def test_a_member_that_left_may_come_back_at_another_address() -> None:
+    world = World(13, 6, LAN)
+    world.settle()
+    leaver = world.nodes[2]
+    leaver.leave()
+    world.run(5.0)
+    world.kill(leaver)
+    world.nodes[2] = again = world.add(leaver.name, 100)
+    again.join(world.nodes[0])
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(node.statuses() == everybody for node in world.nodes), 30.0)
+    world.run(60.0)
+    assert all(node.statuses() == everybody for node in world.nodes)
+    assert all(node.swim.peers[again.name].host == again.address for node in world.nodes)
+
+
+def test_who_leaves_while_accused_still_leaves() -> None:
+    world = World(14, 10, LAN)
+    world.settle()
+    leaver = world.nodes[4]
+    leaver.leave()
+    world.run(0.3)
+    for node in world.nodes[:3]:
+        suspicion = Suspect(leaver.swim.me.incarnation, leaver.name, node.name)
+        leaver.swim.suspect(world.now, suspicion)
+    leaver.perform()
+    world.run(3.0)
+    world.kill(leaver)
+    world.run(60.0)
+    assert all_say(world, leaver.name, "LEFT")
+
+
+def test_a_thousand_members_are_little_work() -> None:
+    world = World(15, 1, LAN)
+    node = world.nodes[0]
+    for number in range(1000):
+        address = bytes((10, 9, number // 250, number % 250))
+        node.swim.alive(0.0, Alive(1, f"m{number}", address, 7946))
+        node.swim.suspect(0.0, Suspect(1, f"m{number}", "other"))
+    calls = 0
+
+    def trace(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(trace)
+    node.deadline()
+    node.swim.send("10.0.0.1", 1, Ack(1))
+    sys.setprofile(None)
+    # A walk over the suspicions, but neither a logarithm nor a sort of all of them.
+    assert calls < 3000
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    def history(seed: int) -> list[tuple[float, str, str]]:
+        world = World(seed, 12, LAN, 0.02)
+        world.settle()
+        world.kill(world.nodes[5])
+        world.run(40.0)
+        return world.trace
+
+    assert history(7) == history(7)
+    assert history(7) != history(8)
+
+
+def test_who_stops_for_a_moment_refutes() -> None:
+    world = World(4, 10, LAN)
+    world.settle()
+    sleeper = world.nodes[3]
+    world.udp_blocked = lambda source, target: sleeper.name in {source, target}
+    world.blocked = world.udp_blocked
+    world.run(3.5)
+    world.udp_blocked = world.blocked = lambda _from, _to: False
+    world.run(60.0)
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    assert all(node.statuses() == everybody for node in world.nodes)
+
+
+def test_who_can_only_be_reached_by_streams_stays() -> None:
+    world = World(5, 6, LAN)
+    world.settle()
+    deaf = world.nodes[2]
+    world.udp_blocked = lambda _from, target: target == deaf.name
+    world.run(60.0)
+    assert not [event for node in world.nodes for event in node.events if "failed" in event]
+
+
+def test_a_split_pool_grows_together_again() -> None:
+    world = World(6, 12, LAN)
+    world.settle()
+    left = {node.name for node in world.nodes[:5]}
+    world.blocked = lambda source, target: (source in left) != (target in left)
+    world.run(60.0)
+    assert set(world.nodes[0].statuses().values()) == {"ALIVE", "FAILED"}
+    world.blocked = lambda _from, _to: False
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(n.statuses() == everybody for n in world.nodes), 300.0)
+
+
+def test_who_leaves_has_left_everywhere() -> None:
+    world = World(7, 15, LAN)
+    world.settle()
+    leaver = world.nodes[4]
+    leaver.leave()
+    world.run(5.0)
+    world.kill(leaver)
+    world.run_until(lambda: all_say(world, leaver.name, "LEFT"), 30.0)
+    world.run(120.0)
+    assert all_say(world, leaver.name, "LEFT")
+
+
+@pytest.mark.parametrize("gone", [1.0, 25.0, 60.0])
+def test_who_restarts_is_alive_with_a_higher_incarnation(gone: float) -> None:
+    world = World(8, 8, LAN)
+    world.settle()
+    victim = world.nodes[2]
+    before = victim.swim.me.incarnation
+    world.kill(victim)
+    world.run(gone)
+    victim.boot()
+    victim.join(world.nodes[0])
+    everybody = {node.name: "ALIVE" for node in world.nodes}
+    world.run_until(lambda: all(node.statuses() == everybody for node in world.nodes), 60.0)
+    world.run(30.0)
+    assert all(node.statuses() == everybody for node in world.nodes)
+    # After 60 s the entry of the dead one has been dropped; before that it jumps past it.
+    assert (victim.swim.me.incarnation > before) == (gone < 60.0)
+
+
+def test_news_stops_being_passed_on() -> None:
+    world = World(9, 20, LAN)
+    world.settle()
+    world.run(60.0)
+    assert all(len(node.swim.queue) == 0 and len(node.intents.queue) == 0 for node in world.nodes)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_is_gone_for_long_is_forgotten(leaves: bool) -> None:
+    patience = Options(reconnect_timeout_seconds=90.0, tombstone_timeout_seconds=60.0)
+    world = World(10, 6, patience)
+    world.settle()
+    gone = world.nodes[3]
+    if leaves:
+        gone.leave()
+        world.run(5.0)
+    world.kill(gone)
+    world.run_until(lambda: all_say(world, gone.name, "LEFT" if leaves else "FAILED"), 60.0)
+    others = [node for node in world.nodes if node is not gone]
+    world.run_until(lambda: not any(gone.name in node.statuses() for node in others), 200.0)
+    world.run(60.0)
+    assert not any(gone.name in node.statuses() for node in others)
+    assert all(f"reap {gone.name}" in node.events for node in others)

@@ -1,0 +1,287 @@
+"""Probing: the steps of one probe, helping others, and whom to probe next."""
+
+import collections
+
+import pytest
+
+from mesh.clock import SeededDice
+from mesh.gossip.messages import (
+    Ack,
+    Alive,
+    Dead,
+    IndirectPing,
+    Message,
+    Nack,
+    Ping,
+    Suspect,
+    decode,
+    encode,
+)
+from mesh.gossip.probe import RELAYS_MAX, Probing
+from mesh.gossip.streams import ALIVE, SUSPECT
+from mesh.gossip.swim import Options, Send, Swim, TcpPing
+
+ME = b"\x0a\0\0\x64"
+
+
+class Node:
+    """A prober with peers p1 ... at 10.0.0.1 ...; `sent` is by address, without gossip."""
+
+    def __init__(self, peers: int, seed: int = 1) -> None:
+        options = Options(push_pull_interval_seconds=0.0, gossip_interval_seconds=1e9)
+        self.swim = Swim("me", options, SeededDice(seed), 0.0)
+        self.probing = Probing(self.swim, 0.0)
+        self.swim.go_live(0.0, "10.0.0.100", 7946, b"")
+        for number in range(1, peers + 1):
+            self.add(number)
+        while self.swim.queue.draw(100_000, 0, 1):
+            pass
+        self.swim.take()
+
+    def add(self, number: int) -> None:
+        self.swim.alive(0.0, Alive(1, f"p{number}", bytes((10, 0, 0, number)), 7946))
+
+    def tick(self, now: float) -> list[tuple[str, Message]]:
+        self.probing.tick(now)
+        return self.sent()
+
+    def sent(self) -> list[tuple[str, Message]]:
+        self.effects = self.swim.take()
+        return [
+            (effect.address, decode(part))
+            for effect in self.effects
+            if isinstance(effect, Send)
+            for part in effect.parts
+            if part[0] in {0, 1, 2, 11} or effect.parts[0][0] == 0
+        ]
+
+    def start(self, now: float = 1.0) -> tuple[str, Ping]:
+        [(_, ping), *_] = self.tick(now)
+        assert isinstance(ping, Ping)
+        return ping.node, ping
+
+    def streams(self) -> list[TcpPing]:
+        return [effect for effect in self.effects if isinstance(effect, TcpPing)]
+
+
+def test_a_ping_says_who_asks_and_an_answer_ends_the_probe() -> None:
+    node = Node(5)
+    node.swim.degrade(3)
+    name, ping = node.start()
+    assert ping == Ping(ping.seq, name, ME, 7946, "me")
+    node.probing.ack(Ack(ping.seq))
+    assert node.swim.awareness == 2
+    assert node.tick(1.6) == []
+    assert node.probing.deadline() == 2.0
+    assert node.swim.peers[name].state == ALIVE
+
+
+def test_an_ack_of_another_probe_means_nothing() -> None:
+    node = Node(5)
+    _, ping = node.start()
+    node.probing.ack(Ack(ping.seq + 1))
+    assert len(node.tick(1.5)) == 3
+
+
+def test_without_an_answer_three_others_and_a_stream_are_tried() -> None:
+    node = Node(6)
+    name, ping = node.start()
+    asked = node.tick(1.5)
+    assert len({address for address, _ in asked}) == 3
+    target = node.swim.peers[name]
+    for address, request in asked:
+        assert address != target.host
+        assert request == IndirectPing(ping.seq, target.address, 7946, name, True, ME, 7946, "me")
+    assert node.streams() == [TcpPing(ping.seq, name, target.host, 7946, 2.0)]
+    # A relayed answer, or a late one, still counts.
+    node.probing.ack(Ack(ping.seq))
+    node.tick(2.0)
+    assert target.state == ALIVE
+
+
+@pytest.mark.parametrize(("nacks", "points"), [(0, 3), (2, 1), (3, 0), (4, 0)])
+def test_silence_is_suspected_and_missing_nacks_cost_health(nacks: int, points: int) -> None:
+    node = Node(6)
+    name, ping = node.start()
+    node.tick(1.5)
+    for _ in range(nacks):
+        node.probing.nack(Nack(ping.seq))
+    node.tick(2.0)
+    assert node.swim.peers[name].state == SUSPECT
+    assert node.swim.awareness == points
+
+
+def test_alone_with_the_silent_one_costs_one_point() -> None:
+    node = Node(1)
+    node.start()
+    node.tick(1.5)
+    node.tick(2.0)
+    assert node.swim.awareness == 1
+
+
+def test_an_answer_over_a_stream_is_enough() -> None:
+    node = Node(6)
+    name, ping = node.start()
+    node.tick(1.5)
+    node.probing.tcp_answered(ping.seq)
+    node.tick(2.0)
+    assert node.swim.peers[name].state == ALIVE
+    assert node.swim.awareness == 0
+
+
+def test_bad_health_lengthens_the_interval_but_not_the_timeout() -> None:
+    node = Node(6)
+    node.swim.degrade(2)
+    name, _ = node.start(1.0)
+    assert len(node.tick(1.5)) == 3
+    node.tick(3.9)
+    assert node.swim.peers[name].state == ALIVE
+    node.tick(4.0)
+    assert node.swim.peers[name].state == SUSPECT
+
+
+def test_who_refutes_during_the_probe_is_not_suspected() -> None:
+    node = Node(6)
+    name, _ = node.start()
+    peer = node.swim.peers[name]
+    node.swim.alive(1.2, Alive(2, name, peer.address, peer.port))
+    node.tick(1.5)
+    node.tick(2.0)
+    assert peer.state == ALIVE
+
+
+def test_a_target_that_goes_during_the_probe_is_no_trouble() -> None:
+    node = Node(6)
+    name, _ = node.start()
+    node.swim.dead(1.1, Dead(1, name, name))
+    node.tick(1.5)
+    del node.swim.peers[name]
+    node.tick(2.0)
+    assert name not in node.swim.peers
+
+
+def test_a_suspect_is_told_with_the_ping_and_nothing_else() -> None:
+    node = Node(1)
+    node.swim.suspect(0.5, Suspect(1, "p1", "a"))
+    [(_, ping), (_, accusation)] = node.tick(1.0)
+    assert isinstance(ping, Ping)
+    assert accusation == Suspect(1, "p1", "me")
+    [send] = [effect for effect in node.effects if isinstance(effect, Send)]
+    assert send.crc
+
+
+def test_pings_are_answered_to_their_source() -> None:
+    node = Node(1)
+    here = ("192.0.2.1", 5)
+    node.probing.ping(Ping(7, "me", b"\x0a\0\0\x07", 99), here)
+    node.probing.ping(Ping(8, "me"), here)
+    node.probing.ping(Ping(9), here)
+    node.probing.ping(Ping(10, "me", b"\x0a\0\0\x07", 0), here)
+    node.probing.ping(Ping(11, "me", b"\x0a\0", 99), here)
+    node.probing.ping(Ping(12, "me", bytes(10) + b"\xff\xff\x0a\0\0\x07", 99), here)
+    node.probing.ping(Ping(13, "somebody else"), here)
+    assert node.sent() == [
+        ("10.0.0.7", Ack(7)),
+        ("192.0.2.1", Ack(8)),
+        ("192.0.2.1", Ack(9)),
+        ("192.0.2.1", Ack(10)),
+        ("192.0.2.1", Ack(11)),
+        ("10.0.0.7", Ack(12)),
+    ]
+
+
+REQUEST = IndirectPing(77, b"\x0a\0\0\x05", 0, "p5", True, b"\x0a\0\0\x07", 99, "p7")
+
+
+def helping(request: IndirectPing = REQUEST) -> tuple[Node, Ping]:
+    node = Node(0)
+    node.probing.indirect_ping(1.0, request, ("192.0.2.1", 5))
+    [(address, ping)] = node.sent()
+    assert address == "10.0.0.5"
+    assert ping == Ping(ping.seq, "p5", ME, 7946, "me")  # type: ignore[union-attr]
+    assert isinstance(ping, Ping)
+    return node, ping
+
+
+def test_a_helper_passes_the_answer_on_with_the_askers_number() -> None:
+    node, ping = helping()
+    node.probing.ack(Ack(ping.seq, b"payload"))
+    assert node.sent() == [("10.0.0.7", Ack(77))]
+    node.probing.ack(Ack(ping.seq))
+    assert node.tick(1.5) == []
+
+
+def test_a_helper_without_an_answer_says_so_once() -> None:
+    node, ping = helping()
+    assert node.probing.deadline() <= 1.5
+    assert node.tick(1.5) == [("10.0.0.7", Nack(77))]
+    node.probing.ack(Ack(ping.seq))
+    assert node.tick(3.0) == []
+
+
+def test_a_helper_keeps_quiet_when_nacks_are_not_wanted() -> None:
+    node, _ = helping(IndirectPing(77, b"\x0a\0\0\x05", 7946, "p5", False))
+    assert node.tick(1.5) == []
+    assert node.tick(2.1) == []
+    assert not node.probing._relays
+
+
+def test_helping_has_limits() -> None:
+    node = Node(0)
+    for _ in range(RELAYS_MAX + 5):
+        node.probing.indirect_ping(1.0, REQUEST, ("192.0.2.1", 5))
+    node.probing.indirect_ping(1.0, IndirectPing(1, b"\x0a"), ("192.0.2.1", 5))
+    assert len(node.probing._relays) == RELAYS_MAX
+    node.tick(5.0)
+    assert not node.probing._relays
+
+
+def probed(node: Node, start: float, count: int) -> list[str]:
+    found = []
+    for step in range(count):
+        name, ping = node.start(start + step)
+        node.probing.ack(Ack(ping.seq))
+        node.sent()
+        found.append(name)
+    return found
+
+
+def test_everybody_is_probed_in_each_round() -> None:
+    node = Node(20)
+    for turn in range(4):
+        names = probed(node, 1.0 + 20 * turn, 20)
+        assert len(set(names)) == 20
+
+
+def test_who_is_dropped_and_comes_back_is_probed_once_a_round() -> None:
+    node = Node(5)
+    for now in range(1, 200, 40):
+        for number in (1, 2):
+            node.swim.dead(now, Dead(2**31 + now, f"p{number}", "a"))
+        probed(node, now, 10)
+        node.swim.drop_gone(now + 35.0)
+        assert set(node.swim.peers) == {"me", "p3", "p4", "p5"}
+        for number in (1, 2):
+            node.add(number)
+    node.swim.take()
+    probed(node, 300.0, 10)
+    assert len(node.swim.probe_order) == 5
+    counts = collections.Counter(probed(node, 400.0, 50))
+    # Ten rounds; the first and the last may be cut.
+    assert len(counts) == 5
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_nobody_to_probe() -> None:
+    node = Node(0)
+    assert node.tick(1.0) == []
+    assert node.probing.deadline() == 2.0
+
+
+def test_piggyback_travels_with_pings() -> None:
+    node = Node(3)
+    news = encode(Suspect(1, "p1", "a"))
+    node.swim.queue.add("p1", news)
+    node.probing.tick(1.0)
+    [send] = [effect for effect in node.swim.take() if isinstance(effect, Send)]
+    assert send.parts[1:] == [news]
