@@ -10,7 +10,6 @@ and voters of N+1 vote only once they hold that state.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import msgspec
 
 from mesh.codec import from_json, pack, to_json
 from mesh.errors import Invalid
-from mesh.raft.journal import make_folder, sync_folder
+from mesh.raft.journal import make_folder, save_durably, sync_folder
 
 FORMAT = 1
 VOTERS_MAX = 15
@@ -139,14 +138,8 @@ class Epochs:
         epoch = place.epoch
         folder = Path(self.folder(epoch.number))
         make_folder(folder)
-        fresh = folder / f"{_RECORD}.new"
-        with fresh.open("wb") as file:
-            record = _File(FORMAT, digest(epoch), epoch, place.observes)
-            file.write(to_json(record, indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(folder / _RECORD)
-        sync_folder(folder)
+        record = _File(FORMAT, digest(epoch), epoch, place.observes)
+        save_durably(folder / _RECORD, to_json(record, indent=2) + b"\n")
 
     def forget_before(self, number: int) -> None:
         """Remove journals and snapshots of earlier epochs, and the oldest of very many records."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -335,7 +335,7 @@ async def test_writes_go_on_across_changes(site: Site) -> None:
     assert len(set(log)) == len(log)
 
 
-def enough(done: list[str], count: int) -> Callable[[], object]:
+def enough(done: list[str], count: int) -> Callable[[], Awaitable[bool]]:
     async def reached() -> bool:
         return len(done) >= count
 
