@@ -238,6 +238,11 @@ class Intents:
             return self._remember(now, JOIN, time, name)
         if time <= known.time:
             return False
+        if name == self._swim.name and not self._swim.leaving:
+            # Not from here, so it may stand for a leave: in a pool of two, serf keeps that to
+            # itself and shows only its time, in a push/pull.
+            self.announce_join()
+            return False
         known.time = time
         known.pruned = False
         if known.member.status == Status.LEAVING:

@@ -153,6 +153,18 @@ def test_a_leave_in_this_nodes_name_is_refuted() -> None:
     assert join(31, "me") in node.said()
 
 
+def test_a_newer_time_for_this_node_is_answered_once() -> None:
+    node = Node()
+    node.intents.announce_join()
+    node.said()
+    node.intents.merge(1.0, state(9, {"me": 8}))
+    assert join(9, "me") in node.said()
+    count = len(node.intents.queue)
+    node.intents.merge(2.0, state(9, {"me": 9}))
+    node.hears(2.0, join(9, "me"))
+    assert len(node.intents.queue) == count
+
+
 def test_pruning_forgets_and_its_echo_is_old() -> None:
     node = Node()
     node.alive(1.0, "a")
