@@ -7,7 +7,9 @@ import asyncio
 import os
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from bench.raft_cluster import Cluster
 from bench.raft_tls import make_certificates
@@ -67,8 +69,8 @@ async def starts(folder: Path, certificates: str, rounds: int) -> None:
     print(f"start of three until the first acked write (< 2 s wanted): {listed} s", flush=True)
 
 
-async def _first(asked: list[object]) -> list[float]:
-    tasks = [asyncio.ensure_future(each) for each in asked]  # type: ignore[arg-type]
+async def _first(asked: list[Coroutine[Any, Any, float]]) -> list[float]:
+    tasks = [asyncio.ensure_future(each) for each in asked]
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()

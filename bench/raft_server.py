@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -47,12 +47,24 @@ class Counter:
         self.count += 1
         return index
 
-    def snapshot(self) -> Callable[[], bytes]:
-        count = self.count
-        return lambda: b"%d" % count
+    def snapshot(self) -> Iterator[bytes]:
+        return iter([b"%d" % self.count])
 
-    def restore(self, index: int, data: bytes) -> None:
-        self.count = int(data)
+    def prepare(self, index: int, pieces: Iterator[bytes]) -> Counted:
+        return Counted(self, int(b"".join(pieces)))
+
+
+class Counted:
+    """What a snapshot holds, for `Counter`."""
+
+    def __init__(self, machine: Counter, count: int) -> None:
+        self._machine, self._count = machine, count
+
+    def install(self) -> None:
+        self._machine.count = self._count
+
+    def discard(self) -> Iterator[None]:
+        return iter(())
 
 
 class Watchdog:

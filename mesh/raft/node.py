@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NoLeader, OutcomeUnknown, TooLarge
-from mesh.raft.driver import Driver, Options, StateMachine
+from mesh.raft.driver import Driver, Options
 from mesh.raft.epochs import VOTERS_MAX, Epoch, Epochs, Peer, cluster_id
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
+from mesh.raft.packer import StateMachine
 from mesh.raft.transport import RAFT_BYTE
 
 __all__ = ["RAFT_BYTE", "Node", "Options", "Peer", "StateMachine", "cluster_id"]

@@ -28,7 +28,7 @@ from mesh.raft.messages import (
     Vote,
     VoteReply,
 )
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 
 PENDING_MAX = 16384  # Proposals that wait for an answer.
 PENDING_BYTES_MAX = 256 << 20  # And the bytes of their commands.
@@ -184,7 +184,7 @@ class Replica:
         if index > self.journal.first_index:
             self.journal.delete_to(index)
 
-    def installed(self, snapshot: Snapshot, restore: Callable[[], None]) -> None:
+    def installed(self, snapshot: Stored, restore: Callable[[], None]) -> None:
         """The snapshot that a leader sent is verified and durable; `restore` loads the machine."""
         self._installing = False
         self._drop_incoming()

@@ -113,6 +113,20 @@ class Content(Generic[R]):
             touched.update((name, value) for value in before | after)
         return touched
 
+    def load(self, rows: Iterable[R]) -> None:
+        """Put rows that are not there yet, as they are, with their marks in the primary index."""
+        table, marks = self.table, self.marks[PRIMARY].filled
+        for row in rows:
+            key = table.key(row)
+            self.rows[key] = row
+            marks[key] = row.modify_index
+            for name, values in table.indexes.items():
+                buckets = self.buckets[name]
+                for value in values(row):
+                    if (bucket := buckets.get(value)) is None:
+                        bucket = buckets[value] = {}
+                    bucket[key] = None
+
     def is_empty(self, index: str, value: Hashable) -> bool:
         """Whether the bucket holds no row."""
         if index == PRIMARY:
