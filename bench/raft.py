@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from bench.raft_cluster import Cluster
+from bench.raft_cluster import Cluster, Status, Voter
 from bench.raft_tls import make_certificates
+from mesh.raft.snapshots import Snapshots, Stored
+from mesh.registry import kv
+from mesh.server.machine import Machine
 
 TARGETS = {1: 700, 32: 10_000, 256: 25_000}
 SYNCS = 500
@@ -129,6 +134,78 @@ async def snapshot(folder: Path, certificates: str, keys: int) -> None:
         )
 
 
+def make_state(folder: Path, megabytes: int) -> Stored:
+    """A snapshot of real tables that is so large, with values of 1,000 bytes."""
+    machine, value = Machine(), b"v" * 1000
+    count = megabytes * 1000
+    for number in range(count):
+        transaction = machine.database.begin(number + 2)
+        key = f"bench/{number % 100}/key-{number * 7919 % count:07d}"
+        kv.Set(key, value).apply(transaction)
+        transaction.commit()
+    folder.mkdir(parents=True)
+    pieces = (piece for piece in machine.snapshot() if piece)
+    return Snapshots(str(folder)).save(count + 1, 1, pieces)
+
+
+async def join(folder: Path, certificates: str, megabytes: int) -> None:
+    """Two voters of a large state; the third has lost its disk and comes back empty."""
+    began = time.monotonic()
+    stored = make_state(folder / "made", megabytes)
+    print(f"state of {stored.size / 1e6:,.0f} MB made in {time.monotonic() - began:.1f} s")
+    cluster = Cluster(folder, tables=True, certificates=certificates)
+    async with cluster:
+        await cluster.leader()
+    _lay_down(stored, [voter.settings.directory for voter in cluster.voters])
+    try:
+        await asyncio.gather(*(voter.start() for voter in cluster.voters[:2]))
+        leader = await cluster.leader(cluster.voters[:2])
+        status = await leader.ask("status")
+        print(
+            f"start with that state: read and restored in {status['started_in']:.1f} s", flush=True
+        )
+        await asyncio.sleep(1.0)
+        other = next(voter for voter in cluster.voters[:2] if voter is not leader)
+        for voter in (leader, other):
+            await voter.ask("stalls")
+        await _catch_up(cluster, leader, other, status)
+    finally:
+        for voter in cluster.voters:
+            with contextlib.suppress(AssertionError):
+                await voter.kill()
+
+
+def _lay_down(stored: Stored, folders: list[str]) -> None:
+    """Give the first two the state, and take from the third all it has."""
+    for folder in folders[:2]:
+        place = next(Path(folder).rglob("snapshots"))
+        shutil.copy(stored.path, place / stored.path.name)
+    shutil.rmtree(folders[2])
+
+
+async def _catch_up(cluster: Cluster, leader: Voter, other: Voter, before: Status) -> None:
+    empty = cluster.voters[2]
+    load = asyncio.create_task(leader.ask("write_slowly", 100.0))
+    began = time.monotonic()
+    await empty.start()
+    await empty.ask("bootstrap", cluster.founders)
+    while (await empty.ask("status"))["applied"] <= before["applied"]:
+        await asyncio.sleep(0.05)
+    passed = time.monotonic() - began
+    longest = await leader.ask("end_slow_writes")
+    await load
+    after = await leader.ask("status")
+    loops = [(await voter.ask("stalls"))["stall"] for voter in (leader, other, empty)]
+    memory = [await voter.ask("memory") for voter in (leader, other, empty)]
+    print(
+        f"an empty server caught up in {passed:.1f} s; elections meanwhile: "
+        f"{after['term'] - before['term']}; slowest write of 100/s {longest * 1e3:.0f} ms; "
+        f"stalls of leader / other / new {' / '.join(f'{each:.1f}' for each in loops)} ms; "
+        f"memory at most {' / '.join(f'{each:,.0f}' for each in memory)} MB",
+        flush=True,
+    )
+
+
 async def run(options: argparse.Namespace) -> None:
     """All phases that were asked for."""
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
@@ -150,6 +227,8 @@ async def run(options: argparse.Namespace) -> None:
                     await kills(cluster, options.kills)
         if "snapshot" in phases:
             await snapshot(folder / "tables", certificates, options.keys)
+        if "join" in phases:
+            await join(folder / "join", certificates, options.megabytes)
 
 
 def main(arguments: list[str]) -> None:
@@ -158,6 +237,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
     parser.add_argument("--kills", type=int, default=5, help="how often the leader is killed")
     parser.add_argument("--keys", type=int, default=200_000, help="keys in the snapshot")
+    parser.add_argument("--megabytes", type=int, default=1000, help="state for a new server")
     parser.add_argument("--tls", action="store_true", help="mutual TLS between the voters")
     parser.add_argument("--directory", default=None, help="where the data goes; a real disk")
     parser.add_argument("--phases", default="starts,writes,kills,snapshot,join")

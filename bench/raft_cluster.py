@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mesh.raft.node import Peer
 
 TOP = Path(__file__).parent.parent
 WAIT_SECONDS = 300.0
+Status = dict[str, Any]
 
 
 class Voter:
@@ -84,6 +86,7 @@ class Cluster:
     def __init__(self, folder: Path, *, tables: bool = False, certificates: str = "") -> None:
         ports = free_ports(3)
         self.peers = [Peer(f"n{n}", f"n{n}", f"127.0.0.1:{port}") for n, port in enumerate(ports)]
+        self.founders = [msgspec.to_builtins(peer) for peer in self.peers]
         self.voters = [
             Voter(Settings(peer, str(folder / peer.id), tables, certificates))
             for peer in self.peers
@@ -99,13 +102,13 @@ class Cluster:
         await asyncio.gather(*(voter.kill() for voter in self.voters))
 
     async def bootstrap(self) -> None:
-        peers = [msgspec.to_builtins(peer) for peer in self.peers]
-        await asyncio.gather(*(voter.ask("bootstrap", peers) for voter in self.voters))
+        await asyncio.gather(*(voter.ask("bootstrap", self.founders) for voter in self.voters))
 
-    async def leader(self) -> Voter:
+    async def leader(self, among: Sequence[Voter] = ()) -> Voter:
+        """Who leads, once somebody does."""
         until = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < until:
-            for voter in self.voters:
+            for voter in among or self.voters:
                 status = await voter.ask("status")
                 if status["fatal"]:
                     raise SystemExit(f"{voter.name} ended: {status['fatal']}")

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,7 @@ import msgspec
 
 from bench.raft_tls import contexts, dial_with
 from mesh.clock import SeededDice, SystemClock
+from mesh.collector import settle
 from mesh.errors import MeshError
 from mesh.raft.node import RAFT_BYTE, Node, Options, Peer, StateMachine
 from mesh.registry import kv
@@ -119,6 +121,7 @@ class Voter:
             context, client = contexts(self._settings.certificates)
             dial_with(client)
         await asyncio.start_server(self._accept, host, int(port), ssl=context)
+        settle()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -126,6 +129,10 @@ class Voter:
                 await self.node.serve(reader, writer)
         finally:
             writer.close()
+
+    def memory(self) -> float:
+        """The most memory this process ever had, in megabytes."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def bootstrap(self, peers: list[dict[str, str]]) -> None:
         self.node.bootstrap([Peer(**peer) for peer in peers])
@@ -177,6 +184,20 @@ class Voter:
             await self.node.propose(self.command())
 
         return await self._load(one, outstanding, seconds)
+
+    async def write_slowly(self, rate: float) -> None:
+        """Write so often a second until `end_slow_writes`."""
+        self._slow, self._slowest = True, 0.0
+        while self._slow:
+            began = time.perf_counter()
+            await self.node.propose(self.command())
+            self._slowest = max(self._slowest, time.perf_counter() - began)
+            await asyncio.sleep(1 / rate)
+
+    def end_slow_writes(self) -> float:
+        """How many seconds the slowest of them took."""
+        self._slow = False
+        return self._slowest
 
     async def read(self, outstanding: int, seconds: float) -> dict[str, float]:
         """Confirmed reads with so many outstanding."""

@@ -24,7 +24,7 @@ REQUESTS_MAX = 65_536
 FORMAT = 1
 
 
-class _Done(msgspec.Struct, array_like=True, frozen=True):
+class _Done(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a request ended: its packed result, or the error it was refused with."""
 
     value: bytes = b""

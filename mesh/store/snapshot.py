@@ -16,12 +16,14 @@ import msgspec
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
 from mesh.store.database import Database
-from mesh.store.table import PRIMARY, Content, Row
+from mesh.store.table import Content, Row
 
 FORMAT = 1
 STEP_ITEMS = 256  # Rows or marks of one step,
 STEP_BYTES = 32 << 10  # or fewer, once they have so many bytes.
-PART_ITEMS = 512  # Sorted at once, about.
+PART_ITEMS = 512  # Sorted at once, about, as long as there are no more than
+PARTS_MAX = 4096  # of such parts.
+_SCATTER = 2_654_435_761  # A prime near 2**32 divided by the golden ratio.
 
 T = TypeVar("T")
 
@@ -63,11 +65,9 @@ class _Copy:
     def __init__(self, content: Content[Any]) -> None:
         self.name, self.key = content.table.name, content.table.key
         self.rows: list[Row] = list(content.rows.values())
-        # Of the primary index only the marks of rows that are gone: a row's own is in the row.
         self.filled = {
             index: (list(marks.filled), list(marks.filled.values()))
             for index, marks in content.marks.items()
-            if index != PRIMARY
         }
         self.emptied = {
             index: (marks.floor, list(marks.emptied.items()))
@@ -96,14 +96,14 @@ def _pieces(index: int, copies: list[_Copy]) -> Iterator[bytes]:
                 part = emptied[first : first + STEP_ITEMS]
                 yield pack(_Emptied(copy.name, kind, floor, part))
         for kind, (values, indexes) in copy.filled.items():
-            sample = values[:: _stride(len(values))]
+            sample = [values[place] for place in _sample(len(values))]
             marks = zip(_drained(values), _drained(indexes), strict=True)
             yield from _mark_pieces(copy.name, kind, _in_order(marks, sample, _value_of))
     yield pack(_End(count))
 
 
 def _row_pieces(copy: _Copy) -> Iterator[bytes]:
-    sample = [copy.key(row) for row in copy.rows[:: _stride(len(copy.rows))]]
+    sample = [copy.key(copy.rows[place]) for place in _sample(len(copy.rows))]
     packed: list[msgspec.Raw] = []
     size = 0
     for part in _in_order(_drained(copy.rows), sample, copy.key):
@@ -135,9 +135,9 @@ def _value_of(mark: tuple[Any, int]) -> Any:
     return mark[0]
 
 
-def _stride(count: int) -> int:
-    """Every how many-th item is a border between parts; there are at most 4,096 of them."""
-    return max(PART_ITEMS, count // 4096)
+def _sample(count: int) -> list[int]:
+    """Places whose keys divide so many items into parts: scattered, for keys may come in turns."""
+    return [step * _SCATTER % count for step in range(min(count // PART_ITEMS, PARTS_MAX))]
 
 
 def _drained(items: list[T]) -> Iterator[T]:

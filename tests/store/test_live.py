@@ -13,7 +13,6 @@ from mesh.registry.requests import TABLES
 from mesh.store.database import Database
 from mesh.store.live import Answers
 from mesh.store.snapshot import freeze, thaw
-from mesh.store.table import PRIMARY
 
 KEYS = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b/x"]
 QUESTIONS: list[Query[Any]] = [
@@ -80,13 +79,6 @@ class LiveAnswers(RuleBasedStateMachine):
         assert live.value == question.run(self.database.view())
         assert live.index >= max(1, self.seen.get(question, 1))
         self.seen[question] = live.index
-
-    @invariant()
-    def the_mark_of_a_row_is_in_the_row(self) -> None:
-        """Snapshots rely on it."""
-        for content in self.database.contents.values():
-            indexes = {key: row.modify_index for key, row in content.rows.items()}
-            assert content.marks[PRIMARY].filled == indexes
 
     @invariant()
     def bounded(self) -> None:
