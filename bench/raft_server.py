@@ -20,7 +20,7 @@ import msgspec
 from bench.raft_tls import contexts, dial_with
 from mesh.clock import SeededDice, SystemClock
 from mesh.collector import settle
-from mesh.errors import MeshError
+from mesh.errors import MeshError, NoLeader
 from mesh.raft.node import RAFT_BYTE, Node, Options, Peer, StateMachine
 from mesh.registry import kv
 from mesh.registry.envelope import FORMAT, Envelope, seal
@@ -173,6 +173,8 @@ class Voter:
     async def _proposed(self, command: bytes) -> bool:
         try:
             await self.node.propose(command)
+        except NoLeader:
+            raise  # It leads no more: nothing is measured then.
         except MeshError:
             return False
         return True
