@@ -264,8 +264,8 @@ async def main() -> None:
         try:
             result = getattr(voter, verb)(*arguments)
             _say([number, True, await result if asyncio.iscoroutine(result) else result])
-        except MeshError as error:
-            _say([number, False, str(error)])
+        except Exception as error:  # noqa: BLE001  (the parent ends with it)
+            _say([number, False, repr(error)])
 
     while line := await reader.readline():
         task = asyncio.create_task(answer(*json.loads(line)))
