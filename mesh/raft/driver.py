@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -18,9 +18,10 @@ from mesh.raft.engine import NO_OP
 from mesh.raft.epochs import Place
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
+from mesh.raft.packer import Packer, Prepared, StateMachine
 from mesh.raft.past import Past
 from mesh.raft.replica import Replica, Start, Timing
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from mesh.raft.transport import Transport, Wiring
 from mesh.tasks import Tasks
 
@@ -43,22 +44,6 @@ class Options(msgspec.Struct, frozen=True):
     segment_bytes: int = SEGMENT_BYTES
 
 
-class StateMachine(Protocol):
-    """What the log is applied to."""
-
-    def apply(self, index: int, data: bytes) -> object:
-        """Apply a committed command. A raise ends the node; errors are results."""
-        ...
-
-    def snapshot(self) -> Callable[[], bytes]:
-        """Copy the state quickly; the function packs the copy, in another thread."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state by what a snapshot of the entry at this index packed."""
-        ...
-
-
 class Driver:
     """One epoch in operation, from `open` to `stop`. All methods belong to the event loop."""
 
@@ -78,7 +63,7 @@ class Driver:
         self._segments = Segments(str(Path(folder, "journal")), options.segment_bytes)
         self._snapshots = Snapshots(str(Path(folder, "snapshots")))
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
-        self._packer = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
+        self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
         self._base = 1  # The index at which this run of the epoch found or got the machine.
@@ -98,7 +83,10 @@ class Driver:
         snapshot = self._snapshots.open()
         self._replay(snapshot, fresh=fresh, carried=carried)
         if snapshot is not None:
-            self._machine.restore(snapshot.index, snapshot.data)
+            try:
+                self._machine.prepare(snapshot.index, snapshot.pieces()).install()
+            except Invalid as error:
+                raise Invalid(f"{snapshot.path}: {error.message}; restore this server") from error
             self._base = snapshot.index
         elif epoch.start_index and self._journal.term_at(epoch.start_index) is not None:
             if not carried:
@@ -122,19 +110,14 @@ class Driver:
         self._tasks.start(self._tick(), name="raft timer", fatal=True)
         self.poke()
 
-    async def stop(self, *, wait: bool = True) -> None:
-        """Leave everything as a crash would, but with all files closed and nobody waiting.
-
-        Without `wait` a snapshot that is just being written goes on by itself to its end.
-        """
+    async def stop(self) -> None:
+        """Leave everything as a crash would, but with all files closed and nobody waiting."""
         self.ended = True
         await self._tasks.stop()
         await self.transport.stop()
         self.replica.end()
-        await self._loop.run_in_executor(None, self._disk.shutdown)
-        self._packer.shutdown(wait=False, cancel_futures=True)
-        if wait:
-            await self._loop.run_in_executor(None, self._packer.shutdown)
+        for end in (self._disk.shutdown, self._packer.stop):
+            await self._loop.run_in_executor(None, end)
         self._segments.close()
 
     @property
@@ -186,7 +169,7 @@ class Driver:
 
     def install(self, incoming: Incoming) -> None:
         """Verify a snapshot in a thread, then load it."""
-        work = self._loop.run_in_executor(self._packer, self._snapshots.receive, incoming)
+        work = asyncio.wrap_future(self._packer.receive(incoming))
         work.add_done_callback(self._received_snapshot)
 
     # Steps.
@@ -232,14 +215,10 @@ class Driver:
         self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
         assert term is not None
-        save = partial(self._save, self._machine.snapshot(), index, term)
-        work = self._loop.run_in_executor(self._packer, save)
+        work = asyncio.wrap_future(self._packer.save(index, term))
         work.add_done_callback(partial(self._saved, index))
 
-    def _save(self, pack: Callable[[], bytes], index: int, term: int) -> None:
-        self._snapshots.save(Snapshot(index, term, pack()))
-
-    def _saved(self, index: int, work: asyncio.Future[None]) -> None:
+    def _saved(self, index: int, work: asyncio.Future[Stored]) -> None:
         self._compacting = False
         if self._failed(work):
             return
@@ -255,28 +234,31 @@ class Driver:
         drop = partial(self._segments.drop_below, self._journal.first_index)
         self._loop.run_in_executor(self._disk, drop).add_done_callback(self._failed)
 
-    def _received_snapshot(self, work: asyncio.Future[Snapshot]) -> None:
+    def _received_snapshot(self, work: asyncio.Future[tuple[Stored, Prepared]]) -> None:
         if not work.cancelled() and isinstance(error := work.exception(), Invalid):
             log.error("a snapshot arrived damaged: %s", error)
             self.replica.not_installed()
             return
         if self._failed(work):
             return
-        snapshot = work.result()
-        restore = partial(self._machine.restore, snapshot.index, snapshot.data)
+        snapshot, prepared = work.result()
         try:
-            self.replica.installed(snapshot, restore)
+            self.replica.installed(snapshot, prepared.install)
         except Exception as error:
             log.exception("raft cannot go on")
             self._fail(error)
             return
+        asyncio.wrap_future(self._packer.discard(prepared)).add_done_callback(self._failed)
         self.on_snapshot()
         self.poke()
 
     def _failed(self, work: asyncio.Future[Any]) -> bool:
-        if self.ended or work.cancelled():
+        if work.cancelled():
             return True
-        if (error := work.exception()) is not None:
+        error = work.exception()
+        if self.ended:
+            return True
+        if error is not None:
             log.error("raft cannot go on", exc_info=error)
             self._fail(error)
             return True
@@ -290,7 +272,7 @@ class Driver:
 
     # The disk at the start.
 
-    def _replay(self, snapshot: Snapshot | None, *, fresh: bool, carried: bool) -> None:
+    def _replay(self, snapshot: Stored | None, *, fresh: bool, carried: bool) -> None:
         journal, folder, epoch = self._journal, Path(self._folder, "journal"), self.place.epoch
         try:
             journal.replay(self._segments.open(fresh=fresh))

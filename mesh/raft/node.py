@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NoLeader, TooLarge, Unreachable
 from mesh.raft import membership, succession
-from mesh.raft.driver import Driver, Options, StateMachine
+from mesh.raft.driver import Driver, Options
 from mesh.raft.epochs import Epoch, Epochs, Peer, Place, cluster_id, founded, succeeding
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
 from mesh.raft.membership import PeerProgress
 from mesh.raft.messages import Message
+from mesh.raft.packer import StateMachine
 from mesh.raft.past import Past
 from mesh.raft.replica import CHANGING
 from mesh.raft.transport import RAFT_BYTE, Streams, Transport, dial
@@ -132,7 +133,7 @@ class Node:
     async def _replace(self, place: Place, *, carried: bool, first: bool = False) -> None:
         old, self._driver = self._driver, None
         if old is not None:
-            await old.stop(wait=False)
+            await old.stop()
         self._announce()
         if not self._stopped:
             self._begin(place, fresh=True, carried=carried, first=first)

@@ -7,25 +7,13 @@ the last snapshot of an earlier epoch and the logs since.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from mesh.errors import Invalid
 from mesh.raft.engine import COMMAND
 from mesh.raft.epochs import Epoch, Epochs
 from mesh.raft.journal import Journal, Segments
+from mesh.raft.packer import StateMachine
 from mesh.raft.snapshots import Snapshots
-
-
-class Machine(Protocol):
-    """What is restored."""
-
-    def apply(self, index: int, data: bytes) -> object:
-        """Apply a command."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state."""
-        ...
 
 
 class Past:
@@ -34,16 +22,16 @@ class Past:
     def __init__(self, epochs: Epochs) -> None:
         self._epochs = epochs
 
-    def restore(self, epoch: Epoch, machine: Machine) -> None:
+    def restore(self, epoch: Epoch, machine: StateMachine) -> None:
         """Bring the machine to the state this epoch starts from. Raises Invalid on damage."""
         self._restore(epoch.number - 1, epoch.start_index, machine)
 
-    def _restore(self, number: int, until: int, machine: Machine) -> None:
+    def _restore(self, number: int, until: int, machine: StateMachine) -> None:
         folder = Path(self._epochs.folder(number))
         snapshot = Snapshots(str(folder / "snapshots")).open()
         journal = self.journal(number)
         if snapshot is not None:
-            machine.restore(snapshot.index, snapshot.data)
+            machine.prepare(snapshot.index, snapshot.pieces()).install()
         elif journal.first_index > 1:
             self._restore(number - 1, journal.first_index, machine)
         done = snapshot.index if snapshot else journal.first_index

@@ -31,7 +31,7 @@ from mesh.raft.messages import (
     TimeoutNow,
 )
 from mesh.raft.proposals import Done, Proposals
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 
 CHANGING = "the servers of the cluster change at this moment"
 
@@ -300,7 +300,7 @@ class Replica:
         if index > self.journal.first_index:
             self.journal.delete_to(index)
 
-    def installed(self, snapshot: Snapshot, restore: Callable[[], None]) -> None:
+    def installed(self, snapshot: Stored, restore: Callable[[], None]) -> None:
         """The snapshot that a leader sent is verified and durable; `restore` loads the machine."""
         self._fetch.end_install()
         index = snapshot.index
