@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
+from mesh.daemon.electorate import FixedVoters
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
+from mesh.errors import MeshError
 from mesh.raft.epochs import cluster_id
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
+from mesh.registry.orders import RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
@@ -22,9 +26,17 @@ from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.electorate import Changes
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
+from mesh.server.operator import ServerOperator
+from mesh.server.pilot import Pilot
 from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
+audit = logging.getLogger("mesh.audit")
+
+RESIGN_SECONDS = 5.0
 
 
 class Replica:
@@ -57,7 +69,7 @@ class Replica:
         self.raft.resolve = self._find
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
-        forwarded = Forwarded(consensus, reader, Gate(ground.clock))
+        forwarded = Forwarded(consensus, reader, Gate(ground.clock, audit.info))
         router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
             RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
@@ -71,6 +83,7 @@ class Replica:
         self.rpc_port = self.rpc.port
         await self.raft.start()
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self._care_for_voters(forwarded)
 
         followed = ""
 
@@ -83,18 +96,34 @@ class Replica:
                 ground.client.forget(followed)
             followed = now
             self.leader.wake()
+            self.pilot.wake()
 
         self.raft.listen(leadership_changed)
+        self._router = router
         return router
+
+    def _care_for_voters(self, forwarded: Forwarded) -> None:
+        ground, node = self._ground, FixedVoters(self.raft, self._ground.clock)
+        electorate = (node, Changes(node))
+        sightings = ground.membership.sightings
+        self.pilot = Pilot(
+            forwarded,
+            electorate,
+            sightings,
+            options.pilot(ground.config),
+            (ground.clock, ground.dice),
+        )
+        reach = (ground.client, self._find)
+        forwarded.operator = ServerOperator(electorate, self.pilot, sightings, reach, ground.clock)
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""
         self._show()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
+        self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
         if self.raft.bootstrapped:
             return
-        config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
+        expect = options.expected_voters(self._ground.config)
         agreement = Bootstrap(self._ground.node_id, expect, cluster_id)
         look = (agreement, self._ground.membership)
         self._tasks.start(
@@ -107,6 +136,23 @@ class Replica:
         """Membership changed: the leader reconciles, bootstrap looks again."""
         self._members_changed.set()
         self.leader.wake()
+        self.pilot.wake()
+
+    async def resign(self) -> None:
+        """Give up this server's vote before it leaves for good, unless nobody else has one.
+
+        Bounded in time; when it cannot, the others take the vote of the server that left.
+        """
+        me, voters = self._ground.node_id, self.raft.voters
+        if len(voters) < 2 or all(voter.id != me for voter in voters):
+            return
+        try:
+            async with asyncio.timeout(RESIGN_SECONDS):
+                await self._router.operate(RemovePeer(id=me, leaving=True))
+        except TimeoutError:
+            log.warning("leaving as a voter: nobody took this vote in %.0f s", RESIGN_SECONDS)
+        except MeshError as error:
+            log.warning("leaving as a voter: %s", error)
 
     def _propose(self, proposal: str) -> None:
         self._proposal = proposal
@@ -118,14 +164,14 @@ class Replica:
 
     def _show(self) -> None:
         config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
         shown = ServerTags(
             id=self._ground.node_id,
             datacenter=config.datacenter,
             port=self.rpc_port,
-            expect=expect,
+            expect=options.expected_voters(config),
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
+            read_replica=config.read_replica,
         )
         self._ground.gossip.set_tags(shown.tags())
 
