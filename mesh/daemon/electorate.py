@@ -18,6 +18,7 @@ class Known(msgspec.Struct, frozen=True):
     last_contact: float
     connected: bool
     caught_up: bool = True
+    observes: bool = False
 
 
 class FixedVoters:

@@ -115,10 +115,10 @@ async def remove_peer(request: Request) -> Reply:
 
 async def _change(request: Request, order: Order[int]) -> Reply:
     try:
-        epoch = await _operate(request, order)
+        index = await _operate(request, order)
     except NotFound as error:
         return respond.text(500, error.message)
-    return respond.json({"Index": epoch})
+    return respond.json({"Index": index})
 
 
 async def transfer_leader(request: Request) -> Reply:

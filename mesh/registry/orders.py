@@ -93,7 +93,7 @@ class RaftConfiguration(Order[RaftServers], frozen=True, tag="raft.configuration
 
 
 class AddPeer(Order[int], frozen=True, tag="raft.add-peer"):
-    """Give a server a vote, by its id or name, or by its address. Returns the epoch it votes in."""
+    """Give a server a vote, by its id or name, or by its address. Returns the log index of that."""
 
     outcome = int
     id: str = ""
@@ -105,7 +105,7 @@ class AddPeer(Order[int], frozen=True, tag="raft.add-peer"):
 
 
 class RemovePeer(Order[int], frozen=True, tag="raft.remove-peer"):
-    """Take a server's vote, by its id or name, or by its address. Returns the new epoch.
+    """Take a server's vote, by its id or name, or by its address. Returns the log index of that.
 
     It is not given a vote again except by `AddPeer`, unless it asked itself because it leaves.
     """

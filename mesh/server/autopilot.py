@@ -39,6 +39,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     connected: bool = True
     """Whether Raft is connected to it."""
     caught_up: bool = True
+    observes: bool = False
+    """It is a voter that lost its disk: only the next epoch gives it its vote back."""
     last_contact: float = 0.0
     last_index: int = 0
     trouble: str = ""
@@ -91,6 +93,7 @@ def decide(view: View) -> Change | None:
     reasons = [f"{server.name} has been healthy for its time and gets a vote" for server in added]
     reasons += [removed[voter.id] for voter in view.voters if voter.id in removed]
     reasons += [f"{voter.name} is at {voter.address} now" for voter in moved.values()]
+    reasons += [f"{name} is whole again and gets its vote back" for name in _whole_again(view)]
     if not reasons or not _can_commit(view, voters):
         return None
     return Change(tuple(sorted(voters, key=lambda voter: voter.id)), tuple(reasons))
@@ -178,14 +181,28 @@ def _moved(view: View, kept: Iterable[Peer]) -> dict[str, Peer]:
     return moved
 
 
+def _whole_again(view: View) -> list[str]:
+    """Voters that lost their disk and have been healthy for long enough: the same again counts."""
+    ids = {voter.id for voter in view.voters}
+    needed = view.settings.server_stabilization_time
+    return [
+        server.name
+        for server in view.servers
+        if server.id in ids
+        and server.observes
+        and server.caught_up
+        and not server.trouble
+        and server.steady_seconds >= needed
+    ]
+
+
 def _can_commit(view: View, voters: Iterable[Peer]) -> bool:
     """Whether majorities of the present and of the new voters are there to agree."""
-    there = {server.id for server in view.servers if server.connected}
-    there.add(view.leader)
-    for voting in ([voter.id for voter in view.voters], [voter.id for voter in voters]):
-        if len(there.intersection(voting)) <= len(voting) // 2:
-            return False
-    return True
+    there = {server.id for server in view.servers if server.connected} | {view.leader}
+    deciding = there - {server.id for server in view.servers if server.observes}
+    present, following = ([voter.id for voter in some] for some in (view.voters, voters))
+    enough = len(deciding.intersection(present)) > len(present) // 2
+    return enough and len(there.intersection(following)) > len(following) // 2
 
 
 def health(view: View, wall: float) -> Health:
@@ -213,11 +230,19 @@ def _health(view: View, server: Server, wall: float) -> ServerHealth:
         version=server.version,
         leader=server.id == view.leader,
         voter=voter,
-        healthy=not server.trouble,
+        healthy=not server.trouble and not server.observes,
         read_replica=server.read_replica,
         last_contact=server.last_contact if heard else None,
         last_term=view.term if heard else 0,
         last_index=server.last_index,
         stable_since=wall - server.steady_seconds,
-        reason=server.trouble if voter else hindrance(view, server),
+        reason=_reason(view, server, voter=voter),
     )
+
+
+def _reason(view: View, server: Server, *, voter: bool) -> str:
+    if not voter:
+        return hindrance(view, server)
+    if server.observes and not server.trouble:
+        return "it lost its disk and gets its vote back when it is whole"
+    return server.trouble

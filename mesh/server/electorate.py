@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mesh.errors import Busy
+from mesh.errors import Busy, OutcomeUnknown
 from mesh.raft.epochs import Peer
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,11 @@ class PeerProgress(Protocol):
     @property
     def caught_up(self) -> bool:
         """Whether it has a recent snapshot and follows the log from there."""
+        ...
+
+    @property
+    def observes(self) -> bool:
+        """Whether it is a voter that lost its disk: it has a vote again in the next epoch."""
         ...
 
 
@@ -100,7 +105,7 @@ class Electorate(Protocol):
     async def change(
         self, voters: Sequence[Peer], barred: Sequence[str] = (), reason: str = ""
     ) -> int:
-        """End the epoch and begin one with these voters; returns its number.
+        """End the epoch and begin one with these voters; returns the log index of that.
 
         Raises NoLeader, Conflict, Invalid or Busy, having changed nothing; OutcomeUnknown.
         """
@@ -132,13 +137,15 @@ class Changes:
         self.under_way = False
 
     async def make(self, voters: Sequence[Peer], barred: Sequence[str], reason: str) -> int:
-        """Change the voters; returns the new epoch. Raises Busy during another change."""
+        """Change the voters; returns the log index of that. Raises Busy during another change."""
         if self.under_way:
             raise Busy(f"another change of the voters is under way: {self.doing}")
         self.under_way, self.doing = True, reason
         try:
-            epoch = await self._node.change(voters, barred, reason)
-            log.info("epoch %d: %s", epoch, reason)
+            index = await self._node.change(voters, barred, reason)
+            log.info("the voters changed: %s", reason)
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"the voters may or may not have changed: {reason}") from error
         finally:
             self.under_way = False
-        return epoch
+        return index

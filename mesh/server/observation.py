@@ -136,6 +136,7 @@ def _at_this_moment(facts: Facts, seen: Sighting) -> Server:
         server,
         connected=progress.connected,
         caught_up=progress.caught_up,
+        observes=progress.observes,
         last_contact=progress.last_contact,
         last_index=progress.match,
     )

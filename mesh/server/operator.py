@@ -86,7 +86,7 @@ class ServerOperator:
         node = self._node
         peer = _named(self._servers(), order.id, order.address, self._find)
         if any(voter.id == peer.id for voter in node.voters):
-            return node.epoch
+            return node.commit_index
         sighting = by_id(self._sightings()).get(peer.id)
         if sighting is not None and sighting.read_replica:
             raise Conflict(
@@ -102,7 +102,7 @@ class ServerOperator:
     async def _remove(self, order: orders.RemovePeer) -> int:
         node = self._node
         if order.leaving and all(voter.id != order.id for voter in node.voters):
-            return node.epoch
+            return node.commit_index
         peer = _named(node.voters, order.id, order.address, self._find)
         others = [voter for voter in node.voters if voter.id != peer.id]
         if not others:
@@ -117,12 +117,14 @@ class ServerOperator:
 
     async def _hand_over(self) -> None:
         """Have another leader remove this one: it loses no time to an election, as this would."""
+        me = self._node.me
         try:
             leader = await self._node.transfer()
         except (Invalid, Unreachable) as error:
             log.warning("could not hand leadership over before leaving the voters: %s", error)
             return
-        raise NoLeader(f"{self._node.me.name} has handed leadership to {leader.name}")
+        if leader.id != me.id:
+            raise NoLeader(f"{me.name} has handed leadership to {leader.name}")
 
     async def _transfer(self, order: orders.TransferLeader) -> orders.Server:
         node = self._node
@@ -132,10 +134,13 @@ class ServerOperator:
         if len(node.voters) < 2:
             raise Conflict("there is no other voter to hand leadership to")
         try:
-            return _server(await node.transfer(to))
+            leader = await node.transfer(to)
         except Unreachable as error:
             # Routers take Unreachable for a request that was never sent, and would repeat this.
             raise Conflict(error.message) from error
+        if leader.id == node.me.id:
+            raise Conflict("nobody took leadership over; this server still leads")
+        return _server(leader)
 
     async def _status(self, order: orders.RaftStatus) -> list[orders.Figures]:
         servers = self._servers()

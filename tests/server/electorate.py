@@ -21,12 +21,14 @@ class Known(msgspec.Struct):
     last_contact: float = 0.0
     connected: bool = True
     caught_up: bool = True
+    observes: bool = False
 
 
 class MemoryElectorate:
     """Implements Electorate around a real node that leads alone; the other servers are invented.
 
-    Set `error` to have the next change or transfer raise it, `gate` to have changes wait.
+    Set `error` to have the next change or transfer raise it, `gate` to have changes wait, `slow` to
+    have them take too long.
     """
 
     def __init__(self, node: Node, *others: str) -> None:
@@ -38,6 +40,7 @@ class MemoryElectorate:
         self.known: dict[str, Known] = {one.id: Known() for one in self.voters[1:]}
         self.reasons: list[str] = []
         self.error: MeshError | None = None
+        self.slow = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.epoch = 1
@@ -80,6 +83,8 @@ class MemoryElectorate:
     ) -> int:
         await self.gate.wait()
         self._complain()
+        if self.slow:
+            raise TimeoutError
         self.voters, self.barred = list(voters), list(barred)
         self.learners = [one for one in self.learners if one not in self.voters]
         self.reasons.append(reason)

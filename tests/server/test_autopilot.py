@@ -161,6 +161,21 @@ def test_a_lasting_address_is_written_down() -> None:
     assert decide(view("s1 s2 s3", stolen)) is None
 
 
+def test_a_voter_that_lost_its_disk_gets_its_vote_back_by_an_epoch_with_the_same_voters() -> None:
+    whole = view("s1 s2 s3", alive("s3", 10.0, observes=True))
+    change = decide(whole)
+    assert change is not None
+    assert change.voters == whole.voters
+    assert decide(view("s1 s2 s3", alive("s3", 9.0, observes=True))) is None
+    assert decide(view("s1 s2 s3", alive("s3", observes=True, caught_up=False))) is None
+    hurt = health(whole, 0.0)
+    assert (hurt.healthy, hurt.failure_tolerance) == (False, 0)
+    assert "lost its disk" in hurt.servers[2].reason
+    # It has no say in that itself.
+    assert decide(view("s1 s2", alive("s2", observes=True))) is None
+    assert decide(view("s1 s2 s3", dead("s2", 1.0), alive("s3", observes=True))) is None
+
+
 def test_every_hindrance_is_named() -> None:
     seen = view("s1", barred=("s3",), settings=having(server_stabilization_time=30.0))
     assert "read replica" in hindrance(seen, alive("s2", read_replica=True))
@@ -216,6 +231,7 @@ def views(draw: st.DrawFn) -> View:
                 trouble="" if status == "alive" and connected else "trouble",
                 dead_seconds=draw(st.sampled_from([1.0, LONG])) if gone else 0.0,
                 moved_seconds=draw(st.sampled_from([0.0, LONG])),
+                observes=number < count and draw(st.integers(0, 5)) == 0,
             )
         )
     return View(
@@ -245,7 +261,8 @@ def test_no_decision_takes_a_majority_or_goes_below_the_least_and_all_settles(se
         assert not removed or len(after) >= seen.settings.min_quorum
         servers = {server.id: server for server in seen.servers}
         connected = {name for name, server in servers.items() if server.connected}
-        assert len(before & connected) > len(before) // 2
+        deciding = {name for name in connected if not servers[name].observes}
+        assert len(before & deciding) > len(before) // 2
         assert len(after & connected) > len(after) // 2
         for name in removed:
             assert servers[name].status != "alive"
@@ -253,5 +270,6 @@ def test_no_decision_takes_a_majority_or_goes_below_the_least_and_all_settles(se
             assert not hindrance(seen, servers[name])
         addresses = [voter.address for voter in change.voters]
         assert len(set(addresses)) == len(addresses)
-        seen = msgspec.structs.replace(seen, voters=change.voters)
+        whole = tuple(msgspec.structs.replace(one, observes=False) for one in seen.servers)
+        seen = msgspec.structs.replace(seen, voters=change.voters, servers=whole)
     assert decide(seen) is None
