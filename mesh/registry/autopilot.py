@@ -9,7 +9,8 @@ from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
-SECONDS_MAX = 366 * 86400.0
+SECONDS_MAX = 2**63 / 1e9
+"""What a Go duration holds, about 292 years."""
 MIN_QUORUM_MAX = 99
 _KEY = "settings"
 
@@ -46,7 +47,7 @@ def check(settings: Settings) -> None:
     }
     for name, seconds in times.items():
         if not (math.isfinite(seconds) and 0 <= seconds <= SECONDS_MAX):
-            raise Invalid(f"{name}: expected a duration from 0 to a year, got {seconds:g} s")
+            raise Invalid(f"{name}: expected a duration from 0 to 292 years, got {seconds:g} s")
     if not 0 <= settings.max_trailing_logs < 2**63:
         raise Invalid(f"MaxTrailingLogs: expected 0 or more, got {settings.max_trailing_logs}")
     if not 0 <= settings.min_quorum <= MIN_QUORUM_MAX:
