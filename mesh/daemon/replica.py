@@ -90,7 +90,9 @@ class Replica:
         def leadership_changed(leader: Peer | None) -> None:
             nonlocal followed
             reader.interrupt()
-            now = self._find(leader) if leader is not None else ""
+            # Between two epochs there is no leader for a moment, and what was forwarded to it, such
+            # as the order that ended the first of them, is answered after that.
+            now = self._find(leader) if leader is not None else followed
             if followed and followed != now:
                 # What was forwarded to it may never be answered: it is asked again elsewhere.
                 ground.client.forget(followed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,9 @@ def voters(node: Meshd) -> set[str]:
     return {peer["Node"] for peer in peers if peer.get("Voter")}
 
 
-def quick(node: Meshd) -> None:
-    done = node.meshctl(
-        "operator", "autopilot", "set-config", "-server-stabilization-time", "500ms"
-    )
+def quick(node: Meshd, time: str = "500ms") -> None:
+    """Have servers get their vote after this time instead of ten seconds."""
+    done = node.meshctl("operator", "autopilot", "set-config", f"-server-stabilization-time={time}")
     assert done.returncode == 0, done.stderr
 
 
@@ -107,7 +107,8 @@ def test_a_removed_server_votes_again_only_when_it_is_added(harmed: Cluster) -> 
         if one["Name"] == leader.name
     )
     assert "operator removed it" in state["Reason"]
-    output(leader, "raft", "add", "-id", leader.name)
+    # As soon as it follows the log without a vote.
+    eventually(lambda: output(leader, "raft", "add", "-id", leader.name))
     eventually(lambda: voters(leader) == {*rest, leader.name})
     assert leader.put("/v1/kv/after", b"1") is True
 
@@ -126,19 +127,54 @@ def test_who_leaves_loses_its_vote_and_gets_it_again_when_it_returns(harmed: Clu
     eventually(lambda: voters(rest[0]) == {"s1", "s2", "s3"})
 
 
+def newcomer(running: Cluster, number: int, name: str, **config: Any) -> Meshd:
+    """Start a server that founds no cluster."""
+    first = running.servers[0]
+    network = first.address.rpartition(".")[0]
+    config |= {"server": True, "retry_join": [first.joinable]}
+    node = Meshd(name, f"{network}.{number}", running.folder / name, config)
+    running.servers.append(node)
+    node.start()
+    return node
+
+
+@changes_voters
+def test_one_server_grows_to_three_in_one_change(tmp_path: Path) -> None:
+    with cluster(tmp_path, servers=1, agents=0) as running:
+        (first,) = running.servers
+        # Longer than one may take to start after the other.
+        quick(first, "5s")
+        for number in (2, 3):
+            newcomer(running, number, f"s{number}")
+        eventually(lambda: voters(first) == {"s1", "s2", "s3"})
+        changes = [line for line in first.log().splitlines() if "the voters changed" in line]
+        assert len(changes) == 1, changes
+
+
+@changes_voters
+def test_a_server_that_lost_its_disk_takes_its_own_place(harmed: Cluster) -> None:
+    leader = harmed.leader()
+    quick(leader)
+    before = {peer["ID"] for peer in output(leader, "raft", "list-peers")}
+    lost = next(one for one in harmed.servers if one is not leader)
+    lost.kill()
+    shutil.rmtree(lost.config["data_dir"])
+    lost.start()
+
+    def replaced() -> bool:
+        peers = output(leader, "raft", "list-peers")
+        names = sorted(peer["Node"] for peer in peers if peer.get("Voter"))
+        return names == ["s1", "s2", "s3"] and len(before - {peer["ID"] for peer in peers}) == 1
+
+    eventually(replaced)
+    eventually(lambda: lost.get("/v1/operator/autopilot/health"))
+
+
 @changes_voters
 def test_new_servers_vote_once_they_are_stable_read_replicas_never(harmed: Cluster) -> None:
     leader = harmed.leader()
     quick(leader)
-    join = [one.joinable for one in harmed.servers]
-    network = leader.address.rpartition(".")[0]
-    added = []
-    for number, name in ((4, "s4"), (5, "replica")):
-        config = {"server": True, "retry_join": join, "read_replica": name == "replica"}
-        node = Meshd(name, f"{network}.{number}", harmed.folder / name, config)
-        added.append(node)
-        harmed.servers.append(node)
-        node.start()
+    added = [newcomer(harmed, 4, "s4"), newcomer(harmed, 5, "replica", read_replica=True)]
     eventually(lambda: voters(leader) == {"s1", "s2", "s3", "s4"})
     leader.put("/v1/kv/late", b"1")
     for node in added:
