@@ -104,8 +104,7 @@ class Site:
 
 
 def epoch_of(server: Server) -> int:
-    epoch = server.node.epoch
-    return epoch.number if epoch else 0
+    return server.node.epoch
 
 
 def voters_of(server: Server) -> list[str]:
