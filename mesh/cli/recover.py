@@ -11,7 +11,7 @@ from mesh.cli.flags import Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.datadir import existing_directory
 from mesh.raft.epochs import Peer
-from mesh.raft.recovery import Survivor, recover, survey
+from mesh.raft.rescue import Survivor, rescue, survey
 
 
 def run(invocation: Invocation) -> int:
@@ -35,7 +35,7 @@ def run(invocation: Invocation) -> int:
             out.fields(found, pairs)
             return OK
         me = Peer(directory.node_id, parsed.text("name"), parsed.text("address"))
-        epoch = recover(folder, me, parsed.many("keep"), _reason(found))
+        epoch = rescue(folder, me, parsed.many("keep"), _reason(found))
     finally:
         directory.close()
     names = ", ".join(sorted(voter.name for voter in epoch.voters))

@@ -1,4 +1,4 @@
-"""Recovery: a new epoch written by hand when a majority of the voters is lost for good."""
+"""Rescue: a new epoch written by hand when a majority of the voters is lost for good."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def survey(directory: str) -> Survivor:
     return Survivor(epoch, term, index, snapshot.index if snapshot else epoch.start_index)
 
 
-def recover(directory: str, me: Peer, keep: Sequence[str], reason: str) -> Epoch:
+def rescue(directory: str, me: Peer, keep: Sequence[str], reason: str) -> Epoch:
     """Write the next epoch durably: this server and those kept are its voters.
 
     Of `me` only the id counts where this server was a voter; `keep` are ids or names of other

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.errors import Invalid, NotFound
 from mesh.raft.epochs import Epochs, Peer
-from mesh.raft.recovery import recover, survey
+from mesh.raft.rescue import rescue, survey
 from tests.raft.cluster import until
 from tests.raft.test_membership import Site, epoch_of, voters_of
 
@@ -30,7 +30,7 @@ async def test_one_goes_on_alone_and_the_others_join_again(site: Site, tmp_path:
         await site.stop(name)
     folder = str(tmp_path / "a")
     before = survey(folder)
-    epoch = recover(folder, site.peers["a"], [], "lost b and c")
+    epoch = rescue(folder, site.peers["a"], [], "lost b and c")
     assert (epoch.number, epoch.start_index, epoch.recovered) == (2, before.index, True)
     await site.start("a")
     await site.write("3")
@@ -48,7 +48,7 @@ async def test_two_of_five_go_on(site: Site, tmp_path: Path) -> None:
     await site.all_hold("1")
     for name in "abcde":
         await site.stop(name)
-    recover(str(tmp_path / "a"), site.peers["a"], ["b"], "lost three")
+    rescue(str(tmp_path / "a"), site.peers["a"], ["b"], "lost three")
     for name in "ab":
         await site.start(name)
     await site.write("2")
@@ -63,8 +63,8 @@ async def test_recovering_twice_apart_keeps_them_apart(site: Site, tmp_path: Pat
     await site.all_hold("1")
     for name in "abc":
         await site.stop(name)
-    recover(str(tmp_path / "a"), site.peers["a"], [], "by one operator")
-    recover(str(tmp_path / "b"), site.peers["b"], [], "by another")
+    rescue(str(tmp_path / "a"), site.peers["a"], [], "by one operator")
+    rescue(str(tmp_path / "b"), site.peers["b"], [], "by another")
     a, b = await site.start("a"), await site.start("b")
 
     async def refused() -> bool:
@@ -87,11 +87,11 @@ async def test_what_cannot_be_recovered_says_why(site: Site, tmp_path: Path) -> 
     await site.stop("a")
     folder = str(tmp_path / "a")
     with pytest.raises(NotFound, match="z is no voter of this epoch; those are a"):
-        recover(folder, site.peers["a"], ["z"], "")
+        rescue(folder, site.peers["a"], ["z"], "")
     with pytest.raises(Invalid, match="had no vote: give its name"):
-        recover(folder, NOBODY, [], "")
-    recover(folder, site.peers["a"], [], "once")
-    recover(folder, site.peers["a"], [], "and again")
+        rescue(folder, NOBODY, [], "")
+    rescue(folder, site.peers["a"], [], "once")
+    rescue(folder, site.peers["a"], [], "and again")
     again = await site.start("a")
     assert epoch_of(again) == 3
     await site.write("2")
@@ -112,7 +112,7 @@ async def test_a_learner_is_recovered_from_when_nobody_else_is_left(
     place = epochs.load()
     assert place is not None
     assert place.epoch.number == 2
-    recovered = recover(str(tmp_path / "b"), site.peers["b"], [], "only the learner is left")
+    recovered = rescue(str(tmp_path / "b"), site.peers["b"], [], "only the learner is left")
     assert [voter.name for voter in recovered.voters] == ["b"]
     await site.start("b")
     await site.write("2")
