@@ -71,6 +71,7 @@ class Snapshots:
         files = sorted(self._folder.glob("*.snapshot"))
         if not files:
             return None
+        sync_folder(self._folder)  # A killed process may have left a name in the kernel only.
         data = files[-1].read_bytes()
         try:
             snapshot = unpack_snapshot(data)
