@@ -14,10 +14,10 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Invalid
-from mesh.raft.engine import NO_OP
 from mesh.raft.epochs import Epoch, Peer
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
+from mesh.raft.recovery import recover
 from mesh.raft.replica import Replica, Timing
 from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
 from mesh.raft.transport import Transport
@@ -89,14 +89,14 @@ class Driver:
 
         `fresh` says that this epoch has no past on this node: then there must be no log yet.
         """
-        snapshot = self._snapshots.open()
-        self._replay(snapshot, fresh=fresh)
+        disk = (self._segments, self._snapshots)
+        snapshot = recover(self._folder, self._journal, disk, fresh=fresh)
         if snapshot is not None:
             self._machine.restore(snapshot.index, snapshot.data)
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
         voters = (self._me, [voter.id for voter in self.epoch.voters])
-        disk = (self._journal, self._snapshots)
-        self.replica = Replica(voters, disk, self, timing, self._chance)
+        memory = (self._journal, self._snapshots)
+        self.replica = Replica(voters, memory, self, timing, self._chance)
         self.transport = Transport(self._me, self.epoch, self, resolve, self._chance)
         self._store_now()
 
@@ -268,24 +268,6 @@ class Driver:
             self.on_fatal(error)
 
     # The disk at the start.
-
-    def _replay(self, snapshot: Snapshot | None, *, fresh: bool) -> None:
-        journal, folder = self._journal, Path(self._folder, "journal")
-        try:
-            journal.replay(self._segments.open(fresh=fresh))
-        except Invalid as error:
-            named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
-            raise Invalid(named) from error
-        if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
-            raise Invalid(f"{self._folder}: has a log without a record of its epoch; restore it")
-        known = snapshot.index if snapshot else 1
-        if journal.entries and journal.first_index > known:
-            raise Invalid(
-                f"{folder}: begins at entry {journal.first_index}, but the newest snapshot ends "
-                f"at {known}; restore this server"
-            )
-        if snapshot is not None and journal.term_at(snapshot.index) != snapshot.term:
-            journal.clear(snapshot.index, snapshot.term, NO_OP)
 
     def _store_now(self) -> None:
         if self._journal.dirty:
