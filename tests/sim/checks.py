@@ -63,7 +63,8 @@ class Checks:
     def __init__(self) -> None:
         self.leaders: dict[int, str] = {}
         self.entries: dict[tuple[int, int], bytes] = {}  # (index, term) to command.
-        self.committed: dict[int, int] = {}  # Index to term.
+        self.committed: dict[int, int] = {}  # Index to the term of the entry.
+        self._committed_in: dict[int, int] = {}  # Index to the term of the leader.
         self.applied: dict[int, bytes] = {}
         self.states: dict[int, str] = {}
         self.acknowledged: dict[int, bytes] = {}
@@ -124,7 +125,8 @@ class Checks:
         if self.leaders.setdefault(term, server.name) != server.name:
             raise Violation("election safety", f"two leaders in term {term}")
         for index in range(max(2, journal.first_index), self.top + 1):
-            if journal.term_at(index) != self.committed[index]:
+            earlier = self._committed_in[index] < term
+            if earlier and journal.term_at(index) != self.committed[index]:
                 raise Violation("leader completeness", f"{server.name} lacks entry {index}")
 
     def _commits(self, server: Seen, everybody: Iterable[Seen]) -> None:
@@ -145,6 +147,7 @@ class Checks:
                 raise Violation("commit beyond the log", f"{server.name} knows of entry {index}")
             self._on_a_majority(index, term, everybody)
             self.committed[index] = term
+            self._committed_in[index] = server.replica.engine.term
 
     def _on_a_majority(self, index: int, term: int, everybody: Iterable[Seen]) -> None:
         servers = list(everybody)
