@@ -196,12 +196,10 @@ class Checks:
         for server in everybody:
             if not server.alive or server.paused:
                 continue
-            leading = server.replica.leading
-            if leading is not None and leading.leased():
-                index = server.replica.engine.applied
-                if index < self.newest:
-                    detail = f"lease of {server.name} at {index}, but {self.newest} was known"
-                    raise Violation("stale read", detail)
+            leading, index = server.replica.leading, server.replica.engine.applied
+            if leading is not None and index < self.newest and leading.leased():
+                detail = f"lease of {server.name} at {index}, but {self.newest} was known"
+                raise Violation("stale read", detail)
 
     # The end.
 

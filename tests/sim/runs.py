@@ -27,6 +27,7 @@ class Configuration(msgspec.Struct, frozen=True):
     clients: int = 6
     think_seconds: float = 0.04
     fault_every_seconds: float = 0.4
+    rates: tuple[float, ...] = ()
 
 
 CONFIGURATIONS = {
@@ -34,6 +35,7 @@ CONFIGURATIONS = {
     "two": Configuration(2, 30),
     "three": Configuration(3),
     "three-compact": Configuration(3, 30),
+    "three-fast-clock": Configuration(3, 30, rates=(2.0,)),
     "five": Configuration(5),
     "five-compact": Configuration(5, 30),
 }
@@ -63,8 +65,9 @@ def run(seed: int, configuration: Configuration) -> Figures:
     figures = Figures(seed)
     dice = SeededDice(seed)
     mean = dice.choice([0.002, 0.002, 0.01, 0.05])
-    setting = Setting(configuration.voters, configuration.threshold, mean)
-    with _sizes(small=bool(dice.below(2))), world(seed, setting) as made:
+    rates = configuration.rates
+    setting = Setting(configuration.voters, configuration.threshold, mean, rates=rates)
+    with sizes(small=bool(dice.below(2))), world(seed, setting) as made:
         try:
             _live(made, configuration)
         except Violation as violation:
@@ -87,23 +90,23 @@ def _live(made: World, configuration: Configuration) -> None:
     while made.timeline.now < end:
         made.run(made.dice.uniform(0.0, 2 * configuration.fault_every_seconds))
         disturb(made)
+    made.run(3.2)  # The last faults end by themselves.
     heal_and_judge(made, clients)
 
 
 def heal_and_judge(made: World, clients: list[Client]) -> None:
     """After some seconds of health there is a leader, writes proceed, everyone is caught up."""
-    made.run(3.2)  # The last faults end by themselves.
     made.heal()
-    made.run(HEALTH_SECONDS - 2.0)
+    made.run(HEALTH_SECONDS - 1.5)
     before = len(made.checks.acknowledged)
-    made.run(2.0)
+    made.run(1.5)
     if made.leader is None:
         raise Violation("no leader after healing", "")
     if clients and len(made.checks.acknowledged) == before:
         raise Violation("no writes after healing", "")
     for client in clients:
         client.stopped = True
-    made.run(2.0)
+    made.run(1.0)
     states = {server.name: server.state for server in made.servers.values()}
     made.checks.look_at_end(made.servers.values(), states)
     if sum(client.unanswered for client in clients):
@@ -111,7 +114,7 @@ def heal_and_judge(made: World, clients: list[Client]) -> None:
 
 
 @contextlib.contextmanager
-def _sizes(*, small: bool) -> Iterator[None]:
+def sizes(*, small: bool) -> Iterator[None]:
     """With small sizes there are many messages instead of a few large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "CHUNK_BYTES", 100)

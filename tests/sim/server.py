@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TIMING = Timing((0.5, 1.0), 0.1)
-SEGMENT_BYTES = 3000
 Job = tuple[str, Callable[[], object], Callable[[], None]]
 
 
@@ -36,6 +35,7 @@ class Lane:
 
     def submit(self, label: str, job: Callable[[], object], done: Callable[[], None]) -> None:
         self._jobs.append((label, job, done))
+        self._server.submitted(label)
         if len(self._jobs) == 1:
             self._begin()
 
@@ -69,10 +69,12 @@ class Server:
         self._dice = SeededDice(world.dice.below(1 << 30))
         self.disk = world.disks[name]
         self._life = 0
-        self._fresh = True
+        self._fresh = not self.disk.names
         self.alive = False
         self.wakes = 0.0  # Until then it is paused, as by SIGSTOP.
         self.slow_until = 0.0  # Until then each job of the disk takes half a second and more.
+        self.steps_of_end = 0  # What the last job did before the end.
+        self.interrupt: tuple[str, int, bool] | None = None  # See `submitted`.
         self.damages = 0  # So many of the next snapshot pieces leave with a wrong byte.
         self.damaged_arrivals = self.failed_disks = self.saves = 0
         self.installs_before = 0
@@ -106,7 +108,7 @@ class Server:
         self._life += 1
         self.alive, self._compacting = True, False
         self._journal_lane, self._packer_lane = Lane(self), Lane(self)
-        self._segments = Segments(f"/{self.name}/journal", SEGMENT_BYTES)
+        self._segments = Segments(f"/{self.name}/journal", world.setting.segment_bytes)
         snapshots = Snapshots(f"/{self.name}/snapshots")
         before, self.journal = self.journal, WatchedJournal(checks)
         journal = self.journal
@@ -144,7 +146,9 @@ class Server:
             for lane in (self._journal_lane, self._packer_lane):
                 for job in lane.take_all()[:1]:
                     self.disk.steps_left = self._dice.below(8) if steps is None else steps
+                    before = self.disk.steps
                     self._try(job)
+                    self.steps_of_end = self.disk.steps - before
             self.disk.steps_left, self.disk.fails = -1, None
             self.replica.end()
 
@@ -152,6 +156,15 @@ class Server:
         """Lose the power."""
         self.kill(steps)
         self.disk.lose_power()
+
+    def submitted(self, label: str) -> None:
+        """A disk job begins: `interrupt` names one in which to end, after how many steps of it,
+        and whether the power goes too."""
+        if self.interrupt and self.interrupt[0] == label:
+            _, steps, power = self.interrupt
+            self.interrupt = None
+            end = self.crash if power else self.kill
+            self._world.timeline.after(0.0, lambda: end(steps), f"{self.name} ends")
 
     def _try(self, job: Callable[[], object]) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -25,6 +25,8 @@ class Setting(msgspec.Struct, frozen=True):
     threshold: int = NEVER
     mean_delay: float = 0.002
     rate_error: float = 0.05  # Clocks run up to so much faster or slower than true time.
+    segment_bytes: int = 3000
+    rates: tuple[float, ...] = ()  # Of the first servers, instead of by chance.
 
 
 class World:
@@ -44,9 +46,11 @@ class World:
 
     def start(self) -> None:
         """Every server starts for the first time."""
-        for name in self.names:
+        for place, name in enumerate(self.names):
             error = self.setting.rate_error
             rate = 1.0 + self.dice.uniform(-error, error)
+            if place < len(self.setting.rates):
+                rate = self.setting.rates[place]
             clock = HostClock(self.timeline, self.dice.uniform(0.0, 1e5), rate)
             self.servers[name] = Server(self, name, clock)
             self.links.add(name, self.servers[name])
@@ -93,9 +97,16 @@ class World:
 
 
 @contextmanager
-def world(seed: int, setting: Setting | None = None) -> Iterator[World]:
-    """A world whose disks lie under the code of production until the end of the block."""
+def world(
+    seed: int, setting: Setting | None = None, prepare: Callable[[World], None] | None = None
+) -> Iterator[World]:
+    """A world whose disks lie under the code of production until the end of the block.
+
+    `prepare` may write on them before any server starts.
+    """
     made = World(seed, setting or Setting())
     with mount(made.disks):
+        if prepare:
+            prepare(made)
         made.start()
         yield made
