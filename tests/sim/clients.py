@@ -10,7 +10,7 @@ from tests.sim.checks import Violation
 from tests.sim.server import Server
 from tests.sim.world import World
 
-PATIENCE_SECONDS = 3.0  # After that a client takes its operation for unknown and goes on.
+PATIENCE_SECONDS = 1.0  # After that a client takes its operation for unknown and goes on.
 
 
 class Client:
@@ -52,7 +52,7 @@ class Client:
                 self._pause()
 
         self._world.timeline.after(PATIENCE_SECONDS, go_on, f"{self._name} gives up")
-        if kind < 7:
+        if kind < 6:
             self._write(server, go_on)
         elif kind < 9:
             self._barrier(server, go_on)
@@ -61,7 +61,7 @@ class Client:
 
     def _server(self) -> Server:
         leader = self._world.leader
-        if leader is not None and self._dice.below(4):
+        if leader is not None and self._dice.below(2):
             return leader
         return self._world.servers[self._dice.choice(self._world.names)]
 

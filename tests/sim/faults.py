@@ -9,8 +9,8 @@ from tests.sim.world import World
 
 
 def disturb(world: World) -> None:
-    """One fault, chosen by chance, which ends by itself or by the next `mend`."""
-    world.dice.choice(FAULTS)(world)
+    """One fault, chosen by chance, which ends by itself."""
+    world.dice.choice(world.dice.choice(FAULTS))(world)
 
 
 def _kill(world: World) -> None:
@@ -66,7 +66,8 @@ def _failing_disk(world: World) -> None:
 
 
 def _isolate(world: World) -> None:
-    world.part(world.somebody().name)
+    leader = world.leader
+    world.part(leader.name if leader and world.dice.below(3) else world.somebody().name)
     _mend(world)
 
 
@@ -76,25 +77,28 @@ def _part(world: World) -> None:
 
 
 def _block_one_way(world: World) -> None:
-    source, target = world.somebody().name, world.somebody().name
-    world.network.block(lambda a, b: (a, b) == (source, target))
-    world.links.cut_blocked()
-    _mend(world)
+    if len(world.names) > 1:
+        pair = world.dice.choice(world.links.pairs())
+        world.block(lambda a, b: (a, b) == pair)
+        _mend(world)
 
 
 def _block_both_ways(world: World) -> None:
-    both = {world.somebody().name, world.somebody().name}
-    world.network.block(lambda a, b: {a, b} == both)
-    world.links.cut_blocked()
-    _mend(world)
+    if len(world.names) > 1:
+        pair = set(world.dice.choice(world.links.pairs()))
+        world.block(lambda a, b: {a, b} == pair)
+        _mend(world)
 
 
 def _mend(world: World) -> None:
-    def mend() -> None:
-        world.network.heal()
-        world.links.connect_all()
+    fault = world.network.fault
 
-    world.timeline.after(world.dice.uniform(0.1, 3.0), mend, "mend")
+    def mend() -> None:
+        if world.network.fault == fault:  # Else another one came meanwhile.
+            world.network.heal()
+            world.links.connect_all()
+
+    world.timeline.after(world.dice.uniform(0.5, 4.0), mend, "mend")
 
 
 def _cut(world: World) -> None:
@@ -113,23 +117,19 @@ def _damage_chunk(world: World) -> None:
     world.somebody().damages = 1
 
 
-FAULTS: list[Callable[[World], None]] = [
-    _kill,
-    _crash,
-    _crash,
-    _crash_all,
-    _kill_then_crash,
-    _pause,
-    _pause,
-    _slow_disk,
-    _failing_disk,
+_NETWORK: list[Callable[[World], None]] = [
+    _isolate,
+    _isolate,
     _isolate,
     _part,
     _block_one_way,
     _block_both_ways,
-    _cut,
-    _cut,
-    _stall,
-    _stall,
-    _damage_chunk,
+]
+FAULTS: list[list[Callable[[World], None]]] = [
+    [_kill, _crash, _crash, _crash_all, _kill_then_crash],
+    [_pause],
+    [_slow_disk, _failing_disk],
+    _NETWORK,
+    _NETWORK,
+    [_cut, _stall, _damage_chunk],
 ]

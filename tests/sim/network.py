@@ -20,11 +20,13 @@ class Network:
         self._dice = dice
         self.loss = loss  # Part of the datagrams that get lost anyway.
         self.delays: dict[str, float] = {}  # More delay, in seconds, to and from a host.
+        self.fault = 0  # Counts what was blocked.
         self._blocked: Callable[[str, str], bool] = _nobody
         self._datagrams_blocked: Callable[[str, str], bool] = _nobody
 
     def block(self, blocked: Callable[[str, str], bool], *, only_datagrams: bool = False) -> None:
         """From now on nothing gets from one host to another where this says so."""
+        self.fault += 1
         self._datagrams_blocked = blocked
         self._blocked = _nobody if only_datagrams else blocked
 

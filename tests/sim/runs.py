@@ -26,7 +26,7 @@ class Configuration(msgspec.Struct, frozen=True):
     fault_seconds: float = 12.0
     clients: int = 6
     think_seconds: float = 0.04
-    fault_every_seconds: float = 0.4
+    fault_every_seconds: tuple[float, ...] = (0.3, 0.8, 1.5)  # One of them by chance.
     rates: tuple[float, ...] = ()
 
 
@@ -36,6 +36,7 @@ CONFIGURATIONS = {
     "three": Configuration(3),
     "three-compact": Configuration(3, 30),
     "three-fast-clock": Configuration(3, 30, rates=(2.0,)),
+    "three-rough": Configuration(3, 20, 6.0, 8, 0.02, (0.15,)),
     "five": Configuration(5),
     "five-compact": Configuration(5, 30),
 }
@@ -87,10 +88,11 @@ def _live(made: World, configuration: Configuration) -> None:
         client.begin()
     made.run(1.5)
     end = made.timeline.now + configuration.fault_seconds
+    every = made.dice.choice(configuration.fault_every_seconds)
     while made.timeline.now < end:
-        made.run(made.dice.uniform(0.0, 2 * configuration.fault_every_seconds))
+        made.run(made.dice.uniform(0.0, 2 * every))
         disturb(made)
-    made.run(3.2)  # The last faults end by themselves.
+    made.run(2.0)  # Some of the last faults end by themselves.
     heal_and_judge(made, clients)
 
 

@@ -262,8 +262,12 @@ class Server:
         self.replica.disconnected(peer)
 
     def receive(self, peer: str, message: Message) -> None:
-        self.replica.receive(peer, message)
-        self.pump()
+        try:
+            self.replica.receive(peer, message)
+        except OSError:  # The pieces of a snapshot are written at once.
+            self.disk_failed()
+        else:
+            self.pump()
 
     def send(self, peer: str, message: Message) -> None:
         if isinstance(message, Chunk) and message.data and self.damages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import scenarios
+from tests.sim import moments, scenarios
 
 EACH = [
     scenarios.all_crash,
@@ -18,19 +18,22 @@ EACH = [
     scenarios.slow_disk,
     scenarios.failing_disk,
     scenarios.fast_clock,
-    scenarios.restarted_voter,
+    moments.restarted_voter,
 ]
 ONCE = [
-    scenarios.chunk_hole,
-    scenarios.stale_acks,
-    scenarios.false_acks,
-    scenarios.repeated_votes,
-    scenarios.reset_storm,
-    scenarios.second_vote,
-    scenarios.sealed_damage,
-    scenarios.kill_then_power,
-    scenarios.handed_over,
-    scenarios.first_conflict,
+    moments.chunk_hole,
+    moments.stale_acks,
+    moments.false_acks,
+    moments.repeated_votes,
+    moments.reset_storm,
+    moments.second_vote,
+    moments.sealed_damage,
+    moments.kill_then_power,
+    moments.handed_over,
+    moments.first_conflict,
+    moments.below_snapshot,
+    moments.lost_probe,
+    moments.old_log_asks,
 ]
 
 

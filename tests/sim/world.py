@@ -78,9 +78,14 @@ class World:
         called, label = self.servers[pair[1]], f"{pair[0]} {pair[1]} {type(message).__name__}"
         self.links.carry(pair, label, lambda: called.receive(pair[0], message))
 
-    def part(self, *sides: str) -> None:
+    def part(self, *side: str) -> None:
         """Cut these hosts from all others."""
-        self.network.part(sides)
+        self.network.part(side)
+        self.links.cut_blocked()
+
+    def block(self, blocked: Callable[[str, str], bool]) -> None:
+        """Cut what is blocked, and let it come back no more."""
+        self.network.block(blocked)
         self.links.cut_blocked()
 
     def heal(self) -> None:
