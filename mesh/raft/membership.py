@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from mesh.codec import pack
 from mesh.errors import Conflict, Invalid, MeshError, NoLeader
 from mesh.raft.driver import Driver
 from mesh.raft.epochs import Epoch, Peer, check_voters
+from mesh.raft.replica import Replica
 from mesh.raft.waiting import Waiting, settle
 
 TRAILING_MAX = 1000  # Entries that a server may lack and still become a voter.
@@ -30,21 +31,20 @@ class PeerProgress(msgspec.Struct, frozen=True):
     observes: bool
 
 
-def progress(driver: Driver, clock: Clock) -> dict[str, PeerProgress]:
+def progress(replica: Replica, observing: Collection[str], now: float) -> dict[str, PeerProgress]:
     """On the leader, what is known of every other server, by id; empty elsewhere."""
-    leading = driver.replica.leading
-    if leading is None:
+    if replica.leading is None:
         return {}
-    now, commit = clock.monotonic(), driver.replica.engine.commit
+    commit = replica.engine.commit
     return {
         name: PeerProgress(
             match=peer.match,
             last_contact=now - peer.heard.sent,
             connected=peer.connected,
             caught_up=peer.match > 0 and commit <= peer.match + TRAILING_MAX,
-            observes=name in driver.transport.observing,
+            observes=name in observing,
         )
-        for name, peer in leading.everybody.items()
+        for name, peer in replica.leading.everybody.items()
     }
 
 
@@ -56,21 +56,32 @@ class Proposal(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+def stop_sign(now: Epoch, me: str, known: dict[str, PeerProgress], proposal: Proposal) -> bytes:
+    """The record that ends this epoch. Raises Invalid or Conflict, see `Node.change`."""
+    ordered = check_voters(proposal.voters)
+    _check_ready(me, ordered, {voter.id for voter in now.voters}, known)
+    following = Epoch(
+        now.cluster,
+        now.number + 1,
+        ordered,
+        barred=tuple(sorted(proposal.barred)),
+        reason=proposal.reason,
+    )
+    return pack(following)
+
+
 async def change(driver: Driver, proposal: Proposal, clock: Clock, waiting: Waiting) -> int:
     """Propose a stop-sign; its log index once it is committed. See `Node.change`."""
-    ordered, replica, now = check_voters(proposal.voters), driver.replica, driver.place.epoch
+    replica, now = driver.replica, driver.place.epoch
     if replica.leading is None:
         raise NoLeader("this server does not lead")
-    present = {voter.id for voter in now.voters}
-    _check_ready(driver.me, ordered, present, progress(driver, clock))
-    barred = tuple(sorted(proposal.barred))
-    following = Epoch(now.cluster, now.number + 1, ordered, barred=barred, reason=proposal.reason)
-    future = waiting.begin()
+    known = progress(replica, driver.transport.observing, clock.monotonic())
+    record, future = stop_sign(now, driver.me, known, proposal), waiting.begin()
 
     def done(index: int, result: object, error: MeshError | None) -> None:
         settle(future, (index, result), error)
 
-    replica.propose_stop(pack(following), done)
+    replica.propose_stop(record, done)
     driver.poke()
     index, _ = await future
     return index
@@ -93,7 +104,7 @@ async def transfer(driver: Driver, to: str, clock: Clock, waiting: Waiting) -> N
     if driver.replica.leading is None:
         raise NoLeader("this server does not lead")
     if not to:
-        known = progress(driver, clock)
+        known = progress(driver.replica, driver.transport.observing, clock.monotonic())
         others = [name for name in driver.place.epoch.voter_ids if name in known]
         if not others:
             raise Invalid("there is no other voter to hand leadership to")

@@ -252,7 +252,10 @@ class Node:
     def progress(self) -> dict[str, PeerProgress]:
         """On the leader, what is known of every other server, by id; empty elsewhere."""
         running = self._running()
-        return membership.progress(running, self._clock) if running else {}
+        if running is None:
+            return {}
+        now, observing = self._clock.monotonic(), running.transport.observing
+        return membership.progress(running.replica, observing, now)
 
     async def propose(self, data: bytes) -> tuple[int, object]:
         """Commit a command: its log index and what the machine returned for it here.
