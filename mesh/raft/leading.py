@@ -37,7 +37,8 @@ class Leading:
         self.term = engine.term
         self.first_index = engine.journal.last_index + 1  # The no-op of this term comes next.
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
-        self.lease_allowed = True  # False for good once leadership was handed over.
+        self.everybody = dict(self.peers)  # And learners, who count for nothing.
+        self.lease_allowed = True  # Not any more once leadership was handed to another.
         self._round = 1
         self._round_wanted = True
         self._barriers: list[tuple[int, int, Confirmed]] = []
@@ -53,7 +54,7 @@ class Leading:
         Assumes that no clock changes its rate by more than a tenth from one answer to the next:
         a voter counts only while its rate is proved to be near ours, see `ClockRate`.
         """
-        if not (self.lease_allowed and self.in_charge):
+        if not (self.in_charge and self.lease_allowed):
             return False
         now = self._clock.monotonic()
         return not self.peers or self._majority_sent(now) + self._lease > now
@@ -83,13 +84,31 @@ class Leading:
                 waiting.append(barrier)
         self._barriers = waiting
 
+    def retire(self, error: MeshError) -> None:
+        """Answer no reads any more, but go on telling the others."""
+        self.lease_allowed = False
+        barriers, self._barriers = self._barriers, []
+        for _, _, done in barriers:
+            done(error)
+
     def end(self) -> None:
         """No leader any more: nobody waits in vain."""
-        for _, _, done in self._barriers:
-            done(OutcomeUnknown("the leader changed before the read was confirmed"))
-        self._barriers.clear()
-        for progress in self.peers.values():
+        self.retire(OutcomeUnknown("the leader changed before the read was confirmed"))
+        for progress in self.everybody.values():
             progress.close()
+
+    def follow(self, learners: dict[str, bool]) -> None:
+        """Send the log to these learners too, and to no others; says who is connected."""
+        for gone in set(self.everybody) - set(self.peers) - set(learners):
+            self.everybody.pop(gone).close()
+        for name, connected in learners.items():
+            if name not in self.everybody:
+                progress = Progress(self._engine.journal.last_index, connected=connected)
+                self.everybody[name] = progress
+
+    def holders(self, index: int) -> set[str]:
+        """Who acknowledged the log up to this index."""
+        return {name for name, peer in self.everybody.items() if peer.match >= index}
 
     def send(self, send: Send, send_durable: Send) -> None:
         """Whatever each voter should get now."""
@@ -98,7 +117,7 @@ class Leading:
         if wanted:
             self._round += 1
         probe = Probe(self._round, now)
-        for peer, progress in self.peers.items():
+        for peer, progress in self.everybody.items():
             if not progress.connected:
                 continue
             due = now - progress.last_send >= self._heartbeat
@@ -110,9 +129,16 @@ class Leading:
                 progress.last_send = now
             self._send_chunks(peer, progress, probe, send, idle=due)
 
+    def left(self, peer: str, message: Append) -> None:
+        """Entries left this node for this server."""
+        if (progress := self.everybody.get(peer)) is not None:
+            progress.left(message)
+
     def receive(self, peer: str, message: Ack | Reset | ChunkReply) -> None:
         """An answer in this term."""
-        progress = self.peers[peer]
+        progress = self.everybody.get(peer)
+        if progress is None:
+            return
         self._measure(peer, progress, message.probe)
         matched = False
         if isinstance(message, Ack):
@@ -124,13 +150,14 @@ class Leading:
             progress.reset(message.generation, message.hint)
         else:
             progress.chunk_answered(message.index, message.received)
-        self._engine.hear_ack(peer, progress.match, matches=matched)
+        if peer in self.peers:
+            self._engine.hear_ack(peer, progress.match, matches=matched)
 
     def _measure(self, peer: str, progress: Progress, probe: Probe) -> None:
         progress.answered(probe)
         never = not progress.rate.odd
         progress.rate.answered(probe.sent, probe.shown, self._clock.monotonic())
-        if never and progress.rate.odd:
+        if never and progress.rate.odd and peer in self.peers:
             log.warning("the clock of %s runs at another rate: no lease rests on it", peer)
 
     def _send_entries(

@@ -1,4 +1,4 @@
-"""What a voter remembers after a restart: the newest snapshot, and the journal that follows it."""
+"""What a server remembers after a restart: the newest snapshot, and the journal that follows it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from pathlib import Path
 
 from mesh.errors import Invalid
 from mesh.raft.engine import NO_OP
+from mesh.raft.epochs import Epoch
 from mesh.raft.journal import Journal, Segments
-from mesh.raft.snapshots import Snapshot, Snapshots
+from mesh.raft.snapshots import Snapshots, Stored
 
 
 def recover(
-    folder: str, journal: Journal, disk: tuple[Segments, Snapshots], *, fresh: bool
-) -> Snapshot | None:
+    folder: str,
+    journal: Journal,
+    disk: tuple[Segments, Snapshots],
+    epoch: Epoch,
+    *,
+    fresh: bool,
+    carried: bool,
+) -> Stored | None:
     """Bring the empty journal to what the disk holds; the newest snapshot, if there is one.
 
-    `fresh` says that this epoch has no past on this node: then there must be no log yet. Raises
-    Invalid, naming the file or folder, when the disk is damaged or its parts do not fit.
+    `fresh` and `carried` are those of `Driver.open`. Raises Invalid, naming the file or folder,
+    when the disk is damaged or its parts do not fit.
     """
     segments, snapshots = disk
     snapshot = snapshots.open()
@@ -26,9 +33,9 @@ def recover(
     except Invalid as error:
         named = error.message if str(where) in error.message else f"{where}: {error.message}"
         raise Invalid(named) from error
-    if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
-        raise Invalid(f"{folder}: has a log without a record of its epoch; restore it")
-    known = snapshot.index if snapshot else 1
+    if fresh:
+        _begin(folder, journal, snapshot, epoch, carried=carried)
+    known = snapshot.index if snapshot else max(1, epoch.start_index)
     if journal.entries and journal.first_index > known:
         raise Invalid(
             f"{where}: begins at entry {journal.first_index}, but the newest snapshot ends "
@@ -37,3 +44,16 @@ def recover(
     if snapshot is not None and journal.term_at(snapshot.index) != snapshot.term:
         journal.clear(snapshot.index, snapshot.term, NO_OP)
     return snapshot
+
+
+def _begin(
+    folder: str, journal: Journal, snapshot: Stored | None, epoch: Epoch, *, carried: bool
+) -> None:
+    promised = journal.vote or journal.term > epoch.start_term
+    if snapshot is not None or promised or journal.last_index > max(1, epoch.start_index):
+        raise Invalid(f"{folder}: has a log without a record of its epoch; restore it")
+    if carried:
+        journal.clear(epoch.start_index, epoch.start_term, NO_OP)
+        journal.set_term(epoch.start_term, "")
+    elif journal.last_index > 1:  # Left by a start that was cut short.
+        journal.clear(1, 0, NO_OP)

@@ -14,7 +14,7 @@ from mesh.raft.journal import Segments
 from mesh.raft.messages import Chunk, Message
 from mesh.raft.recovery import recover
 from mesh.raft.replica import Replica, Timing
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from tests.sim.checks import State, Violation, WatchedJournal
 from tests.sim.clock import HostClock
 from tests.sim.disk import PowerCut
@@ -79,6 +79,7 @@ class Server:
         self.damaged_arrivals = self.failed_disks = self.saves = 0
         self.installs_before = 0
         self.journal = WatchedJournal(world.checks)
+        self.state = State()
         self.replica: Replica
 
     @property
@@ -114,12 +115,14 @@ class Server:
         journal = self.journal
         disk = (self._segments, snapshots)
         try:
-            snapshot = recover(f"/{self.name}", journal, disk, fresh=self._fresh)
+            snapshot = recover(
+                f"/{self.name}", journal, disk, world.epoch, fresh=self._fresh, carried=False
+            )
         except Invalid as error:
             raise Violation("refused to start", error.message) from error
-        self.state = State.unpack(snapshot.data) if snapshot else State()
+        self.state = State()
         if snapshot:
-            checks.look_at_state(self.state)
+            self._restore(State.unpack(b"".join(snapshot.pieces())))
         chance = (self.clock, SeededDice(self._dice.below(1 << 30)))
         self.replica = Replica(
             (self.name, world.names), (journal, snapshots), self, TIMING, chance
@@ -239,9 +242,9 @@ class Server:
         self._compacting = True
         term = self.journal.term_at(index)
         assert term is not None
-        snapshot, snapshots = Snapshot(index, term, self.state.pack()), self.replica.snapshots
+        pieces, snapshots = self.state.pack(), self.replica.snapshots
         self._packer_lane.submit(
-            "snapshot", lambda: snapshots.save(snapshot), lambda: self._saved(index)
+            "snapshot", lambda: snapshots.save(index, term, pieces), lambda: self._saved(index)
         )
 
     def _saved(self, index: int) -> None:
@@ -285,24 +288,27 @@ class Server:
         return index
 
     def install(self, incoming: Incoming) -> None:
-        life, replica, received = self._life, self.replica, list[Snapshot]()
+        life, replica, received = self._life, self.replica, list[tuple[Stored, State]]()
 
-        def work() -> None:
+        def work() -> None:  # As `Packer` does it.
             try:
-                received.append(replica.snapshots.receive(incoming))
+                checked = replica.snapshots.check(incoming)
+                state = State.unpack(b"".join(checked.pieces()))
+                received.append((replica.snapshots.adopt(checked), state))
             except Invalid:
                 self.damaged_arrivals += 1
 
         def done() -> None:
             assert life == self._life
             if received:
-                replica.installed(received[0], lambda: self._restore(received[0]))
+                stored, state = received[0]
+                replica.installed(stored, lambda: self._restore(state))
             else:
                 replica.not_installed()
             self.pump()
 
         self._packer_lane.submit("install", work, done)
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.state = State.unpack(snapshot.data)
-        self._world.checks.look_at_state(self.state)
+    def _restore(self, state: State) -> None:
+        self.state = state
+        self._world.checks.look_at_state(state)

@@ -15,13 +15,15 @@ import pytest
 from mesh.errors import Invalid
 from mesh.raft import elections, guard, journal, leading, rates, snapshots
 from mesh.raft.engine import Engine
+from mesh.raft.fetch import Fetch
 from mesh.raft.guard import Ballot, Differs, Matches, Patience
 from mesh.raft.journal import Batch, Journal, Record, Segments, unpack_record
 from mesh.raft.leading import Leading
 from mesh.raft.messages import Ack, Chunk, Message, Probe, Stale
 from mesh.raft.progress import Progress
+from mesh.raft.proposals import Proposals
 from mesh.raft.replica import Replica
-from mesh.raft.snapshots import Snapshot
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from tests.sim import disk
 
 Patch = pytest.MonkeyPatch
@@ -269,24 +271,23 @@ def stale_answers(patch: Patch) -> None:
 def numbered_chunks(patch: Patch) -> None:
     """Pieces of a snapshot are put together as they come."""
 
-    def take(self: Replica, peer: str, message: Chunk) -> int:
-        held = self._incoming.received if self._incoming else 0
+    def take(self: Fetch, source: Any, message: Chunk, entry_term: int) -> int:
+        held = self.incoming.received if self.incoming else 0
         if message.offset:
             message = msgspec.structs.replace(message, offset=held)
-        return original(self, peer, message)
+        return original(self, source, message, entry_term)
 
-    original = Replica._take_chunk
-    patch.setattr(Replica, "_take_chunk", take)
+    original = Fetch._take
+    patch.setattr(Fetch, "_take", take)
 
 
 def snapshot_verification(patch: Patch) -> None:
     """A snapshot is installed without a look at its checksum."""
 
-    def unpack(data: bytes) -> Snapshot:
-        _, index, term, _, _ = snapshots._HEADER.unpack_from(data)
-        return Snapshot(index, term, data[snapshots._HEADER.size :])
+    def check(_: Snapshots, incoming: Incoming) -> Stored:
+        return Stored(incoming.path, incoming.index, incoming.term, incoming.size)
 
-    patch.setattr(snapshots, "unpack_snapshot", unpack)
+    patch.setattr(Snapshots, "check", check)
 
 
 def torn_tail(patch: Patch) -> None:
@@ -302,7 +303,7 @@ def torn_tail(patch: Patch) -> None:
 def sealed_damage(patch: Patch) -> None:
     """Damage in a sealed segment is skipped, as if it were a torn tail."""
 
-    def read(self: Segments, number: int, *, sealed: bool) -> Any:
+    def read(self: Segments, number: int, *, sealed: bool, resume: bool = True) -> Any:
         data, offset = self._path(number).read_bytes(), len(journal.MAGIC)
         while sealed and offset < len(data):
             try:
@@ -311,7 +312,7 @@ def sealed_damage(patch: Patch) -> None:
                 return
             yield record
         if not sealed:
-            yield from original(self, number, sealed=False)
+            yield from original(self, number, sealed=False, resume=resume)
 
     def append(self: Journal, record: Record) -> None:
         if record.kind != journal.ENTRY or record.index <= self.last_index + 1:
@@ -357,7 +358,7 @@ def term_in_each_segment(patch: Patch) -> None:
 
 def answers_at_the_end(patch: Patch) -> None:
     """Who waits for a leader that steps down is not told."""
-    patch.setattr(Replica, "_fail_pending", lambda _: None)
+    patch.setattr(Proposals, "_fail_pending", lambda *_: None)
     patch.setattr(Leading, "end", lambda _: None)
 
 
