@@ -342,6 +342,18 @@ def sync_at_start(patch: Patch) -> None:
     patch.setattr(Segments, "_resume", resume)
 
 
+def sync_of_snapshots_at_start(patch: Patch) -> None:
+    """The name of a snapshot that a killed process left to the kernel is relied on as it is."""
+
+    def begin(self: Snapshots) -> Stored | None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(snapshots, "sync_folder", _ignore)
+            return original(self)
+
+    original = Snapshots.open
+    patch.setattr(Snapshots, "open", begin)
+
+
 def stored_votes(patch: Patch) -> None:
     """Term and vote are kept in memory only."""
 
