@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ COLUMNS = (
 
 
 def _one(name: str, seed: int) -> Figures:
+    logging.disable()  # Clocks of different speed are told of in every run.
     return run(seed, CONFIGURATIONS[name])
 
 

@@ -90,7 +90,7 @@ class Client:
             self._open -= 1
             if error is None:
                 server.look()
-                checks.read("barrier", server.replica.engine.applied, floor)
+                checks.read("barrier", server.state.index, floor)
             go_on()
 
         server.replica.barrier(done)
@@ -99,5 +99,5 @@ class Client:
     def _lease(self, server: Server, go_on: Callable[[], None]) -> None:
         checks = self._world.checks
         if server.leased:
-            checks.read("lease", server.replica.engine.applied, checks.newest)
+            checks.read("lease", server.state.index, checks.newest)
         go_on()

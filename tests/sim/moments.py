@@ -126,6 +126,21 @@ def kill_then_power(seed: int) -> None:
         one.start()
 
 
+def kill_then_power_in_install(seed: int) -> None:
+    """The name of a snapshot that a killed process left to the kernel is made durable as well."""
+    with calm(seed, 3, 20) as (made, leader, (one, _)):
+        one.crash()
+        for number in range(60):
+            write(made, leader, b"%d" % number, 0.05)
+        one.interrupt = ("install", 2, False)  # Renamed, but its folder is not synced.
+        one.start()
+        made.run(1.0)
+        expect(not one.alive, "no snapshot was needed")
+        one.start()
+        one.crash()
+        one.start()
+
+
 def handed_over(seed: int) -> None:
     """A leader that handed its leadership over has no lease in that term any more."""
     with calm(seed) as (made, leader, _):

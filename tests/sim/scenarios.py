@@ -112,8 +112,7 @@ def conflicting_tails(seed: int, tail: int, ahead: int) -> None:
         made.run(12.0)
         expect(made.leader is not None, "no leader after healing")
         expect(made.checks.top > ahead, "not caught up", f"{made.checks.top} of {ahead}")
-        states = {server.name: server.state for server in made.servers.values()}
-        made.checks.look_at_end(made.servers.values(), states)
+        made.checks.look_at_end(made.servers.values())
 
 
 def _same_leader(made: World, terms: set[int]) -> None:

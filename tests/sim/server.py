@@ -79,6 +79,7 @@ class Server:
         self.damaged_arrivals = self.failed_disks = self.saves = 0
         self.installs_before = 0
         self.journal = WatchedJournal(world.checks)
+        self.state = State()
         self.replica: Replica
 
     @property
@@ -114,12 +115,14 @@ class Server:
         journal = self.journal
         disk = (self._segments, snapshots)
         try:
-            snapshot = recover(f"/{self.name}", journal, disk, Origin(fresh=self._fresh))
+            snapshot = recover(
+                f"/{self.name}", journal, disk, world.epoch, fresh=self._fresh, carried=False
+            )
         except Invalid as error:
             raise Violation("refused to start", error.message) from error
-        self.state = self._read(snapshot) if snapshot else State()
+        self.state = State()
         if snapshot:
-            checks.look_at_state(self.state)
+            self._restore(State.unpack(b"".join(snapshot.pieces())))
         chance = (self.clock, SeededDice(self._dice.below(1 << 30)))
         self.replica = Replica(
             (self.name, world.names), (journal, snapshots), self, TIMING, chance
@@ -239,7 +242,7 @@ class Server:
         self._compacting = True
         term = self.journal.term_at(index)
         assert term is not None
-        pieces, snapshots = self.state.pieces(), self.replica.snapshots
+        pieces, snapshots = self.state.pack(), self.replica.snapshots
         self._packer_lane.submit(
             "snapshot", lambda: snapshots.save(index, term, pieces), lambda: self._saved(index)
         )
@@ -287,11 +290,11 @@ class Server:
     def install(self, incoming: Incoming) -> None:
         life, replica, received = self._life, self.replica, list[tuple[Stored, State]]()
 
-        def work() -> None:
+        def work() -> None:  # As `Packer` does it.
             try:
-                stored = replica.snapshots.check(incoming)
-                state = self._read(stored)
-                received.append((replica.snapshots.adopt(stored), state))
+                checked = replica.snapshots.check(incoming)
+                state = State.unpack(b"".join(checked.pieces()))
+                received.append((replica.snapshots.adopt(checked), state))
             except Invalid:
                 self.damaged_arrivals += 1
 
@@ -306,9 +309,6 @@ class Server:
 
         self._packer_lane.submit("install", work, done)
 
-    def _read(self, stored: Stored) -> State:
-        return State.unpack(b"".join(stored.pieces()))
-
     def _restore(self, state: State) -> None:
         self.state = state
-        self._world.checks.look_at_state(self.state)
+        self._world.checks.look_at_state(state)

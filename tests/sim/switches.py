@@ -24,6 +24,7 @@ from mesh.raft.messages import Ack, Chunk, Message, Probe, Stale
 from mesh.raft.progress import Progress
 from mesh.raft.proposals import Proposals
 from mesh.raft.replica import Replica
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from tests.sim import disk
 
 Patch = pytest.MonkeyPatch
@@ -271,28 +272,23 @@ def stale_answers(patch: Patch) -> None:
 def numbered_chunks(patch: Patch) -> None:
     """Pieces of a snapshot are put together as they come."""
 
-    def take(self: Fetch, peer: str, message: Chunk) -> int:
+    def take(self: Fetch, source: Any, message: Chunk, entry_term: int) -> int:
         held = self.incoming.received if self.incoming else 0
         if message.offset:
             message = msgspec.structs.replace(message, offset=held)
-        return original(self, peer, message)
+        return original(self, source, message, entry_term)
 
-    original = Fetch.take_chunk
-    patch.setattr(Fetch, "take_chunk", take)
+    original = Fetch._take
+    patch.setattr(Fetch, "_take", take)
 
 
 def snapshot_verification(patch: Patch) -> None:
     """A snapshot is installed without a look at its checksum."""
 
-    def verify(path: Any) -> snapshots.Stored:
-        with closing(snapshots._File(path)) as file:
-            _, _, index, term = snapshots._HEADER.unpack(file.read(snapshots._HEADER.size))
-            while file.piece():
-                pass
-            file.read(snapshots._DIGEST_BYTES)
-            return snapshots.Stored(path, index, term, file.position)
+    def check(_: Snapshots, incoming: Incoming) -> Stored:
+        return Stored(incoming.path, incoming.index, incoming.term, incoming.size)
 
-    patch.setattr(snapshots, "verify", verify)
+    patch.setattr(Snapshots, "check", check)
 
 
 def torn_tail(patch: Patch) -> None:
@@ -308,7 +304,7 @@ def torn_tail(patch: Patch) -> None:
 def sealed_damage(patch: Patch) -> None:
     """Damage in a sealed segment is skipped, as if it were a torn tail."""
 
-    def read(self: Segments, number: int, *, sealed: bool) -> Any:
+    def read(self: Segments, number: int, *, sealed: bool, resume: bool = True) -> Any:
         data, offset = self._path(number).read_bytes(), len(journal.MAGIC)
         while sealed and offset < len(data):
             try:
@@ -317,7 +313,7 @@ def sealed_damage(patch: Patch) -> None:
                 return
             yield record
         if not sealed:
-            yield from original(self, number, sealed=False)
+            yield from original(self, number, sealed=False, resume=resume)
 
     def append(self: Journal, record: Record) -> None:
         if record.kind != journal.ENTRY or record.index <= self.last_index + 1:
@@ -347,6 +343,18 @@ def sync_at_start(patch: Patch) -> None:
     patch.setattr(Segments, "_resume", resume)
 
 
+def sync_of_snapshots_at_start(patch: Patch) -> None:
+    """The name of a snapshot that a killed process left to the kernel is relied on as it is."""
+
+    def begin(self: Snapshots) -> Stored | None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(snapshots, "sync_folder", _ignore)
+            return original(self)
+
+    original = Snapshots.open
+    patch.setattr(Snapshots, "open", begin)
+
+
 def stored_votes(patch: Patch) -> None:
     """Term and vote are kept in memory only."""
 
@@ -363,7 +371,7 @@ def term_in_each_segment(patch: Patch) -> None:
 
 def answers_at_the_end(patch: Patch) -> None:
     """Who waits for a leader that steps down is not told."""
-    patch.setattr(Proposals, "lose_pending", lambda _: None)
+    patch.setattr(Proposals, "_fail_pending", lambda *_: None)
     patch.setattr(Leading, "end", lambda _: None)
 
 

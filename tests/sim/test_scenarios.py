@@ -19,6 +19,7 @@ EACH = [
     scenarios.failing_disk,
     scenarios.fast_clock,
     moments.restarted_voter,
+    moments.kill_then_power_in_install,
 ]
 ONCE = [
     moments.chunk_hole,

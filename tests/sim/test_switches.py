@@ -40,6 +40,11 @@ TABLE: list[tuple[Switch, Callable[[int], None], set[str]]] = [
     (switches.sync, ROUGH, {"durability", "refused to start"}),
     (switches.durable_acks, ROUGH, {"durability"}),
     (switches.sync_at_start, moments.kill_then_power, {"durability"}),
+    (
+        switches.sync_of_snapshots_at_start,
+        moments.kill_then_power_in_install,
+        {"refused to start"},
+    ),
     (switches.failed_sync, ROUGH, {"durability", "refused to start"}),
     (switches.stored_votes, moments.second_vote, {"durability"}),
     (switches.stored_votes, ROUGH, {"durability", "election safety"}),
