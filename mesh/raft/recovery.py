@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from mesh.errors import Invalid
 from mesh.raft.engine import NO_OP
 from mesh.raft.epochs import Epoch
@@ -31,7 +29,7 @@ def recover(
     snapshot = snapshots.open()
     where = Path(folder, "journal")
     try:
-        journal.replay(segments.open(fresh=origin.fresh))
+        journal.replay(segments.open(fresh=fresh))
     except Invalid as error:
         named = error.message if str(where) in error.message else f"{where}: {error.message}"
         raise Invalid(named) from error

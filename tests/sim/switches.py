@@ -7,7 +7,6 @@ notices.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from typing import Any
 
 import msgspec
