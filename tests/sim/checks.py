@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import msgspec
 
 from mesh.raft.engine import NO_OP
+from mesh.raft.epochs import Epoch
 from mesh.raft.journal import Journal
 from mesh.raft.replica import Replica
 
@@ -43,6 +44,9 @@ class State(msgspec.Struct):
         return cls(int(index), state)
 
 
+EPOCH = 1_000_000_000  # A ballot is a term with the number of its epoch in front.
+
+
 class Seen(Protocol):
     """A server, as far as the rules look at it."""
 
@@ -51,10 +55,13 @@ class Seen(Protocol):
     replica: Replica
 
     @property
+    def voters(self) -> Collection[str]: ...
+
+    @property
     def paused(self) -> bool: ...
 
     @property
-    def journal(self) -> Journal: ...
+    def journal(self) -> WatchedJournal: ...
 
     @property
     def state(self) -> State: ...
@@ -73,6 +80,7 @@ class Checks:
         self.acknowledged: dict[int, bytes] = {}
         self.newest = 0  # Highest index that a client was told of, by a write or by a read.
         self.reads = {"barrier": 0, "lease": 0}
+        self.epochs: dict[int, Epoch] = {}
         self._known_commit: dict[str, int] = {}
 
     @property
@@ -86,20 +94,20 @@ class Checks:
         if self.entries.setdefault((index, term), command) != command:
             raise Violation("log matching", f"two commands at index {index} in term {term}")
 
-    def deleted(self, journal: Journal, index: int, commit: int) -> None:
+    def deleted(self, journal: WatchedJournal, index: int, commit: int) -> None:
         """Entries from the index on are about to go."""
         if index <= commit:
             raise Violation("deletion below commit", f"entry {index}, committed up to {commit}")
         self._forgets_nothing(journal, index)
 
-    def cleared(self, journal: Journal, index: int) -> None:
+    def cleared(self, journal: WatchedJournal, index: int) -> None:
         """A snapshot of this index is about to replace the journal."""
         if journal.entries:
             self._forgets_nothing(journal, index + 1)
 
-    def _forgets_nothing(self, journal: Journal, first: int) -> None:
+    def _forgets_nothing(self, journal: WatchedJournal, first: int) -> None:
         for index in range(max(first, journal.first_index), journal.last_index + 1):
-            if self.committed.get(index) == journal.term_at(index):
+            if self.committed.get(index) == journal.ballot_at(index):
                 raise Violation("deletion below commit", f"entry {index} is committed elsewhere")
 
     # Leaders and commits.
@@ -107,14 +115,18 @@ class Checks:
     def look(self, server: Seen, everybody: Iterable[Seen]) -> None:
         """After anything happened on a server."""
         engine = server.replica.engine
-        if engine.leads and self.leaders.get(engine.term) != server.name:
+        if engine.leads and self.leaders.get(_ballot(server)) != server.name:
             self._new_leader(server)
         self._commits(server, everybody)
 
-    def started(self, server: Seen, before: Journal) -> None:
+    def started(self, server: Seen, before: WatchedJournal) -> None:
         """A server came up, and has what it took for durable in the life before."""
         self._known_commit[server.name] = 1
         journal = server.journal
+        if journal.number != before.number:
+            if journal.number < before.number:
+                raise Violation("durability", f"{server.name} forgot epoch {before.number}")
+            return
         term, vote = before._durable_term
         if journal.term < term or (journal.term == term and vote not in {"", journal.vote}):
             raise Violation("durability", f"{server.name} forgot term {term} or its vote")
@@ -123,13 +135,24 @@ class Checks:
             if before.term_at(index) != journal.term_at(index) and index > journal.first_index:
                 raise Violation("durability", f"{server.name} forgot entry {index}")
 
+    def knows(self, name: str, index: int) -> None:
+        """A server begins an epoch, or a life, with the machine at this index."""
+        self._known_commit[name] = index
+
+    def succeeds(self, epoch: Epoch) -> None:
+        """A server applied the stop-sign that begins this epoch."""
+        if self.epochs.setdefault(epoch.number, epoch) != epoch:
+            raise Violation("succession", f"two epochs {epoch.number}")
+        if epoch.start_index > self.top:
+            raise Violation("succession", f"epoch {epoch.number} starts from an uncommitted entry")
+
     def _new_leader(self, server: Seen) -> None:
-        term, journal = server.replica.engine.term, server.journal
+        term, journal = _ballot(server), server.journal
         if self.leaders.setdefault(term, server.name) != server.name:
             raise Violation("election safety", f"two leaders in term {term}")
         for index in range(max(2, journal.first_index), self.top + 1):
             earlier = self._committed_in[index] < term
-            if earlier and journal.term_at(index) != self.committed[index]:
+            if earlier and journal.ballot_at(index) != self.committed[index]:
                 raise Violation("leader completeness", f"{server.name} lacks entry {index}")
 
     def _commits(self, server: Seen, everybody: Iterable[Seen]) -> None:
@@ -139,10 +162,10 @@ class Checks:
             return
         self._known_commit[server.name] = commit
         for index in range(max(known + 1, journal.first_index), commit + 1):
-            term = journal.term_at(index)
+            term = journal.ballot_at(index)
             if term is None:
                 raise Violation("commit beyond the log", f"{server.name} commits entry {index}")
-            if self._is_early(index, term, server, everybody):
+            if self._is_early(index, term, server):
                 self._known_commit[server.name] = index - 1
                 return
             if index <= self.top:
@@ -151,18 +174,19 @@ class Checks:
                 continue
             if index != self.top + 1:
                 raise Violation("commit beyond the log", f"{server.name} knows of entry {index}")
-            self._on_a_majority(index, term, everybody)
+            self._on_a_majority(index, term, server, everybody)
             self.committed[index] = term
-            self._committed_in[index] = server.replica.engine.term
+            self._committed_in[index] = _ballot(server)
 
-    def _is_early(self, index: int, term: int, server: Seen, everybody: Iterable[Seen]) -> bool:
+    def _is_early(self, index: int, term: int, server: Seen) -> bool:
         """The library commits the no-op of a single voter before it is durable. It says nothing."""
-        alone = len(list(everybody)) == 1 and (index, term) not in self.entries
-        return alone and not _holds(server.journal, index, term)
+        alone = len(server.voters) == 1 and (index, term) not in self.entries
+        return alone and not _holds(server.journal, server.journal.number, index, term)
 
-    def _on_a_majority(self, index: int, term: int, everybody: Iterable[Seen]) -> None:
-        servers = list(everybody)
-        have = [server for server in servers if _holds(server.journal, index, term)]
+    def _on_a_majority(self, index: int, term: int, first: Seen, everybody: Iterable[Seen]) -> None:
+        servers = [server for server in everybody if server.name in first.voters]
+        number = first.journal.number
+        have = [server for server in servers if _holds(server.journal, number, index, term)]
         if len(have) * 2 <= len(servers):
             names = [server.name for server in have]
             raise Violation("commit without a majority", f"entry {index} is only on {names}")
@@ -226,25 +250,42 @@ class Checks:
                 raise Violation("acknowledged write lost", f"at index {index}")
 
 
-def _holds(journal: Journal, index: int, term: int) -> bool:
+def _ballot(server: Seen) -> int:
+    return server.journal.number * EPOCH + server.replica.engine.term
+
+
+def _holds(journal: WatchedJournal, number: int, index: int, term: int) -> bool:
+    if journal.number != number:
+        return journal.number > number
     if journal.entries and index < journal.first_index:
         return True  # In its snapshot.
-    if journal.term_at(index) != term:
+    if journal.ballot_at(index) != term:
         return False
     return index <= journal.durable_index or index == journal.first_index
 
 
 class WatchedJournal(Journal):
-    """A journal of production under the eyes of the checks."""
+    """A journal of production under the eyes of the checks; of which epoch, and where it starts.
 
-    def __init__(self, checks: Checks) -> None:
+    Where the voters never change the epoch is number 0.
+    """
+
+    def __init__(self, checks: Checks, number: int = 0, start: int = 0) -> None:
         super().__init__()
-        self._checks = checks
+        self._checks, self.number, self._start = checks, number, start
         self.replica: Replica | None = None
+
+    def ballot_at(self, index: int) -> int | None:
+        """The term of the entry, with the epoch it was made in."""
+        term = self.term_at(index)
+        return None if term is None else self._ballot(index, term)
+
+    def _ballot(self, index: int, term: int) -> int:
+        return (self.number - (0 < index <= self._start)) * EPOCH + term
 
     def append(self, command: bytes, index: int, term: int) -> None:
         if command != NO_OP:  # Also the stand-in for the last entry of a snapshot.
-            self._checks.appended(index, term, command)
+            self._checks.appended(index, self._ballot(index, term), command)
         super().append(command, index, term)
 
     def delete_from(self, index: int) -> None:

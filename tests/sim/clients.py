@@ -39,7 +39,7 @@ class Client:
         if self.stopped:
             return
         server = self._server()
-        if not server.alive or server.paused:
+        if not server.taking_part:
             self._pause()
             return
         kind = self._dice.below(10)

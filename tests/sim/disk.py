@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.raft import journal, recovery, snapshots
+from mesh.raft import epochs, journal, past, recovery, snapshots
 
 
 class PowerCut(BaseException):
@@ -145,8 +145,9 @@ def mount(disks: dict[str, Disk]) -> Iterator[None]:
     assert not _mounted, "one world at a time"
     _mounted.update(disks)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (journal, snapshots, recovery):
+        for module in (journal, snapshots, recovery, epochs, past):
             patch.setattr(module, "Path", SimPath)
+        patch.setattr(epochs, "shutil", SimpleNamespace(rmtree=_remove_all))
         for module in (journal, snapshots):
             patch.setattr(module, "os", SIM_OS)
         try:
@@ -167,10 +168,16 @@ class SimPath(PurePosixPath):
     def is_dir(self) -> bool:
         return True
 
+    def exists(self) -> bool:
+        names, me = disk_of(str(self)).names, str(self)
+        return me in names or any(name.startswith(f"{me}/") for name in names)
+
     def glob(self, pattern: str) -> list[SimPath]:
-        names = disk_of(str(self)).names
-        found = [SimPath(name) for name in names]
-        return [path for path in found if path.parent == self and path.match(pattern)]
+        """Files and folders right in this one."""
+        inside = f"{self}/"
+        names = [name for name in disk_of(str(self)).names if name.startswith(inside)]
+        found = {name[len(inside) :].partition("/")[0] for name in names}
+        return [self / name for name in sorted(found) if SimPath(name).match(pattern)]
 
     def read_bytes(self) -> bytes:
         return bytes(disk_of(str(self)).names[str(self)].data)
@@ -209,6 +216,12 @@ class _Handle:
 
     def fileno(self) -> int:
         return self._descriptor
+
+
+def _remove_all(folder: SimPath) -> None:
+    disk, inside = disk_of(str(folder)), f"{folder}/"
+    for name in [name for name in disk.names if name.startswith(inside)]:
+        disk.change({name: None})
 
 
 def _os_open(path: object, flags: int, _mode: int = 0) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from mesh.errors import MeshError
+from tests.sim.members import Member
 from tests.sim.world import World
 
 
@@ -115,6 +117,22 @@ def _stall(world: World) -> None:
 
 def _damage_chunk(world: World) -> None:
     world.somebody().damages = 1
+
+
+def change_voters(world: World) -> None:
+    """An operator, or autopilot, changes who votes or who leads; often in vain."""
+    leader = world.leader
+    if not isinstance(leader, Member) or not leader.taking_part:
+        return
+    if world.dice.below(4) == 0:
+        leader.replica.transfer(world.dice.choice(world.names), _ignore)
+    else:
+        count = world.dice.choice([1, 2, 3, 3, 5])
+        leader.change(sorted(world.dice.sample(world.names, count)))
+
+
+def _ignore(_error: MeshError | None) -> None:
+    """Nobody waits."""
 
 
 _NETWORK: list[Callable[[World], None]] = [

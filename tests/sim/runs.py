@@ -12,7 +12,7 @@ from mesh.clock import SeededDice
 from mesh.raft import progress
 from tests.sim.checks import Violation
 from tests.sim.clients import Client
-from tests.sim.faults import disturb
+from tests.sim.faults import change_voters, disturb
 from tests.sim.world import Setting, World, world
 
 HEALTH_SECONDS = 6.0
@@ -23,6 +23,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
     voters: int = 3
     threshold: int = 1 << 60
+    learners: int = 0
     fault_seconds: float = 12.0
     clients: int = 6
     think_seconds: float = 0.04
@@ -36,9 +37,13 @@ CONFIGURATIONS = {
     "three": Configuration(3),
     "three-compact": Configuration(3, 30),
     "three-fast-clock": Configuration(3, 30, rates=(2.0,)),
-    "three-rough": Configuration(3, 20, 6.0, 8, 0.02, (0.15,)),
+    "three-rough": Configuration(
+        3, 20, fault_seconds=6.0, clients=8, think_seconds=0.02, fault_every_seconds=(0.15,)
+    ),
     "five": Configuration(5),
     "five-compact": Configuration(5, 30),
+    "changing": Configuration(1, learners=3),
+    "changing-compact": Configuration(3, 30, learners=2),
 }
 
 
@@ -52,6 +57,7 @@ class Figures(msgspec.Struct):
     barrier_reads: int = 0
     lease_reads: int = 0
     elections: int = 0
+    epochs: int = 0
     installs: int = 0
     snapshots: int = 0
     damaged_snapshots: int = 0
@@ -67,7 +73,13 @@ def run(seed: int, configuration: Configuration) -> Figures:
     dice = SeededDice(seed)
     mean = dice.choice([0.002, 0.002, 0.01, 0.05])
     rates = configuration.rates
-    setting = Setting(configuration.voters, configuration.threshold, mean, rates=rates)
+    setting = Setting(
+        configuration.voters,
+        configuration.learners,
+        configuration.threshold,
+        mean,
+        rates=rates,
+    )
     with sizes(small=bool(dice.below(2))), world(seed, setting) as made:
         try:
             _live(made, configuration)
@@ -91,7 +103,10 @@ def _live(made: World, configuration: Configuration) -> None:
     every = made.dice.choice(configuration.fault_every_seconds)
     while made.timeline.now < end:
         made.run(made.dice.uniform(0.0, 2 * every))
-        disturb(made)
+        if configuration.learners and made.dice.below(2):
+            change_voters(made)
+        else:
+            disturb(made)
     made.run(2.0)  # Some of the last faults end by themselves.
     heal_and_judge(made, clients)
 
@@ -130,6 +145,7 @@ def _count(made: World, figures: Figures) -> None:
     figures.acknowledged = len(checks.acknowledged)
     figures.barrier_reads, figures.lease_reads = checks.reads["barrier"], checks.reads["lease"]
     figures.elections = len(checks.leaders)
+    figures.epochs = len(checks.epochs) + 1
     figures.installs = sum(server.installs for server in servers)
     figures.snapshots = sum(server.saves for server in servers)
     figures.damaged_snapshots = sum(server.damaged_arrivals for server in servers)

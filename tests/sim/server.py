@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -87,6 +87,14 @@ class Server:
         return self.alive and self._world.timeline.now < self.wakes
 
     @property
+    def taking_part(self) -> bool:
+        return self.alive and not self.paused
+
+    @property
+    def voters(self) -> Collection[str]:
+        return self._world.names
+
+    @property
     def leased(self) -> bool:
         leading = self.replica.leading
         return leading is not None and leading.leased()
@@ -105,10 +113,7 @@ class Server:
     def start(self) -> None:
         """Recover from the disk and take part."""
         world, checks = self._world, self._world.checks
-        self.installs_before = self.installs
-        self._life += 1
-        self.alive, self._compacting = True, False
-        self._journal_lane, self._packer_lane = Lane(self), Lane(self)
+        self._begin_life()
         self._segments = Segments(f"/{self.name}/journal", world.setting.segment_bytes)
         snapshots = Snapshots(f"/{self.name}/snapshots")
         before, self.journal = self.journal, WatchedJournal(checks)
@@ -137,6 +142,12 @@ class Server:
         self._fresh = False
         self._timer(self._life)
         world.links.reconnect(self.name)
+
+    def _begin_life(self) -> None:
+        self.installs_before = self.installs
+        self._life += 1
+        self.alive, self._compacting = True, False
+        self._journal_lane, self._packer_lane = Lane(self), Lane(self)
 
     def kill(self, steps: int | None = None) -> None:
         """End the process as SIGKILL does, so many steps into what the disk does.
@@ -235,9 +246,8 @@ class Server:
         self.pump()
 
     def _compact(self) -> None:
-        index, latest = self.replica.engine.applied, self.replica.snapshots.latest
-        threshold = self._world.threshold
-        if self._compacting or index - (latest.index if latest else 1) < threshold:
+        index = self.replica.engine.applied
+        if self._compacting or not self._due(index):
             return
         self._compacting = True
         term = self.journal.term_at(index)
@@ -246,6 +256,10 @@ class Server:
         self._packer_lane.submit(
             "snapshot", lambda: snapshots.save(index, term, pieces), lambda: self._saved(index)
         )
+
+    def _due(self, index: int) -> bool:
+        latest = self.replica.snapshots.latest
+        return index - (latest.index if latest else 1) >= self._world.threshold
 
     def _saved(self, index: int) -> None:
         self._compacting = False

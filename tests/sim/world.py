@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import msgspec
 
 from mesh.clock import SeededDice
-from mesh.raft.epochs import Peer, founded
+from mesh.raft.epochs import Peer, Place, founded
 from mesh.raft.messages import Message
 from tests.sim.checks import Checks
 from tests.sim.clock import HostClock, Timeline
 from tests.sim.disk import Disk, mount
+from tests.sim.members import Member
 from tests.sim.network import Links, Network, Pair
 from tests.sim.server import Server
 
@@ -23,6 +24,7 @@ class Setting(msgspec.Struct, frozen=True):
     """What a world is made of. Times are in seconds, the threshold in log entries."""
 
     voters: int = 3
+    learners: int = 0  # Servers without a vote at first; with any, the voters may change.
     threshold: int = NEVER
     mean_delay: float = 0.002
     rate_error: float = 0.05  # Clocks run up to so much faster or slower than true time.
@@ -41,9 +43,10 @@ class World:
         self.links = Links(self.timeline, self.network, seed, setting.mean_delay)
         self.checks = Checks()
         self.threshold = setting.threshold
-        self.names = [f"n{number}" for number in range(setting.voters)]
+        self.names = [f"n{number}" for number in range(setting.voters + setting.learners)]
         self.disks = {name: Disk(SeededDice(self.dice.below(1 << 30))) for name in self.names}
-        self.epoch = founded([Peer(name, name, name) for name in self.names])
+        first = self.names[: setting.voters]
+        self.epoch = founded([Peer(name, name, name) for name in first])
         self.servers: dict[str, Server] = {}
 
     def start(self) -> None:
@@ -54,10 +57,15 @@ class World:
             if place < len(self.setting.rates):
                 rate = self.setting.rates[place]
             clock = HostClock(self.timeline, self.dice.uniform(0.0, 1e5), rate)
-            self.servers[name] = Server(self, name, clock)
+            self.servers[name] = self._server(name, clock)
             self.links.add(name, self.servers[name])
         for server in self.servers.values():
             server.start()
+
+    def _server(self, name: str, clock: HostClock) -> Server:
+        if self.setting.learners:
+            return Member(self, name, clock, Place(self.epoch))
+        return Server(self, name, clock)
 
     @property
     def leader(self) -> Server | None:
