@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError
+from mesh.errors import MeshError, NoLeader
 from mesh.registry import autopilot as settings
 from mesh.registry.autopilot import Settings
 from mesh.registry.port import READ, WriteOptions
@@ -76,7 +76,9 @@ class Pilot:
                 self._complaint = ""
             except MeshError as error:
                 if error.message != self._complaint:
-                    log.warning("autopilot: %s", error)
+                    # A leader that has not confirmed itself yet is no news.
+                    level = logging.DEBUG if isinstance(error, NoLeader) else logging.WARNING
+                    log.log(level, "autopilot: %s", error)
                 self._complaint = error.message
 
     async def step(self) -> None:
