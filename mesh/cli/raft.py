@@ -108,8 +108,9 @@ def status(invocation: Invocation) -> int:
     ).servers
     if wanted:
         return _one(invocation, found)
-    columns = ("Node", *(heading for heading, _ in FIGURES))
-    out.table(found, columns, [_figures_row(one) for one in found])
+    columns = ("Node", *(heading for heading, _ in FIGURES), "Lag")
+    newest = max((one.figures.get("CommitIndex", 0) for one in found), default=0)
+    out.table(found, columns, [_figures_row(one, newest) for one in found])
     silent = [one for one in found if one.error]
     for one in silent:
         out.note(f"{one.node} could not be asked: {one.error}")
@@ -128,9 +129,10 @@ def _one(invocation: Invocation, found: list[RaftFigures]) -> int:
     return FAILED if one.error else OK
 
 
-def _figures_row(one: RaftFigures) -> tuple[str, ...]:
+def _figures_row(one: RaftFigures, newest: int) -> tuple[str, ...]:
     cells = [_text(name, one.figures.get(name, "-")) for _, name in FIGURES]
-    return (one.node, *cells)
+    applied = one.figures.get("AppliedIndex")
+    return (one.node, *cells, "-" if applied is None else f"{max(0, newest - applied)} entries")
 
 
 def _text(name: str, value: Any) -> str:

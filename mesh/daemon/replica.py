@@ -81,14 +81,14 @@ class Replica:
             forwarded,
             {RAFT_BYTE: self.raft.serve},
         )
+        # Before anybody can connect and give an order.
+        self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self._care_for_voters(forwarded)
         self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
         await self.rpc.start()
         self.rpc_port = self.rpc.port
         await self.raft.start()
-        self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
-        self._care_for_voters(forwarded)
-
         self._reader, self._router = reader, router
         self.raft.listen(self._leadership_changed)
         return router

@@ -252,7 +252,7 @@ def _shared(one: orders.ServerHealth) -> dict[str, Any]:
         "name": one.name,
         "address": one.address,
         "version": one.version,
-        "last_contact": format_duration(contact),
+        "last_contact": format_duration(contact if contact < 0 else round(contact, 4)),
         "last_term": one.last_term,
         "last_index": one.last_index,
         "healthy": one.healthy,

@@ -14,6 +14,8 @@ Touched inside pysyncobj 0.3.17, all here (a new version needs this list read ag
 - set: `__raftElectionDeadline` (to start an election now), `__raftCommitIndex` and
   `__raftLastApplied` (after a snapshot was installed, or when the next epoch tells where this
   one ended);
+- put back: `socket.inet_ntop`, which importing the library replaces for the whole process by a
+  function that only fails, on any system but Windows;
 - called: `__setCurrentTerm`, `__setState` (to step down on a higher term in an answer).
 """
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
@@ -35,6 +38,7 @@ NO_OP = b"\x01"
 STOP_SIGN = b"\x02"  # The record of the next epoch follows; nothing after it is applied.
 _FOLLOWER = 0
 _NEVER = 1e9  # Seconds.
+_INET_NTOP = socket.inet_ntop
 
 
 class Hooks(Protocol):
@@ -141,11 +145,12 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 def _private_copy(journal: _Log, clock: Clock, dice: Dice) -> ModuleType:
-    spec = importlib.util.find_spec("pysyncobj.syncobj")
+    spec = importlib.util.find_spec("pysyncobj.syncobj")  # This imports the whole library.
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    socket.inet_ntop = _INET_NTOP
     poller = SimpleNamespace(poll=_ignore)
     replaced = {
         "createJournal": lambda _file: journal,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError
+from mesh.errors import MeshError, NoLeader
 from mesh.registry import autopilot as settings
 from mesh.registry.autopilot import Settings
 from mesh.registry.port import READ, WriteOptions
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 BURST_SECONDS = 0.2
 """News that comes so soon after other news is looked at together with what follows it."""
+MEMORY_SECONDS = 5.0
+"""A leader that leads again so soon, as after a change of the voters, still knows the servers."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class Pilot:
         self._observation = Observation()
         self._settings = options.settings
         self._complaint = ""
+        self._led = float("-inf")
 
     def wake(self) -> None:
         """Membership or leadership changed."""
@@ -67,16 +70,21 @@ class Pilot:
             except TimeoutError:
                 pass
             self._changed.clear()
+            now = self._clock.monotonic()
             if not self._node.is_leader:
-                # What it saw in an earlier term says nothing about what happened since.
-                self._observation = Observation()
+                # What it saw long ago says nothing about what happened since.
+                if now - self._led > MEMORY_SECONDS:
+                    self._observation = Observation()
                 continue
+            self._led = now
             try:
                 await self.step()
                 self._complaint = ""
             except MeshError as error:
                 if error.message != self._complaint:
-                    log.warning("autopilot: %s", error)
+                    # A leader that has not confirmed itself yet is no news.
+                    level = logging.DEBUG if isinstance(error, NoLeader) else logging.WARNING
+                    log.log(level, "autopilot: %s", error)
                 self._complaint = error.message
 
     async def step(self) -> None:

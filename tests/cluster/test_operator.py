@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from mesh.raft.node import Node
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
-changes_voters = pytest.mark.skipif(
-    not hasattr(Node, "change"), reason="the voters of this Raft node cannot change yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +79,6 @@ def test_acts_are_refused_in_words_and_leave_an_audit_line(calm: Cluster) -> Non
     assert line in calm.leader().log()
 
 
-@changes_voters
 def test_leadership_is_handed_over(harmed: Cluster) -> None:
     leader = harmed.leader()
     other = next(one for one in harmed.servers if one is not leader)
@@ -93,7 +88,6 @@ def test_leadership_is_handed_over(harmed: Cluster) -> None:
     assert other.put("/v1/kv/after", b"1") is True
 
 
-@changes_voters
 def test_a_removed_server_votes_again_only_when_it_is_added(harmed: Cluster) -> None:
     leader = harmed.leader()
     quick(leader)
@@ -113,7 +107,6 @@ def test_a_removed_server_votes_again_only_when_it_is_added(harmed: Cluster) -> 
     assert leader.put("/v1/kv/after", b"1") is True
 
 
-@changes_voters
 def test_who_leaves_loses_its_vote_and_gets_it_again_when_it_returns(harmed: Cluster) -> None:
     leader = harmed.leader()
     quick(leader)
@@ -138,7 +131,6 @@ def newcomer(running: Cluster, number: int, name: str, **config: Any) -> Meshd:
     return node
 
 
-@changes_voters
 def test_one_server_grows_to_three_in_one_change(tmp_path: Path) -> None:
     with cluster(tmp_path, servers=1, agents=0) as running:
         (first,) = running.servers
@@ -151,7 +143,6 @@ def test_one_server_grows_to_three_in_one_change(tmp_path: Path) -> None:
         assert len(changes) == 1, changes
 
 
-@changes_voters
 def test_a_server_that_lost_its_disk_takes_its_own_place(harmed: Cluster) -> None:
     leader = harmed.leader()
     quick(leader)
@@ -170,7 +161,6 @@ def test_a_server_that_lost_its_disk_takes_its_own_place(harmed: Cluster) -> Non
     eventually(lambda: lost.get("/v1/operator/autopilot/health"))
 
 
-@changes_voters
 def test_new_servers_vote_once_they_are_stable_read_replicas_never(harmed: Cluster) -> None:
     leader = harmed.leader()
     quick(leader)

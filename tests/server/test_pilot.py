@@ -12,6 +12,7 @@ import pytest
 from mesh.errors import Conflict, NoLeader
 from mesh.registry import autopilot
 from mesh.registry.autopilot import Settings
+from mesh.server import pilot
 from mesh.server.observation import Sighting
 from mesh.server.pilot import Options
 from tests.rpc.stack import Stack, until
@@ -99,6 +100,30 @@ async def test_a_refused_change_is_tried_again(
     await until(lambda: "s2 has no snapshot yet" in caplog.text)
     server.pilot.wake()
     await until(lambda: names(electorate) == ["s1", "s2"])
+    running.cancel()
+
+
+async def looked(server: Stack) -> None:
+    """Have the pilot look again."""
+    server.pilot.wake()
+    await until(lambda: not server.pilot._changed.is_set())
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+async def test_a_leader_that_leads_again_soon_still_knows_the_servers(
+    server: Stack, monkeypatch: pytest.MonkeyPatch, remembers: bool
+) -> None:
+    if not remembers:
+        monkeypatch.setattr(pilot, "MEMORY_SECONDS", 0.0)
+    electorate = among(server, "s2", "s3")
+    running = asyncio.create_task(server.pilot.run())
+    await looked(server)
+    await until(lambda: server.pilot._observation._steady)
+    electorate.leader = peer("s2")
+    await looked(server)
+    electorate.leader = electorate.me
+    stable = {one.name: one.steady_seconds for one in server.pilot.view().servers}
+    assert (stable["s2"] > 0.0) == remembers
     running.cancel()
 
 
