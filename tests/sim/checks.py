@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from mesh.raft.engine import NO_OP
+from mesh.raft.engine import NO_OP, STOP_SIGN
 from mesh.raft.epochs import Epoch
 from mesh.raft.journal import Journal
 from mesh.raft.replica import Replica
@@ -81,6 +81,7 @@ class Checks:
         self.newest = 0  # Highest index that a client was told of, by a write or by a read.
         self.reads = {"barrier": 0, "lease": 0}
         self.epochs: dict[int, Epoch] = {}
+        self._stops: dict[int, int] = {}  # Epoch to the index of its stop-sign.
         self._known_commit: dict[str, int] = {}
 
     @property
@@ -162,6 +163,9 @@ class Checks:
             return
         self._known_commit[server.name] = commit
         for index in range(max(known + 1, journal.first_index), commit + 1):
+            if self._stops.get(journal.number, index) < index:
+                self._known_commit[server.name] = index - 1
+                return  # Nothing after a stop-sign counts.
             term = journal.ballot_at(index)
             if term is None:
                 raise Violation("commit beyond the log", f"{server.name} commits entry {index}")
@@ -177,6 +181,8 @@ class Checks:
             self._on_a_majority(index, term, server, everybody)
             self.committed[index] = term
             self._committed_in[index] = _ballot(server)
+            if journal.entries[index - journal.first_index][0].startswith(STOP_SIGN):
+                self._stops[journal.number] = index
 
     def _is_early(self, index: int, term: int, server: Seen) -> bool:
         """The library commits the no-op of a single voter before it is durable. It says nothing."""

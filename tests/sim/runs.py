@@ -123,7 +123,7 @@ def heal_and_judge(made: World, clients: list[Client]) -> None:
         raise Violation("no writes after healing", "")
     for client in clients:
         client.stopped = True
-    made.run(1.0)
+    made.run(3.0 if made.setting.learners else 1.0)  # A learner may need a snapshot still.
     made.checks.look_at_end(made.servers.values())
     if sum(client.unanswered for client in clients):
         raise Violation("answers", "an operation was never answered")
