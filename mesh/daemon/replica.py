@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from mesh.config.addresses import advertised
@@ -13,6 +14,7 @@ from mesh.daemon.membership import bootstrap
 from mesh.raft.epochs import cluster_id
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
+from mesh.registry.levels import LOWEST
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
@@ -26,6 +28,8 @@ from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.tasks import Tasks
 
+log = logging.getLogger(__name__)
+
 
 class Replica:
     """The server part of a node."""
@@ -34,7 +38,9 @@ class Replica:
         self._ground = ground
         self._tasks = Tasks(on_fatal=ground.fatal)
         self._members_changed = asyncio.Event()
-        self.machine = Machine()
+        self.level_max = ground.config.upgrade.level_max
+        self.machine = Machine(self.level_max)
+        self.machine.on_level = self._level_changed
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
         self._proposal = ""
@@ -57,7 +63,8 @@ class Replica:
         self.raft.resolve = self._find
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
-        forwarded = Forwarded(consensus, reader, Gate(ground.clock))
+        gate = Gate(ground.clock, self.machine.database, self._speaking, self.level_max)
+        forwarded = Forwarded(consensus, reader, gate, ground.dice)
         router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
             RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
@@ -126,8 +133,18 @@ class Replica:
             expect=expect,
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
+            level_min=LOWEST,
+            level_max=self.level_max,
         )
         self._ground.gossip.set_tags(shown.tags())
+
+    def _speaking(self) -> dict[str, int]:
+        return self._ground.membership.speaking(self.raft.voters)
+
+    def _level_changed(self, level: int) -> None:
+        # Before anything of that level is written here: an older program must not start on it.
+        self._ground.directory.raise_level(level)
+        log.info("feature level is %d", level)
 
     def _find(self, peer: Peer) -> str:
         for member, tags in self._ground.membership.servers():

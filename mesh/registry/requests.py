@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import catalog, health, kv
+from mesh.registry import catalog, health, kv, levels, outcomes
 from mesh.store.table import Table
 
-TABLES: tuple[Table[Any], ...] = (catalog.NODES, catalog.SERVICES, catalog.CHECKS, kv.PAIRS)
+TABLES: tuple[Table[Any], ...] = (
+    catalog.NODES,
+    catalog.SERVICES,
+    catalog.CHECKS,
+    kv.PAIRS,
+    levels.LEVELS,
+)
 
-AnyCommand: TypeAlias = catalog.Register | catalog.Deregister | kv.Set | kv.Delete | kv.DeleteUnder
+AnyCommand: TypeAlias = (
+    catalog.Register
+    | catalog.Deregister
+    | kv.Set
+    | kv.Delete
+    | kv.DeleteUnder
+    | levels.Found
+    | levels.Finalize
+    | outcomes.Cancel
+)
 
 AnyQuery: TypeAlias = (
     catalog.Nodes
@@ -25,4 +40,6 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | levels.Present
+    | outcomes.Find
 )

@@ -8,49 +8,41 @@ from typing import Any
 import msgspec
 
 from mesh.codec import pack, unpack
-from mesh.errors import Internal, Invalid, MeshError, from_code
-from mesh.registry.envelope import Envelope, open_sealed
+from mesh.errors import Conflict, Internal, MeshError, Outdated, from_code
+from mesh.registry.envelope import Envelope, digest, open_sealed
+from mesh.registry.levels import EXACT, HIGHEST, Finalize, Found, level_of, readable
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
+from mesh.store.ledger import HORIZON, Ended
 from mesh.store.live import Answers
 from mesh.store.snapshot import freeze, thaw
-
-REQUESTS_KEPT = 10_000
-"""At least so many of the latest requests are known when they come again,"""
-REQUESTS_KEPT_SECONDS = 60.0
-"""and all that are younger, by the times in the log,"""
-REQUESTS_MAX = 65_536
-"""but no more than this."""
-FORMAT = 1
+from mesh.store.table import Bucket
 
 
-class _Done(msgspec.Struct, array_like=True, frozen=True):
-    """How a request ended: its packed result, or the error it was refused with."""
-
-    value: bytes = b""
-    code: str = ""
-    message: str = ""
-    time: float = 0.0
-    """When it entered the log, by the leader's clock."""
+class _Head(msgspec.Struct):
+    format: int
 
 
 class _Snapshot(msgspec.Struct):
     format: int
     tables: bytes
-    requests: list[tuple[str, _Done]]
+    requests: list[tuple[str, Ended]]
+    horizon: int = 0
 
 
 class Machine:
     """The replicated state: the tables, and how the latest requests ended.
 
     Implements the Raft node's StateMachine. Everything it does is a function of the log, so that
-    all servers hold the same bytes at the same index.
+    all servers hold the same bytes at the same index. `highest` is the level up to which it reads;
+    `on_level` hears of every change of the level.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, highest: int = HIGHEST) -> None:
+        self.highest = highest
         self.database = Database(TABLES)
         self.answers = Answers(self.database)
-        self._done: dict[str, _Done] = {}
+        self.on_level: Callable[[int], None] = _ignore
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -58,17 +50,29 @@ class Machine:
         Raises Invalid only for bytes this program cannot read: going on would let this server's
         tables differ from the others', so the node has to stop.
         """
-        envelope = open_sealed(data)
-        known = self._done.get(envelope.request)
+        envelope = open_sealed(data, self.highest)
+        ledger, exact = self.database.ledger, level_of(self.database) >= EXACT
+        known = ledger.ended.get(envelope.request)
         if known is not None:
+            if known.digest and known.digest != digest(data):
+                return Conflict(
+                    "this Idempotency-Key was used for another request; choose a new one"
+                )
             return _outcome(envelope, known)
-        result = self._commit(index, envelope)
-        self._remember(envelope, result)
-        return result
+        if exact and envelope.since < ledger.horizon:
+            return Outdated(
+                f"the request may have been forgotten: it was first made at log index "
+                f"{envelope.since}, and what is remembered begins after {ledger.horizon}",
+                index,
+            )
+        return self._commit(index, envelope, data)
 
-    def _commit(self, index: int, envelope: Envelope) -> object:
-        transaction = self.database.begin(index, envelope.time)
+    def _commit(self, index: int, envelope: Envelope, data: bytes) -> object:
+        before = level_of(self.database)
         command: Any = envelope.command
+        if isinstance(command, Found | Finalize):
+            readable("log entry", command.level, self.highest)
+        transaction = self.database.begin(index, envelope.time)
         try:
             result: object = command.apply(transaction)
         except MeshError as error:
@@ -78,40 +82,58 @@ class Machine:
             # A fault in a command: the same on every server, so refusing it keeps them equal.
             transaction.rollback()
             result = Internal(f"{type(command).__name__} failed: {error!r}")
-        self.answers.committed(transaction.commit())
+        changed = transaction.commit()
+        level = level_of(self.database)
+        if before < EXACT <= level:
+            # What was forgotten until now left no trace, and some servers know less than others.
+            self.database.ledger.horizon = index
+            changed.add(HORIZON)
+        changed |= self._remember(index if level >= EXACT else 0, envelope, data, result)
+        self.answers.committed(changed)
+        if level != before:
+            self.on_level(level)
         return result
 
-    def _remember(self, envelope: Envelope, result: object) -> None:
-        time = envelope.time
+    def _remember(self, index: int, envelope: Envelope, data: bytes, result: object) -> set[Bucket]:
+        asked = digest(data) if index else b""
         if isinstance(result, MeshError):
-            done = _Done(code=result.code, message=result.message, time=time)
+            ended = Ended(b"", result.code, result.message, envelope.time, index, asked)
         else:
-            done = _Done(value=pack(result), time=time)
-        self._done[envelope.request] = done
-        # Two at most, so that no single entry pays for all that grew old meanwhile.
-        for _ in range(2):
-            oldest = next(iter(self._done))
-            old = self._done[oldest].time < time - REQUESTS_KEPT_SECONDS
-            if len(self._done) > (REQUESTS_KEPT if old else REQUESTS_MAX):
-                del self._done[oldest]
+            ended = Ended(pack(result), "", "", envelope.time, index, asked)
+        return self.database.ledger.remember(envelope.request, ended)
 
     def snapshot(self) -> Callable[[], bytes]:
         """Copy the state now; the function returned packs it, in any thread."""
-        tables = freeze(self.database)
-        requests = list(self._done.items())
-        return lambda: pack({"format": FORMAT, "tables": tables(), "requests": requests})
+        level, ledger = level_of(self.database), self.database.ledger
+        tables = freeze(self.database, level)
+        requests, horizon = list(ledger.ended.items()), ledger.horizon
+
+        def packed() -> bytes:
+            body: dict[str, object] = {"format": level, "tables": tables()}
+            if level >= EXACT:
+                return pack(body | {"requests": requests, "horizon": horizon})
+            short = [(key, (one.value, one.code, one.message, one.time)) for key, one in requests]
+            return pack(body | {"requests": short})
+
+        return packed
 
     def restore(self, index: int, data: bytes) -> None:  # noqa: ARG002 - the Raft node's interface.
         """Become the state in the snapshot. Raises Invalid, changing nothing, if it is bad."""
+        readable("snapshot", unpack(data, _Head).format, self.highest)
         snapshot = unpack(data, _Snapshot)
-        if snapshot.format != FORMAT:
-            raise Invalid(f"snapshot of format {snapshot.format}; this program knows {FORMAT}")
+        before = level_of(self.database)
         thaw(self.database, snapshot.tables)
-        self._done = dict(snapshot.requests)
+        self.database.ledger.restore(snapshot.requests, snapshot.horizon)
         self.answers.restored()
+        if (level := level_of(self.database)) != before:
+            self.on_level(level)
 
 
-def _outcome(envelope: Envelope, done: _Done) -> object:
-    if done.code:
-        return from_code(done.code, done.message)
-    return unpack(done.value, envelope.command.result)
+def _outcome(envelope: Envelope, ended: Ended) -> object:
+    if ended.code:
+        return from_code(ended.code, ended.message)
+    return unpack(ended.value, envelope.command.result)
+
+
+def _ignore(_level: int) -> None:
+    pass

@@ -32,8 +32,11 @@ class _Snapshot(msgspec.Struct):
     tables: dict[str, _Table]
 
 
-def freeze(database: Database) -> Callable[[], bytes]:
-    """Copy what the tables hold now; the function returned packs it, in any thread."""
+def freeze(database: Database, level: int) -> Callable[[], bytes]:
+    """Copy what the tables hold now; the function returned packs it, in any thread.
+
+    Tables of a higher level than this, which are empty, are left out.
+    """
     index = database.index
     copies = [
         (
@@ -45,6 +48,7 @@ def freeze(database: Database) -> Callable[[], bytes]:
             },
         )
         for name, content in database.contents.items()
+        if content.table.level <= level
     ]
 
     def packed() -> bytes:

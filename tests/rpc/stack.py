@@ -33,8 +33,8 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
-def client(call_seconds: float = 5.0) -> Client:
-    return Client(ClientOptions("a1", "dc1", connect_seconds=1.0, call_seconds=call_seconds))
+def client(call_seconds: float = 5.0, connect_seconds: float = 1.0) -> Client:
+    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds))
 
 
 class Stack:
@@ -49,7 +49,9 @@ class Stack:
         self.client = client()
         consensus = RaftConsensus(self.raft, lambda peer: peer.address)
         self.reader = LocalReader(self.machine.answers)
-        self.forwarded = Forwarded(consensus, self.reader, Gate(WORLD[0]))
+        self.forwarded = Forwarded(
+            consensus, self.reader, Gate(WORLD[0], self.machine.database), WORLD[1]
+        )
         local = (self.reader, self.forwarded)
         self.router = ServerRouter(
             RouterOptions("dc1", name, hold), consensus, local, self.client, WORLD
