@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kv put": ("mesh.cli.kv", "Write a key"),
     "kv delete": ("mesh.cli.kv", "Delete a key, or all under a prefix"),
     "kv list": ("mesh.cli.kv", "List the keys under a prefix"),
+    "operator request": ("mesh.cli.operator", "Ask what became of a write, or cancel it"),
+    "operator upgrade": ("mesh.cli.operator", "Show or raise the cluster's feature level"),
     "info": ("mesh.cli.node", "Show the agent's statistics"),
     "monitor": ("mesh.cli.node", "Show the agent's log, live"),
     "reload": ("mesh.cli.node", "Make the agent read its configuration again"),

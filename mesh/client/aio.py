@@ -10,8 +10,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiohttp
 from yarl import URL
 
-from mesh.client import agent, catalog, health, kv, settings, status, trouble
-from mesh.client.call import Answer, Call, Response, failure
+from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
+from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,11 +29,13 @@ class AsyncClient:
         self.settings = configured or settings.from_environment()
         self.endpoint = self.settings.endpoint()
         self._session: aiohttp.ClientSession | None = None
+        self._newest = 0
         self.kv = KV(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.status = Status(self)
+        self.operator = Operator(self)
 
     async def __aenter__(self) -> AsyncClient:
         """Nothing is opened before the first request."""
@@ -56,11 +58,13 @@ class AsyncClient:
 
     async def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""
+        call, known = keyed(call), self._newest
         try:
             async with self._request(call, self.settings.timeout_seconds) as response:
                 whole = await _whole(response)
         except (OSError, aiohttp.ClientError) as error:
-            raise self._error(call.method, error) from error
+            raise self._error(call, error, known) from error
+        self._newest = max(self._newest, newest(whole))
         return call.finish(whole)
 
     async def follow(self, call: Call[Answer[T]]) -> AsyncIterator[Answer[T]]:
@@ -83,7 +87,7 @@ class AsyncClient:
                 async for line in response.content:
                     yield line
         except (OSError, aiohttp.ClientError) as error:
-            raise self._error(call.method, error) from error
+            raise self._error(call, error, self._newest) from error
 
     def _request(
         self, call: Call[T], timeout_seconds: float | None
@@ -93,7 +97,7 @@ class AsyncClient:
             call.method,
             URL(self.endpoint.url + call.target, encoded=True),
             data=call.body,
-            headers=self.settings.headers(),
+            headers=self.settings.headers() | call.headers(),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.settings.timeout_seconds),
         )
@@ -112,12 +116,12 @@ class AsyncClient:
             return aiohttp.TCPConnector()
         return aiohttp.TCPConnector(ssl=self.settings.ssl_context())
 
-    def _error(self, method: str, error: Exception) -> Exception:
+    def _error(self, call: Call[T], error: Exception, known: int) -> Exception:
         if isinstance(error, aiohttp.ClientConnectorError):
             cause = error.os_error if error.__cause__ is None else error.__cause__
             assert isinstance(cause, Exception)
             return trouble.unreachable(self.endpoint, cause)
-        return trouble.interrupted(self.endpoint, method, error)
+        return trouble.interrupted(self.endpoint, call, error, known)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> Response:
@@ -198,3 +202,12 @@ class Status(_Noun):
 
     leader = _awaiting(status.leader)
     peers = _awaiting(status.peers)
+
+
+class Operator(_Noun):
+    """What became of requests, and the cluster's feature level."""
+
+    request = _awaiting(operator.request)
+    cancel = _awaiting(operator.cancel)
+    upgrade = _awaiting(operator.upgrade)
+    finalize = _awaiting(operator.finalize)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import agent, agent_node, catalog, health, kv, status
+from mesh.http import agent, agent_node, catalog, health, kv, operator, status
 from mesh.http.request import Handler
 
 
@@ -95,6 +95,21 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
     Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
     Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Operator
+    Route(
+        "GET",
+        "/v1/operator/request/:key",
+        operator.find_request,
+        "What became of the request with this Idempotency-Key",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/request/:key",
+        operator.cancel_request,
+        "Make sure that a request is not applied any more",
+    ),
+    Route("GET", "/v1/operator/upgrade", operator.upgrade, "Feature levels of the cluster"),
+    Route("PUT", "/v1/operator/upgrade/finalize", operator.finalize, "Raise the feature level"),
     # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),

@@ -44,6 +44,14 @@ def readable(what: str, level: int, highest: int) -> None:
         raise Invalid(f"{what}: level {level} does not exist")
 
 
+def unready(level: int, lacking: list[str]) -> str:
+    """Why a level cannot be finalized."""
+    return (
+        f"feature level {level} cannot be finalized: {', '.join(lacking)} cannot read it. Upgrade "
+        "them, or take those that are gone for left with meshctl force-leave"
+    )
+
+
 class Present(Query[int], frozen=True, tag="levels.present"):
     """The level that the cluster has finalized."""
 

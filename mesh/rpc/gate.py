@@ -8,7 +8,7 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.errors import Conflict, Invalid, Outdated, TooLarge
 from mesh.registry.envelope import ENTRY_MAX_BYTES, NEVER_SAID, Envelope, seal
-from mesh.registry.levels import EXACT, HIGHEST, LOWEST, Finalize, Found, level_of
+from mesh.registry.levels import EXACT, HIGHEST, LOWEST, Finalize, Found, level_of, unready
 from mesh.registry.port import Command, WriteOptions
 from mesh.store.database import Database
 
@@ -94,11 +94,3 @@ class Gate:
         ]
         if lacking:
             raise Conflict(unready(command.level, lacking))
-
-
-def unready(level: int, lacking: list[str]) -> str:
-    """Why a level cannot be finalized."""
-    return (
-        f"feature level {level} cannot be finalized: {', '.join(lacking)} cannot read it. Upgrade "
-        "them, or take those that are gone for left with meshctl force-leave"
-    )

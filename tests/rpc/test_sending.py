@@ -129,7 +129,7 @@ class World:
         """One write whose every application can be seen, and what its caller is told of it."""
         key = f"k{number}"
         router: Registry = self.agent if through_agent else self.server
-        told: object = None
+        told = False
         error: MeshError | None = None
         try:
             told = await router.write(kv.Set(key, b"1", check_index=0))
