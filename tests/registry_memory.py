@@ -24,6 +24,7 @@ from mesh.registry.requests import TABLES
 from mesh.store.database import Database
 from mesh.store.ledger import Ended
 from mesh.store.live import Answers
+from mesh.store.table import Bucket
 
 T = TypeVar("T")
 
@@ -75,7 +76,8 @@ class MemoryRegistry:
         self.writes.append((command, options))
         result = self.apply(command)
         ended = Ended(pack(result), index=self.database.index)
-        changed = self.database.ledger.remember(options.request, ended)
+        changed: set[Bucket] = set()
+        self.database.ledger.remember(options.request, ended, changed)
         self.answers.committed(changed)
         return result
 

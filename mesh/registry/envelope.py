@@ -64,4 +64,4 @@ def open_sealed(data: bytes, highest: int = HIGHEST) -> Envelope:
 
 def digest(data: bytes) -> bytes:
     """A digest of the command in a log entry, of its bytes, so the same to every program."""
-    return blake2b(bytes(unpack(data, _Asked).command), digest_size=DIGEST_BYTES).digest()
+    return blake2b(unpack(data, _Asked).command, digest_size=DIGEST_BYTES).digest()

@@ -195,7 +195,8 @@ class ServerRouter:
         self._check_datacenter(options.datacenter)
         command.validate()
         sending = Sending(
-            _entering(options, self._options),
+            options,
+            self._options.origin,
             Patience(self._options.hold_seconds, self._world),
             self._world[1],
             self._newest,
@@ -274,7 +275,8 @@ class AgentRouter:
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
         sending = Sending(
-            _entering(options, self._options),
+            options,
+            self._options.origin,
             Patience(self._options.hold_seconds, self._world),
             self._dice,
             lambda: self._client.applied_index,
@@ -323,10 +325,6 @@ class AgentRouter:
             except Unreachable as error:
                 self._move_on(address)
                 await patience.rest(error)
-
-
-def _entering(options: WriteOptions, router: Options) -> WriteOptions:
-    return msgspec.structs.replace(options, origin=options.origin or router.origin)
 
 
 class _Read(Protocol):

@@ -22,22 +22,26 @@ from mesh.rpc.patience import Patience
 class Sending:
     """One write on its way, again and again until its outcome is certain or patience is out.
 
-    `newest` gives the highest log index known here to be applied.
+    `origin` is where it enters if it says nothing else; `newest` gives the highest log index known
+    here to be applied.
     """
 
     def __init__(
         self,
         options: WriteOptions,
+        origin: str,
         patience: Patience,
         dice: Dice,
         newest: Callable[[], int],
     ) -> None:
-        self._newest, self._ours = newest, options.since is None
+        self._newest = newest
+        self._ours = options.since is None and not options.attempt
         self._patience = patience
         self._unknown = False
         self.options = msgspec.structs.replace(
             options,
             request=options.request or dice.uuid(),
+            origin=options.origin or origin,
             since=newest() if options.since is None else options.since,
         )
 
@@ -45,7 +49,8 @@ class Sending:
         """Get ready to send once more; raises what the caller is to know when that is no use."""
         try:
             if isinstance(error, Outdated):
-                self._outdated(error)
+                if self._afresh(error):
+                    return
             elif isinstance(error, OutcomeUnknown):
                 self._unknown = True
                 again = self.options.attempt + 1
@@ -56,12 +61,13 @@ class Sending:
             since = self.options.since or 0
             raise OutcomeUnknown(final.message, self.options.request, since) from error
 
-    def _outdated(self, error: Outdated) -> None:
+    def _afresh(self, error: Outdated) -> bool:
+        """Begin anew when this was the only copy; whether more is known than before."""
         if self._unknown:
             raise OutcomeUnknown(f"too old to tell: {error.message}")
         if not self._ours:
             # Only who made it knows whether this was the only copy.
             raise error
-        # The only copy there was, and it was not applied: it starts afresh.
-        since = max(error.index, self._newest())
+        before, since = self.options.since or 0, max(error.index, self._newest())
         self.options = msgspec.structs.replace(self.options, since=since)
+        return since > before

@@ -51,7 +51,7 @@ class Machine:
         tables differ from the others', so the node has to stop.
         """
         envelope = open_sealed(data, self.highest)
-        ledger, exact = self.database.ledger, level_of(self.database) >= EXACT
+        ledger, level = self.database.ledger, level_of(self.database)
         known = ledger.ended.get(envelope.request)
         if known is not None:
             if known.digest and known.digest != digest(data):
@@ -59,16 +59,15 @@ class Machine:
                     "this Idempotency-Key was used for another request; choose a new one"
                 )
             return _outcome(envelope, known)
-        if exact and envelope.since < ledger.horizon:
+        if level >= EXACT and envelope.since < ledger.horizon:
             return Outdated(
                 f"the request may have been forgotten: it was first made at log index "
                 f"{envelope.since}, and what is remembered begins after {ledger.horizon}",
                 index,
             )
-        return self._commit(index, envelope, data)
+        return self._commit(index, envelope, data, level)
 
-    def _commit(self, index: int, envelope: Envelope, data: bytes) -> object:
-        before = level_of(self.database)
+    def _commit(self, index: int, envelope: Envelope, data: bytes, before: int) -> object:
         command: Any = envelope.command
         if isinstance(command, Found | Finalize):
             readable("log entry", command.level, self.highest)
@@ -88,19 +87,21 @@ class Machine:
             # What was forgotten until now left no trace, and some servers know less than others.
             self.database.ledger.horizon = index
             changed.add(HORIZON)
-        changed |= self._remember(index if level >= EXACT else 0, envelope, data, result)
+        self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
         self.answers.committed(changed)
         if level != before:
             self.on_level(level)
         return result
 
-    def _remember(self, index: int, envelope: Envelope, data: bytes, result: object) -> set[Bucket]:
+    def _remember(
+        self, index: int, envelope: Envelope, data: bytes, result: object, changed: set[Bucket]
+    ) -> None:
         asked = digest(data) if index else b""
         if isinstance(result, MeshError):
             ended = Ended(b"", result.code, result.message, envelope.time, index, asked)
         else:
             ended = Ended(pack(result), "", "", envelope.time, index, asked)
-        return self.database.ledger.remember(envelope.request, ended)
+        self.database.ledger.remember(envelope.request, ended, changed)
 
     def snapshot(self) -> Callable[[], bytes]:
         """Copy the state now; the function returned packs it, in any thread."""

@@ -153,6 +153,6 @@ class Transaction(View):
             empty = content.is_empty(index, value)
             content.marks[index].changed(value, self.log_index, empty=empty)
         for request, ended in self._settled.items():
-            self._changed |= self._database.ledger.remember(request, ended)
+            self._database.ledger.remember(request, ended, self._changed)
         self._database.index = self.log_index
         return self._changed

@@ -44,18 +44,17 @@ class Ledger:
         self.ended: dict[str, Ended] = {}
         self.horizon = 0
 
-    def remember(self, request: str, ended: Ended) -> set[Bucket]:
-        """Note how a request ended, and forget old ones. Returns the buckets that changed."""
+    def remember(self, request: str, ended: Ended, changed: set[Bucket]) -> None:
+        """Note how a request ended, and forget old ones. Adds the buckets that changed."""
         self.ended[request] = ended
-        changed = {bucket(request)}
+        changed.add(bucket(request))
         # Two at most, so that no single entry pays for all that grew old meanwhile.
         for _ in range(2):
             oldest = next(iter(self.ended))
             old = self.ended[oldest].time < ended.time - KEPT_SECONDS
             if len(self.ended) > (KEPT if old else KEPT_MAX):
                 self.horizon = max(self.horizon, self.ended.pop(oldest).index)
-                changed |= {bucket(oldest), HORIZON}
-        return changed
+                changed.update((bucket(oldest), HORIZON))
 
     def restore(self, ended: Iterable[tuple[str, Ended]], horizon: int) -> None:
         """Become what a snapshot says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mesh.errors import Conflict
+from mesh.registry.levels import Finalize
+from mesh.registry.port import WriteOptions
+from mesh.rpc.client import Client
+from mesh.rpc.client import Options as ClientOptions
 from tests.cluster.processes import Cluster, Meshd, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -98,6 +104,7 @@ def test_up_one_by_one_back_up_again_and_finalize(old: Cluster) -> None:
                 assert refused.returncode == 1
                 assert f"{server.name} (level 1)" in refused.stderr
                 assert f"{servers[0].name} (level" not in refused.stderr
+                asyncio.run(the_leader_refuses_too(old.leader(), server))
             assert level(server) == 1
             replace(old, server, 2)
             more(written)
@@ -117,6 +124,15 @@ def test_up_one_by_one_back_up_again_and_finalize(old: Cluster) -> None:
         eventually(lambda node=node: node.get("/v1/kv/upgrade/?keys&stale") == written)  # type: ignore[misc]
     refuses_to_go_back(servers[1])
     eventually(lambda: servers[1].get("/v1/kv/upgrade/?keys&stale") == written)
+
+
+async def the_leader_refuses_too(leader: Meshd, lagging: Meshd) -> None:
+    """Whatever the node that was asked saw in gossip, the leader decides."""
+    asks = Client(ClientOptions("test", "dc1"))
+    address = f"{leader.address}:{leader.server}"
+    with pytest.raises(Conflict, match=rf"{lagging.name} \(level 1\)"):
+        await asks.write(address, Finalize(2), WriteOptions(request=f"test {lagging.name}"))
+    await asks.stop()
 
 
 def refuses_to_go_back(server: Meshd) -> None:
