@@ -72,6 +72,8 @@ class Cancel(Command[Outcome], frozen=True, tag="outcomes.cancel"):
 
     def apply(self, transaction: Transaction) -> Outcome:
         """Settle it as cancelled, so that every copy still to come is refused."""
+        if self.since >= transaction.log_index:
+            raise Invalid(f"since: {self.since} is no index of this log yet")
         found = Find(self.target, self.since).run(transaction)
         if found.status != "not-applied":
             return found

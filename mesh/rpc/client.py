@@ -17,6 +17,7 @@ from mesh.errors import (
     Internal,
     MeshError,
     OutcomeUnknown,
+    Outdated,
     TooLarge,
     Unreachable,
     from_code,
@@ -315,5 +316,7 @@ def _answer(query: Query[T], reply: wire.Reply) -> Answer[T]:
 
 def _failure(reply: wire.Reply) -> MeshError:
     if isinstance(reply, wire.Failed):
+        if reply.code == Outdated.code:
+            return Outdated(reply.message, reply.applied)
         return from_code(reply.code, reply.message)
     return Internal(f"the server answered with an unexpected {type(reply).__name__}")

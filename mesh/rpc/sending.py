@@ -68,6 +68,6 @@ class Sending:
         if not self._ours:
             # Only who made it knows whether this was the only copy.
             raise error
-        before, since = self.options.since or 0, max(error.index, self._newest())
+        before, since = self.options.since, error.index or self._newest()
         self.options = msgspec.structs.replace(self.options, since=since)
-        return since > before
+        return since != before

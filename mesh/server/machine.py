@@ -59,10 +59,11 @@ class Machine:
                     "this Idempotency-Key was used for another request; choose a new one"
                 )
             return _outcome(envelope, known)
-        if level >= EXACT and envelope.since < ledger.horizon:
+        # An index of the future is of another log, one that this cluster had before it was rebuilt.
+        if level >= EXACT and not ledger.horizon <= envelope.since < index:
             return Outdated(
                 f"the request may have been forgotten: it was first made at log index "
-                f"{envelope.since}, and what is remembered begins after {ledger.horizon}",
+                f"{envelope.since}, and what is remembered goes from {ledger.horizon} to {index}",
                 index,
             )
         return self._commit(index, envelope, data, level)

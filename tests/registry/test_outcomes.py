@@ -211,6 +211,13 @@ def test_who_is_cancelled_stays_so_beyond_memory() -> None:
     assert log.whole.answers.read(kv.Get("a")).value is None
 
 
+def test_an_index_of_the_future_is_of_another_log() -> None:
+    log = Log()
+    assert isinstance(log.add(entry(kv.Set("a", b"1"), "r", 2)), Outdated)
+    assert isinstance(log.add(entry(outcomes.Cancel("r", 99), "c", log.last)), Invalid)
+    assert log.add(entry(kv.Set("a", b"1"), "r", log.last)) is True
+
+
 def test_a_refused_request_is_known_as_refused() -> None:
     log = Log()
     ghost = catalog.Check(node="", id="c", service_id="ghost")

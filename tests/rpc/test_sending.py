@@ -200,6 +200,12 @@ async def test_an_agent_that_heard_nothing_for_long_starts_afresh() -> None:
     await world.write(2, through_agent=True)
 
 
+async def test_an_agent_that_knew_another_log_starts_afresh() -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    cast("Line", world.agent._client).applied_index = 10**9
+    await world.write(1, through_agent=True)
+
+
 async def test_only_who_knows_all_copies_may_start_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
     await world.write(1, through_agent=False)
