@@ -89,15 +89,16 @@ class OutcomeUnknown(MeshError):
 class Outdated(MeshError):
     """This copy of a request is too old to tell from one already done: it was not applied.
 
-    If it is the only copy ever sent, it may be sent again as known at log index `index`.
+    If it is the only copy ever sent, it may be sent again as known at log index `index`. `request`
+    and `since` are as in OutcomeUnknown.
     """
 
     code = "outdated"
     retry = True
 
-    def __init__(self, message: str, index: int = 0) -> None:
+    def __init__(self, message: str, index: int = 0, request: str = "", since: int = 0) -> None:
         super().__init__(message)
-        self.index = index
+        self.index, self.request, self.since = index, request, since
 
 
 class Cancelled(MeshError):

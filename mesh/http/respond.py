@@ -80,19 +80,25 @@ def failure(error: MeshError) -> Reply:
     if isinstance(error, Outdated):
         message = f"The outcome is unknown, and too old to tell: {message}"
     reply = text(STATUS.get(type(error), 500), message)
-    if isinstance(error, OutcomeUnknown) and error.request.startswith(CALLERS):
-        _say_how_to_ask(reply, error.request.removeprefix(CALLERS), error.since)
+    if isinstance(error, OutcomeUnknown | Outdated) and error.request.startswith(CALLERS):
+        _say_how_to_ask(reply, error)
     return reply
 
 
-def _say_how_to_ask(reply: Reply, key: str, since: int) -> None:
+def _say_how_to_ask(reply: Reply, error: OutcomeUnknown | Outdated) -> None:
+    key, since = error.request.removeprefix(CALLERS), error.since
     reply.headers = {"Idempotency-Key": key, "Idempotency-Since": str(since)}
     path = f"/v1/operator/request/{quote(key, safe='')}?since={since}"
-    reply.body += (
+    text = (
         f". What became of it: GET {path}, or meshctl operator request --since {since} "
-        f"{shlex.quote(key)}. To repeat it safely send it again with the headers Idempotency-Key: "
-        f"{key} and Idempotency-Since: {since}"
-    ).encode(errors="replace")
+        f"{shlex.quote(key)}"
+    )
+    if isinstance(error, OutcomeUnknown):
+        text += (
+            ". To repeat it safely send it again with the headers Idempotency-Key: "
+            f"{key} and Idempotency-Since: {since}"
+        )
+    reply.body += text.encode(errors="replace")
 
 
 def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dict[str, str]:

@@ -67,7 +67,8 @@ class Sending:
             raise OutcomeUnknown(f"too old to tell: {error.message}")
         if not self._ours:
             # Only who made it knows whether this was the only copy.
-            raise error
+            options = self.options
+            raise Outdated(error.message, error.index, options.request, options.since or 0)
         before, since = self.options.since, error.index or self._newest()
         self.options = msgspec.structs.replace(self.options, since=since)
         return since != before

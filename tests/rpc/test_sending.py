@@ -210,6 +210,7 @@ async def test_only_who_knows_all_copies_may_start_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
     await world.write(1, through_agent=False)
     old = WriteOptions(request="key:mine", since=0, attempt=1)
-    with pytest.raises(Outdated):
+    with pytest.raises(Outdated) as refused:
         await world.server.write(kv.Set("a", b"1"), old)
+    assert (refused.value.request, refused.value.since) == ("key:mine", 0)
     assert world.machine.answers.read(kv.Get("a")).value is None
