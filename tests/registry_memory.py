@@ -10,11 +10,14 @@ from mesh.clock import Clock, SystemClock
 from mesh.codec import pack
 from mesh.errors import MeshError
 from mesh.registry.port import (
+    ORDER,
     READ,
     STALE,
     WRITE,
     Answer,
     Command,
+    Order,
+    OrderOptions,
     Query,
     ReadOptions,
     ServerStatus,
@@ -41,6 +44,9 @@ class MemoryRegistry:
         self.last_contact = 0.0
         self.reads: list[tuple[object, ReadOptions]] = []
         self.writes: list[tuple[object, WriteOptions]] = []
+        self.orders: list[tuple[object, OrderOptions]] = []
+        self.outcomes: dict[type, object] = {}
+        """What an order of each type comes to: its outcome, or an error to raise."""
         self.blocked = 0
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
@@ -108,6 +114,16 @@ class MemoryRegistry:
                 woken.clear()
         finally:
             end()
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        if self.error is not None:
+            raise self.error
+        order.validate()
+        self.orders.append((order, options))
+        outcome = self.outcomes[type(order)]
+        if isinstance(outcome, MeshError):
+            raise outcome
+        return outcome  # type: ignore[return-value]  # The test gave it.
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         if self.error is not None:

@@ -205,8 +205,17 @@ class Status(_Noun):
 
 
 class Operator(_Noun):
-    """What became of requests, and the cluster's feature level."""
+    """The servers and the log: who votes, how they fare, what became of a request."""
 
+    raft_configuration = _awaiting(operator.raft_configuration)
+    raft_status = _awaiting(operator.raft_status)
+    add_peer = _awaiting(operator.add_peer)
+    remove_peer = _awaiting(operator.remove_peer)
+    transfer_leader = _awaiting(operator.transfer_leader)
+    autopilot_settings = _awaiting(operator.autopilot_settings)
+    set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
+    autopilot_health = _awaiting(operator.autopilot_health)
+    autopilot_state = _awaiting(operator.autopilot_state)
     request = _awaiting(operator.request)
     cancel = _awaiting(operator.cancel)
     upgrade = _awaiting(operator.upgrade)

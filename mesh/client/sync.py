@@ -259,8 +259,17 @@ class Status(_Noun):
 
 
 class Operator(_Noun):
-    """What became of requests, and the cluster's feature level."""
+    """The servers and the log: who votes, how they fare, what became of a request."""
 
+    raft_configuration = _blocking(operator.raft_configuration)
+    raft_status = _blocking(operator.raft_status)
+    add_peer = _blocking(operator.add_peer)
+    remove_peer = _blocking(operator.remove_peer)
+    transfer_leader = _blocking(operator.transfer_leader)
+    autopilot_settings = _blocking(operator.autopilot_settings)
+    set_autopilot_settings = _blocking(operator.set_autopilot_settings)
+    autopilot_health = _blocking(operator.autopilot_health)
+    autopilot_state = _blocking(operator.autopilot_state)
     request = _blocking(operator.request)
     cancel = _blocking(operator.cancel)
     upgrade = _blocking(operator.upgrade)

@@ -14,7 +14,7 @@ from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
 from mesh.registry.outcomes import request_of
-from mesh.registry.port import ReadOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 T = TypeVar("T")
 
@@ -175,6 +175,16 @@ def _key(request: Request) -> str:
     # A string in quotes, as the header's draft standard has it, or the bare text.
     quoted = len(given) > 1 and given[0] == given[-1] == '"'
     return given[1:-1] if quoted else given
+
+
+def order_options(request: Request) -> OrderOptions:
+    """How to have an order carried out; with `stale` by any server, without a leader too."""
+    return OrderOptions(
+        where="here" if flag(request, "stale") else "leader",
+        datacenter=datacenter(request),
+        token=token(request),
+        origin=f"{request.options.node_name}/http",
+    )
 
 
 def required(request: Request, what: str) -> str:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import agent, agent_node, catalog, health, kv, operator, status
+from mesh.http import (
+    agent,
+    agent_node,
+    catalog,
+    health,
+    kv,
+    operator,
+    outcomes,
+    status,
+    upgrade,
+)
 from mesh.http.request import Handler
 
 
@@ -95,24 +105,78 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
     Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
     Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Status
+    Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
+    Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
     # Operator
     Route(
         "GET",
+        "/v1/operator/raft/configuration",
+        operator.raft_configuration,
+        "Servers that keep the log, voters first; `stale` asks any server",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/raft/peer",
+        operator.add_peer,
+        "Give a server a vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/raft/peer",
+        operator.remove_peer,
+        "Take a server's vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "POST",
+        "/v1/operator/raft/transfer-leader",
+        operator.transfer_leader,
+        "Hand leadership over, to the voter `id` (or name) if given",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/raft/status",
+        operator.raft_status,
+        "Figures of every server's log, or of `server`; `stale` asks any server",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/configuration",
+        operator.autopilot_configuration,
+        "Autopilot's settings",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/autopilot/configuration",
+        operator.set_autopilot_configuration,
+        "Write autopilot's settings, if their index is `cas`",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/health",
+        operator.autopilot_health,
+        "How the servers fare; 429 when one is not healthy",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/state",
+        operator.autopilot_state,
+        "How the servers fare, who votes, what autopilot did last",
+    ),
+    Route(
+        "GET",
         "/v1/operator/request/:key",
-        operator.find_request,
+        outcomes.find,
         "What became of the request with this Idempotency-Key",
     ),
     Route(
         "DELETE",
         "/v1/operator/request/:key",
-        operator.cancel_request,
+        outcomes.cancel,
         "Make sure that a request is not applied any more",
     ),
-    Route("GET", "/v1/operator/upgrade", operator.upgrade, "Feature levels of the cluster"),
-    Route("PUT", "/v1/operator/upgrade/finalize", operator.finalize, "Raise the feature level"),
-    # Status
-    Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
-    Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
+    Route("GET", "/v1/operator/upgrade", upgrade.status, "Feature levels of the cluster"),
+    Route("PUT", "/v1/operator/upgrade/finalize", upgrade.finalize, "Raise the feature level"),
 )
 
 

@@ -1,10 +1,10 @@
-"""Every command, query and table there is, each in one ordered list."""
+"""Every command, query, order and table there is, each in one ordered list."""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import catalog, health, kv, levels, outcomes
+from mesh.registry import autopilot, catalog, health, kv, levels, orders, outcomes
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -12,6 +12,7 @@ TABLES: tuple[Table[Any], ...] = (
     catalog.SERVICES,
     catalog.CHECKS,
     kv.PAIRS,
+    autopilot.TABLE,
     levels.LEVELS,
 )
 
@@ -21,6 +22,7 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | autopilot.Set
     | levels.Found
     | levels.Finalize
     | outcomes.Cancel
@@ -42,4 +44,15 @@ AnyQuery: TypeAlias = (
     | kv.Keys
     | levels.Present
     | outcomes.Find
+    | autopilot.Get
+)
+
+AnyOrder: TypeAlias = (
+    orders.RaftConfiguration
+    | orders.AddPeer
+    | orders.RemovePeer
+    | orders.TransferLeader
+    | orders.RaftStatus
+    | orders.OwnStatus
+    | orders.AutopilotHealth
 )

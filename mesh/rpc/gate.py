@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from mesh.clock import Clock
 from mesh.errors import Conflict, Invalid, Outdated, TooLarge
 from mesh.registry.envelope import ENTRY_MAX_BYTES, NEVER_SAID, Envelope, seal
 from mesh.registry.levels import EXACT, HIGHEST, LOWEST, Finalize, Found, level_of, unready
-from mesh.registry.port import Command, WriteOptions
+from mesh.registry.port import Command, Order, OrderOptions, WriteOptions
 from mesh.store.database import Database
+
+Audit: TypeAlias = Callable[[str], None]
 
 
 class Gate:
-    """Admits writes: checks them, stamps them and records who asked.
+    """Admits writes and orders: checks them, stamps them and records who asked.
 
-    Permissions, limits and audit belong here, so that no write can go round them. `speaking` gives
-    the highest level of every server known, by name; `highest` is this one's own.
+    Permissions, limits and audit belong here, so that nothing can go round them. `speaking` gives
+    the highest level of every server known, by name; `highest` is this one's own. `audit` gets a
+    line for each order that is more than a question.
     """
 
     def __init__(
@@ -26,8 +29,9 @@ class Gate:
         database: Database,
         speaking: Callable[[], Mapping[str, int]] = dict,
         highest: int = HIGHEST,
+        audit: Audit = lambda _: None,
     ) -> None:
-        self._clock, self._database = clock, database
+        self._clock, self._database, self._audit = clock, database, audit
         self._speaking, self._highest = speaking, highest
 
     @property
@@ -94,3 +98,10 @@ class Gate:
         ]
         if lacking:
             raise Conflict(unready(command.level, lacking))
+
+    def pass_order(self, order: Order[Any], options: OrderOptions) -> None:
+        """Let the order be carried out. Raises Invalid when it makes no sense."""
+        order.validate()
+        if not order.repeatable:
+            who, where = options.author or "anonymous", options.origin or "unknown"
+            self._audit(f"{order!r} ordered by {who} through {where}")

@@ -18,11 +18,14 @@ from mesh.errors import (
     Unreachable,
 )
 from mesh.registry.port import (
+    ORDER,
     READ,
     STALE,
     WRITE,
     Answer,
     Command,
+    Order,
+    OrderOptions,
     Query,
     ReadOptions,
     ServerStatus,
@@ -81,6 +84,14 @@ class Consensus(Protocol):
         ...
 
 
+class Operator(Protocol):
+    """Who carries out orders on a server."""
+
+    async def operate(self, order: Order[T]) -> T:
+        """Carry it out. Raises a MeshError; NoLeader, Busy or Unreachable if nothing was done."""
+        ...
+
+
 class Options(msgspec.Struct, frozen=True):
     """How long a request waits for a leader."""
 
@@ -90,7 +101,12 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Forwarded:
-    """Does here what only the leader may do; refuses with NoLeader when this is not the leader."""
+    """Does here what only the leader may do; refuses with NoLeader when this is not the leader.
+
+    `operator` is given once it is built, since it reads through this itself.
+    """
+
+    operator: Operator
 
     def __init__(self, consensus: Consensus, reader: LocalReader, gate: Gate, dice: Dice) -> None:
         self._consensus, self._reader, self._gate, self._dice = consensus, reader, gate, dice
@@ -101,18 +117,20 @@ class Forwarded:
         return self._consensus.applied_index
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
-        """Read as the leader, linearizably; `consistent` also confirms it with a majority."""
-        if options.consistency == "consistent":
-            await self._consensus.barrier()
-        self._need_lease()
-        answer = await self._reader.read(query, options)
-        # The wait may have outlasted the lease under which it began.
-        self._need_lease()
-        return answer
+        """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
 
-    def _need_lease(self) -> None:
-        if not self._consensus.leased():
-            raise NoLeader("No cluster leader")
+        `consistent` always has a majority confirm it; so does `default` while there is no lease.
+        """
+        if options.consistency == "consistent" or not self._consensus.leased():
+            await self._consensus.barrier()
+            if not options.index:
+                return await self._reader.read(query, options)
+        answer = await self._reader.read(query, options)
+        if self._consensus.leased():
+            return answer
+        # The wait has outlasted the lease under which it began.
+        await self._consensus.barrier()
+        return await self._reader.read(query, msgspec.structs.replace(options, index=0))
 
     async def write(self, command: Command[T], options: WriteOptions) -> T:
         """Commit as the leader."""
@@ -137,6 +155,13 @@ class Forwarded:
                 await self._consensus.propose(self._gate.admit(first, options))
             except OutcomeUnknown as error:
                 raise NoLeader("No cluster leader") from error  # The write itself was not sent.
+
+    async def operate(self, order: Order[T], options: OrderOptions) -> T:
+        """Carry out an order, as the leader unless it says that any server may."""
+        if options.where == "leader" and not self._consensus.is_leader:
+            raise NoLeader("No cluster leader")
+        self._gate.pass_order(order, options)
+        return await self.operator.operate(order)
 
 
 class ServerRouter:
@@ -220,6 +245,25 @@ class ServerRouter:
         """See Registry.watch."""
         async for answer in follow(self.read, query, options):
             yield answer
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """See Registry.operate. An order that may have been carried out is not given again."""
+        self._check_datacenter(options.datacenter)
+        order.validate()
+        origin = options.origin or self._options.origin
+        options = msgspec.structs.replace(options, origin=origin)
+        if options.where == "here":
+            return await self._as_leader.operate(order, options)
+        patience = Patience(self._options.hold_seconds, self._world)
+        while True:
+            try:
+                if self._consensus.is_leader:
+                    return await self._as_leader.operate(order, options)
+                return await self._client.operate(self._leader(), order, options, forwarded=True)
+            except OutcomeUnknown:
+                raise
+            except MeshError as error:
+                await patience.rest(error)
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
@@ -311,6 +355,20 @@ class AgentRouter:
                     raise
                 self._move_on(address)
                 await clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """See Registry.operate. An order that may have been carried out is not given again."""
+        origin = options.origin or self._options.origin
+        options = msgspec.structs.replace(options, origin=origin)
+        patience = Patience(self._options.hold_seconds, self._world)
+        while True:
+            address = ""
+            try:
+                address = self._server()
+                return await self._client.operate(address, order, options)
+            except Unreachable as error:
+                self._move_on(address)
+                await patience.rest(error)
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""

@@ -28,6 +28,10 @@ class ServerTags(msgspec.Struct, frozen=True):
     """Lowest feature level it speaks; see `registry.levels`."""
     level_max: int = 1
     """Highest one. The first mesh said nothing about it."""
+    read_replica: bool = False
+    """It follows the log and never votes."""
+    build: str = ""
+    """Version of its program."""
 
     def tags(self) -> dict[str, str]:
         """The tags, for gossip."""
@@ -36,7 +40,7 @@ class ServerTags(msgspec.Struct, frozen=True):
             "dc": self.datacenter,
             "id": self.id,
             "port": str(self.port),
-            "build": __version__,
+            "build": self.build or __version__,
         }
         optional = {
             "expect": str(self.expect) if self.expect else "",
@@ -44,6 +48,7 @@ class ServerTags(msgspec.Struct, frozen=True):
             "cluster": self.cluster,
             "level_min": str(self.level_min),
             "level_max": str(self.level_max),
+            "read_replica": "1" if self.read_replica else "",
         }
         return tags | {name: value for name, value in optional.items() if value}
 
@@ -69,6 +74,8 @@ def read_tags(tags: Mapping[str, str]) -> ServerTags | None:
         cluster=tags.get("cluster", ""),
         level_min=_number(tags, "level_min", 1),
         level_max=_number(tags, "level_max", 1),
+        read_replica=tags.get("read_replica", "") == "1",
+        build=tags.get("build", "").partition(":")[0],
     )
 
 

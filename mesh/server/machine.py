@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from mesh.codec import pack, unpack
-from mesh.errors import Conflict, Internal, MeshError, Outdated, from_code
+from mesh.errors import Conflict, Internal, Invalid, MeshError, Outdated, from_code
 from mesh.registry.envelope import Envelope, digest, open_sealed
 from mesh.registry.levels import EXACT, HIGHEST, Finalize, Found, level_of, readable
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
-from mesh.store.ledger import HORIZON, Ended
+from mesh.store.ledger import HORIZON, Ended, Ledger
 from mesh.store.live import Answers
-from mesh.store.snapshot import freeze, thaw
+from mesh.store.snapshot import STEP_ITEMS, Thawed, freeze, thaw
 from mesh.store.table import Bucket
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, array_like=True):
     format: int
-
-
-class _Snapshot(msgspec.Struct):
-    format: int
-    tables: bytes
-    requests: list[tuple[str, Ended]]
+    """The level at which it was written."""
+    requests: int
     horizon: int = 0
+    """From level 2 on."""
 
 
 class Machine:
@@ -104,31 +101,75 @@ class Machine:
             ended = Ended(pack(result), "", "", envelope.time, index, asked)
         self.database.ledger.remember(envelope.request, ended, changed)
 
-    def snapshot(self) -> Callable[[], bytes]:
-        """Copy the state now; the function returned packs it, in any thread."""
+    def snapshot(self) -> Iterator[bytes]:
+        """Copy the state now; the iterator packs the copy, in any thread.
+
+        An empty piece says no more than that some work was done.
+        """
         level, ledger = level_of(self.database), self.database.ledger
         tables = freeze(self.database, level)
-        requests, horizon = list(ledger.ended.items()), ledger.horizon
+        head = _Head(level, len(ledger.ended), ledger.horizon)
+        return _pieces(head, tables, list(ledger.ended), list(ledger.ended.values()))
 
-        def packed() -> bytes:
-            body: dict[str, object] = {"format": level, "tables": tables()}
-            if level >= EXACT:
-                return pack(body | {"requests": requests, "horizon": horizon})
-            short = [(key, (one.value, one.code, one.message, one.time)) for key, one in requests]
-            return pack(body | {"requests": short})
+    def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
+        """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
+        head = unpack(next(pieces, b""), _Head)
+        readable("snapshot", head.format, self.highest)
+        tables = thaw(self.database, pieces)
+        ledger = Ledger()
+        for piece in pieces:
+            ledger.ended.update(unpack(piece, list[tuple[str, Ended]]))
+        if len(ledger.ended) != head.requests:
+            raise Invalid(f"snapshot has {len(ledger.ended)} of {head.requests} requests")
+        ledger.horizon = head.horizon
+        return Restored(self, tables, ledger)
 
-        return packed
-
-    def restore(self, index: int, data: bytes) -> None:  # noqa: ARG002 - the Raft node's interface.
-        """Become the state in the snapshot. Raises Invalid, changing nothing, if it is bad."""
-        readable("snapshot", unpack(data, _Head).format, self.highest)
-        snapshot = unpack(data, _Snapshot)
+    def trade(self, tables: Thawed, ledger: Ledger) -> Ledger:
+        """Trade the tables, and the requests that led to them, for others."""
         before = level_of(self.database)
-        thaw(self.database, snapshot.tables)
-        self.database.ledger.restore(snapshot.requests, snapshot.horizon)
+        tables.install()
+        former, self.database.ledger = self.database.ledger, ledger
         self.answers.restored()
         if (level := level_of(self.database)) != before:
             self.on_level(level)
+        return former
+
+
+class Restored:
+    """A state of the machine out of a snapshot, which `install` trades for the present one."""
+
+    def __init__(self, machine: Machine, tables: Thawed, ledger: Ledger) -> None:
+        self._machine, self._tables, self._ledger = machine, tables, ledger
+
+    def install(self) -> None:
+        """Trade places with the machine's state. Takes no longer for many rows."""
+        self._ledger = self._machine.trade(self._tables, self._ledger)
+
+    def discard(self) -> Iterator[None]:
+        """Free the state that is not in place, a little at each step; in any thread."""
+        yield from self._tables.discard()
+        ended = self._ledger.ended
+        while ended:
+            for _ in range(min(STEP_ITEMS, len(ended))):
+                ended.popitem()
+            yield
+
+
+def _pieces(
+    head: _Head, tables: Iterator[bytes], requests: list[str], ends: list[Ended]
+) -> Iterator[bytes]:
+    exact = head.format >= EXACT
+    yield pack(head if exact else (head.format, head.requests))
+    yield from tables
+    for first in range(0, len(requests), STEP_ITEMS):
+        part = slice(first, first + STEP_ITEMS)
+        pairs = list(zip(requests[part], ends[part], strict=True))
+        yield pack(pairs if exact else [(request, _short(ended)) for request, ended in pairs])
+
+
+def _short(ended: Ended) -> tuple[bytes, str, str, float]:
+    """As level 1 has it."""
+    return (ended.value, ended.code, ended.message, ended.time)
 
 
 def _outcome(envelope: Envelope, ended: Ended) -> object:

@@ -30,7 +30,7 @@ class Database:
         table, index, value = bucket
         if table == ledger.NAME:
             return self.ledger.changed_at(value)
-        return self.contents[table].marks[index].of(value)
+        return self.contents[table].mark(index, value)
 
     def view(self) -> View:
         """Start reading."""
@@ -149,9 +149,7 @@ class Transaction(View):
         """End the transaction; returns the buckets it changed, whose marks have moved."""
         contents = self._database.contents
         for table, index, value in sorted(self._changed, key=repr):
-            content = contents[table]
-            empty = content.is_empty(index, value)
-            content.marks[index].changed(value, self.log_index, empty=empty)
+            contents[table].changed(index, value, self.log_index)
         for request, ended in self._settled.items():
             self._database.ledger.remember(request, ended, self._changed)
         self._database.index = self.log_index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
 import msgspec
 
@@ -19,7 +19,7 @@ NAME = "*requests"
 HORIZON: Bucket = (NAME, EVERY, "")
 
 
-class Ended(msgspec.Struct, array_like=True, frozen=True):
+class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a request ended: its packed result, or the error it was refused with."""
 
     value: bytes = b""
@@ -55,10 +55,6 @@ class Ledger:
             if len(self.ended) > (KEPT if old else KEPT_MAX):
                 self.horizon = max(self.horizon, self.ended.pop(oldest).index)
                 changed.update((bucket(oldest), HORIZON))
-
-    def restore(self, ended: Iterable[tuple[str, Ended]], horizon: int) -> None:
-        """Become what a snapshot says."""
-        self.ended, self.horizon = dict(ended), horizon
 
     def changed_at(self, value: Hashable) -> int:
         """The log index of the last change to this bucket."""

@@ -1,30 +1,23 @@
-"""/v1/operator: what became of requests, and the feature level."""
+"""/v1/operator/request: what became of requests."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 
-from mesh.agent.operations import MemberInfo
-from mesh.errors import Conflict, Invalid
-from mesh.http import kv, operator, params
-from mesh.http.request import Parts, Request
-from mesh.registry import levels
-from mesh.registry.port import WriteOptions
-from mesh.rpc.servers import ServerTags
+from mesh.errors import Invalid
+from mesh.http import kv, outcomes, params
+from mesh.http.request import Request
 from tests.registry_memory import MemoryRegistry
 
 Make = Callable[..., Request]
-ALIVE, LEFT, FAILED = 1, 3, 4
 
 
 async def ask(request: Request) -> dict[str, Any]:
-    reply = await operator.find_request(request)
+    reply = await outcomes.find(request)
     assert reply.status == 200
     found: dict[str, Any] = json.loads(reply.body)
     return found
@@ -94,49 +87,7 @@ async def test_cancelling_is_for_good_and_under_an_id_of_its_own(
     registry.database.ledger.horizon = 7
     registry.database.index = 9
     headers = {"Idempotency-Key": "k"}
-    reply = await operator.cancel_request(request_for("since=7", rest="k", headers=headers))
+    reply = await outcomes.cancel(request_for("since=7", rest="k", headers=headers))
     assert json.loads(reply.body)["Status"] == "cancelled"
     assert (await ask(request_for(rest="k")))["Status"] == "cancelled"
     assert registry.writes[-1][1].request != "key:k"
-
-
-def member(name: str, highest: int, status: int = ALIVE) -> MemberInfo:
-    tags = ServerTags(id=name, datacenter="dc1", port=8300, level_max=highest).tags()
-    if highest == 1:  # As the first mesh showed itself.
-        del tags["level_min"], tags["level_max"]
-    return MemberInfo(name, "127.0.0.1", 8301, tags, status, (1, 5, 2), (2, 5, 4))
-
-
-@pytest.fixture
-def request_in(request_for: Make, parts: Parts) -> Callable[..., Request]:
-    """A request to a node that knows these members."""
-
-    def make(*members: MemberInfo) -> Request:
-        agent = SimpleNamespace(operations=SimpleNamespace(members=lambda _: list(members)))
-        return msgspec.structs.replace(
-            request_for(), parts=msgspec.structs.replace(parts, agent=agent)
-        )
-
-    return make
-
-
-async def test_the_level_waits_for_every_server_that_has_not_left(request_in: Make) -> None:
-    request = request_in(
-        member("s3", 1, FAILED), member("s1", 2), member("s2", 1), member("s0", 1, LEFT)
-    )
-    status = json.loads((await operator.upgrade(request)).body)
-    assert (status["Level"], status["LevelMax"]) == (1, 2)
-    assert status["WaitingFor"] == ["s2 (level 1)", "s3 (level 1)"]
-    assert [one["Name"] for one in status["Servers"]] == ["s1", "s2", "s3"]
-    with pytest.raises(Conflict, match=r"s2 \(level 1\), s3 \(level 1\) cannot read it"):
-        await operator.finalize(request)
-
-
-async def test_finalizing_again_changes_nothing(request_in: Make, registry: MemoryRegistry) -> None:
-    request = request_in(member("s1", 2), member("s2", 2))
-    for _ in range(2):
-        status = json.loads((await operator.finalize(request)).body)
-        assert (status["Level"], status["LevelMax"], status["WaitingFor"]) == (2, 2, [])
-    assert levels.level_of(registry.database) == 2
-    assert [command for command, _ in registry.writes] == [levels.Finalize(2)]
-    assert isinstance(registry.writes[0][1], WriteOptions)
