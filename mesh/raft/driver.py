@@ -14,12 +14,12 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Invalid
-from mesh.raft.engine import NO_OP
 from mesh.raft.epochs import Place
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
 from mesh.raft.packer import Packer, Prepared, StateMachine
 from mesh.raft.past import Past
+from mesh.raft.recovery import Origin, recover
 from mesh.raft.replica import Replica, Start, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from mesh.raft.transport import Transport, Wiring
@@ -79,9 +79,9 @@ class Driver:
         `carried` says that the machine holds the state the epoch starts from; without it a fresh
         server gets that from the others.
         """
-        epoch = self.place.epoch
-        snapshot = self._snapshots.open()
-        self._replay(snapshot, fresh=fresh, carried=carried)
+        epoch, disk = self.place.epoch, (self._segments, self._snapshots)
+        origin = Origin(epoch.start_index, epoch.start_term, fresh, carried)
+        snapshot = recover(self._folder, self._journal, disk, origin)
         if snapshot is not None:
             try:
                 self._machine.prepare(snapshot.index, snapshot.pieces()).install()
@@ -94,9 +94,9 @@ class Driver:
             self._base = epoch.start_index
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
         voters = (self.me, epoch.voter_ids)
-        disk = (self._journal, self._snapshots)
+        memory = (self._journal, self._snapshots)
         start = Start(self._base, epoch.start_index, self.place.observes)
-        self.replica = Replica(voters, disk, self, timing, self._chance, start)
+        self.replica = Replica(voters, memory, self, timing, self._chance, start)
         self.transport = Transport(self.me, self.place, self, wiring, self._chance)
         self._store_now()
 
@@ -271,33 +271,6 @@ class Driver:
             self.on_fatal(error)
 
     # The disk at the start.
-
-    def _replay(self, snapshot: Stored | None, *, fresh: bool, carried: bool) -> None:
-        journal, folder, epoch = self._journal, Path(self._folder, "journal"), self.place.epoch
-        try:
-            journal.replay(self._segments.open(fresh=fresh))
-        except Invalid as error:
-            named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
-            raise Invalid(named) from error
-        if fresh:
-            promised = journal.vote or journal.term > epoch.start_term
-            if snapshot is not None or promised or journal.last_index > max(1, epoch.start_index):
-                raise Invalid(
-                    f"{self._folder}: has a log without a record of its epoch; restore it"
-                )
-            if carried:
-                journal.clear(epoch.start_index, epoch.start_term, NO_OP)
-                journal.set_term(epoch.start_term, "")
-            elif journal.last_index > 1:  # Left by a start that was cut short.
-                journal.clear(1, 0, NO_OP)
-        known = snapshot.index if snapshot else max(1, epoch.start_index)
-        if journal.entries and journal.first_index > known:
-            raise Invalid(
-                f"{folder}: begins at entry {journal.first_index}, but the newest snapshot ends "
-                f"at {known}; restore this server"
-            )
-        if snapshot is not None and journal.term_at(snapshot.index) != snapshot.term:
-            journal.clear(snapshot.index, snapshot.term, NO_OP)
 
     def _store_now(self) -> None:
         if self._journal.dirty:

@@ -244,6 +244,8 @@ class Segments:
             yield from self._read(self._number, sealed=False)
         if not numbers or self._size < len(MAGIC):
             self._create(self._number or 1)
+        else:
+            sync_folder(self._folder)  # Its name too, see `_resume`.
 
     def read(self) -> Iterator[Record]:
         """Every record on disk, of a journal that is not written any more. Changes nothing.
@@ -289,11 +291,13 @@ class Segments:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(self._path(number), flags, 0o600)
         self._number, self._size = number, 0
-        vote = pack_record(Record(TERM, 0, self._term, self._vote.encode()))
-        self._write(MAGIC + vote)
+        self._write(self._beginning())
         os.fsync(self._file)
         sync_folder(self._folder)
         self._last[number] = 0
+
+    def _beginning(self) -> bytes:
+        return MAGIC + pack_record(Record(TERM, 0, self._term, self._vote.encode()))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -307,17 +311,16 @@ class Segments:
         data = path.read_bytes()
         offset = len(MAGIC)
         self._last[number] = 0
-        if not data.startswith(MAGIC):
-            unwritten = MAGIC.startswith(data[:offset]) or not data.strip(b"\0")
-            if sealed or not unwritten:
-                raise Invalid(f"{path}: is not a journal segment of mesh; restore this server")
-            self._size = 0
+        if not sealed and len(data) <= len(self._beginning()) and not _begins(data):
+            self._size = 0  # Cut off while it was made: it holds nothing that was ever promised.
             return
+        if not data.startswith(MAGIC):
+            raise Invalid(f"{path}: is not a journal segment of mesh; restore this server")
         while offset < len(data):
             try:
                 record, offset = unpack_record(data, offset)
             except Invalid as error:
-                if sealed:
+                if sealed or offset == len(MAGIC):  # The first record was synced before the rest.
                     raise Invalid(f"{path}: damaged at byte {offset}: {error.message}") from error
                 break
             self._note(number, record)
@@ -336,7 +339,7 @@ class Segments:
         self._size = size
         if torn:
             os.ftruncate(self._file, size)
-            os.fsync(self._file)
+        os.fsync(self._file)  # What a killed process wrote may be in the kernel only.
 
 
 def make_folder(folder: Path) -> None:
@@ -365,6 +368,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _begins(data: bytes) -> bool:
+    try:
+        unpack_record(data, len(MAGIC))
+    except Invalid:
+        return False
+    return data.startswith(MAGIC)
 
 
 def _number(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 from mesh.clock import Clock
@@ -14,7 +15,9 @@ from mesh.raft.snapshots import Snapshots
 
 Send = Callable[[str, Message], None]
 Confirmed = Callable[[MeshError | None], None]
-LEASE_PART = 0.8  # Of the shortest election timeout; the rest covers clocks of different speed.
+LEASE_PART = 0.8  # Of the shortest election timeout; the rest covers RATE_ERROR and more.
+
+log = logging.getLogger(__name__)
 
 
 class Leading:
@@ -46,10 +49,20 @@ class Leading:
         return self._engine.applied >= self.first_index
 
     def leased(self) -> bool:
-        """Whether, at this moment, surely no other voter leads."""
-        if not (self.in_charge and self.lease_allowed):
+        """Whether, at this moment, surely no other voter leads.
+
+        Assumes that no clock changes its rate by more than a tenth from one answer to the next:
+        a voter counts only while its rate is proved to be near ours, see `ClockRate`.
+        """
+        if not (self.lease_allowed and self.in_charge):
             return False
-        return not self.peers or self._majority_sent() + self._lease > self._clock.monotonic()
+        now = self._clock.monotonic()
+        return not self.peers or self._majority_sent(now) + self._lease > now
+
+    @property
+    def odd_clocks(self) -> dict[str, int]:
+        """How often the clock of each voter was proved to run too fast or too slow for a lease."""
+        return {peer: progress.rate.odd for peer, progress in self.peers.items()}
 
     def barrier(self, done: Confirmed) -> None:
         """Call back once a majority confirmed this leadership and what was committed is applied."""
@@ -126,7 +139,7 @@ class Leading:
         progress = self.everybody.get(peer)
         if progress is None:
             return
-        progress.answered(message.probe)
+        self._measure(peer, progress, message.probe)
         matched = False
         if isinstance(message, Ack):
             if message.index > self._engine.journal.last_index:
@@ -139,6 +152,13 @@ class Leading:
             progress.chunk_answered(message.index, message.received)
         if peer in self.peers:
             self._engine.hear_ack(peer, progress.match, matches=matched)
+
+    def _measure(self, peer: str, progress: Progress, probe: Probe) -> None:
+        progress.answered(probe)
+        never = not progress.rate.odd
+        progress.rate.answered(probe.sent, probe.shown, self._clock.monotonic())
+        if never and progress.rate.odd:
+            log.warning("the clock of %s runs at another rate: no lease rests on it", peer)
 
     def _send_entries(
         self, peer: str, progress: Progress, probe: Probe, send_durable: Send
@@ -176,6 +196,9 @@ class Leading:
         rounds = sorted(progress.heard.round for progress in self.peers.values())
         return rounds[len(rounds) // 2] if rounds else self._round
 
-    def _majority_sent(self) -> float:
-        times = sorted(progress.heard.sent for progress in self.peers.values())
+    def _majority_sent(self, now: float) -> float:
+        times = sorted(
+            progress.heard.sent if progress.rate.steady(now) else float("-inf")
+            for progress in self.peers.values()
+        )
         return times[len(times) // 2]

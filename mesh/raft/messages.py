@@ -50,10 +50,14 @@ class Chain(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True):
-    """Goes out with a leader's messages and comes back: round number and the leader's clock."""
+    """Goes out with a leader's messages and comes back: round number and the leader's clock.
+
+    In an answer also the clock of who answers; 0 when it is of a version that does not say.
+    """
 
     round: Number
     sent: float
+    shown: float = 0.0
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):

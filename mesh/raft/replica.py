@@ -25,6 +25,7 @@ from mesh.raft.messages import (
     ChunkReply,
     Message,
     Piece,
+    Probe,
     Pull,
     Reset,
     Stale,
@@ -387,44 +388,47 @@ class Replica:
         self.elections.hear_leader()
         return True
 
+    def _show(self, probe: Probe) -> Probe:
+        return Probe(probe.round, probe.sent, self._clock.monotonic())
+
     def _append(self, peer: str, message: Append) -> None:
         guard.check_entries(message.entries)
         if not self._follow(peer, message.term):
             return
-        engine, journal = self.engine, self.journal
+        engine, journal, probe = self.engine, self.journal, self._show(message.probe)
         if not message.prev_index:
             engine.hear_leader(peer, message.term, engine.commit)
             send = self._send if journal.term_durable else self._send_durable
-            send(peer, Ack(message.term, 0, message.probe))
+            send(peer, Ack(message.term, 0, probe))
             return
         previous = (message.prev_index, message.prev_term)
         verdict = guard.receive_entries(journal, engine.commit, previous, message.entries)
         commit = guard.clamp_commit(verdict, message.commit, engine.commit)
         engine.hear_leader(peer, message.term, commit)
         if not isinstance(verdict, Matches):
-            reset = Reset(message.term, message.generation, verdict.hint, message.probe)
+            reset = Reset(message.term, message.generation, verdict.hint, probe)
             self._send_durable(peer, reset)
         elif message.entries or not journal.term_durable:
-            self._send_durable(peer, Ack(message.term, verdict.index, message.probe))
+            self._send_durable(peer, Ack(message.term, verdict.index, probe))
         else:
             durable = min(verdict.index, journal.durable_index)
-            self._send(peer, Ack(message.term, durable, message.probe))
+            self._send(peer, Ack(message.term, durable, probe))
 
     def _chunk(self, peer: str, message: Chunk) -> None:
         if not self._follow(peer, message.term):
             return
-        engine = self.engine
+        engine, probe = self.engine, self._show(message.probe)
         engine.hear_leader(peer, message.term, engine.commit)
         if self._fetch.installing:
             return
         term, index, entry_term = message.term, message.index, message.entry_term
         if guard.snapshot_is_held(self.journal, engine.commit, index, entry_term):
             self._fetch.drop()
-            self._send_durable(peer, Ack(term, index, message.probe))
+            self._send_durable(peer, Ack(term, index, probe))
             return
         received = self._fetch.take_chunk(peer, message)
         if received or not message.data:  # A hole is reported once, to the next empty piece.
-            self._send_durable(peer, ChunkReply(term, message.probe, index, received))
+            self._send_durable(peer, ChunkReply(term, probe, index, received))
         self._install_whole()
 
     def _pull(self) -> None:
