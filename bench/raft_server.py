@@ -23,7 +23,8 @@ from mesh.collector import settle
 from mesh.errors import MeshError, NoLeader
 from mesh.raft.node import RAFT_BYTE, Node, Options, Peer, StateMachine
 from mesh.registry import kv
-from mesh.registry.envelope import FORMAT, Envelope, seal
+from mesh.registry.envelope import Envelope, seal
+from mesh.registry.levels import LOWEST
 from mesh.server.machine import Machine
 
 VALUE = b"v" * 100
@@ -156,7 +157,7 @@ class Voter:
         if not self._settings.tables:
             return VALUE
         command = kv.Set(f"bench/{number % 100}/key-{number * 7919 % 200_000:06d}", VALUE)
-        return seal(Envelope(FORMAT, f"request-{number}", time.time(), "", "bench", command))
+        return seal(Envelope(LOWEST, f"request-{number}", time.time(), "", "bench", command))
 
     async def fill(self, count: int) -> None:
         """Write this many keys."""

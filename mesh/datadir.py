@@ -12,14 +12,17 @@ from mesh.codec import from_json, to_json
 from mesh.errors import Conflict, Invalid, MeshError
 
 FORMAT = 1
+LEVEL = 1
 _MARKER = "mesh.json"
 _FRESH = f"{_MARKER}.new"
 _LOCK = "lock"
 
 
-class _Marker(msgspec.Struct):
+class _Marker(msgspec.Struct, omit_defaults=True):
     format: int
     node_id: str
+    level: int = LEVEL
+    """Feature level of what lies in the directory."""
 
 
 class DataDirectory:
@@ -29,6 +32,13 @@ class DataDirectory:
         self.path = path
         self.node_id = node_id
         self._lock = lock
+
+    def raise_level(self, level: int) -> None:
+        """Note durably that programs which do not know this feature level must not start here."""
+        top = Path(self.path)
+        marker = _read_marker(top) or _Marker(FORMAT, self.node_id)
+        if level > marker.level:
+            _write_marker(top, msgspec.structs.replace(marker, level=level))
 
     def folder(self, name: str) -> str:
         """A folder in it, made when missing."""
@@ -41,16 +51,22 @@ class DataDirectory:
         os.close(self._lock)
 
 
-def open_directory(path: str, node_id: str) -> DataDirectory:
+def open_directory(path: str, node_id: str, level_max: int = LEVEL) -> DataDirectory:
     """Open or make the data directory; node_id is for a new one.
 
     Raises Conflict or Invalid, with one line that says what to do, when it cannot be written, is
-    in use, belongs to another program or to a newer mesh. Nothing in it is changed then.
+    in use, belongs to another program, to a newer mesh or to a level above `level_max`. Nothing in
+    it is changed then.
     """
     top = Path(path)
     try:
         top.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = _read_marker(top)
+        if marker is not None and marker.level > level_max:
+            raise Invalid(
+                f"data_dir {path}: written by a newer mesh (level {marker.level}); upgrade mesh "
+                f"(this program speaks levels up to {level_max})"
+            )
         lock = os.open(top / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Conflict(f"data_dir {path}: cannot be used: {error.strerror}") from error

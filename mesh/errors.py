@@ -72,10 +72,39 @@ class Unreachable(MeshError):
 
 
 class OutcomeUnknown(MeshError):
-    """The write may or may not have happened. A retry with the same request id applies it once."""
+    """The write may or may not have happened. A retry with the same request id applies it once.
+
+    `request` is that id and `since` a log index that was applied before the first attempt; both
+    are set where the write entered.
+    """
 
     code = "outcome-unknown"
     retry = True
+
+    def __init__(self, message: str, request: str = "", since: int = 0) -> None:
+        super().__init__(message)
+        self.request, self.since = request, since
+
+
+class Outdated(MeshError):
+    """This copy of a request is too old to tell from one already done: it was not applied.
+
+    If it is the only copy ever sent, it may be sent again as known at log index `index`. `request`
+    and `since` are as in OutcomeUnknown.
+    """
+
+    code = "outdated"
+    retry = True
+
+    def __init__(self, message: str, index: int = 0, request: str = "", since: int = 0) -> None:
+        super().__init__(message)
+        self.index, self.request, self.since = index, request, since
+
+
+class Cancelled(MeshError):
+    """The request was cancelled before it was applied, and never will be."""
+
+    code = "cancelled"
 
 
 class Internal(MeshError):
@@ -96,6 +125,8 @@ BY_CODE: dict[str, type[MeshError]] = {
         Busy,
         Unreachable,
         OutcomeUnknown,
+        Outdated,
+        Cancelled,
         Internal,
     )
 }

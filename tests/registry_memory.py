@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from mesh.clock import Clock, SystemClock
+from mesh.codec import pack
 from mesh.errors import MeshError
 from mesh.registry.port import (
     ORDER,
@@ -24,7 +25,9 @@ from mesh.registry.port import (
 )
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
+from mesh.store.ledger import Ended
 from mesh.store.live import Answers
+from mesh.store.table import Bucket
 
 T = TypeVar("T")
 
@@ -77,7 +80,12 @@ class MemoryRegistry:
         if self.error is not None:
             raise self.error
         self.writes.append((command, options))
-        return self.apply(command)
+        result = self.apply(command)
+        ended = Ended(pack(result), index=self.database.index)
+        changed: set[Bucket] = set()
+        self.database.ledger.remember(options.request, ended, changed)
+        self.answers.committed(changed)
+        return result
 
     def apply(self, command: Command[T]) -> T:
         command.validate()

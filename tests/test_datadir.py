@@ -44,3 +44,20 @@ def test_a_path_that_cannot_be_a_directory_is_one_clear_line(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(Conflict, match="cannot be used"):
         open_directory(str(tmp_path / "file" / "sub"), "id")
+
+
+def test_an_older_program_does_not_open_what_a_higher_level_wrote(tmp_path: Path) -> None:
+    opened = open_directory(str(tmp_path), "id", 3)
+    before = (tmp_path / "mesh.json").read_bytes()
+    opened.raise_level(1)
+    assert (tmp_path / "mesh.json").read_bytes() == before
+    opened.raise_level(3)
+    opened.raise_level(2)
+    opened.close()
+    written = (tmp_path / "mesh.json").read_bytes()
+    with pytest.raises(Invalid, match=r"written by a newer mesh \(level 3\); upgrade mesh"):
+        open_directory(str(tmp_path), "id", 2)
+    assert (tmp_path / "mesh.json").read_bytes() == written
+    again = open_directory(str(tmp_path), "other", 3)
+    assert again.node_id == "id"
+    again.close()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from pathlib import Path
+from typing import TypeVar
 
 from mesh.cli.command import OK, Command, Example
 from mesh.cli.connection import read_options
 from mesh.cli.flags import DATACENTER, READ_FLAGS, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
+from mesh.client import kv as calls
+from mesh.client.call import Call
 from mesh.client.kv import Lock
 from mesh.client.shapes import Pair
 from mesh.errors import Conflict, NotFound
+
+T = TypeVar("T")
 
 
 def get(invocation: Invocation) -> int:
@@ -89,7 +94,7 @@ def put(invocation: Invocation) -> int:
     value = _value(invocation)
     index = parsed.number("modify-index")
     cas = (index or 0) if parsed.switch("cas") or index is not None else None
-    done = invocation.client.kv.put(
+    call = calls.put(
         key,
         value,
         flags=parsed.number("flags") or 0,
@@ -97,10 +102,18 @@ def put(invocation: Invocation) -> int:
         lock=_lock(invocation),
         datacenter=parsed.text("datacenter"),
     )
-    if done:
+    if invocation.client.run(_once(invocation, call)):
         invocation.out.done(f"Wrote {key}.", Key=key, Written=True)
         return OK
     raise _refused(key, "write", cas)
+
+
+def _once(invocation: Invocation, call: Call[T]) -> Call[T]:
+    parsed = invocation.parsed
+    key, since = parsed.text("idempotency-key"), parsed.number("since")
+    if since is not None and not key:
+        raise Usage("--since needs --idempotency-key: it says since when that key may be in use")
+    return call.once(key, since) if key else call
 
 
 def _refused(key: str, verb: str, cas: int | None) -> Conflict:
@@ -162,13 +175,15 @@ def delete(invocation: Invocation) -> int:
     if parsed.switch("recurse"):
         if cas is not None:
             raise Usage("--cas and --recurse exclude each other")
-        invocation.client.kv.delete_under(key, datacenter=datacenter)
+        every = calls.delete_under(key, datacenter=datacenter)
+        invocation.client.run(_once(invocation, every))
         what = f"every key under {key}" if key else "every key"
         invocation.out.done(f"Deleted {what}.", Prefix=key, Deleted=True)
         return OK
     if not key:
         raise Usage("kv delete needs KEY; --recurse with an empty one deletes every key")
-    if invocation.client.kv.delete(key, cas=cas, datacenter=datacenter):
+    call = calls.delete(key, cas=cas, datacenter=datacenter)
+    if invocation.client.run(_once(invocation, call)):
         invocation.out.done(f"Deleted {key}.", Key=key, Deleted=True)
         return OK
     raise _refused(key, "delete", cas)
@@ -180,6 +195,10 @@ def _key(invocation: Invocation) -> str:
     return arguments[0].removeprefix("/") if arguments else ""
 
 
+ONCE_FLAGS = (
+    Flag("idempotency-key", "a name for this write: repeated under it, it is applied once"),
+    Flag("since", "when repeating: a log index known before it was first made", "number"),
+)
 SEPARATOR = Flag("separator", "cut keys after the first of these; / unless told", value="TEXT")
 
 COMMANDS = {
@@ -225,6 +244,7 @@ COMMANDS = {
             Flag("acquire", "take the lock on the key for --session", "switch"),
             Flag("release", "give the lock of --session back", "switch"),
             Flag("session", "the session that locks", value="ID"),
+            *ONCE_FLAGS,
             DATACENTER,
         ),
         exits=("1: the condition did not hold, or it failed",),
@@ -243,6 +263,7 @@ COMMANDS = {
             Flag("recurse", "every key that starts with KEY", "switch"),
             Flag("cas", "only if the modify index is --modify-index", "switch"),
             Flag("modify-index", "the modify index expected", "number"),
+            *ONCE_FLAGS,
             DATACENTER,
         ),
         exits=("1: the condition did not hold, or it failed",),

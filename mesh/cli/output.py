@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, OutcomeUnknown
 
 GAP = "  "
 
@@ -73,6 +73,8 @@ class Output:
         """What went wrong; as a JSON object when JSON is asked for."""
         if self.as_json:
             facts = {"Code": error.code, "Message": error.message, "Retry": error.retry}
+            if isinstance(error, OutcomeUnknown) and error.request:
+                facts |= {"Request": error.request, "Since": error.since}
             self.stderr.write(f"{json.dumps({'Error': facts})}\n")
         else:
             self.stderr.write(f"meshctl: {error.message}\n")

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
-from mesh.client.call import Answer, Call, Response, failure
+from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class AsyncClient:
         self.settings = configured or settings.from_environment()
         self.endpoint = self.settings.endpoint()
         self._session: aiohttp.ClientSession | None = None
+        self._newest = 0
         self.kv = KV(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -57,11 +58,13 @@ class AsyncClient:
 
     async def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""
+        call, known = keyed(call), self._newest
         try:
             async with self._request(call, self.settings.timeout_seconds) as response:
                 whole = await _whole(response)
         except (OSError, aiohttp.ClientError) as error:
-            raise self._error(call.method, error) from error
+            raise self._error(call, error, known) from error
+        self._newest = max(self._newest, newest(whole))
         return call.finish(whole)
 
     async def follow(self, call: Call[Answer[T]]) -> AsyncIterator[Answer[T]]:
@@ -84,7 +87,7 @@ class AsyncClient:
                 async for line in response.content:
                     yield line
         except (OSError, aiohttp.ClientError) as error:
-            raise self._error(call.method, error) from error
+            raise self._error(call, error, self._newest) from error
 
     def _request(
         self, call: Call[T], timeout_seconds: float | None
@@ -94,7 +97,7 @@ class AsyncClient:
             call.method,
             URL(self.endpoint.url + call.target, encoded=True),
             data=call.body,
-            headers=self.settings.headers(),
+            headers=self.settings.headers() | call.headers(),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.settings.timeout_seconds),
         )
@@ -113,12 +116,12 @@ class AsyncClient:
             return aiohttp.TCPConnector()
         return aiohttp.TCPConnector(ssl=self.settings.ssl_context())
 
-    def _error(self, method: str, error: Exception) -> Exception:
+    def _error(self, call: Call[T], error: Exception, known: int) -> Exception:
         if isinstance(error, aiohttp.ClientConnectorError):
             cause = error.os_error if error.__cause__ is None else error.__cause__
             assert isinstance(cause, Exception)
             return trouble.unreachable(self.endpoint, cause)
-        return trouble.interrupted(self.endpoint, method, error)
+        return trouble.interrupted(self.endpoint, call, error, known)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> Response:
@@ -202,7 +205,7 @@ class Status(_Noun):
 
 
 class Operator(_Noun):
-    """The servers: who votes, who leads, how they fare."""
+    """The servers and the log: who votes, how they fare, what became of a request."""
 
     raft_configuration = _awaiting(operator.raft_configuration)
     raft_status = _awaiting(operator.raft_status)
@@ -213,3 +216,7 @@ class Operator(_Noun):
     set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
     autopilot_health = _awaiting(operator.autopilot_health)
     autopilot_state = _awaiting(operator.autopilot_state)
+    request = _awaiting(operator.request)
+    cancel = _awaiting(operator.cancel)
+    upgrade = _awaiting(operator.upgrade)
+    finalize = _awaiting(operator.finalize)

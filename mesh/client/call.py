@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -18,6 +19,7 @@ from mesh.errors import (
     MeshError,
     NoLeader,
     NotFound,
+    OutcomeUnknown,
     TooLarge,
     Unreachable,
 )
@@ -109,6 +111,26 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """The statuses `decode` understands. Every other one becomes an error."""
     wait_seconds: float = 0.0
     """How much longer than usual the answer may take."""
+    key: str = ""
+    """Names a write, so that sent again it is applied once; a client makes one up when empty."""
+    since: int | None = None
+    """A log index known before the write was first sent; only for one sent again."""
+
+    def once(self, key: str, since: int | None = None) -> Call[T]:
+        """The same write under this key: however often it is sent, it is applied once.
+
+        To repeat one whose outcome is unknown, give the `request` and `since` of that error. With
+        `since` a repetition is never applied twice, however late; without it only as long as the
+        servers remember the key.
+        """
+        return msgspec.structs.replace(self, key=key, since=since)
+
+    def headers(self) -> dict[str, str]:
+        """What this request carries beside what every one does."""
+        if not self.key:
+            return {}
+        since = {} if self.since is None else {"Idempotency-Since": str(self.since)}
+        return {"Idempotency-Key": self.key, **since}
 
     @property
     def target(self) -> str:
@@ -150,6 +172,18 @@ def reading(
         params=(*params, *options.params()),
         wait_seconds=blocking_seconds(options),
     )
+
+
+def keyed(call: Call[T]) -> Call[T]:
+    """The call; a write that has no key gets one, so that its outcome can be asked for."""
+    if call.key or call.method == "GET":
+        return call
+    return msgspec.structs.replace(call, key=str(uuid.uuid4()))
+
+
+def newest(response: Response) -> int:
+    """A log index that the response shows to be applied; 0 when it shows none."""
+    return _number(response.headers.get("x-consul-index", ""))
 
 
 def writing(
@@ -222,6 +256,8 @@ def failure(response: Response) -> MeshError:
     """The error a response stands for, with the words of the server."""
     words = response.body.decode("utf-8", "replace").strip()
     text = words or f"the server answered with status {response.status} and no explanation"
+    if key := response.headers.get("idempotency-key", ""):
+        return OutcomeUnknown(text, key, _number(response.headers.get("idempotency-since", "")))
     if response.status >= 500 and "leader" in text.lower():
         return NoLeader(text)
     if response.status in {502, 504}:

@@ -1,18 +1,20 @@
-"""Calls about the servers: who votes, who leads, how they fare, and autopilot's settings."""
+"""Calls about the servers and their log: who votes, how they fare, what became of a request."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 from mesh import codec
-from mesh.client.call import Answer, Call, ReadOptions, deciding, decode_json, reading
+from mesh.client.call import Answer, Call, ReadOptions, deciding, decode_json, path_of, reading
 from mesh.client.shapes import (
     AutopilotHealth,
     AutopilotSettings,
     AutopilotState,
+    Outcome,
     RaftConfiguration,
     RaftStatus,
     Transferred,
+    Upgrade,
 )
 
 T = TypeVar("T")
@@ -81,6 +83,49 @@ def autopilot_health(*, datacenter: str = "") -> Call[AutopilotHealth]:
 def autopilot_state(*, datacenter: str = "") -> Call[AutopilotState]:
     """How each server fares, who votes, and what autopilot did last."""
     return _asking("/v1/operator/autopilot/state", AutopilotState, stale=False, dc=datacenter)
+
+
+def request(key: str, since: int | None = None) -> Call[Outcome]:
+    """What became of the request with this Idempotency-Key.
+
+    `since` is a log index known before it was first made, as an OutcomeUnknown has it; without it
+    nothing can be said of requests that are not remembered.
+    """
+    return Call(
+        method="GET",
+        path=path_of("operator/request", key),
+        decode=lambda response: decode_json(response.body, Outcome),
+        params=() if since is None else (("since", str(since)),),
+    )
+
+
+def cancel(key: str, since: int) -> Call[Outcome]:
+    """Make sure that the request is not applied any more; what became of it."""
+    return Call(
+        method="DELETE",
+        path=path_of("operator/request", key),
+        decode=lambda response: decode_json(response.body, Outcome),
+        params=(("since", str(since)),),
+    )
+
+
+def upgrade() -> Call[Upgrade]:
+    """The cluster's feature level, and who keeps it from rising."""
+    return Call(
+        method="GET",
+        path="/v1/operator/upgrade",
+        decode=lambda response: decode_json(response.body, Upgrade),
+    )
+
+
+def finalize() -> Call[Upgrade]:
+    """Raise the feature level, for good, as far as every server speaks it."""
+    return Call(
+        method="PUT",
+        path="/v1/operator/upgrade/finalize",
+        decode=lambda response: decode_json(response.body, Upgrade),
+        body=b"",
+    )
 
 
 def _asking(path: str, kind: type[T], stale: bool, **params: str) -> Call[T]:

@@ -202,6 +202,46 @@ class AgentSelf(Shape, frozen=True):
     meta: dict[str, str] = {}
 
 
+class RequestError(Shape, frozen=True):
+    """Why a request was refused."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Outcome(Shape, frozen=True):
+    """What became of a request; `meaning` says it in words."""
+
+    request: str = ""
+    status: str = "unknown"
+    """applied, refused, cancelled, not-applied (so far) or unknown."""
+    index: int = 0
+    """Where it stands in the log; 0 when that is not known."""
+    value: Any = None
+    error: RequestError | None = None
+    meaning: str = ""
+
+
+class UpgradeServer(Shape, frozen=True):
+    """A server and the feature levels that its program speaks."""
+
+    name: str = ""
+    status: str = ""
+    level_min: int = 1
+    level_max: int = 1
+
+
+class Upgrade(Shape, frozen=True):
+    """The cluster's feature level."""
+
+    level: int = 1
+    level_max: int = 1
+    """The highest that some server speaks."""
+    servers: list[UpgradeServer] = []
+    waiting_for: list[str] = []
+    """The servers that do not speak the next level."""
+
+
 class RaftPeer(Shape, frozen=True):
     """A server that keeps the log."""
 

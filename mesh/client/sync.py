@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
-from mesh.client.call import Answer, Call, Response, failure
+from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class Client:
         self.settings = configured or settings.from_environment()
         self.endpoint = self.settings.endpoint()
         self._connection: HTTPConnection | None = None
+        self._newest = 0
         self.kv = KV(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -58,7 +59,9 @@ class Client:
 
     def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""
-        return call.finish(self._exchange(call))
+        response = self._exchange(keyed(call))
+        self._newest = max(self._newest, newest(response))
+        return call.finish(response)
 
     def follow(self, call: Call[Answer[T]]) -> Iterator[Answer[T]]:
         """The answer now, then again whenever it changes. Ends only by an error."""
@@ -81,7 +84,7 @@ class Client:
             while line := response.readline():
                 yield line
         except (OSError, HTTPException) as error:
-            raise trouble.interrupted(self.endpoint, call.method, error) from error
+            raise trouble.interrupted(self.endpoint, call, error, self._newest) from error
         finally:
             connection.close()
 
@@ -95,7 +98,7 @@ class Client:
             response = _whole(raw)
         except (OSError, HTTPException) as error:
             self.close()
-            raise trouble.interrupted(self.endpoint, call.method, error) from error
+            raise trouble.interrupted(self.endpoint, call, error, self._newest) from error
         except BaseException:
             self.close()  # Half a response is left on it.
             raise
@@ -104,7 +107,8 @@ class Client:
         return response
 
     def _send(self, connection: HTTPConnection, call: Call[T]) -> HTTPResponse:
-        connection.request(call.method, call.target, call.body, self.settings.headers())
+        headers = self.settings.headers() | call.headers()
+        connection.request(call.method, call.target, call.body, headers)
         return connection.getresponse()
 
     def _usable_connection(self) -> HTTPConnection:
@@ -255,7 +259,7 @@ class Status(_Noun):
 
 
 class Operator(_Noun):
-    """The servers: who votes, who leads, how they fare."""
+    """The servers and the log: who votes, how they fare, what became of a request."""
 
     raft_configuration = _blocking(operator.raft_configuration)
     raft_status = _blocking(operator.raft_status)
@@ -266,3 +270,7 @@ class Operator(_Noun):
     set_autopilot_settings = _blocking(operator.set_autopilot_settings)
     autopilot_health = _blocking(operator.autopilot_health)
     autopilot_state = _blocking(operator.autopilot_state)
+    request = _blocking(operator.request)
+    cancel = _blocking(operator.cancel)
+    upgrade = _blocking(operator.upgrade)
+    finalize = _blocking(operator.finalize)

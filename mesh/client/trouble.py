@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from shlex import quote
 from socket import gaierror
+from typing import TypeVar
 
+from mesh.client.call import Call
 from mesh.client.settings import Endpoint
 from mesh.errors import MeshError, OutcomeUnknown, Unreachable
+
+T = TypeVar("T")
 
 ADVICE = "Is meshd running? Set MESH_HTTP_ADDR or --http-addr to ask another one."
 
@@ -30,14 +35,22 @@ def unreachable(endpoint: Endpoint, error: Exception) -> Unreachable:
     )
 
 
-def interrupted(endpoint: Endpoint, method: str, error: Exception) -> MeshError:
-    """The request was sent and no whole answer came: a write may have happened."""
+def interrupted(endpoint: Endpoint, call: Call[T], error: Exception, since: int) -> MeshError:
+    """The request was sent and no whole answer came: a write may have happened.
+
+    `since` is the newest log index that was known before it was sent, 0 for none.
+    """
     words = reason(endpoint, error)
-    if method == "GET":
+    if call.method == "GET":
         return Unreachable(f"the mesh agent at {endpoint} did not answer: {words}.")
+    known = since if call.since is None else call.since
+    asked = f"meshctl operator request {f'--since {known} ' if known else ''}{quote(call.key)}"
     return OutcomeUnknown(
         f"the mesh agent at {endpoint} did not answer: {words}. "
-        "The write may or may not have happened; read before you repeat it."
+        "The write may or may not have happened; repeated with the Idempotency-Key "
+        f"{call.key} it happens once. What became of it: {asked}",
+        call.key,
+        known,
     )
 
 

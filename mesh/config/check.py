@@ -14,6 +14,7 @@ from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
 from mesh.config.shape import value_at
+from mesh.registry.levels import HIGHEST, LOWEST
 
 Complaint = tuple[str, str]
 """A dotted key and what is wrong with its value."""
@@ -42,6 +43,7 @@ _BIG = 2**31
 RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
+    "upgrade.level_max": (LOWEST, HIGHEST),
     "raft_protocol": (3, 3),
     "autopilot.max_trailing_logs": (0, _BIG),
     "autopilot.min_quorum": (0, 99),

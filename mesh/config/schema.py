@@ -173,6 +173,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Limits against overload."""
     performance: s.Performance = s.Performance()
     """Timing of the cluster."""
+    upgrade: s.Upgrade = s.Upgrade()
+    """Upgrades of the cluster; see docs/upgrades.md."""
     raft_protocol: int = 3
     """Version of raft's messages; only 3."""
     raft_snapshot_threshold: int = 16384

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from mesh.registry.levels import HIGHEST
+
 Seconds = Annotated[float, msgspec.Meta(title="duration")]
 """Written as a Go duration such as 30s, kept as seconds."""
 
@@ -185,6 +187,13 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     """How long a probe may take."""
     enable_xds_load_balancing: bool = True
     """Spread proxies over servers."""
+
+
+class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
+    """Upgrades of the cluster."""
+
+    level_max: int = HIGHEST
+    """Act as a program of this feature level, to try a rollback."""
 
 
 class GossipLan(msgspec.Struct, frozen=True, kw_only=True):

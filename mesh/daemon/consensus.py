@@ -35,6 +35,11 @@ class RaftConsensus:
         """Seconds since the leader was heard; 0 on the leader, infinite if never."""
         return self._node.last_contact
 
+    @property
+    def applied_index(self) -> int:
+        """Highest log index applied here."""
+        return self._node.applied_index
+
     def leased(self) -> bool:
         """Whether this server leads and surely nobody else does at this moment."""
         return self._node.leased()

@@ -15,6 +15,8 @@ from mesh.codec import from_json, to_json
 from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
+from mesh.raft.node import Peer
+from mesh.registry.levels import LOWEST
 from mesh.rpc.servers import ServerTags, endpoint, read_tags
 from mesh.server.autopilot import Status as ServerState
 from mesh.server.bootstrap import Bootstrap, Candidate, Verdict
@@ -69,6 +71,19 @@ class Membership:
             if member.status == Status.ALIVE and tags and tags.datacenter == self._datacenter:
                 found.append((member, tags))
         return found
+
+    def speaking(self, voters: Sequence[Peer]) -> dict[str, int]:
+        """The highest level of every server that has not left, by name; 1 of voters never met."""
+        found: dict[str, int] = {}
+        met: set[str] = set()
+        for member in self._gossip.members():
+            tags = read_tags(member.tags)
+            if tags is None or tags.datacenter != self._datacenter:
+                continue
+            if member.status in _STAYING:
+                met.add(tags.id)
+                found[member.name] = tags.level_max
+        return found | {one.name: LOWEST for one in voters if one.id not in met}
 
     def server_addresses(self) -> list[str]:
         """`ip:port` of the live servers of the datacenter."""
@@ -128,6 +143,7 @@ class Membership:
         return found
 
 
+_STAYING = {Status.ALIVE, Status.LEAVING, Status.FAILED}
 _KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
     Status.ALIVE: "alive",
     Status.LEAVING: "alive",

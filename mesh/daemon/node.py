@@ -99,7 +99,8 @@ class Node:
         path = config.data_dir
         if not path:
             path = self._temporary = tempfile.mkdtemp(prefix="mesh-dev-")
-        directory = open_directory(path, config.node_id or dice.uuid())
+        node_id = config.node_id or dice.uuid()
+        directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
         gossip = Gossip(config.node_name, options.gossip(config), clock, dice, tags)

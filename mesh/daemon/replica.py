@@ -17,6 +17,7 @@ from mesh.raft.epochs import cluster_id
 from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
+from mesh.registry.levels import LOWEST
 from mesh.registry.orders import RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
@@ -48,7 +49,9 @@ class Replica:
         self._ground = ground
         self._tasks = Tasks(on_fatal=ground.fatal)
         self._members_changed = asyncio.Event()
-        self.machine = Machine()
+        self.level_max = ground.config.upgrade.level_max
+        self.machine = Machine(self.level_max)
+        self.machine.on_level = self._level_changed
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
         self._proposal = self._shown_cluster = self._followed = ""
@@ -73,7 +76,9 @@ class Replica:
         self._proposal_file = Path(directory, "proposal")
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
-        forwarded = Forwarded(consensus, reader, Gate(ground.clock, audit.info))
+        levels = (self._speaking, self.level_max)
+        gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
+        forwarded = Forwarded(consensus, reader, gate, ground.dice)
         router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
             RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
@@ -200,10 +205,20 @@ class Replica:
             expect=options.expected_voters(self._ground.config),
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
+            level_min=LOWEST,
+            level_max=self.level_max,
             read_replica=config.read_replica,
         )
         self._shown_cluster = shown.cluster
         self._ground.gossip.set_tags(shown.tags())
+
+    def _speaking(self) -> dict[str, int]:
+        return self._ground.membership.speaking(self.raft.voters)
+
+    def _level_changed(self, level: int) -> None:
+        # Before anything of that level is written here: an older program must not start on it.
+        self._ground.directory.raise_level(level)
+        log.info("feature level is %d", level)
 
     def _find(self, peer: Peer) -> str:
         for member, tags in self._ground.membership.servers():

@@ -13,6 +13,7 @@ import msgspec
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
+from mesh.registry.outcomes import request_of
 from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 T = TypeVar("T")
@@ -151,12 +152,29 @@ def _wait(request: Request, index: int) -> float:
 
 
 def write_options(request: Request) -> WriteOptions:
-    """How to write, from the query."""
+    """How to write, from the query and the headers.
+
+    Idempotency-Key names the request; without one it gets a key here. Idempotency-Since is sent
+    with a request that may have been sent before. Raises Invalid.
+    """
+    key, since = _key(request), request.headers.get("Idempotency-Since", "")
     return WriteOptions(
         datacenter=datacenter(request),
         token=token(request),
+        request=request_of(key),
         origin=f"{request.options.node_name}/http",
+        attempt=1 if since else 0,
+        since=whole(since, "Idempotency-Since") if since else None,
     )
+
+
+def _key(request: Request) -> str:
+    given = request.headers.get("Idempotency-Key", "")
+    if not given:
+        return request.parts.dice.uuid()
+    # A string in quotes, as the header's draft standard has it, or the bare text.
+    quoted = len(given) > 1 and given[0] == given[-1] == '"'
+    return given[1:-1] if quoted else given
 
 
 def order_options(request: Request) -> OrderOptions:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from mesh.errors import (
     Busy,
+    Cancelled,
     Conflict,
     Denied,
     Internal,
@@ -16,10 +19,12 @@ from mesh.errors import (
     NoLeader,
     NotFound,
     OutcomeUnknown,
+    Outdated,
     TooLarge,
     Unreachable,
 )
 from mesh.http.request import TEXT, Reply
+from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer, ReadOptions
 
 NO_LEADER = "No cluster leader"
@@ -36,6 +41,8 @@ STATUS: dict[type[MeshError], int] = {
     NoLeader: 500,
     Unreachable: 500,
     OutcomeUnknown: 500,
+    Outdated: 500,
+    Cancelled: 409,
     Internal: 500,
 }
 
@@ -70,7 +77,28 @@ def failure(error: MeshError) -> Reply:
     message = error.message
     if isinstance(error, NoLeader) and not message.startswith(NO_LEADER):
         message = f"{NO_LEADER}: {message}"
-    return text(STATUS.get(type(error), 500), message)
+    if isinstance(error, Outdated):
+        message = f"The outcome is unknown, and too old to tell: {message}"
+    reply = text(STATUS.get(type(error), 500), message)
+    if isinstance(error, OutcomeUnknown | Outdated) and error.request.startswith(CALLERS):
+        _say_how_to_ask(reply, error)
+    return reply
+
+
+def _say_how_to_ask(reply: Reply, error: OutcomeUnknown | Outdated) -> None:
+    key, since = error.request.removeprefix(CALLERS), error.since
+    reply.headers = {"Idempotency-Key": key, "Idempotency-Since": str(since)}
+    path = f"/v1/operator/request/{quote(key, safe='')}?since={since}"
+    text = (
+        f". What became of it: GET {path}, or meshctl operator request --since {since} "
+        f"{shlex.quote(key)}"
+    )
+    if isinstance(error, OutcomeUnknown):
+        text += (
+            ". To repeat it safely send it again with the headers Idempotency-Key: "
+            f"{key} and Idempotency-Since: {since}"
+        )
+    reply.body += text.encode(errors="replace")
 
 
 def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dict[str, str]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import agent, agent_node, catalog, health, kv, operator, status
+from mesh.http import (
+    agent,
+    agent_node,
+    catalog,
+    health,
+    kv,
+    operator,
+    outcomes,
+    status,
+    upgrade,
+)
 from mesh.http.request import Handler
 
 
@@ -153,6 +163,20 @@ ROUTES: tuple[Route, ...] = (
         operator.autopilot_state,
         "How the servers fare, who votes, what autopilot did last",
     ),
+    Route(
+        "GET",
+        "/v1/operator/request/:key",
+        outcomes.find,
+        "What became of the request with this Idempotency-Key",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/request/:key",
+        outcomes.cancel,
+        "Make sure that a request is not applied any more",
+    ),
+    Route("GET", "/v1/operator/upgrade", upgrade.status, "Feature levels of the cluster"),
+    Route("PUT", "/v1/operator/upgrade/finalize", upgrade.finalize, "Raise the feature level"),
 )
 
 

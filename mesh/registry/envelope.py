@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 
 from mesh.codec import pack, unpack
-from mesh.errors import Invalid
+from mesh.registry.levels import EXACT, HIGHEST, readable
 from mesh.registry.requests import AnyCommand
 
-FORMAT = 1
 ENTRY_MAX_BYTES = 1024 * 1024
+DIGEST_BYTES = 16
+NEVER_SAID = -1
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A log entry. Fields are only ever added at the end, under a new format number."""
+    """A log entry. Fields are only ever added at the end, at a new level."""
 
     format: int
+    """The level at which it was written."""
     request: str
-    """UUID of the request; a second entry with the same one changes nothing."""
+    """Id of the request; a second entry with the same one changes nothing."""
     time: float
     """Seconds since the Unix epoch, by the clock of the proposer."""
     author: str
@@ -25,20 +29,39 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     origin: str
     """Where the request entered, such as `http web-1`."""
     command: AnyCommand
+    attempt: int = 0
+    """How often the request may have been sent before. From level 2 on."""
+    since: int = NEVER_SAID
+    """A log index that was applied before the first attempt. From level 2 on."""
 
 
 class _Head(msgspec.Struct, array_like=True):
     format: int
 
 
+class _Asked(msgspec.Struct, array_like=True):
+    format: int
+    request: str
+    time: float
+    author: str
+    origin: str
+    command: msgspec.Raw
+
+
 def seal(envelope: Envelope) -> bytes:
-    """The bytes of the log entry."""
-    return pack(envelope)
+    """The bytes of the log entry, as its level has them."""
+    if envelope.format >= EXACT:
+        return pack(envelope)
+    one = envelope
+    return pack((one.format, one.request, one.time, one.author, one.origin, one.command))
 
 
-def open_sealed(data: bytes) -> Envelope:
+def open_sealed(data: bytes, highest: int = HIGHEST) -> Envelope:
     """Read a log entry. Raises Invalid when a newer program wrote it or the bytes are bad."""
-    head = unpack(data, _Head)
-    if head.format != FORMAT:
-        raise Invalid(f"log entry of format {head.format}; this program knows {FORMAT}")
+    readable("log entry", unpack(data, _Head).format, highest)
     return unpack(data, Envelope)
+
+
+def digest(data: bytes) -> bytes:
+    """A digest of the command in a log entry, of its bytes, so the same to every program."""
+    return blake2b(unpack(data, _Asked).command, digest_size=DIGEST_BYTES).digest()

@@ -32,6 +32,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
     """A write as a value. `result` is the type of what `apply` returns."""
 
     result: ClassVar[Any]
+    needs: ClassVar[int] = 1
+    """The level that the cluster must have finalized; see `registry.levels`."""
 
     def validate(self) -> None:
         """Raise Invalid when no state of the tables could make this command right."""
@@ -90,11 +92,16 @@ class WriteOptions(msgspec.Struct, frozen=True):
     datacenter: str = ""
     token: str = ""
     request: str = ""
-    """A UUID that makes retries apply once; made up where the write enters when empty."""
+    """An id that makes retries apply once; made up where the write enters when empty."""
     author: str = ""
     """Accessor of the token that asked, never its secret."""
     origin: str = ""
     """Where the write entered: node name and protocol."""
+    attempt: int = 0
+    """How often the request may have been sent before."""
+    since: int | None = None
+    """A log index that was applied before the first attempt. None for a request never sent before;
+    whoever makes it known to others fills it in."""
 
 
 class OrderOptions(msgspec.Struct, frozen=True):
@@ -128,8 +135,8 @@ class Registry(Protocol):
     """Reads, writes and follows the replicated state of a datacenter; operates its servers.
 
     Every method raises a MeshError: NoLeader, Unreachable or Busy when nothing was done,
-    OutcomeUnknown when a write or an order may have happened, Invalid, Denied or Conflict for
-    the request.
+    OutcomeUnknown when a write or an order may have happened, Outdated when a repeated write is too
+    old to tell, Invalid, Denied or Conflict for the request.
     """
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:

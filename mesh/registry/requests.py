@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, health, kv, orders
+from mesh.registry import autopilot, catalog, health, kv, levels, orders, outcomes
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -13,10 +13,19 @@ TABLES: tuple[Table[Any], ...] = (
     catalog.CHECKS,
     kv.PAIRS,
     autopilot.TABLE,
+    levels.LEVELS,
 )
 
 AnyCommand: TypeAlias = (
-    catalog.Register | catalog.Deregister | kv.Set | kv.Delete | kv.DeleteUnder | autopilot.Set
+    catalog.Register
+    | catalog.Deregister
+    | kv.Set
+    | kv.Delete
+    | kv.DeleteUnder
+    | autopilot.Set
+    | levels.Found
+    | levels.Finalize
+    | outcomes.Cancel
 )
 
 AnyQuery: TypeAlias = (
@@ -33,6 +42,8 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | levels.Present
+    | outcomes.Find
     | autopilot.Get
 )
 

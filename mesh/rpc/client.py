@@ -17,6 +17,7 @@ from mesh.errors import (
     Internal,
     MeshError,
     OutcomeUnknown,
+    Outdated,
     TooLarge,
     Unreachable,
     from_code,
@@ -62,6 +63,12 @@ class Connection:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[wire.Reply]] = {}
         self.closed = False
+        self.applied_index = 0
+        """Highest log index that this server said it had applied."""
+        self.refused: MeshError | None = None
+        """Why this client cannot speak with the server."""
+        self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the server has introduced itself, or the stream has ended."""
 
     async def run(self) -> None:
         """Read replies until the stream ends."""
@@ -77,7 +84,10 @@ class Connection:
 
     def _deliver(self, message: wire.Reply) -> None:
         if isinstance(message, wire.Hello):
+            self._greet(message)
             return
+        if not isinstance(message, wire.Status):
+            self.applied_index = max(self.applied_index, message.applied)
         queue = self._waiting.get(message.id)
         if queue is not None:
             if queue.full():
@@ -85,11 +95,23 @@ class Connection:
                 queue.get_nowait()
             queue.put_nowait(message)
 
+    def _greet(self, hello: wire.Hello) -> None:
+        self.applied_index = max(self.applied_index, hello.applied)
+        try:
+            wire.check_version(hello)
+        except MeshError as error:
+            self.refused = error
+            raise
+        if not self.greeted.done():
+            self.greeted.set_result(None)
+
     def close(self) -> None:
         """Close the stream and fail what waits on it."""
         if self.closed:
             return
         self.closed = True
+        if not self.greeted.done():
+            self.greeted.set_result(None)
         # Not closed in good order: a server that reads no more would keep what is unsent for ever.
         self._writer.transport.abort()
         for number, queue in self._waiting.items():
@@ -164,6 +186,15 @@ class Client:
         if (connection := self._connections.pop(address, None)) is not None:
             connection.close()
 
+    @property
+    def applied_index(self) -> int:
+        """Highest log index that a server now connected said it had applied.
+
+        Who is gone does not count: its cluster may have begun anew since.
+        """
+        open_ones = (one for one in self._connections.values() if not one.closed)
+        return max((one.applied_index for one in open_ones), default=0)
+
     async def _connection(self, address: str) -> Connection:
         connection = self._connections.get(address)
         if connection is not None and not connection.closed:
@@ -194,6 +225,19 @@ class Client:
         connection = Connection(reader, writer)
         connection.send(wire.Hello(wire.VERSION, self._options.node, self._options.datacenter))
         self._tasks.start(self._run(address, connection), name=f"rpc to {address}")
+        try:
+            async with asyncio.timeout(self._options.connect_seconds):
+                await asyncio.shield(connection.greeted)
+        except TimeoutError:
+            connection.close()
+            raise Unreachable(f"the server at {address} does not introduce itself") from None
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if connection.refused is not None:
+            raise connection.refused
+        if connection.closed:
+            raise Unreachable(f"the server at {address} closed the connection at once")
         return connection
 
     async def _run(self, address: str, connection: Connection) -> None:
@@ -298,5 +342,7 @@ def _answer(query: Query[T], reply: wire.Reply) -> Answer[T]:
 
 def _failure(reply: wire.Reply) -> MeshError:
     if isinstance(reply, wire.Failed):
+        if reply.code == Outdated.code:
+            return Outdated(reply.message, reply.applied)
         return from_code(reply.code, reply.message)
     return Internal(f"the server answered with an unexpected {type(reply).__name__}")

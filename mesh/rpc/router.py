@@ -9,7 +9,14 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError, NoLeader, NotFound, OutcomeUnknown, Unreachable
+from mesh.errors import (
+    MeshError,
+    NoLeader,
+    NotFound,
+    OutcomeUnknown,
+    Outdated,
+    Unreachable,
+)
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -27,11 +34,11 @@ from mesh.registry.port import (
 from mesh.rpc.client import Client
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
+from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience
+from mesh.rpc.sending import Sending
 
 T = TypeVar("T")
 
-HOLD_SECONDS = 7.0
-PAUSE_SECONDS = (0.02, 0.3)
 STAY_SECONDS = (120.0, 180.0)
 """How long an agent asks the same server."""
 
@@ -57,6 +64,11 @@ class Consensus(Protocol):
     @property
     def last_contact(self) -> float:
         """Seconds since the leader was heard; 0 on the leader, infinite if never."""
+        ...
+
+    @property
+    def applied_index(self) -> int:
+        """Highest log index applied here."""
         ...
 
     def leased(self) -> bool:
@@ -96,8 +108,13 @@ class Forwarded:
 
     operator: Operator
 
-    def __init__(self, consensus: Consensus, reader: LocalReader, gate: Gate) -> None:
-        self._consensus, self._reader, self._gate = consensus, reader, gate
+    def __init__(self, consensus: Consensus, reader: LocalReader, gate: Gate, dice: Dice) -> None:
+        self._consensus, self._reader, self._gate, self._dice = consensus, reader, gate, dice
+
+    @property
+    def applied_index(self) -> int:
+        """Highest log index applied here."""
+        return self._consensus.applied_index
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
@@ -119,10 +136,25 @@ class Forwarded:
         """Commit as the leader."""
         if not self._consensus.is_leader:
             raise NoLeader("No cluster leader")
+        if self._gate.fresh:
+            await self._found()
+        if options.since is None:
+            options = msgspec.structs.replace(options, since=self.applied_index)
         result = await self._consensus.propose(self._gate.admit(command, options))
         if isinstance(result, MeshError):
             raise result
         return result  # type: ignore[return-value]  # The machine returns what apply returned.
+
+    async def _found(self) -> None:
+        """Say first of all in a new log at which level the cluster begins."""
+        await self._consensus.barrier()
+        if self._gate.fresh and (first := self._gate.founding()):
+            since = self.applied_index
+            options = WriteOptions(request=self._dice.uuid(), origin="leader", since=since)
+            try:
+                await self._consensus.propose(self._gate.admit(first, options))
+            except OutcomeUnknown as error:
+                raise NoLeader("No cluster leader") from error  # The write itself was not sent.
 
     async def operate(self, order: Order[T], options: OrderOptions) -> T:
         """Carry out an order, as the leader unless it says that any server may."""
@@ -130,46 +162,6 @@ class Forwarded:
             raise NoLeader("No cluster leader")
         self._gate.pass_order(order, options)
         return await self.operator.operate(order)
-
-
-class _Patience:
-    """Repeats a step while its error says that a retry helps, up to the hold time.
-
-    The hold time counts from the first failure, so that a step that failed late is repeated too.
-    Within the wait of a blocking read it counts anew after each step that lasted longer.
-    """
-
-    def __init__(self, options: Options, world: tuple[Clock, Dice], wait: float = 0.0) -> None:
-        self._clock, self._dice = world
-        self._hold = options.hold_seconds
-        self._step_began = self._clock.monotonic()
-        self._wait_until = self._step_began + wait
-        self._until = 0.0
-        self._unknown = False
-
-    async def rest(self, error: MeshError) -> None:
-        """Wait a moment; raises the error when it is final or time is out."""
-        self._unknown = self._unknown or isinstance(error, OutcomeUnknown)
-        if not error.retry:
-            raise error
-        now = self._clock.monotonic()
-        worked = self._step_began + self._hold < now < self._wait_until
-        if not self._until or worked:
-            self._until = now + self._hold
-        if now >= self._until:
-            if self._unknown and not isinstance(error, OutcomeUnknown):
-                raise OutcomeUnknown("the write was sent, and its outcome is not known") from error
-            raise error
-        await self._clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
-        self._step_began = self._clock.monotonic()
-
-    def remaining(self, options: ReadOptions) -> ReadOptions:
-        """The options for a repeated read: it waits no longer in all than was asked."""
-        if not self._until or not options.index:
-            return options
-        return msgspec.structs.replace(
-            options, wait=max(0.0, self._wait_until - self._clock.monotonic())
-        )
 
 
 class ServerRouter:
@@ -185,7 +177,7 @@ class ServerRouter:
     ) -> None:
         self._options, self._consensus, self._client = options, consensus, client
         self._reader, self._as_leader = local
-        self._world, self._dice = world, world[1]
+        self._world = world
 
     def _check_datacenter(self, datacenter: str) -> None:
         if datacenter and datacenter != self._options.datacenter:
@@ -198,7 +190,7 @@ class ServerRouter:
             contact = self._consensus.last_contact
             if options.max_stale is None or contact <= options.max_stale:
                 return self._stale(await self._reader.read(query, options))
-        patience = _Patience(self._options, self._world, options.wait)
+        patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
             try:
                 return await self._read_once(query, patience.remaining(options))
@@ -227,19 +219,25 @@ class ServerRouter:
         """See Registry.write. Retries under one request id, so the command is applied once."""
         self._check_datacenter(options.datacenter)
         command.validate()
-        options = msgspec.structs.replace(
+        sending = Sending(
             options,
-            request=options.request or self._dice.uuid(),
-            origin=options.origin or self._options.origin,
+            self._options.origin,
+            Patience(self._options.hold_seconds, self._world),
+            self._world[1],
+            self._newest,
         )
-        patience = _Patience(self._options, self._world)
         while True:
             try:
                 if self._consensus.is_leader:
-                    return await self._as_leader.write(command, options)
-                return await self._client.write(self._leader(), command, options, forwarded=True)
+                    return await self._as_leader.write(command, sending.options)
+                return await self._client.write(
+                    self._leader(), command, sending.options, forwarded=True
+                )
             except MeshError as error:
-                await patience.rest(error)
+                await sending.failed(error)
+
+    def _newest(self) -> int:
+        return max(self._consensus.applied_index, self._client.applied_index)
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE
@@ -256,7 +254,7 @@ class ServerRouter:
         options = msgspec.structs.replace(options, origin=origin)
         if options.where == "here":
             return await self._as_leader.operate(order, options)
-        patience = _Patience(self._options, self._world)
+        patience = Patience(self._options.hold_seconds, self._world)
         while True:
             try:
                 if self._consensus.is_leader:
@@ -308,7 +306,7 @@ class AgentRouter:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
-        patience = _Patience(self._options, self._world, options.wait)
+        patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
             address = ""
             try:
@@ -320,20 +318,23 @@ class AgentRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
-        options = msgspec.structs.replace(
+        sending = Sending(
             options,
-            request=options.request or self._dice.uuid(),
-            origin=options.origin or self._options.origin,
+            self._options.origin,
+            Patience(self._options.hold_seconds, self._world),
+            self._dice,
+            lambda: self._client.applied_index,
         )
-        patience = _Patience(self._options, self._world)
         while True:
             address = ""
             try:
                 address = self._server()
-                return await self._client.write(address, command, options)
+                return await self._client.write(address, command, sending.options)
+            except Outdated as error:
+                await sending.failed(error)
             except (Unreachable, OutcomeUnknown) as error:
                 self._move_on(address)
-                await patience.rest(error)
+                await sending.failed(error)
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE
@@ -359,7 +360,7 @@ class AgentRouter:
         """See Registry.operate. An order that may have been carried out is not given again."""
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
-        patience = _Patience(self._options, self._world)
+        patience = Patience(self._options.hold_seconds, self._world)
         while True:
             address = ""
             try:
@@ -373,7 +374,7 @@ class AgentRouter:
         """See Registry.status."""
         if datacenter and datacenter != self._options.datacenter:
             raise NotFound(f'No path to datacenter "{datacenter}"')
-        patience = _Patience(self._options, self._world)
+        patience = Patience(self._options.hold_seconds, self._world)
         while True:
             address = ""
             try:

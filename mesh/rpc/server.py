@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from mesh.codec import pack
-from mesh.errors import Busy, Conflict, Internal, Invalid, MeshError, TooLarge
+from mesh.errors import Busy, Conflict, Internal, Invalid, MeshError, Outdated, TooLarge
 from mesh.registry.port import Answer, Query, Registry
 from mesh.rpc import wire
 from mesh.rpc.client import keep_alive
@@ -106,19 +106,33 @@ class RpcServer:
 
     def hello(self) -> wire.Hello:
         """How this server introduces itself."""
-        return wire.Hello(wire.VERSION, self._options.node, self._options.datacenter)
+        return wire.Hello(
+            wire.VERSION, self._options.node, self._options.datacenter, self.applied_index
+        )
+
+    @property
+    def applied_index(self) -> int:
+        """Highest log index applied here."""
+        return self._forwarded.applied_index
+
+    def failure(self, number: int, error: MeshError) -> wire.Failed:
+        """An error as a reply."""
+        # Where it was refused as too old is a log index too, and the newest that matters then.
+        refused = error.index if isinstance(error, Outdated) else 0
+        applied = max(self.applied_index, refused)
+        return wire.Failed(number, error.code, error.message, applied)
 
     async def answer(self, message: wire.Read) -> wire.Answered:
         """Answer a read, here or, unless a server sent it here as to the leader, elsewhere."""
         reader = self._forwarded if message.forwarded else self._registry
         answer: Answer[Any] = await reader.read(message.query, message.options)
-        return _answered(message.id, answer)
+        return answered(message.id, answer, self.applied_index)
 
     async def apply(self, message: wire.Write) -> wire.Wrote:
         """Apply a write, here or on the leader."""
         writer = self._forwarded if message.forwarded else self._registry
         result: Any = await writer.write(message.command, message.options)
-        return wire.Wrote(message.id, msgspec.Raw(pack(result)))
+        return wire.Wrote(message.id, msgspec.Raw(pack(result)), self.applied_index)
 
     async def operate(self, message: wire.Operate) -> wire.Wrote:
         """Have an order carried out, here or by the leader."""
@@ -156,6 +170,7 @@ class _Session:
 
     def _receive(self, message: wire.Request) -> None:
         if isinstance(message, wire.Hello):
+            wire.check_version(message)
             return
         if isinstance(message, wire.Cancel):
             if (task := self._running.get(message.id)) is not None:
@@ -165,7 +180,7 @@ class _Session:
             raise Invalid(f"request {message.id} is still being answered")
         if len(self._running) >= REQUESTS_MAX:
             busy = Busy(f"more than {REQUESTS_MAX} requests at once on one connection")
-            self._send(wire.Failed(message.id, busy.code, busy.message))
+            self._send(self._server.failure(message.id, busy))
             return
         self._server.counters[type(message).__name__.lower()] += 1
         task = self._tasks.start(self._work(message), name=f"rpc {type(message).__name__}")
@@ -179,7 +194,7 @@ class _Session:
             else:
                 await self._send_and_drain(await self._reply(message))
         except MeshError as error:
-            self._send(wire.Failed(message.id, error.code, error.message))
+            self._send(self._server.failure(message.id, error))
         except OSError:
             return
         except Exception as error:
@@ -200,7 +215,8 @@ class _Session:
     async def _watch(self, message: wire.Watch) -> None:
         query: Query[Any] = message.query
         async for answer in self._server.registry.watch(query, message.options):
-            await self._send_and_drain(_answered(message.id, answer))
+            applied = self._server.applied_index
+            await self._send_and_drain(answered(message.id, answer, applied))
 
     def _send(self, reply: wire.Reply) -> None:
         if self._writer.is_closing():
@@ -216,6 +232,8 @@ class _Session:
         await self._writer.drain()
 
 
-def _answered(number: int, answer: Answer[Any]) -> wire.Answered:
+def answered(number: int, answer: Answer[Any], applied: int) -> wire.Answered:
+    """An answer as a reply."""
     value = msgspec.Raw(pack(answer.value))
-    return wire.Answered(number, value, answer.index, answer.known_leader, answer.last_contact)
+    known, contact = answer.known_leader, answer.last_contact
+    return wire.Answered(number, value, answer.index, known, contact, applied)

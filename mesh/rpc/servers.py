@@ -24,6 +24,10 @@ class ServerTags(msgspec.Struct, frozen=True):
     """Digest of the first voters it would agree to; see `server.bootstrap`."""
     cluster: str = ""
     """Id of the cluster whose log it holds; empty before the first election."""
+    level_min: int = 1
+    """Lowest feature level it speaks; see `registry.levels`."""
+    level_max: int = 1
+    """Highest one. The first mesh said nothing about it."""
     read_replica: bool = False
     """It follows the log and never votes."""
     build: str = ""
@@ -42,6 +46,8 @@ class ServerTags(msgspec.Struct, frozen=True):
             "expect": str(self.expect) if self.expect else "",
             "proposal": self.proposal,
             "cluster": self.cluster,
+            "level_min": str(self.level_min),
+            "level_max": str(self.level_max),
             "read_replica": "1" if self.read_replica else "",
         }
         return tags | {name: value for name, value in optional.items() if value}
@@ -56,19 +62,26 @@ def read_tags(tags: Mapping[str, str]) -> ServerTags | None:
     """The server behind these tags; None for agents and for tags that make no sense."""
     if tags.get("role") != ROLE_SERVER:
         return None
-    port, expect = tags.get("port", ""), tags.get("expect", "0")
+    port = tags.get("port", "")
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         return None
     return ServerTags(
         id=tags.get("id", ""),
         datacenter=tags.get("dc", ""),
         port=int(port),
-        expect=int(expect) if expect.isascii() and expect.isdigit() else 0,
+        expect=_number(tags, "expect", 0),
         proposal=tags.get("proposal", ""),
         cluster=tags.get("cluster", ""),
+        level_min=_number(tags, "level_min", 1),
+        level_max=_number(tags, "level_max", 1),
         read_replica=tags.get("read_replica", "") == "1",
         build=tags.get("build", "").partition(":")[0],
     )
+
+
+def _number(tags: Mapping[str, str], name: str, absent: int) -> int:
+    text = tags.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else absent
 
 
 def endpoint(address: str, port: int) -> str:

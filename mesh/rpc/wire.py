@@ -24,11 +24,17 @@ _HEAD = 4
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message each way: the protocol version and who speaks."""
+    """First message each way: the protocol version and who speaks.
+
+    The version rises when an older program would misread what follows. A field that older ones
+    may ignore, as all with a default are, needs no other version.
+    """
 
     version: int
     node: str
     datacenter: str
+    applied: int = 0
+    """From servers: the highest log index applied there."""
 
 
 class Read(msgspec.Struct, frozen=True, tag="read"):
@@ -87,6 +93,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     index: int
     known_leader: bool
     last_contact: float
+    applied: int = 0
 
 
 class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
@@ -94,6 +101,7 @@ class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
 
     id: int
     value: msgspec.Raw
+    applied: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, tag="is"):
@@ -109,6 +117,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     id: int
     code: str
     message: str
+    applied: int = 0
 
 
 Request: TypeAlias = Hello | Read | Write | Watch | Operate | AskStatus | Cancel
@@ -119,6 +128,15 @@ def frame(message: Request | Reply) -> bytes:
     """The bytes of one message."""
     body = pack(message)
     return len(body).to_bytes(_HEAD, "big") + body
+
+
+def check_version(hello: Hello) -> None:
+    """Raise Invalid when the other side speaks in a way that this program does not know."""
+    if hello.version > VERSION:
+        raise Invalid(
+            f"{hello.node}: speaks version {hello.version} of RPC, of a newer mesh, and this one "
+            f"knows {VERSION}; upgrade mesh"
+        )
 
 
 def request(body: bytes) -> Request:

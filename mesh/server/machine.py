@@ -2,54 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from mesh.codec import pack, unpack
-from mesh.errors import Internal, Invalid, MeshError, from_code
-from mesh.registry.envelope import Envelope, open_sealed
+from mesh.errors import Conflict, Internal, Invalid, MeshError, Outdated, from_code
+from mesh.registry.envelope import Envelope, digest, open_sealed
+from mesh.registry.levels import EXACT, HIGHEST, Finalize, Found, level_of, readable
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
+from mesh.store.ledger import HORIZON, Ended, Ledger
 from mesh.store.live import Answers
 from mesh.store.snapshot import STEP_ITEMS, Thawed, freeze, thaw
-
-REQUESTS_KEPT = 10_000
-"""At least so many of the latest requests are known when they come again,"""
-REQUESTS_KEPT_SECONDS = 60.0
-"""and all that are younger, by the times in the log,"""
-REQUESTS_MAX = 65_536
-"""but no more than this."""
-FORMAT = 1
-
-
-class _Done(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """How a request ended: its packed result, or the error it was refused with."""
-
-    value: bytes = b""
-    code: str = ""
-    message: str = ""
-    time: float = 0.0
-    """When it entered the log, by the leader's clock."""
+from mesh.store.table import Bucket
 
 
 class _Head(msgspec.Struct, array_like=True):
     format: int
+    """The level at which it was written."""
     requests: int
+    horizon: int = 0
+    """From level 2 on."""
 
 
 class Machine:
     """The replicated state: the tables, and how the latest requests ended.
 
     Implements the Raft node's StateMachine. Everything it does is a function of the log, so that
-    all servers hold the same bytes at the same index.
+    all servers hold the same bytes at the same index. `highest` is the level up to which it reads;
+    `on_level` hears of every change of the level.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, highest: int = HIGHEST) -> None:
+        self.highest = highest
         self.database = Database(TABLES)
         self.answers = Answers(self.database)
-        self._done: dict[str, _Done] = {}
+        self.on_level: Callable[[int], None] = _ignore
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -57,17 +47,29 @@ class Machine:
         Raises Invalid only for bytes this program cannot read: going on would let this server's
         tables differ from the others', so the node has to stop.
         """
-        envelope = open_sealed(data)
-        known = self._done.get(envelope.request)
+        envelope = open_sealed(data, self.highest)
+        ledger, level = self.database.ledger, level_of(self.database)
+        known = ledger.ended.get(envelope.request)
         if known is not None:
+            if known.digest and known.digest != digest(data):
+                return Conflict(
+                    "this Idempotency-Key was used for another request; choose a new one"
+                )
             return _outcome(envelope, known)
-        result = self._commit(index, envelope)
-        self._remember(envelope, result)
-        return result
+        # An index of the future is of another log, one that this cluster had before it was rebuilt.
+        if level >= EXACT and not ledger.horizon <= envelope.since < index:
+            return Outdated(
+                f"the request may have been forgotten: it was first made at log index "
+                f"{envelope.since}, and what is remembered goes from {ledger.horizon} to {index}",
+                index,
+            )
+        return self._commit(index, envelope, data, level)
 
-    def _commit(self, index: int, envelope: Envelope) -> object:
-        transaction = self.database.begin(index, envelope.time)
+    def _commit(self, index: int, envelope: Envelope, data: bytes, before: int) -> object:
         command: Any = envelope.command
+        if isinstance(command, Found | Finalize):
+            readable("log entry", command.level, self.highest)
+        transaction = self.database.begin(index, envelope.time)
         try:
             result: object = command.apply(transaction)
         except MeshError as error:
@@ -77,80 +79,104 @@ class Machine:
             # A fault in a command: the same on every server, so refusing it keeps them equal.
             transaction.rollback()
             result = Internal(f"{type(command).__name__} failed: {error!r}")
-        self.answers.committed(transaction.commit())
+        changed = transaction.commit()
+        level = level_of(self.database)
+        if before < EXACT <= level:
+            # What was forgotten until now left no trace, and some servers know less than others.
+            self.database.ledger.horizon = index
+            changed.add(HORIZON)
+        self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
+        self.answers.committed(changed)
+        if level != before:
+            self.on_level(level)
         return result
 
-    def _remember(self, envelope: Envelope, result: object) -> None:
-        time = envelope.time
+    def _remember(
+        self, index: int, envelope: Envelope, data: bytes, result: object, changed: set[Bucket]
+    ) -> None:
+        asked = digest(data) if index else b""
         if isinstance(result, MeshError):
-            done = _Done(code=result.code, message=result.message, time=time)
+            ended = Ended(b"", result.code, result.message, envelope.time, index, asked)
         else:
-            done = _Done(value=pack(result), time=time)
-        self._done[envelope.request] = done
-        # Two at most, so that no single entry pays for all that grew old meanwhile.
-        for _ in range(2):
-            oldest = next(iter(self._done))
-            old = self._done[oldest].time < time - REQUESTS_KEPT_SECONDS
-            if len(self._done) > (REQUESTS_KEPT if old else REQUESTS_MAX):
-                del self._done[oldest]
+            ended = Ended(pack(result), "", "", envelope.time, index, asked)
+        self.database.ledger.remember(envelope.request, ended, changed)
 
     def snapshot(self) -> Iterator[bytes]:
         """Copy the state now; the iterator packs the copy, in any thread.
 
         An empty piece says no more than that some work was done.
         """
-        tables = freeze(self.database)
-        return _pieces(tables, list(self._done), list(self._done.values()))
+        level, ledger = level_of(self.database), self.database.ledger
+        tables = freeze(self.database, level)
+        head = _Head(level, len(ledger.ended), ledger.horizon)
+        return _pieces(head, tables, list(ledger.ended), list(ledger.ended.values()))
 
     def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
         """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
         head = unpack(next(pieces, b""), _Head)
-        if head.format != FORMAT:
-            raise Invalid(f"snapshot of format {head.format}; this program knows {FORMAT}")
+        readable("snapshot", head.format, self.highest)
         tables = thaw(self.database, pieces)
-        done: dict[str, _Done] = {}
+        ledger = Ledger()
         for piece in pieces:
-            done.update(unpack(piece, list[tuple[str, _Done]]))
-        if len(done) != head.requests:
-            raise Invalid(f"snapshot has {len(done)} of {head.requests} requests")
-        return Restored(self, tables, done)
+            ledger.ended.update(unpack(piece, list[tuple[str, Ended]]))
+        if len(ledger.ended) != head.requests:
+            raise Invalid(f"snapshot has {len(ledger.ended)} of {head.requests} requests")
+        ledger.horizon = head.horizon
+        return Restored(self, tables, ledger)
 
-    def trade(self, done: dict[str, _Done]) -> dict[str, _Done]:
-        """The tables were replaced: replace the requests that led to them too."""
-        former, self._done = self._done, done
+    def trade(self, tables: Thawed, ledger: Ledger) -> Ledger:
+        """Trade the tables, and the requests that led to them, for others."""
+        before = level_of(self.database)
+        tables.install()
+        former, self.database.ledger = self.database.ledger, ledger
         self.answers.restored()
+        if (level := level_of(self.database)) != before:
+            self.on_level(level)
         return former
 
 
 class Restored:
     """A state of the machine out of a snapshot, which `install` trades for the present one."""
 
-    def __init__(self, machine: Machine, tables: Thawed, done: dict[str, _Done]) -> None:
-        self._machine, self._tables, self._done = machine, tables, done
+    def __init__(self, machine: Machine, tables: Thawed, ledger: Ledger) -> None:
+        self._machine, self._tables, self._ledger = machine, tables, ledger
 
     def install(self) -> None:
         """Trade places with the machine's state. Takes no longer for many rows."""
-        self._tables.install()
-        self._done = self._machine.trade(self._done)
+        self._ledger = self._machine.trade(self._tables, self._ledger)
 
     def discard(self) -> Iterator[None]:
         """Free the state that is not in place, a little at each step; in any thread."""
         yield from self._tables.discard()
-        while self._done:
-            for _ in range(min(STEP_ITEMS, len(self._done))):
-                self._done.popitem()
+        ended = self._ledger.ended
+        while ended:
+            for _ in range(min(STEP_ITEMS, len(ended))):
+                ended.popitem()
             yield
 
 
-def _pieces(tables: Iterator[bytes], requests: list[str], ends: list[_Done]) -> Iterator[bytes]:
-    yield pack(_Head(FORMAT, len(requests)))
+def _pieces(
+    head: _Head, tables: Iterator[bytes], requests: list[str], ends: list[Ended]
+) -> Iterator[bytes]:
+    exact = head.format >= EXACT
+    yield pack(head if exact else (head.format, head.requests))
     yield from tables
     for first in range(0, len(requests), STEP_ITEMS):
         part = slice(first, first + STEP_ITEMS)
-        yield pack(list(zip(requests[part], ends[part], strict=True)))
+        pairs = list(zip(requests[part], ends[part], strict=True))
+        yield pack(pairs if exact else [(request, _short(ended)) for request, ended in pairs])
 
 
-def _outcome(envelope: Envelope, done: _Done) -> object:
-    if done.code:
-        return from_code(done.code, done.message)
-    return unpack(done.value, envelope.command.result)
+def _short(ended: Ended) -> tuple[bytes, str, str, float]:
+    """As level 1 has it."""
+    return (ended.value, ended.code, ended.message, ended.time)
+
+
+def _outcome(envelope: Envelope, ended: Ended) -> object:
+    if ended.code:
+        return from_code(ended.code, ended.message)
+    return unpack(ended.value, envelope.command.result)
+
+
+def _ignore(_level: int) -> None:
+    pass

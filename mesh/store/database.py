@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mesh.store import ledger
+from mesh.store.ledger import Ended, Ledger
 from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Row, Table
 
 R = TypeVar("R", bound=Row)
@@ -15,12 +17,20 @@ R = TypeVar("R", bound=Row)
 class Database:
     """The tables. One thread owns it; a view or a transaction never awaits, so nobody needs locks.
 
-    `index` is the log index of the last commit.
+    `index` is the log index of the last commit; `ledger` knows how the latest requests ended.
     """
 
     def __init__(self, tables: Iterable[Table[Any]]) -> None:
         self.contents: dict[str, Content[Any]] = {table.name: Content(table) for table in tables}
+        self.ledger = Ledger()
         self.index = 0
+
+    def changed_at(self, bucket: Bucket) -> int:
+        """The log index of the last change to the bucket."""
+        table, index, value = bucket
+        if table == ledger.NAME:
+            return self.ledger.changed_at(value)
+        return self.contents[table].mark(index, value)
 
     def view(self) -> View:
         """Start reading."""
@@ -62,16 +72,19 @@ class View:
         buckets: dict[Any, Any] = self._content(table).buckets[index]
         return sorted(buckets)
 
+    def ended(self, request: str) -> Ended | None:
+        """How the request with this id ended; None when it is not known, or no more."""
+        self.touched.add(ledger.bucket(request))
+        return self._database.ledger.ended.get(request)
+
+    def horizon(self) -> int:
+        """At least the log index of every request that is no longer known."""
+        self.touched.add(ledger.HORIZON)
+        return self._database.ledger.horizon
+
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        contents = self._database.contents
-        return (
-            max(
-                (contents[table].mark(name, value) for table, name, value in self.touched),
-                default=1,
-            )
-            or 1
-        )
+        return max(map(self._database.changed_at, self.touched), default=1) or 1
 
 
 class Transaction(View):
@@ -83,6 +96,16 @@ class Transaction(View):
         self.time = time
         self._undo: list[tuple[Content[Any], Hashable, Row | None]] = []
         self._changed: set[Bucket] = set()
+        self._settled: dict[str, Ended] = {}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was ever committed before."""
+        return self._database.index == 0
+
+    def settle(self, request: str, ended: Ended) -> None:
+        """Have the ledger know how another request ended: it is never done from now on."""
+        self._settled[request] = ended
 
     def put(self, table: Table[R], row: R) -> R:
         """Write the row and return it with its indexes. An equal row is left as it is."""
@@ -120,11 +143,14 @@ class Transaction(View):
             content.replace(key, old)
         self._undo.clear()
         self._changed.clear()
+        self._settled.clear()
 
     def commit(self) -> set[Bucket]:
         """End the transaction; returns the buckets it changed, whose marks have moved."""
         contents = self._database.contents
         for table, index, value in sorted(self._changed, key=repr):
             contents[table].changed(index, value, self.log_index)
+        for request, ended in self._settled.items():
+            self._database.ledger.remember(request, ended, self._changed)
         self._database.index = self.log_index
         return self._changed

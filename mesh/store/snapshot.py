@@ -75,12 +75,14 @@ class _Copy:
         }
 
 
-def freeze(database: Database) -> Iterator[bytes]:
+def freeze(database: Database, level: int) -> Iterator[bytes]:
     """Copy what the tables hold now; the iterator packs the copy, in any thread.
 
-    An empty piece says no more than that some work was done.
+    An empty piece says no more than that some work was done. Tables of a higher level than this,
+    which are empty, are left out.
     """
-    copies = [_Copy(content) for _, content in sorted(database.contents.items())]
+    held = sorted(database.contents.items())
+    copies = [_Copy(content) for _, content in held if content.table.level <= level]
     return _pieces(database.index, copies)
 
 

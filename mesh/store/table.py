@@ -34,7 +34,8 @@ class Table(Generic[R]):
     """What a table is: its name, row type, primary key and indexes. It holds no data.
 
     Keys and index values are strings or tuples of strings. An index function returns every value
-    under which the row is found.
+    under which the row is found. A cluster below `level` never fills the table, nor do its
+    snapshots name it: the program it may go back to does not know it.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Table(Generic[R]):
         kind: type[R],
         key: Callable[[R], Hashable],
         indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+        level: int = 1,
     ) -> None:
         self.name = name
         self.kind = kind
         self.key = key
         self.indexes = dict(indexes)
+        self.level = level
 
     def __repr__(self) -> str:
         return f"Table({self.name})"

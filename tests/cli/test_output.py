@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import pty
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.output import Output
+from mesh.errors import OutcomeUnknown
 
 ROWS = [("n1", "alive"), ("[red]n2", "failed")]
 
@@ -40,3 +42,12 @@ def test_a_pipe_gets_aligned_columns(tmp_path: Path) -> None:
         Output(stream, io.StringIO(), {}).table(None, ("Node", "Status"), ROWS)
         stream.seek(0)
         assert stream.read() == "Node     Status\nn1       alive\n[red]n2  failed\n"
+
+
+def test_json_of_an_unknown_outcome_has_what_is_needed_to_ask() -> None:
+    stderr = io.StringIO()
+    out = Output(io.StringIO(), stderr, {})
+    out.as_json = True
+    out.error(OutcomeUnknown("lost", "order-17", 8))
+    told = json.loads(stderr.getvalue())["Error"]
+    assert (told["Code"], told["Request"], told["Since"]) == ("outcome-unknown", "order-17", 8)

@@ -44,8 +44,9 @@ async def test_trouble_is_said_in_words(tmp_path: Path) -> None:
     with Scripted() as server:
         server.on("PUT", "/v1/kv/a", hang_up=True)
         async with AsyncClient(Settings(address=server.address)) as client:
-            with pytest.raises(OutcomeUnknown, match="may or may not"):
+            with pytest.raises(OutcomeUnknown, match="may or may not") as unknown:
                 await client.kv.put("a", b"")
+            assert server.said[-1].headers["idempotency-key"] == unknown.value.request
 
 
 async def test_follow_and_stream() -> None:

@@ -69,10 +69,37 @@ def test_a_write_that_was_cut_off_may_have_happened() -> None:
     with Scripted() as server, Client(Settings(address=server.address)) as client:
         server.on("PUT", "/v1/kv/a", hang_up=True)
         server.on("GET", "/v1/kv/a", hang_up=True)
-        with pytest.raises(OutcomeUnknown, match="may or may not have happened"):
+        with pytest.raises(OutcomeUnknown, match="may or may not have happened") as unknown:
             client.kv.put("a", b"")
+        key = unknown.value.request
+        assert server.said[-1].headers["idempotency-key"] == key
+        assert unknown.value.message.endswith(f"meshctl operator request {key}")
         with pytest.raises(Unreachable, match="did not answer: the connection was closed"):
             client.kv.get("a")
+
+
+def test_a_write_is_repeated_under_its_key() -> None:
+    with Scripted() as server, Client(Settings(address=server.address)) as client:
+        server.on("GET", "/v1/kv/a", "[]", headers={"X-Consul-Index": "5"})
+        server.on("PUT", "/v1/kv/a", hang_up=True)
+        server.on("PUT", "/v1/kv/a", "true")
+        client.kv.get("a")
+        write = kv.put("a", b"1").once("order-17")
+        with pytest.raises(OutcomeUnknown, match="--since 5 order-17") as unknown:
+            client.run(write)
+        assert "idempotency-since" not in server.said[-1].headers
+        assert client.run(write.once(unknown.value.request, unknown.value.since))
+        assert server.said[-1].headers["idempotency-key"] == "order-17"
+        assert server.said[-1].headers["idempotency-since"] == "5"
+
+
+def test_an_unknown_outcome_from_the_agent_has_its_key() -> None:
+    with Scripted() as server, Client(Settings(address=server.address)) as client:
+        told = {"Idempotency-Key": "k", "Idempotency-Since": "7"}
+        server.on("PUT", "/v1/kv/a", "the leader changed", status=500, headers=told)
+        with pytest.raises(OutcomeUnknown, match="the leader changed") as unknown:
+            client.kv.put("a", b"")
+        assert (unknown.value.request, unknown.value.since) == ("k", 7)
 
 
 def test_follow_waits_for_the_next_index() -> None:

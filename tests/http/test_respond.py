@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from mesh.errors import Denied, Invalid, MeshError, NoLeader, NotFound, TooLarge
+from mesh.errors import (
+    Denied,
+    Invalid,
+    MeshError,
+    NoLeader,
+    NotFound,
+    OutcomeUnknown,
+    Outdated,
+    TooLarge,
+)
 from mesh.http import respond
 from mesh.registry.port import Answer, ReadOptions
 
@@ -41,3 +50,26 @@ def test_the_consistency_is_told_where_it_is_asked_for() -> None:
     options = ReadOptions(consistency="stale")
     headers = respond.read_headers(Answer(None, 1), options)
     assert headers["X-Consul-Effective-Consistency"] == "stale"
+
+
+def test_an_unknown_outcome_says_how_to_ask_and_how_to_repeat() -> None:
+    reply = respond.failure(OutcomeUnknown("the leader changed", "key:a b", 7))
+    assert reply.status == 500
+    assert reply.headers == {"Idempotency-Key": "a b", "Idempotency-Since": "7"}
+    text = reply.body.decode()
+    assert "GET /v1/operator/request/a%20b?since=7" in text
+    assert "meshctl operator request --since 7 'a b'" in text
+
+
+def test_what_is_too_old_to_tell_is_not_to_be_repeated() -> None:
+    reply = respond.failure(Outdated("it may have been forgotten", 9, "key:k", 7))
+    assert reply.status == 500
+    assert reply.headers == {"Idempotency-Key": "k", "Idempotency-Since": "7"}
+    text = reply.body.decode()
+    assert text.startswith("The outcome is unknown, and too old to tell: it may have been")
+    assert "repeat" not in text
+
+
+def test_what_mesh_asked_for_itself_has_no_key_to_ask_with() -> None:
+    reply = respond.failure(OutcomeUnknown("the leader changed", "a-uuid", 7))
+    assert (reply.body, reply.headers) == (b"the leader changed", {})

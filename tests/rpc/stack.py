@@ -38,8 +38,8 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
-def client(call_seconds: float = 5.0) -> Client:
-    return Client(ClientOptions("a1", "dc1", connect_seconds=1.0, call_seconds=call_seconds))
+def client(call_seconds: float = 5.0, connect_seconds: float = 1.0) -> Client:
+    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds))
 
 
 class Stack:
@@ -55,7 +55,8 @@ class Stack:
         consensus = RaftConsensus(self.raft, lambda peer: peer.address)
         self.reader = LocalReader(self.machine.answers)
         self.audit: list[str] = []
-        self.forwarded = Forwarded(consensus, self.reader, Gate(WORLD[0], self.audit.append))
+        gate = Gate(WORLD[0], self.machine.database, audit=self.audit.append)
+        self.forwarded = Forwarded(consensus, self.reader, gate, WORLD[1])
         self.sightings: list[Sighting] = []
         self.operate_on(self.raft)
         local = (self.reader, self.forwarded)

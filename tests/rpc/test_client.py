@@ -1,11 +1,12 @@
 """Connections: cancelled, broken and silent ones leave nothing behind."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.errors import OutcomeUnknown, Unreachable
+from mesh.errors import Invalid, OutcomeUnknown, Unreachable
 from mesh.registry import kv
 from mesh.registry.port import READ, STALE, ReadOptions, WriteOptions
 from mesh.rpc import wire
@@ -18,10 +19,11 @@ SET = kv.Set("a", b"1")
 
 @pytest.fixture
 async def silent() -> AsyncIterator[str]:
-    """The address of a server that accepts and never says a word."""
+    """The address of a server that introduces itself and never says another word."""
     writers = []
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.frame(wire.Hello(1, "silent", "dc1")))
         writers.append(writer)
 
     listener = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -150,6 +152,30 @@ async def test_a_stopped_client_asks_nobody(server: Stack) -> None:
     with pytest.raises(Unreachable, match="this node stops"):
         await asks.read(server.address, kv.Get("a"), READ)
     await until(lambda: not server.sessions)
+
+
+async def test_nothing_is_sent_to_who_does_not_introduce_itself() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))  # The system accepts, and nobody answers.
+    mute = f"127.0.0.1:{listener.getsockname()[1]}"
+    asks = client(connect_seconds=0.1)
+    with pytest.raises(Unreachable, match="does not introduce itself"):
+        await asks.write(mute, SET, ONCE)
+    assert (asks._connections, asks._opening) == ({}, {})
+    await asks.stop()
+    listener.close()
+
+
+async def test_a_server_that_speaks_a_newer_version_is_named(asks: Client) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.frame(wire.Hello(wire.VERSION + 1, "s9", "dc1")))
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    newer = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    with pytest.raises(Invalid, match=r"s9: speaks version 2 of RPC.*upgrade mesh"):
+        await asks.write(newer, SET, ONCE)
+    listener.close()
 
 
 async def test_hello_may_come_twice(server: Stack) -> None:

@@ -165,6 +165,7 @@ async def test_errors_travel_with_code_and_text(
     server: Stack, asks: Client, command: kv.Set, kind: type[MeshError], text: str
 ) -> None:
     router = agent(asks, server)
+    await router.write(kv.Set("first", b"a new log begins with its level"))
     before = server.raft.applied_index
     with pytest.raises(kind, match=text):
         await router.write(command)

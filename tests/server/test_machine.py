@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from mesh.errors import Invalid, MeshError
 from mesh.registry import catalog, kv
-from mesh.registry.envelope import FORMAT, Envelope, seal
+from mesh.registry.envelope import Envelope, seal
+from mesh.registry.levels import LOWEST as FORMAT
 from mesh.registry.port import Command
-from mesh.server import machine as machines
 from mesh.server.machine import Machine
+from mesh.store import ledger
 
 NAMES = st.sampled_from(["a", "b", "web/1", "web/2"])
 COMMANDS = st.one_of(
@@ -94,8 +95,8 @@ def test_a_snapshot_that_is_bad_changes_nothing() -> None:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(machines, "REQUESTS_KEPT", 3)
-    monkeypatch.setattr(machines, "REQUESTS_MAX", 6)
+    monkeypatch.setattr(ledger, "KEPT", 3)
+    monkeypatch.setattr(ledger, "KEPT_MAX", 6)
     return Machine()
 
 
@@ -104,7 +105,11 @@ def feed(machine: Machine, times: list[float]) -> list[str]:
     for index, time in enumerate(times, 2):
         command = kv.Set("a", b"%d" % index)
         machine.apply(index, seal(Envelope(FORMAT, f"r{index}", time, "", "test", command)))
-    return [request for request in (f"r{n}" for n in range(2, 99)) if request in machine._done]
+    return [
+        request
+        for request in (f"r{n}" for n in range(2, 99))
+        if request in machine.database.ledger.ended
+    ]
 
 
 def test_young_ones_stay_beyond_the_count(machine: Machine) -> None:

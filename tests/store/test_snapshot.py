@@ -19,7 +19,7 @@ COUNT = 5 * PART_ITEMS
 
 
 def pieces_of(database: Database) -> list[bytes]:
-    return [piece for piece in freeze(database) if piece]
+    return [piece for piece in freeze(database, 1) if piece]
 
 
 def filled(keys: Sequence[str], value: bytes = b"v") -> Database:
@@ -63,7 +63,7 @@ def test_a_restored_database_is_the_same_and_reads_the_same() -> None:
 
 def test_a_copy_is_of_its_moment() -> None:
     database = filled(["a", "b"])
-    before, copy = pieces_of(database), freeze(database)
+    before, copy = pieces_of(database), freeze(database, 1)
     transaction = database.begin(10)
     kv.Delete("a").apply(transaction)
     kv.Set("b", b"new").apply(transaction)
@@ -123,8 +123,8 @@ class Thing(Row, frozen=True, kw_only=True):
 def test_what_a_newer_program_wrote_is_refused_by_name() -> None:
     things: Table[Thing] = Table("things", Thing, lambda thing: thing.name, {})
     with pytest.raises(Invalid, match="does not know: things"):
-        thaw(Database(TABLES), freeze(Database([*TABLES, things])))
-    start: list[object] = unpack(next(freeze(Database(TABLES))), list[object])
+        thaw(Database(TABLES), freeze(Database([*TABLES, things]), 1))
+    start: list[object] = unpack(next(freeze(Database(TABLES), 1)), list[object])
     with pytest.raises(Invalid, match=f"format {FORMAT + 1} is newer"):
         thaw(Database(TABLES), iter([pack([start[0], FORMAT + 1, *start[2:]])]))
     newer = Database([*TABLES, things])

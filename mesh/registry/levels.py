@@ -1,0 +1,93 @@
+"""Levels: which generation of formats the cluster writes, and which ones this program knows.
+
+A format belongs to a level. A program reads every format up to the highest level it knows, and
+writes those of the level that the cluster has finalized, so that until then every server can go
+back to the program it came from.
+"""
+
+from __future__ import annotations
+
+from mesh.errors import Conflict, Invalid
+from mesh.registry.port import Command, Query
+from mesh.store.database import Database, Transaction, View
+from mesh.store.table import Row, Table
+
+LOWEST = 1
+HIGHEST = 2
+"""1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
+hold what was forgotten, so that a late retry cannot apply twice."""
+EXACT = 2
+"""The level from which on that holds."""
+
+
+class Level(Row, frozen=True, kw_only=True):
+    """The one row: the level finalized. No row is level 1."""
+
+    key: str = ""
+    number: int = LOWEST
+
+
+LEVELS: Table[Level] = Table("levels", Level, key=lambda row: row.key, indexes={}, level=2)
+
+
+def level_of(database: Database) -> int:
+    """The level that the cluster has finalized."""
+    row: Level | None = database.contents[LEVELS.name].rows.get("")
+    return row.number if row is not None else LOWEST
+
+
+def readable(what: str, level: int, highest: int) -> None:
+    """Raise Invalid, saying what to do, when something was written at a level not known here."""
+    if level > highest:
+        raise Invalid(f"{what}: written by a newer mesh (level {level}); upgrade mesh")
+    if level < LOWEST:
+        raise Invalid(f"{what}: level {level} does not exist")
+
+
+def unready(level: int, lacking: list[str]) -> str:
+    """Why a level cannot be finalized."""
+    return (
+        f"feature level {level} cannot be finalized: {', '.join(lacking)} cannot read it. Upgrade "
+        "them, or take those that are gone for left with meshctl force-leave"
+    )
+
+
+class Present(Query[int], frozen=True, tag="levels.present"):
+    """The level that the cluster has finalized."""
+
+    answer = int
+
+    def run(self, view: View) -> int:
+        """Read the row."""
+        row = view.get(LEVELS, "")
+        return row.number if row is not None else LOWEST
+
+
+class Found(Command[int], frozen=True, tag="levels.found"):
+    """Begin a new cluster at this level; on any log that holds something already, do nothing."""
+
+    result = int
+    level: int
+
+    def apply(self, transaction: Transaction) -> int:
+        """The level that the cluster has then."""
+        if transaction.fresh:
+            transaction.put(LEVELS, Level(number=self.level))
+        return Present().run(transaction)
+
+
+class Finalize(Command[int], frozen=True, tag="levels.finalize"):
+    """Raise the level to this one, for good. Who already has it stays there."""
+
+    result = int
+    level: int
+
+    def apply(self, transaction: Transaction) -> int:
+        """The level that the cluster has then. Raises Conflict when one would be left out."""
+        present = Present().run(transaction)
+        if self.level <= present:
+            return present
+        if self.level > present + 1:
+            raise Conflict(f"level {self.level} cannot follow {present}; finalize {present + 1}")
+        transaction.put(LEVELS, Level(number=self.level))
+        return self.level

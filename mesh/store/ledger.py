@@ -1,0 +1,67 @@
+"""The ledger: how the latest requests ended, by their ids, so that none of them is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import msgspec
+
+from mesh.store.table import EVERY, PRIMARY, Bucket
+
+KEPT = 10_000
+"""At least so many of the latest requests are known when they come again,"""
+KEPT_SECONDS = 60.0
+"""and all that are younger, by the times in the log,"""
+KEPT_MAX = 65_536
+"""but no more than this, whatever the clocks say."""
+NAME = "*requests"
+"""Stands for a table's name in the buckets of the ledger."""
+HORIZON: Bucket = (NAME, EVERY, "")
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How a request ended: its packed result, or the error it was refused with."""
+
+    value: bytes = b""
+    code: str = ""
+    message: str = ""
+    time: float = 0.0
+    """When it entered the log, by the leader's clock."""
+    index: int = 0
+    """Where it stands in the log; 0 when that was not kept."""
+    digest: bytes = b""
+    """Digest of what was asked; empty when that was not kept."""
+
+
+class Ledger:
+    """Bounded memory of requests, the oldest forgotten first; a function of the log alone.
+
+    `horizon` is at least the log index of every request that was forgotten: a request that can
+    only stand above it and is not known here was never done.
+    """
+
+    def __init__(self) -> None:
+        self.ended: dict[str, Ended] = {}
+        self.horizon = 0
+
+    def remember(self, request: str, ended: Ended, changed: set[Bucket]) -> None:
+        """Note how a request ended, and forget old ones. Adds the buckets that changed."""
+        self.ended[request] = ended
+        changed.add(bucket(request))
+        # Two at most, so that no single entry pays for all that grew old meanwhile.
+        for _ in range(2):
+            oldest = next(iter(self.ended))
+            old = self.ended[oldest].time < ended.time - KEPT_SECONDS
+            if len(self.ended) > (KEPT if old else KEPT_MAX):
+                self.horizon = max(self.horizon, self.ended.pop(oldest).index)
+                changed.update((bucket(oldest), HORIZON))
+
+    def changed_at(self, value: Hashable) -> int:
+        """The log index of the last change to this bucket."""
+        ended = self.ended.get(str(value))
+        return ended.index if ended is not None else self.horizon
+
+
+def bucket(request: str) -> Bucket:
+    """What a read of this request depends on."""
+    return (NAME, PRIMARY, request)

@@ -1,0 +1,216 @@
+"""Exactly once, through two routers: answers get lost, copies come late, memory is short."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.clock import SeededDice
+from mesh.errors import MeshError, NoLeader, OutcomeUnknown, Outdated
+from mesh.registry import kv, outcomes
+from mesh.registry.port import Command, ReadOptions, Registry, WriteOptions
+from mesh.rpc.client import Client
+from mesh.rpc.gate import Gate
+from mesh.rpc.local import LocalReader
+from mesh.rpc.router import AgentRouter, Forwarded, Options, ServerRouter
+from mesh.server.machine import Machine
+from mesh.store import ledger
+
+ENDS = ["answered", "answered", "lost", "unanswered", "late", "refused"]
+HOLD = 1.0
+
+
+@pytest.fixture(autouse=True)
+def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "KEPT", 3)
+    monkeypatch.setattr(ledger, "KEPT_MAX", 6)
+
+
+class Virtual:
+    """A clock on which sleeping takes no time."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class Shaky:
+    """A leader whose log keeps what is proposed, drops it, or takes it only later."""
+
+    is_leader, leader_address, last_contact = True, "leader", 0.0
+    peer_addresses: Sequence[str] = ()
+
+    def __init__(self, machine: Machine, ends: Iterator[str], fillers: Iterator[int]) -> None:
+        self.machine, self.ends, self.fillers = machine, ends, fillers
+        self.applied_index = 0
+        self.late: list[bytes] = []
+        self.gate = Gate(Virtual(), machine.database)
+        founding = self.gate.founding()
+        assert founding
+        self.apply(self.gate.admit(founding, WriteOptions(request="found", since=0)))
+
+    def leased(self) -> bool:
+        return True
+
+    async def barrier(self) -> None:
+        pass
+
+    def apply(self, entry: bytes) -> object:
+        self.applied_index += 1
+        return self.machine.apply(self.applied_index, entry)
+
+    def fill(self) -> None:
+        for _ in range(next(self.fillers)):
+            request = f"filler-{self.applied_index}"
+            options = WriteOptions(request=request, since=self.applied_index)
+            self.apply(self.gate.admit(kv.Delete("other"), options))
+
+    async def propose(self, entry: bytes) -> object:
+        end = next(self.ends)
+        if end == "refused":
+            raise NoLeader("No cluster leader")
+        result = self.apply(entry) if end in {"answered", "unanswered"} else None
+        if end == "late":
+            self.late.append(entry)
+        self.fill()
+        if end == "answered":
+            return result
+        raise OutcomeUnknown("the leader changed before the write was confirmed")
+
+
+class Line:
+    """The agent's connection to a server, whose answers may get lost."""
+
+    def __init__(self, server: ServerRouter, shaky: Shaky) -> None:
+        self.server, self.shaky = server, shaky
+        self.applied_index = 0
+
+    async def write(self, _: str, command: Command[Any], options: WriteOptions) -> Any:
+        try:
+            result = await self.server.write(command, options)
+        except Outdated as error:
+            self.applied_index = max(self.applied_index, error.index)
+            raise
+        if next(self.shaky.ends) == "lost":
+            raise OutcomeUnknown("the connection to the server broke")
+        self.applied_index = self.shaky.applied_index
+        return result
+
+
+class World:
+    """An agent, a server that leads, and a log between them that cannot be relied on."""
+
+    def __init__(self, ends: Iterator[str], fillers: Iterator[int]) -> None:
+        self.machine = Machine()
+        self.shaky = Shaky(self.machine, ends, fillers)
+        reader, dice, clock = LocalReader(self.machine.answers), SeededDice(1), Virtual()
+        forwarded = Forwarded(self.shaky, reader, self.shaky.gate, dice)
+        options = Options("dc1", "n1", HOLD)
+        # The client of a server that leads is not asked, but for what it has heard.
+        idle = cast("Client", Line(cast("ServerRouter", None), self.shaky))
+        self.server = ServerRouter(options, self.shaky, (reader, forwarded), idle, (clock, dice))
+        line = cast("Client", Line(self.server, self.shaky))
+        self.agent = AgentRouter(options, lambda: ["s1", "s2"], line, (clock, dice))
+
+    async def write(self, number: int, *, through_agent: bool) -> None:
+        """One write whose every application can be seen, and what its caller is told of it."""
+        key = f"k{number}"
+        router: Registry = self.agent if through_agent else self.server
+        told = False
+        error: MeshError | None = None
+        try:
+            told = await router.write(kv.Set(key, b"1", check_index=0))
+        except (OutcomeUnknown, NoLeader) as raised:
+            error = raised
+        times = self.seen(key)
+        if isinstance(error, OutcomeUnknown):
+            assert error.request
+            await self.ask(error, times)
+        elif isinstance(error, NoLeader):
+            assert not times
+        else:
+            assert told is True
+            assert times == 1
+
+    async def ask(self, unknown: OutcomeUnknown, times: int) -> None:
+        query = outcomes.Find(unknown.request, unknown.since)
+        found = (await self.server.read(query, ReadOptions())).value
+        if found.status == "applied":
+            assert times == 1
+        if found.status == "not-applied":
+            assert times == 0
+
+    def seen(self, key: str) -> int:
+        """How often it was applied: the key exists only if it was; then it is taken away."""
+        self.arrive()
+        there = self.machine.answers.read(kv.Get(key)).value is not None
+        self.forget(key)
+        self.arrive()
+        again = self.machine.answers.read(kv.Get(key)).value is not None
+        assert not again, "a copy was applied once more"
+        return int(there)
+
+    def forget(self, key: str) -> None:
+        options = WriteOptions(request=f"gone-{key}", since=self.shaky.applied_index)
+        self.shaky.apply(self.shaky.gate.admit(kv.Delete(key), options))
+        self.shaky.fill()
+
+    def arrive(self) -> None:
+        """Every late copy reaches the log, those of earlier writes again too."""
+        for entry in self.shaky.late:
+            self.shaky.apply(entry)
+
+
+async def play(writes: list[bool], ends: Iterator[str], fillers: Iterator[int]) -> None:
+    world = World(ends, fillers)
+    for number, through_agent in enumerate(writes):
+        await world.write(number, through_agent=through_agent)
+    for number in range(len(writes)):
+        assert world.machine.answers.read(kv.Get(f"k{number}")).value is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.booleans(), max_size=6), st.data())
+def test_a_write_is_applied_once_whatever_gets_lost(
+    writes: list[bool], data: st.DataObject
+) -> None:
+    ends = iter(lambda: data.draw(st.sampled_from(ENDS)), "")
+    fillers = iter(lambda: data.draw(st.sampled_from([0, 0, 1, 9])), -1)
+    asyncio.run(play(writes, ends, fillers))
+
+
+async def test_an_agent_that_heard_nothing_for_long_starts_afresh() -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    await world.write(1, through_agent=True)
+    line = cast("Line", world.agent._client)
+    line.applied_index = 0
+    await world.write(2, through_agent=True)
+
+
+async def test_an_agent_that_knew_another_log_starts_afresh() -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    cast("Line", world.agent._client).applied_index = 10**9
+    await world.write(1, through_agent=True)
+
+
+async def test_only_who_knows_all_copies_may_start_afresh() -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    await world.write(1, through_agent=False)
+    old = WriteOptions(request="key:mine", since=0, attempt=1)
+    with pytest.raises(Outdated) as refused:
+        await world.server.write(kv.Set("a", b"1"), old)
+    assert (refused.value.request, refused.value.since) == ("key:mine", 0)
+    assert world.machine.answers.read(kv.Get("a")).value is None
