@@ -8,6 +8,8 @@ from __future__ import annotations
 from mesh.raft.engine import COMMAND
 from mesh.raft.messages import Ack, Append, Chunk, Probe, VoteReply
 from tests.sim.checks import Violation
+from tests.sim.members import Member
+from tests.sim.runs import heal_and_judge
 from tests.sim.scenarios import bytes_received, calm, expect, hurry, write
 from tests.sim.server import TIMING
 
@@ -224,3 +226,21 @@ def old_log_asks(seed: int) -> None:
             one.replica.elections.deadline = 0.0
             made.run(0.2)
         expect(one.replica.elections.started == before, "disturbed", "by a candidate that lost")
+
+
+def slow_to_leave(seed: int) -> None:
+    """A server that hears of a stop-sign before it is on its disk loses the power."""
+    with calm(seed, 3, learners=1) as (made, leader, (one, _, _)):
+        assert isinstance(leader, Member)
+        write(made, leader, b"before", 0.1)
+        one.slow_until = made.timeline.now + 30.0
+        write(made, leader, b"on its way to the disk", 0.05)
+        expect(leader.change(made.epoch.voter_ids), "the voters cannot change")
+        assert isinstance(one, Member)
+        for _ in range(60):
+            made.run(0.1)
+            if one.place.epoch.number == 2:
+                break
+        one.crash()
+        one.start()
+        heal_and_judge(made, [])

@@ -44,6 +44,14 @@ CONFIGURATIONS = {
     "five-compact": Configuration(5, 30),
     "changing": Configuration(1, learners=3),
     "changing-compact": Configuration(3, 30, learners=2),
+    "changing-rough": Configuration(
+        3,
+        learners=2,
+        fault_seconds=6.0,
+        clients=8,
+        think_seconds=0.02,
+        fault_every_seconds=(0.15,),
+    ),
 }
 
 
@@ -73,13 +81,8 @@ def run(seed: int, configuration: Configuration) -> Figures:
     dice = SeededDice(seed)
     mean = dice.choice([0.002, 0.002, 0.01, 0.05])
     rates = configuration.rates
-    setting = Setting(
-        configuration.voters,
-        configuration.learners,
-        configuration.threshold,
-        mean,
-        rates=rates,
-    )
+    learners, threshold = configuration.learners, configuration.threshold
+    setting = Setting(configuration.voters, threshold, mean, rates=rates, learners=learners)
     with sizes(small=bool(dice.below(2))), world(seed, setting) as made:
         try:
             _live(made, configuration)

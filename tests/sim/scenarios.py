@@ -34,9 +34,12 @@ def calm(
     threshold: int = NEVER,
     rates: tuple[float, ...] = (),
     segment_bytes: int = 3000,
+    learners: int = 0,
 ) -> Iterator[tuple[World, Server, list[Server]]]:
     """A world at rest: who leads in it, and the others."""
-    setting = Setting(voters, threshold, rates=rates, segment_bytes=segment_bytes)
+    setting = Setting(
+        voters, threshold, rates=rates, segment_bytes=segment_bytes, learners=learners
+    )
     with sizes(small=False), world(seed, setting) as made:
         made.run(4.0)
         leader = made.leader

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from mesh.errors import Invalid
+from mesh.errors import Invalid, MeshError
 from mesh.raft import elections, guard, journal, leading, rates, snapshots
 from mesh.raft.engine import Engine
+from mesh.raft.epochs import Epoch
 from mesh.raft.fetch import Fetch
 from mesh.raft.guard import Ballot, Differs, Matches, Patience
 from mesh.raft.journal import Batch, Journal, Record, Segments, unpack_record
@@ -405,3 +406,54 @@ def failed_sync(patch: Patch) -> None:
 
 def _ignore(*_: object) -> None:
     """Do nothing."""
+
+
+def votes_with_the_state(patch: Patch) -> None:
+    """A voter of a new epoch votes before it holds the state that the epoch starts from."""
+    patch.setattr(Replica, "_eligible", lambda self: self._votes and self.stop is None)
+
+
+def nothing_after_a_stop_sign(patch: Patch) -> None:
+    """Entries that follow a stop-sign are applied as well."""
+
+    def apply(self: Engine, command: bytes) -> None:
+        index, self._stopped_at = self._stopped_at, 0
+        original(self, command)
+        self._stopped_at = self._stopped_at or index
+
+    original = Engine._apply
+    patch.setattr(Engine, "_apply", apply)
+
+
+def no_reads_after_a_stop_sign(patch: Patch) -> None:
+    """A leader whose epoch has ended goes on answering reads under its lease."""
+
+    def retire(self: Leading, error: MeshError) -> None:
+        allowed = self.lease_allowed
+        original(self, error)
+        self.lease_allowed = allowed
+
+    original = Leading.retire
+    patch.setattr(Leading, "retire", retire)
+
+
+def the_stop_sign_itself(patch: Patch) -> None:
+    """Whatever entry lies where the next epoch starts is taken for its stop-sign."""
+
+    def term_at(self: Replica, following: Epoch) -> bool:
+        term = self.journal.term_at(following.start_index)
+        if term is not None:
+            following = msgspec.structs.replace(following, start_term=term)
+        return original(self, following)
+
+    original = Replica.learn_stop
+    patch.setattr(Replica, "learn_stop", term_at)
+
+
+def a_durable_past(patch: Patch) -> None:
+    """A server goes on to the next epoch before the log of this one is on disk."""
+
+    def released(self: Replica) -> bool:
+        return self.stop is not None
+
+    patch.setattr(Replica, "released", property(released))

@@ -33,7 +33,8 @@ def damaged_stream(seed: int) -> None:
     scenarios.broken_stream(seed, cuts=0, damages=1)
 
 
-ROUGH, THREE = random("three-rough"), random("three")
+ROUGH, THREE, CHANGING = random("three-rough"), random("three"), random("changing")
+CHANGING_ROUGH = random("changing-rough")
 TABLE: list[tuple[Switch, Callable[[int], None], set[str]]] = [
     # Journal and disk.
     (switches.sync_before_send, ROUGH, {"commit without a majority"}),
@@ -84,6 +85,13 @@ TABLE: list[tuple[Switch, Callable[[int], None], set[str]]] = [
     (switches.lease, scenarios.isolated_leader, {"stale lease"}),
     (switches.lease_rates, scenarios.fast_clock, {"stale read"}),
     (switches.lease_after_hand_over, moments.handed_over, {"stale lease"}),
+    # Changing voters.
+    (switches.votes_with_the_state, CHANGING, {"leader completeness"}),
+    (switches.nothing_after_a_stop_sign, CHANGING, {"state machine safety"}),
+    (switches.no_reads_after_a_stop_sign, CHANGING, {"stale read"}),
+    (switches.the_stop_sign_itself, CHANGING_ROUGH, {"state machine safety"}),
+    (switches.a_durable_past, moments.slow_to_leave, {"refused to start", "durability"}),
+    # Answers.
     (switches.answers_at_the_end, scenarios.isolated_leader, {"answers"}),
 ]
 

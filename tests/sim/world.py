@@ -24,12 +24,12 @@ class Setting(msgspec.Struct, frozen=True):
     """What a world is made of. Times are in seconds, the threshold in log entries."""
 
     voters: int = 3
-    learners: int = 0  # Servers without a vote at first; with any, the voters may change.
     threshold: int = NEVER
     mean_delay: float = 0.002
     rate_error: float = 0.05  # Clocks run up to so much faster or slower than true time.
     segment_bytes: int = 3000
     rates: tuple[float, ...] = ()  # Of the first servers, instead of by chance.
+    learners: int = 0  # Servers without a vote at first; with any, the voters may change.
 
 
 class World:
