@@ -54,11 +54,12 @@ class Member(Server):
             fresh = place is None
             self.place = place or self._first
             self._open(fresh=fresh, carried=False)
+            before, self.journal = self.journal, self._opened
+            self.state = State()
+            base = self._base_from_disk()
         except Invalid as error:
             raise Violation("refused to start", error.message) from error
-        before, self.journal = self.journal, self._opened
-        self.state = State()
-        self._take_part(self._base_from_disk(), before, fresh=fresh)
+        self._take_part(base, before, fresh=fresh)
         self._timer(self._life)
         self._world.links.reconnect(self.name)
 
