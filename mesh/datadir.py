@@ -89,12 +89,12 @@ def open_directory(path: str, node_id: str, level_max: int = LEVEL) -> DataDirec
     return DataDirectory(path, marker.node_id, lock)
 
 
-def existing_directory(path: str) -> DataDirectory:
+def existing_directory(path: str, level_max: int) -> DataDirectory:
     """Open a data directory that a node has used. Raises Conflict or Invalid; makes nothing."""
     top = Path(path)
     if not top.is_dir() or _read_marker(top) is None:
         raise Conflict(f"data_dir {path}: no server has used it")
-    return open_directory(path, "")
+    return open_directory(path, "", level_max)
 
 
 def _read_marker(top: Path) -> _Marker | None:

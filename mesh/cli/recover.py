@@ -12,6 +12,7 @@ from mesh.cli.invocation import Invocation
 from mesh.datadir import existing_directory
 from mesh.raft.epochs import Peer
 from mesh.raft.rescue import Survivor, rescue, survey
+from mesh.registry.levels import HIGHEST
 
 
 def run(invocation: Invocation) -> int:
@@ -20,7 +21,7 @@ def run(invocation: Invocation) -> int:
     path = parsed.text("data-dir")
     if not path:
         raise Usage("give the stopped server's data directory: --data-dir")
-    directory = existing_directory(path)
+    directory = existing_directory(path, HIGHEST)
     try:
         folder = str(Path(path, "raft"))
         found = survey(folder)
