@@ -19,7 +19,7 @@ from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
 from mesh.raft.packer import Packer, Prepared, StateMachine
 from mesh.raft.past import Past
-from mesh.raft.recovery import recover
+from mesh.raft.recovery import Origin, recover
 from mesh.raft.replica import Replica, Start, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from mesh.raft.transport import Transport, Wiring
@@ -79,9 +79,9 @@ class Driver:
         `carried` says that the machine holds the state the epoch starts from; without it a fresh
         server gets that from the others.
         """
-        epoch = self.place.epoch
-        stored = (self._segments, self._snapshots)
-        snapshot = recover(self._folder, self._journal, stored, epoch, fresh=fresh, carried=carried)
+        epoch, disk = self.place.epoch, (self._segments, self._snapshots)
+        origin = Origin(epoch.start_index, epoch.start_term, fresh, carried)
+        snapshot = recover(self._folder, self._journal, disk, origin)
         if snapshot is not None:
             try:
                 self._machine.prepare(snapshot.index, snapshot.pieces()).install()
@@ -94,9 +94,9 @@ class Driver:
             self._base = epoch.start_index
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
         voters = (self.me, epoch.voter_ids)
-        disk = (self._journal, self._snapshots)
+        memory = (self._journal, self._snapshots)
         start = Start(self._base, epoch.start_index, self.place.observes)
-        self.replica = Replica(voters, disk, self, timing, self._chance, start)
+        self.replica = Replica(voters, memory, self, timing, self._chance, start)
         self.transport = Transport(self.me, self.place, self, wiring, self._chance)
         self._store_now()
 

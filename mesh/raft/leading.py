@@ -54,7 +54,7 @@ class Leading:
         Assumes that no clock changes its rate by more than a tenth from one answer to the next:
         a voter counts only while its rate is proved to be near ours, see `ClockRate`.
         """
-        if not (self.in_charge and self.lease_allowed):
+        if not (self.lease_allowed and self.in_charge):
             return False
         now = self._clock.monotonic()
         return not self.peers or self._majority_sent(now) + self._lease > now
@@ -157,7 +157,7 @@ class Leading:
         progress.answered(probe)
         never = not progress.rate.odd
         progress.rate.answered(probe.sent, probe.shown, self._clock.monotonic())
-        if never and progress.rate.odd and peer in self.peers:
+        if never and progress.rate.odd:
             log.warning("the clock of %s runs at another rate: no lease rests on it", peer)
 
     def _send_entries(

@@ -80,6 +80,10 @@ class Node:
         """
         place = self._epochs.load()
         if place is not None:
+            if place.epoch.recovered:
+                log.warning(
+                    "epoch %d was written by hand: %s", place.epoch.number, place.epoch.reason
+                )
             self._begin(place, fresh=False)
 
     async def stop(self) -> None:

@@ -67,7 +67,8 @@ class Snapshots:
         """The newest snapshot, or None. Raises Invalid, naming the file, when it is damaged."""
         make_folder(self._folder)
         files = sorted(self._folder.glob("*.snapshot"))
-        sync_folder(self._folder)  # A killed process may have left a name in the kernel only.
+        if files:
+            sync_folder(self._folder)  # A killed process may have left a name in the kernel only.
         try:
             self.latest = verify(files[-1]) if files else None
         except Invalid as error:

@@ -12,7 +12,7 @@ from mesh.clock import SeededDice
 from mesh.errors import Invalid
 from mesh.raft.journal import Segments
 from mesh.raft.messages import Chunk, Message
-from mesh.raft.recovery import recover
+from mesh.raft.recovery import Origin, recover
 from mesh.raft.replica import Replica, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from tests.sim.checks import State, Violation, WatchedJournal
@@ -115,9 +115,7 @@ class Server:
         journal = self.journal
         disk = (self._segments, snapshots)
         try:
-            snapshot = recover(
-                f"/{self.name}", journal, disk, world.epoch, fresh=self._fresh, carried=False
-            )
+            snapshot = recover(f"/{self.name}", journal, disk, Origin(fresh=self._fresh))
         except Invalid as error:
             raise Violation("refused to start", error.message) from error
         self.state = State()

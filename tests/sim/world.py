@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import msgspec
 
 from mesh.clock import SeededDice
-from mesh.raft.epochs import Peer, founded
 from mesh.raft.messages import Message
 from tests.sim.checks import Checks
 from tests.sim.clock import HostClock, Timeline
@@ -43,7 +42,6 @@ class World:
         self.threshold = setting.threshold
         self.names = [f"n{number}" for number in range(setting.voters)]
         self.disks = {name: Disk(SeededDice(self.dice.below(1 << 30))) for name in self.names}
-        self.epoch = founded([Peer(name, name, name) for name in self.names])
         self.servers: dict[str, Server] = {}
 
     def start(self) -> None:
