@@ -1,4 +1,7 @@
-"""Runs many seeds: `./dev run python -m tests.sim --seeds 300 --configuration three-compact`."""
+"""Runs many seeds: `./dev run python -m tests.sim --seeds 300 --configuration three-compact`.
+
+One that failed is repeated by `--first SEED --seeds 1`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from functools import partial
 
 from tests.sim.runs import CONFIGURATIONS, Figures, run
 
-COLUMNS = (
-    "events", "acknowledged", "barrier_reads", "lease_reads", "elections", "snapshots", "installs",
-    "damaged_snapshots", "torn", "failed_disks",
-)  # fmt: skip
+COLUMNS = {
+    "events": "events", "acked": "acknowledged", "barrier reads": "barrier_reads",
+    "lease reads": "lease_reads", "elections": "elections", "snapshots": "snapshots",
+    "installs": "installs", "damaged": "damaged_snapshots", "torn": "torn",
+    "disk errors": "failed_disks",
+}  # fmt: skip
+FIRST = f"{'configuration':18}{'runs':>6}{'bad':>5}{'seconds':>9}"
 
 
 def _one(name: str, seed: int) -> Figures:
@@ -24,13 +30,11 @@ def _one(name: str, seed: int) -> Figures:
 
 
 def report(name: str, figures: Sequence[Figures], seconds: float) -> None:
-    """Sums, and the seed of each failure."""
+    """A row of sums, and below it the seed of each failure."""
     bad = [one for one in figures if one.violation]
-    sums = "  ".join(
-        f"{column.replace('_', ' ')} {sum(getattr(one, column) for one in figures):,}"
-        for column in COLUMNS
-    )
-    print(f"{name}: {len(figures)} runs, {len(bad)} with a violation, {seconds:.0f} s\n  {sums}")
+    sums = [sum(getattr(one, field) for one in figures) for field in COLUMNS.values()]
+    row = f"{name:18}{len(figures):6}{len(bad):5}{seconds:9.0f}"
+    print(row + "".join(f"{total:15,}" for total in sums), flush=True)
     for rule, count in Counter(one.violation for one in bad).most_common():
         print(f"  {count} x {rule}")
     for one in bad:
@@ -51,6 +55,7 @@ def main() -> int:
     chosen = parser.parse_args()
     failures = 0
     seeds = range(chosen.first, chosen.first + chosen.seeds)
+    print(FIRST + "".join(f"{column:>15}" for column in COLUMNS))
     for name in chosen.configuration or CONFIGURATIONS:
         began = time.monotonic()
         with ProcessPoolExecutor(chosen.workers) as pool:

@@ -15,6 +15,12 @@ def disturb(world: World) -> None:
     world.dice.choice(world.dice.choice(FAULTS))(world)
 
 
+def drift(world: World) -> None:
+    """From now on a clock runs at another rate, within the bounds of this world."""
+    error = world.setting.rate_error
+    world.somebody().clock.set_rate(1.0 + world.dice.uniform(-error, error))
+
+
 def _kill(world: World) -> None:
     server = world.somebody()
     server.kill()

@@ -12,7 +12,7 @@ from mesh.clock import SeededDice
 from mesh.raft import progress
 from tests.sim.checks import Violation
 from tests.sim.clients import Client
-from tests.sim.faults import change_voters, disturb
+from tests.sim.faults import change_voters, disturb, drift
 from tests.sim.world import Setting, World, world
 
 HEALTH_SECONDS = 6.0
@@ -29,6 +29,7 @@ class Configuration(msgspec.Struct, frozen=True):
     think_seconds: float = 0.04
     fault_every_seconds: tuple[float, ...] = (0.3, 0.8, 1.5)  # One of them by chance.
     rates: tuple[float, ...] = ()
+    drift: bool = False  # Whether clocks change their rates, within the same bounds.
 
 
 CONFIGURATIONS = {
@@ -37,6 +38,7 @@ CONFIGURATIONS = {
     "three": Configuration(3),
     "three-compact": Configuration(3, 30),
     "three-fast-clock": Configuration(3, 30, rates=(2.0,)),
+    "three-drift": Configuration(3, drift=True),
     "three-rough": Configuration(
         3, 20, fault_seconds=6.0, clients=8, think_seconds=0.02, fault_every_seconds=(0.15,)
     ),
@@ -110,6 +112,8 @@ def _live(made: World, configuration: Configuration) -> None:
             change_voters(made)
         else:
             disturb(made)
+        if configuration.drift:
+            drift(made)
     made.run(2.0)  # Some of the last faults end by themselves.
     heal_and_judge(made, clients)
 
