@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,10 +14,11 @@ import msgspec
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
-from mesh.registry.catalog import STATUSES, TaggedAddress, Weights
+from mesh.registry.catalog import SERF_HEALTH, STATUSES, TaggedAddress, Weights
 
 META_PAIRS_MAX = 64
 RESERVED_META = "consul-"
+DEPTH_MAX = 64
 LATER = {
     "udp": "UDP",
     "grpc": "gRPC",
@@ -181,12 +183,30 @@ def _fields(
         if name is None:
             if value or _folded(key) not in _IGNORED:
                 problems.append(f"unknown field {key}")
+        elif not _storable(value):
+            problems.append(f"{key}: holds a number beyond 64 bits, or is nested too deeply")
         elif value is not None:
             try:
                 found[name] = _value(name, value, types[name])
             except Invalid as error:
                 problems.append(f"{key}: {error}")
     return found, problems
+
+
+def _storable(value: Any) -> bool:
+    """Whether disk, log and wire can hold it: finite 64-bit numbers, limited depth."""
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, int) and not -(2**63) <= one < 2**63:
+            return False
+        if isinstance(one, float) and not math.isfinite(one):
+            return False
+        inner = one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
+        if inner and depth >= DEPTH_MAX:
+            return False
+        waiting += [(each, depth + 1) for each in inner]
+    return True
 
 
 def _value(name: str, value: Any, kind: Any) -> Any:
@@ -212,6 +232,8 @@ def _nested(value: Any, kind: type[msgspec.Struct]) -> Any:
 
 def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) >= 2**63:
+            raise Invalid("expected at most 292 years, which is 2^63 nanoseconds")
         return value / 1e9
     return parse_duration(str(value)) if value else 0.0
 
@@ -225,6 +247,8 @@ def _check_problems(check: CheckDefinition) -> list[str]:
         for field, kind in LATER.items()
         if getattr(check, field)
     ]
+    if (check.id or check.name) == SERF_HEALTH:
+        found.append(f"CheckID: {SERF_HEALTH} belongs to the servers; choose another id")
     if check.status and check.status not in STATUSES:
         found.append(f'Status: expected one of {", ".join(STATUSES)}, got "{check.status}"')
     if not found and not check.kind:

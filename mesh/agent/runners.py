@@ -113,8 +113,7 @@ class Runners:
     # Alias
 
     async def _alias(self, check_id: str, definition: CheckDefinition) -> None:
-        own = self._here.options.node_name.lower()
-        if definition.alias_node and definition.alias_node.lower() != own:
+        if not self._is_local(definition):
             await self._alias_remote(check_id, definition)
             return
         changed = asyncio.Event()
@@ -131,16 +130,36 @@ class Runners:
         finally:
             end()
 
+    def _is_local(self, alias: CheckDefinition) -> bool:
+        return alias.alias_node.lower() in {"", self._here.options.node_name.lower()}
+
+    def _has_target(self, alias: CheckDefinition) -> bool:
+        return not alias.alias_service or alias.alias_service in self._here.services()
+
     def _local_target(self, check_id: str, definition: CheckDefinition) -> Result:
-        target = definition.alias_service
-        if target and target not in self._here.services():
-            return Result("critical", f"Service {target} could not be found")
-        rows = [
-            check.row
-            for other, check in self._here.checks().items()
-            if other != check_id and check.row.service_id in {"", target}
-        ]
-        return _mirror(rows)
+        if not self._has_target(definition):
+            return Result("critical", f"Service {definition.alias_service} could not be found")
+        return _mirror(self._behind(check_id, definition))
+
+    def _behind(self, check_id: str, definition: CheckDefinition) -> list[Check]:
+        """The checks an alias mirrors; other aliases count as the checks behind them.
+
+        By their own status, aliases that mirror each other would keep each other critical.
+        """
+        found: list[Check] = []
+        seen, waiting = {check_id}, [definition]
+        while waiting:
+            owners = {"", waiting.pop().alias_service}
+            for other, check in self._here.checks().items():
+                if other in seen or check.row.service_id not in owners:
+                    continue
+                seen.add(other)
+                alias = check.definition if check.row.kind == "alias" else None
+                if alias is not None and self._is_local(alias) and self._has_target(alias):
+                    waiting.append(alias)
+                else:
+                    found.append(check.row)
+        return found
 
     async def _alias_remote(self, check_id: str, definition: CheckDefinition) -> None:
         index = 0

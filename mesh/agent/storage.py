@@ -67,12 +67,19 @@ class Storage:
             except (Invalid, OSError) as error:
                 aside = path.with_suffix(".corrupt")
                 log.error("%s is damaged (%s); kept as %s", path, error, aside.name)  # noqa: TRY400 - the file is at fault, not the code.
-                path.replace(aside)
+                _put_aside(path, aside)
         return found
 
     def _path(self, folder: str, name: str) -> Path:
         assert self._top is not None, "callers checked"
         return self._top / folder / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+
+
+def _put_aside(path: Path, aside: Path) -> None:
+    try:
+        path.replace(aside)
+    except OSError as error:
+        log.warning("%s stays where it is: %s", path, error.strerror)
 
 
 def _write(path: Path, data: bytes, *, sync: bool) -> None:

@@ -23,7 +23,7 @@ from mesh.registry.catalog import (
     Service,
 )
 from mesh.registry.health import NodeChecks
-from mesh.registry.port import Registry
+from mesh.registry.port import Command, Registry
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ SCALE_FROM = 128
 
 
 def scale(members: int) -> float:
-    """How much rarer full comparisons are in a large pool."""
+    """How much rarer full comparisons, and tries after a failure, are in a large pool."""
     if members <= SCALE_FROM:
         return 1.0
     return math.ceil(math.log2(members) - math.log2(SCALE_FROM)) + 1.0
@@ -75,22 +75,23 @@ class Sync:
         retry, next_full = self._here.options.retry_first_seconds, 0.0
         while True:
             self._changed.clear()
+            longest = retry * scale(self._cluster_size())
             try:
                 if next_full <= self._clock.monotonic():
                     await self._read_catalog()
                     next_full = self._clock.monotonic() + self._full_pause()
                 await self._write_differences()
             except MeshError as error:
-                log.warning("syncing with the catalog: %s; next try in %.1f s", error, retry)
+                log.warning("syncing with the catalog: %s; next try in %.1f s", error, longest)
             except Exception:
                 # Without this task the catalog would drift from what runs here for ever.
-                log.exception("syncing with the catalog; next try in %.1f s", retry)
+                log.exception("syncing with the catalog; next try in %.1f s", longest)
             else:
                 retry = self._here.options.retry_first_seconds
                 await self._pause(min([next_full, *self._output_due.values()]))
                 continue
             next_full = 0.0
-            await self._clock.sleep(self._dice.uniform(retry / 2, retry))
+            await self._clock.sleep(self._dice.uniform(longest / 2, longest))
             retry = min(2 * retry, self._here.options.retry_seconds)
 
     def _full_pause(self) -> float:
@@ -144,8 +145,9 @@ class Sync:
     async def _remove_unknown(self) -> None:
         name = self._here.options.node_name
         for service_id in sorted(set(self._told_services) - set(self._here.services())):
-            await self._registry.write(Deregister(node=name, service_id=service_id))
-            log.info("service %s is gone from the catalog", service_id)
+            gone = Deregister(node=name, service_id=service_id)
+            if await self._write(gone, f"to remove service {service_id}"):
+                log.info("service %s is gone from the catalog", service_id)
             del self._told_services[service_id]
             self._told_checks = {
                 name: check
@@ -153,7 +155,8 @@ class Sync:
                 if check.service_id != service_id
             }
         for check_id in sorted(set(self._told_checks) - set(self._here.checks())):
-            await self._registry.write(Deregister(node=name, check_id=check_id))
+            gone = Deregister(node=name, check_id=check_id)
+            await self._write(gone, f"to remove check {check_id}")
             del self._told_checks[check_id]
 
     def _wrong_checks(self) -> list[Check]:
@@ -180,17 +183,25 @@ class Sync:
 
     async def _register(self, service: Service | None, checks: list[Check]) -> None:
         node = self._here.node()
-        try:
-            await self._registry.write(Register(node=node, service=service, checks=checks))
-        except (Invalid, Denied, TooLarge) as error:
-            # One refused thing keeps no other out; it is tried again after the next comparison.
-            what = f"service {service.id}" if service else "node"
-            log.error("the catalog refuses %s: %s", what, error)  # noqa: TRY400 - it is expected.
+        what = f"service {service.id}" if service else "node"
+        await self._write(Register(node=node, service=service, checks=checks), what)
         self._told_node = node
         if service is not None:
             self._told_services[service.id] = service
         for check in checks:
             self._told_checks[check.id] = check
+
+    async def _write(self, command: Command[bool], what: str) -> bool:
+        """Write; False when it is refused for good, which keeps nothing else out.
+
+        What was refused counts as told, so it is tried again only after the next comparison.
+        """
+        try:
+            await self._registry.write(command)
+        except (Invalid, Denied, TooLarge) as error:
+            log.error("the catalog refuses %s: %s", what, error)  # noqa: TRY400 - it is expected.
+            return False
+        return True
 
 
 def _same(told: Node | Service | None, wanted: Node | Service) -> bool:

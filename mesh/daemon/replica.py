@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from mesh.config.addresses import advertised
 from mesh.daemon import options
@@ -11,6 +12,7 @@ from mesh.daemon.consensus import RaftConsensus
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
 from mesh.raft.epochs import cluster_id
+from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.registry.port import Registry
@@ -21,7 +23,7 @@ from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
-from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.bootstrap import Bootstrap, Verdict
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.tasks import Tasks
@@ -37,7 +39,7 @@ class Replica:
         self.machine = Machine()
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
-        self._proposal = ""
+        self._proposal = self._shown_cluster = ""
 
     async def start(self, routing: RouterOptions) -> Registry:
         """Read the log, listen on the server port; the registry answers from then on."""
@@ -55,6 +57,8 @@ class Replica:
             ground.fatal,
         )
         self.raft.resolve = self._find
+        self.raft.founding = self._expect() > 0
+        self._proposal_file = Path(directory, "proposal")
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
         forwarded = Forwarded(consensus, reader, Gate(ground.clock))
@@ -82,6 +86,9 @@ class Replica:
                 # What was forwarded to it may never be answered: it is asked again elsewhere.
                 ground.client.forget(followed)
             followed = now
+            if self.raft.cluster_id != self._shown_cluster:
+                self._show()
+            self._follow()
             self.leader.wake()
 
         self.raft.listen(leadership_changed)
@@ -90,43 +97,73 @@ class Replica:
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""
         self._show()
+        self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         if self.raft.bootstrapped:
             return
-        config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
-        agreement = Bootstrap(self._ground.node_id, expect, cluster_id)
-        look = (agreement, self._ground.membership)
+        agreement = Bootstrap(self._ground.node_id, self._expect(), cluster_id)
+        membership, changed = self._ground.membership, self._members_changed
         self._tasks.start(
-            bootstrap(self._propose, self._begin, look, self._members_changed),
-            name="bootstrap",
-            fatal=True,
+            bootstrap(self, agreement, membership, changed), name="bootstrap", fatal=True
         )
 
     def members_changed(self) -> None:
         """Membership changed: the leader reconciles, bootstrap looks again."""
         self._members_changed.set()
+        self._follow()
         self.leader.wake()
 
-    def _propose(self, proposal: str) -> None:
+    def _follow(self) -> None:
+        """Whoever leads sends the log to every server of this cluster, or of none yet."""
+        ours = self.raft.cluster_id
+        if ours:
+            self.raft.follow(
+                [
+                    Peer(tags.id, member.name, endpoint(member.address, tags.port))
+                    for member, tags in self._ground.membership.servers()
+                    if tags.cluster in ("", ours)
+                ]
+            )
+
+    def _expect(self) -> int:
+        config = self._ground.config
+        return 1 if config.bootstrap or config.dev else config.bootstrap_expect
+
+    @property
+    def bootstrapped(self) -> bool:
+        """Whether this server belongs to a cluster."""
+        return self.raft.bootstrapped
+
+    def propose(self, proposal: str) -> None:
+        """Remember this proposal on disk, and show it to the others."""
+        save_durably(self._proposal_file, proposal.encode())
         self._proposal = proposal
         self._show()
 
-    def _begin(self, voters: Sequence[Candidate]) -> None:
-        self.raft.bootstrap([Peer(voter.id, voter.name, voter.address) for voter in voters])
+    def begin(self, verdict: Verdict) -> None:
+        """Start the log with these voters.
+
+        Where the others started first, and this disk knows of no agreement with them, it may have
+        been lost after it gave votes: then this server has none until the next epoch.
+        """
+        voters = [Peer(voter.id, voter.name, voter.address) for voter in verdict.voters]
+        file = self._proposal_file
+        remembers = file.exists() and file.read_text() == verdict.proposal
+        self.raft.bootstrap(voters, observes=verdict.followed and not remembers)
+        self._follow()
         self._show()
 
     def _show(self) -> None:
         config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
         shown = ServerTags(
             id=self._ground.node_id,
             datacenter=config.datacenter,
             port=self.rpc_port,
-            expect=expect,
+            expect=self._expect(),
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
         )
+        self._shown_cluster = shown.cluster
         self._ground.gossip.set_tags(shown.tags())
 
     def _find(self, peer: Peer) -> str:

@@ -15,6 +15,7 @@ from mesh.gossip import intents
 from mesh.gossip.intents import Intents
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import (
+    COMPRESS,
     Ack,
     Alive,
     Dead,
@@ -24,6 +25,7 @@ from mesh.gossip.messages import (
     Ping,
     Suspect,
     User,
+    check_name,
     encode,
     encode_tags,
 )
@@ -38,6 +40,7 @@ T = TypeVar("T")
 
 STREAMS_MAX = 128
 BIND_TRIES = 20
+READ_BYTES = 65536
 RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
 
 
@@ -69,6 +72,8 @@ class Gossip(asyncio.DatagramProtocol):
         dice: Dice,
         tags: Mapping[str, str] | None = None,
     ) -> None:
+        """Nothing happens before `start`. Raises Invalid for a name or tags that are too long."""
+        check_name(name)
         self.name, self.options = name, options
         self._clock, self._dice = clock, dice
         self._meta = encode_tags(tags or {})
@@ -80,6 +85,7 @@ class Gossip(asyncio.DatagramProtocol):
         self._wake = asyncio.Event()
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
+        self._congested = False
         self._streams = 0
         self._listeners: list[Callable[[MemberEvent], None]] = []
         self._running = False
@@ -199,8 +205,11 @@ class Gossip(asyncio.DatagramProtocol):
     async def join(self, addresses: Sequence[str]) -> int:
         """Exchange state with each address (`host`, `host:port`, `[v6]:port`).
 
-        Returns how many answered. Raises Unreachable, naming every failure, when none did.
+        Returns how many answered. Raises Unreachable, naming every failure, when none did, and
+        Conflict after `leave`.
         """
+        if self._swim.leaving:
+            raise Conflict("this node has left the pool; it can join again after a restart")
         joined, failures = 0, []
         for address in addresses:
             try:
@@ -211,8 +220,9 @@ class Gossip(asyncio.DatagramProtocol):
                 failures.append(f"{address}: {error}")
         if addresses and not joined:
             raise Unreachable("; ".join(failures))
-        self._intents.announce_join()
-        self._perform()
+        if not self._swim.leaving:
+            self._intents.announce_join()
+            self._perform()
         return joined
 
     # The timer
@@ -252,9 +262,17 @@ class Gossip(asyncio.DatagramProtocol):
                     self._background(self._push_pull(effect), "gossip push/pull")
         for event in self._intents.take():
             for listener in list(self._listeners):
-                listener(event)
+                self._tell(listener, event)
         if self._deadline() < before:
             self._wake.set()
+
+    def _tell(self, listener: Callable[[MemberEvent], None], event: MemberEvent) -> None:
+        # Others wrote it: when it fails, the timer that brought the event must go on.
+        try:
+            listener(event)
+        except Exception:
+            self.counters["listener_failures"] += 1
+            log.exception("a listener failed on the %s of %s", event.kind, event.member.name)
 
     def _background(self, work: Awaitable[None], name: str) -> None:
         async def guarded() -> None:
@@ -266,9 +284,21 @@ class Gossip(asyncio.DatagramProtocol):
         self._tasks.start(guarded(), name=name)
 
     def _send(self, effect: Send) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            packet = join(effect.parts, crc=effect.crc)
-            self._transport.sendto(packet, (effect.address, effect.port))
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._congested:
+            self.counters["packets_dropped"] += 1
+            return
+        packet = join(effect.parts, crc=effect.crc)
+        self._transport.sendto(packet, (effect.address, effect.port))
+
+    def pause_writing(self) -> None:
+        """The system takes no more datagrams and asyncio would keep any number: drop them."""
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        """The system takes datagrams again."""
+        self._congested = False
 
     # Datagrams
 
@@ -363,7 +393,7 @@ class Gossip(asyncio.DatagramProtocol):
         self._perform()
 
     async def _push_pull(self, effect: Exchange) -> None:
-        await self._exchange(effect.address, effect.port, join=False)
+        await self._exchange(effect.address, effect.port, join=effect.join)
 
     async def _exchange(self, host: str, port: int, *, join: bool) -> None:
         reply = await self._ask(
@@ -399,10 +429,17 @@ class Gossip(asyncio.DatagramProtocol):
 
 async def _read(reader: asyncio.StreamReader) -> StreamMessage:
     parser = StreamReader()
-    while data := await reader.read(65536):
-        message = parser.feed(data)
+    data = await reader.read(READ_BYTES)
+    compressed = data[:1] == bytes((COMPRESS,))
+    while data:
+        # Unpacking the largest stream takes seconds, in which no ping would be answered.
+        if compressed:
+            message = await asyncio.to_thread(parser.feed, data)
+        else:
+            message = parser.feed(data)
         if message is not None:
             return message
+        data = await reader.read(READ_BYTES)
     raise Invalid("the stream ended within a message")
 
 

@@ -27,7 +27,7 @@ from mesh.gossip.messages import (
     unpack_map,
 )
 from mesh.gossip.streams import LEFT
-from mesh.gossip.swim import Exchange, Notice, Peer, Swim
+from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Peer, Remark, Swim
 
 LEAVE, JOIN, STATE = 0, 1, 2
 CLOCK_MAX = 2**64 - 1
@@ -51,12 +51,13 @@ class Options(swim.Options, frozen=True, kw_only=True):
 class _Known:
     """A member in Serf's eyes; outlives the entry in SWIM's list."""
 
-    __slots__ = ("ended", "member", "time")
+    __slots__ = ("ended", "member", "pruned", "time")
 
     def __init__(self, member: Member, time: int) -> None:
         self.member = member
         self.time = time
         self.ended = 0.0
+        self.pruned = False
 
 
 class Intents:
@@ -134,7 +135,7 @@ class Intents:
         alive = sum(member.status == Status.ALIVE for member in members)
         if failed and self._swim.dice.uniform(0, 1) < len(failed) / max(1, alive):
             member = self._swim.dice.choice(failed)
-            self._swim.effects.append(Exchange(member.name, member.address, member.port))
+            self._swim.effects.append(Exchange(member.name, member.address, member.port, True))
 
     # What SWIM notices
 
@@ -167,10 +168,26 @@ class Intents:
                 status = Status.LEAVING
         member = _member(peer, status)
         if known is None:
+            if not self._may_list(peer.name):
+                return
             self._known[peer.name] = _Known(member, time)
         else:
             known.member, known.time, known.ended = member, time, 0.0
+            known.pruned = False
         self.events.append(MemberEvent("join", member))
+
+    def _may_list(self, name: str) -> bool:
+        # Names go into JSON, logs and the catalog, which any bytes do not.
+        if not name.isprintable():
+            text = f"a member called {name!r} is not listed: the name is not printable text"
+            self._swim.effects.append(Remark(text, warning=True))
+            return False
+        if len(self._known) < MEMBERS_MAX:
+            return True
+        gone = [known for known in self._known.values() if known.ended]
+        if gone:
+            self._erase(min(gone, key=lambda known: known.ended).member.name)
+        return bool(gone)
 
     def _went(self, now: float, peer: Peer) -> None:
         known = self._known.get(peer.name)
@@ -180,6 +197,8 @@ class Intents:
         known.ended = now
         known.member = _member(peer, Status.LEFT if left else Status.FAILED)
         self.events.append(MemberEvent("leave" if left else "failed", known.member))
+        if left and known.pruned:
+            self._erase(peer.name)
 
     # Messages
 
@@ -219,7 +238,13 @@ class Intents:
             return self._remember(now, JOIN, time, name)
         if time <= known.time:
             return False
+        if name == self._swim.name and not self._swim.leaving:
+            # Not from here, so it may stand for a leave: in a pool of two, serf keeps that to
+            # itself and shows only its time, in a push/pull.
+            self.announce_join()
+            return False
         known.time = time
+        known.pruned = False
         if known.member.status == Status.LEAVING:
             self._set(known, Status.ALIVE, "update")
         return True
@@ -246,6 +271,8 @@ class Intents:
             self._set(known, Status.LEAVING, "update")
         elif known.member.status == Status.FAILED:
             self._set(known, Status.LEFT, "leave")
+        # Who is still on its way out is forgotten once it is gone.
+        known.pruned = prune
         if prune and known.member.status == Status.LEFT:
             self._erase(name)
             # Its echo must be recognised as old.

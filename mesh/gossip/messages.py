@@ -269,17 +269,18 @@ def encode_tags(tags: Mapping[str, str]) -> bytes:
 
 
 def decode_tags(meta: bytes) -> dict[str, str]:
-    """The tags in node metadata; metadata in no known form is the legacy role. Never raises."""
+    """The tags in node metadata; metadata in no known form is the legacy role.
+
+    Never raises; what is not UTF-8 is replaced, since tags are for people and JSON.
+    """
     if meta[:1] == b"\xff":
         try:
             fields = unpack_map(memoryview(meta)[1:])
         except Invalid:
             return {}
         return {
-            key.decode("utf-8", "surrogateescape"): (value or b"").decode(
-                "utf-8", "surrogateescape"
-            )
+            key.decode("utf-8", "replace"): (value or b"").decode("utf-8", "replace")
             for key, value in fields.items()
             if isinstance(key, bytes) and (value is None or isinstance(value, bytes))
         }
-    return {"role": meta.decode("utf-8", "surrogateescape")}
+    return {"role": meta.decode("utf-8", "replace")}

@@ -132,9 +132,12 @@ class Probing:
         peer = swim.peers.get(probe.node)
         if peer is None:
             return
-        willing = [other for other in swim.others() if other.state == ALIVE and other is not peer]
         me = swim.me
-        for helper in swim.dice.sample(willing, swim.options.indirect_checks):
+        helpers = swim.pick(
+            swim.options.indirect_checks,
+            lambda other: other.state == ALIVE and other is not peer,
+        )
+        for helper in helpers:
             nack = helper.protocol_max >= NACK_PROTOCOL
             probe.expected_nacks += nack
             request = IndirectPing(

@@ -27,6 +27,9 @@ from mesh.gossip.suspicion import Suspicion, shortest
 
 INCARNATION_MAX = 2**32 - 1
 AWARENESS_MAX = 8
+PICK_TRIES = 10
+MEMBERS_MAX = 2**17
+"""Members known at once, beyond any pool that was ever seen."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,11 +117,12 @@ class TcpPing(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """Push/pull with this member."""
+    """Push/pull with this member; join when it may have to be won back."""
 
     node: str
     address: str
     port: int
+    join: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -198,6 +202,19 @@ class Swim:
         """Every member but this node."""
         return [peer for peer in self.peers.values() if peer is not self.me]
 
+    def pick(self, count: int, fits: Callable[[Peer], bool]) -> list[Peer]:
+        """Some other members at random, fewer when fewer fit."""
+        order, picked = self.probe_order, list[Peer]()
+        # To look at every member several times a second costs a large pool most of its time.
+        tries = PICK_TRIES * count
+        for _ in range(tries if len(order) > tries else 0):
+            peer = order[self.dice.below(len(order))]
+            if self.peers.get(peer.name) is peer and fits(peer) and peer not in picked:
+                picked.append(peer)
+                if len(picked) == count:
+                    return picked
+        return self.dice.sample([peer for peer in self.others() if fits(peer)], count)
+
     def degrade(self, points: int) -> None:
         """Move the local health score: 0 is healthy, higher means slower verdicts."""
         self.awareness = min(max(self.awareness + points, 0), AWARENESS_MAX - 1)
@@ -247,13 +264,13 @@ class Swim:
 
     def _gossip(self, now: float) -> None:
         limit = self.options.gossip_to_the_dead_seconds
-        willing = [
-            peer
-            for peer in self.others()
-            if peer.state in {ALIVE, SUSPECT}
-            or (peer.state == DEAD and now - peer.changed <= limit)
-        ]
-        for peer in self.dice.sample(willing, self.options.gossip_nodes):
+
+        def hears(peer: Peer) -> bool:
+            return peer.state in {ALIVE, SUSPECT} or (
+                peer.state == DEAD and now - peer.changed <= limit
+            )
+
+        for peer in self.pick(self.options.gossip_nodes, hears):
             parts = self._draw(PACKET_BYTES - COMPOUND_HEAD_BYTES)
             if not parts:
                 return
@@ -266,8 +283,7 @@ class Swim:
         return interval * (math.ceil(math.log2(members) - 5) + 1)
 
     def _start_exchange(self) -> None:
-        alive = [peer for peer in self.others() if peer.state == ALIVE]
-        for peer in self.dice.sample(alive, 1):
+        for peer in self.pick(1, lambda peer: peer.state == ALIVE):
             self.effects.append(Exchange(peer.name, peer.host, peer.port))
 
     def drop_gone(self, now: float) -> None:
@@ -280,7 +296,7 @@ class Swim:
     # News
 
     def alive(self, now: float, news: Alive) -> None:
-        """Somebody says a node is alive."""
+        """Somebody says a node is alive. Raises Invalid when there are too many members."""
         if news.node == self.name:
             self._alive_self(news)
             return
@@ -288,6 +304,8 @@ class Swim:
         if peer is None:
             if news.incarnation == 0:
                 return
+            if len(self.peers) >= MEMBERS_MAX:
+                raise Invalid(f"{news.node}: there are {MEMBERS_MAX} members already")
             peer = self._add(now, news)
         moved = (peer.address, peer.port) != (news.address, news.port)
         if moved and not self._may_move(now, peer):

@@ -15,13 +15,14 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.errors import Invalid
 from mesh.raft.engine import NO_OP
-from mesh.raft.epochs import Epoch, Peer
+from mesh.raft.epochs import Place
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
-from mesh.raft.packer import Packer, Prepared, StateMachine
-from mesh.raft.replica import Replica, Timing
+from mesh.raft.packer import Packer, Prepared, StateMachine, restore
+from mesh.raft.past import Past
+from mesh.raft.replica import Replica, Start, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
-from mesh.raft.transport import Transport
+from mesh.raft.transport import Transport, Wiring
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,13 @@ class Driver:
     def __init__(
         self,
         me: str,
-        epoch: Epoch,
+        place: Place,
         folder: str,
         options: Options,
         machine: StateMachine,
         chance: tuple[Clock, Dice],
     ) -> None:
-        self.epoch, self._me, self._folder = epoch, me, folder
+        self.place, self.me, self._folder = place, me, folder
         self._options, self._machine, self._chance = options, machine, chance
         self._clock = chance[0]
         self._journal = Journal()
@@ -65,47 +66,60 @@ class Driver:
         self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
+        self._base = 1  # The index at which this run of the epoch found or got the machine.
         self.on_step: Callable[[], None] = _nothing
+        self.on_snapshot: Callable[[], None] = _nothing
         self.on_fatal: Callable[[BaseException], None] = _ignore
         self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
 
-    def open(self, resolve: Callable[[Peer], str], *, fresh: bool) -> None:
+    def open(self, wiring: Wiring, past: Past, *, fresh: bool, carried: bool = False) -> None:
         """Read the disk and restore the machine. Raises Invalid, naming the file, on damage.
 
         `fresh` says that this epoch has no past on this node: then there must be no log yet.
+        `carried` says that the machine holds the state the epoch starts from; without it a fresh
+        server gets that from the others.
         """
+        epoch = self.place.epoch
         snapshot = self._snapshots.open()
-        self._replay(snapshot, fresh=fresh)
+        self._replay(snapshot, fresh=fresh, carried=carried)
         if snapshot is not None:
-            try:
-                self._machine.prepare(snapshot.index, snapshot.pieces()).install()
-            except Invalid as error:
-                raise Invalid(f"{snapshot.path}: {error.message}; restore this server") from error
+            restore(self._machine, snapshot)
+            self._base = snapshot.index
+        elif epoch.start_index and self._journal.term_at(epoch.start_index) is not None:
+            if not carried:
+                past.restore(epoch, self._machine)
+            self._base = epoch.start_index
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
-        voters = (self._me, [voter.id for voter in self.epoch.voters])
+        voters = (self.me, epoch.voter_ids)
         disk = (self._journal, self._snapshots)
-        self.replica = Replica(voters, disk, self, timing, self._chance)
-        self.transport = Transport(self._me, self.epoch, self, resolve, self._chance)
+        start = Start(self._base, epoch.start_index, self.place.observes)
+        self.replica = Replica(voters, disk, self, timing, self._chance, start)
+        self.transport = Transport(self.me, self.place, self, wiring, self._chance)
         self._store_now()
 
-    def start(self, *, fresh: bool) -> None:
-        """Take part. `fresh` says that this epoch has no past on this node."""
+    def start(self, *, fresh: bool, first: bool = False) -> None:
+        """Take part. Nobody led a `fresh` epoch yet; who goes `first` asks for votes at once."""
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._fail)
-        if fresh or len(self.epoch.voters) == 1:
-            self.replica.elections.hurry()
+        if fresh or len(self.place.epoch.voters) == 1:
+            self.replica.elections.hurry(first=first)
         self.transport.start()
         self._tasks.start(self._tick(), name="raft timer", fatal=True)
         self.poke()
 
-    async def stop(self) -> None:
-        """Leave everything as a crash would, but with all files closed and nobody waiting."""
+    async def stop(self, *, wait: bool = True) -> None:
+        """Leave everything as a crash would, but with all files closed and nobody waiting.
+
+        Without `wait` the thread of the snapshots gives up what it does a little later.
+        """
         self.ended = True
         await self._tasks.stop()
         await self.transport.stop()
         self.replica.end()
-        for end in (self._disk.shutdown, self._packer.stop):
-            await self._loop.run_in_executor(None, end)
+        await self._loop.run_in_executor(None, self._disk.shutdown)
+        self._packer.give_up()
+        if wait:
+            await self._loop.run_in_executor(None, self._packer.join)
         self._segments.close()
 
     @property
@@ -196,7 +210,9 @@ class Driver:
         index, latest = self.replica.engine.applied, self._snapshots.latest
         since, size = (latest.index, latest.size) if latest else (1, 0)
         much = self._applied_bytes >= max(self._options.snapshot_bytes, size)
-        if self._compacting or not (much or index - since >= self._options.snapshot_threshold):
+        first = latest is None and self._base > 1  # Others may need it, and the past can go then.
+        due = first or much or index - since >= self._options.snapshot_threshold
+        if self._compacting or not due:
             return
         self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
@@ -209,6 +225,7 @@ class Driver:
         if self._failed(work):
             return
         self.counters["snapshots_saved"] += 1
+        self.on_snapshot()
         # A quarter stays, so that a voter slightly behind needs no snapshot.
         entries, size = self._options.snapshot_threshold // 4, self._options.snapshot_bytes // 4
         self.replica.compacted(self._journal.keep_from(index, entries, size))
@@ -234,6 +251,7 @@ class Driver:
             self._fail(error)
             return
         asyncio.wrap_future(self._packer.discard(prepared)).add_done_callback(self._failed)
+        self.on_snapshot()
         self.poke()
 
     def _failed(self, work: asyncio.Future[Any]) -> bool:
@@ -256,16 +274,25 @@ class Driver:
 
     # The disk at the start.
 
-    def _replay(self, snapshot: Stored | None, *, fresh: bool) -> None:
-        journal, folder = self._journal, Path(self._folder, "journal")
+    def _replay(self, snapshot: Stored | None, *, fresh: bool, carried: bool) -> None:
+        journal, folder, epoch = self._journal, Path(self._folder, "journal"), self.place.epoch
         try:
             journal.replay(self._segments.open(fresh=fresh))
         except Invalid as error:
             named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
             raise Invalid(named) from error
-        if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
-            raise Invalid(f"{self._folder}: has a log without a record of its epoch; restore it")
-        known = snapshot.index if snapshot else 1
+        if fresh:
+            promised = journal.vote or journal.term > epoch.start_term
+            if snapshot is not None or promised or journal.last_index > max(1, epoch.start_index):
+                raise Invalid(
+                    f"{self._folder}: has a log without a record of its epoch; restore it"
+                )
+            if carried:
+                journal.clear(epoch.start_index, epoch.start_term, NO_OP)
+                journal.set_term(epoch.start_term, "")
+            elif journal.last_index > 1:  # Left by a start that was cut short.
+                journal.clear(1, 0, NO_OP)
+        known = snapshot.index if snapshot else max(1, epoch.start_index)
         if journal.entries and journal.first_index > known:
             raise Invalid(
                 f"{folder}: begins at entry {journal.first_index}, but the newest snapshot ends "

@@ -245,6 +245,18 @@ class Segments:
         if not numbers or self._size < len(MAGIC):
             self._create(self._number or 1)
 
+    def read(self) -> Iterator[Record]:
+        """Every record on disk, of a journal that is not written any more. Changes nothing.
+
+        Raises Invalid, naming the file, when it is damaged or missing.
+        """
+        numbers = sorted(_number(path) for path in self._folder.glob("*.journal"))
+        if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)):
+            raise Invalid(f"{self._folder}: the journal is missing or has a hole")
+        for number in numbers:
+            last = number == numbers[-1]
+            yield from self._read(number, sealed=not last, resume=False)
+
     def store(self, batch: Batch) -> None:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
         if self._size >= self._limit:
@@ -290,7 +302,7 @@ class Segments:
         self._size += len(data)
         self.bytes_stored += len(data)
 
-    def _read(self, number: int, *, sealed: bool) -> Iterator[Record]:
+    def _read(self, number: int, *, sealed: bool, resume: bool = True) -> Iterator[Record]:
         path = self._path(number)
         data = path.read_bytes()
         offset = len(MAGIC)
@@ -310,7 +322,7 @@ class Segments:
                 break
             self._note(number, record)
             yield record
-        if not sealed:
+        if resume and not sealed:
             self._resume(path, offset, torn=offset < len(data))
 
     def _note(self, number: int, record: Record) -> None:
@@ -333,6 +345,17 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
+
+
+def save_durably(path: Path, data: bytes) -> None:
+    """Write a small file. A crash leaves what was there before or the whole of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

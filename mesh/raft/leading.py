@@ -34,6 +34,8 @@ class Leading:
         self.term = engine.term
         self.first_index = engine.journal.last_index + 1  # The no-op of this term comes next.
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
+        self.everybody = dict(self.peers)  # And learners, who count for nothing.
+        self.lease_allowed = True  # Not any more once leadership was handed to another.
         self._round = 1
         self._round_wanted = True
         self._barriers: list[tuple[int, int, Confirmed]] = []
@@ -45,7 +47,7 @@ class Leading:
 
     def leased(self) -> bool:
         """Whether, at this moment, surely no other voter leads."""
-        if not self.in_charge:
+        if not (self.in_charge and self.lease_allowed):
             return False
         return not self.peers or self._majority_sent() + self._lease > self._clock.monotonic()
 
@@ -69,13 +71,31 @@ class Leading:
                 waiting.append(barrier)
         self._barriers = waiting
 
+    def retire(self, error: MeshError) -> None:
+        """Answer no reads any more, but go on telling the others."""
+        self.lease_allowed = False
+        barriers, self._barriers = self._barriers, []
+        for _, _, done in barriers:
+            done(error)
+
     def end(self) -> None:
         """No leader any more: nobody waits in vain."""
-        for _, _, done in self._barriers:
-            done(OutcomeUnknown("the leader changed before the read was confirmed"))
-        self._barriers.clear()
-        for progress in self.peers.values():
+        self.retire(OutcomeUnknown("the leader changed before the read was confirmed"))
+        for progress in self.everybody.values():
             progress.close()
+
+    def follow(self, learners: dict[str, bool]) -> None:
+        """Send the log to these learners too, and to no others; says who is connected."""
+        for gone in set(self.everybody) - set(self.peers) - set(learners):
+            self.everybody.pop(gone).close()
+        for name, connected in learners.items():
+            if name not in self.everybody:
+                progress = Progress(self._engine.journal.last_index, connected=connected)
+                self.everybody[name] = progress
+
+    def holders(self, index: int) -> set[str]:
+        """Who acknowledged the log up to this index."""
+        return {name for name, peer in self.everybody.items() if peer.match >= index}
 
     def send(self, send: Send, send_durable: Send) -> None:
         """Whatever each voter should get now."""
@@ -84,7 +104,7 @@ class Leading:
         if wanted:
             self._round += 1
         probe = Probe(self._round, now)
-        for peer, progress in self.peers.items():
+        for peer, progress in self.everybody.items():
             if not progress.connected:
                 continue
             due = now - progress.last_send >= self._heartbeat
@@ -96,9 +116,16 @@ class Leading:
                 progress.last_send = now
             self._send_chunks(peer, progress, probe, send, idle=due)
 
+    def left(self, peer: str, message: Append) -> None:
+        """Entries left this node for this server."""
+        if (progress := self.everybody.get(peer)) is not None:
+            progress.left(message)
+
     def receive(self, peer: str, message: Ack | Reset | ChunkReply) -> None:
         """An answer in this term."""
-        progress = self.peers[peer]
+        progress = self.everybody.get(peer)
+        if progress is None:
+            return
         progress.answered(message.probe)
         matched = False
         if isinstance(message, Ack):
@@ -110,7 +137,8 @@ class Leading:
             progress.reset(message.generation, message.hint)
         else:
             progress.chunk_answered(message.index, message.received)
-        self._engine.hear_ack(peer, progress.match, matches=matched)
+        if peer in self.peers:
+            self._engine.hear_ack(peer, progress.match, matches=matched)
 
     def _send_entries(
         self, peer: str, progress: Progress, probe: Probe, send_durable: Send

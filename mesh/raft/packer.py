@@ -74,8 +74,19 @@ def unhurried(steps: Iterable[T]) -> Iterator[T]:
             began = time.thread_time()
 
 
+def restore(machine: StateMachine, stored: Stored) -> None:
+    """Bring the machine to what the snapshot holds, in this thread and without any rest.
+
+    Raises Invalid, naming the file, when the machine cannot read it.
+    """
+    try:
+        machine.prepare(stored.index, stored.pieces()).install()
+    except Invalid as error:
+        raise Invalid(f"{stored.path}: {error.message}; restore this server") from error
+
+
 class Packer:
-    """Does one thing at a time, in the order in which it was asked. `stop` gives up the rest."""
+    """Does one thing at a time, in the order in which it was asked. `give_up` ends it."""
 
     def __init__(self, snapshots: Snapshots, machine: StateMachine) -> None:
         self._snapshots, self._machine = snapshots, machine
@@ -104,9 +115,13 @@ class Packer:
 
         return self._begin(free)
 
-    def stop(self) -> None:
-        """Give up what was not finished; blocks until the thread has ended."""
+    def give_up(self) -> None:
+        """Have everything that was asked for end in Abandoned, or cancelled, as soon as may be."""
         self._stopped = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def join(self) -> None:
+        """Block until the thread has ended."""
         self._thread.shutdown()
 
     def _begin(self, work: Callable[[], T]) -> Future[T]:

@@ -49,7 +49,10 @@ class Progress:
         """It asked to begin again at `hint`. Obeyed once per generation."""
         if generation != self.generation:
             return False
-        self._restart(max(self.match, min(hint - 1, self.sent)))
+        # What it acknowledged in this term it has, unless it came back with an empty disk.
+        held = max(0, hint - 1)
+        self.match = min(self.match, held)
+        self._restart(min(held, self.sent))
         return True
 
     def answered(self, probe: Probe) -> None:

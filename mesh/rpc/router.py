@@ -84,18 +84,20 @@ class Forwarded:
         self._consensus, self._reader, self._gate = consensus, reader, gate
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
-        """Read as the leader, linearizably; `consistent` also confirms it with a majority."""
-        if options.consistency == "consistent":
-            await self._consensus.barrier()
-        self._need_lease()
-        answer = await self._reader.read(query, options)
-        # The wait may have outlasted the lease under which it began.
-        self._need_lease()
-        return answer
+        """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
 
-    def _need_lease(self) -> None:
-        if not self._consensus.leased():
-            raise NoLeader("No cluster leader")
+        `consistent` always has a majority confirm it; so does `default` while there is no lease.
+        """
+        if options.consistency == "consistent" or not self._consensus.leased():
+            await self._consensus.barrier()
+            if not options.index:
+                return await self._reader.read(query, options)
+        answer = await self._reader.read(query, options)
+        if self._consensus.leased():
+            return answer
+        # The wait has outlasted the lease under which it began.
+        await self._consensus.barrier()
+        return await self._reader.read(query, msgspec.structs.replace(options, index=0))
 
     async def write(self, command: Command[T], options: WriteOptions) -> T:
         """Commit as the leader."""

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mesh.agent.definitions import check_definition, service_definition
+from mesh.agent.definitions import (
+    CheckDefinition,
+    ServiceDefinition,
+    check_definition,
+    service_definition,
+)
+from mesh.codec import from_json, pack, to_json, unpack
 from mesh.errors import Invalid
 from mesh.registry.catalog import TaggedAddress, Weights
 
 HTTP = {"HTTP": "http://127.0.0.1/", "Interval": "10s"}
+NESTED: dict[str, Any] = {}
+for _ in range(100):
+    NESTED = {"a": NESTED}
 
 
 def refusal(read: Any, **fields: Any) -> str:
@@ -93,6 +107,10 @@ def test_types_that_come_later_are_named(field: str) -> None:
         ({"TTL": True}, "TTL: expected a duration"),
         (HTTP | {"Status": "good"}, "Status: expected one of passing, warning, critical"),
         (HTTP | {"FailuresBeforeWarning": 2}, "FailuresBeforeWarning: must not exceed"),
+        ({"CheckID": "serfHealth", "TTL": "1s"}, "CheckID: serfHealth belongs to the servers"),
+        ({"TTL": 10**400}, "TTL: holds a number beyond 64 bits"),
+        ({"TTL": 1e300}, "TTL: expected at most 292 years"),
+        (HTTP | {"OutputMaxSize": 2**63}, "OutputMaxSize: holds a number beyond 64 bits"),
         (HTTP | {"OutputMaxSize": -1}, "OutputMaxSize: must not be negative"),
         (HTTP | {"Nonsense": 1}, "unknown field Nonsense"),
         (HTTP | {"Namespace": "n"}, "unknown field Namespace"),
@@ -121,6 +139,9 @@ def test_wrong_checks(fields: dict[str, Any], text: str) -> None:
         ({"Kind": "proxy"}, "Kind: expected one of connect-proxy"),
         ({"Kind": "connect-proxy", "Port": 1}, "Proxy.DestinationServiceName"),
         ({"Kind": "mesh-gateway"}, "Port: a mesh-gateway needs one"),
+        ({"Proxy": {"Config": {"a": [10**30]}}}, "Proxy: holds a number beyond 64 bits"),
+        ({"Proxy": {"Config": math.nan}}, "Proxy: holds a number"),
+        ({"Proxy": NESTED}, "nested too deeply"),
         ({"Connect": {"SidecarService": {}}}, "sidecars are not available yet"),
         ({"Check": "x"}, "Check: expected the fields of a check"),
         ({"Checks": [HTTP | {"CheckID": "a"}] * 2}, "the id a is there 2 times"),
@@ -146,3 +167,40 @@ def test_every_problem_is_told_at_once() -> None:
         'check "c": Interval: expected a duration',
         'check "c": HTTP: expected a URL',
     ]
+
+
+def test_the_check_of_the_servers_cannot_be_taken_by_name() -> None:
+    assert "belongs to the servers" in refusal(check_definition, Name="serfHealth", TTL="1s")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+def fields_of(kind: type[msgspec.Struct], right: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """A definition that is right, but for some fields that hold anything."""
+    names = st.sampled_from(kind.__struct_fields__)
+    return st.dictionaries(names, ANYTHING, max_size=4).map(lambda wrong: right | wrong)
+
+
+def survives(read: Callable[[Any], Any], given_fields: Any) -> None:
+    try:
+        definition = read(given_fields)
+    except Invalid:
+        return
+    kind = type(definition)
+    assert unpack(pack(definition), kind) == definition
+    assert from_json(to_json(definition), kind) == definition
+
+
+@given(fields_of(CheckDefinition, {"name": "x", "ttl": "10s"}))
+def test_any_check_is_refused_or_can_be_kept_and_sent(fields: Any) -> None:
+    survives(check_definition, fields)
+
+
+@given(fields_of(ServiceDefinition, {"name": "x"}))
+def test_any_service_is_refused_or_can_be_kept_and_sent(fields: Any) -> None:
+    survives(service_definition, fields)

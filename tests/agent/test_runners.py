@@ -17,6 +17,7 @@ from tests.registry_memory import MemoryRegistry
 
 Make = Callable[..., World]
 INTERVAL = "30ms"
+NAMES = {"w": "Service 'web' check", "d": "Service 'db' check"}
 
 
 class Site:
@@ -217,6 +218,38 @@ async def test_a_local_alias_follows_its_target(world: Make) -> None:
     await until(lambda: made.status("alias") == "critical")
     made.agent.set_node_maintenance(None)
     await until(lambda: made.status("alias") == "passing")
+
+
+@pytest.mark.parametrize("owners", [("", ""), ("web", "db")])
+async def test_aliases_of_each_other_come_back(world: Make, owners: tuple[str, str]) -> None:
+    made = world()
+    made.service(Name="web", Check={"CheckID": "w", "TTL": "1h", "Status": "passing"})
+    made.service(Name="db", Check={"CheckID": "d", "TTL": "1h", "Status": "passing"})
+    made.check(Name="of-web", AliasService="web", ServiceID=owners[1])
+    made.check(Name="of-db", AliasService="db", ServiceID=owners[0])
+    await made.agent.start()
+    for check in ("w", "d"):
+        await until(lambda: made.status("of-web") == made.status("of-db") == "passing")
+        made.agent.update_ttl(check, "critical", "down")
+        await until(lambda: made.status("of-web") == made.status("of-db") == "critical")
+        assert made.output("of-web") == f'Aliased check "{NAMES[check]}" is critical: down'
+        made.agent.update_ttl(check, "passing", "")
+    await until(lambda: made.status("of-web") == made.status("of-db") == "passing")
+
+
+async def test_an_alias_of_an_alias(world: Make) -> None:
+    made = world()
+    made.service(Name="web", Check={"CheckID": "w", "TTL": "1h", "Status": "passing"})
+    made.service(Name="proxy", Check={"CheckID": "p", "AliasService": "web"})
+    made.check(Name="top", AliasService="proxy")
+    await made.agent.start()
+    await until(lambda: made.status("top") == "passing")
+    made.agent.update_ttl("w", "warning", "slow")
+    await until(lambda: made.status("top") == "warning")
+    assert made.output("top") == f'Aliased check "{NAMES["w"]}" is warning: slow'
+    made.agent.deregister_service("web")
+    await until(lambda: made.status("top") == "critical")
+    assert made.output("top").endswith("Service web could not be found")
 
 
 async def test_an_alias_of_another_node(world: Make) -> None:

@@ -138,6 +138,19 @@ async def test_a_damaged_file_is_put_aside(
         made.agent.deregister_service("web")
 
 
+def test_a_damaged_file_that_cannot_be_moved_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Storage(str(tmp_path))
+    storage.save("x", "good", 1)
+    bad = tmp_path / "x" / "bad.json"
+    bad.write_bytes(b"{")
+    (tmp_path / "x" / "bad.corrupt" / "in the way").mkdir(parents=True)
+    assert storage.load("x", int) == [1]
+    assert bad.exists()
+    assert "stays where it is" in caplog.text
+
+
 def test_a_disk_that_refuses_is_told_and_nothing_changes(world: Make, tmp_path: Path) -> None:
     (tmp_path / "services").write_text("in the way")
     made = world(data_dir=str(tmp_path))

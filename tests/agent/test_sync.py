@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.agent.sync import scale
-from mesh.errors import NoLeader
+from mesh.errors import Denied, NoLeader
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service
 from mesh.registry.port import WRITE, Command, WriteOptions
 from tests.agent.conftest import NODE_ID, World, options, until
@@ -159,6 +159,40 @@ async def test_a_defect_does_not_end_it(world: Make, caplog: pytest.LogCaptureFi
     await until(lambda: "defect" in caplog.text)
     registry.error = None
     await until(lambda: "web" in made.listed())
+
+
+class Keeping(MemoryRegistry):
+    """Refuses to remove anything."""
+
+    async def write(self, command: Command[Any], options: WriteOptions = WRITE) -> Any:
+        if isinstance(command, Deregister):
+            raise Denied("keep it")
+        return await super().write(command, options)
+
+
+async def test_a_refused_removal_keeps_nothing_out(
+    world: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Keeping()
+    await registry.write(Register(NODE, Service(node="n1", id="stray", name="stray")))
+    await registry.write(Register(NODE, None, [Check(node="n1", id="old", status="passing")]))
+    made = world(registry)
+    made.service(Name="web", Check=TTL)
+    await made.agent.start()
+    await until(lambda: sorted(made.listed()) == ["stray", "web"])
+    assert "the catalog refuses to remove service stray: keep it" in caplog.text
+    assert "the catalog refuses to remove check old: keep it" in caplog.text
+    assert "gone from the catalog" not in caplog.text
+
+
+async def test_large_pools_wait_longer_after_a_failure(
+    world: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = MemoryRegistry()
+    registry.error = NoLeader("none")
+    made = world(registry, size=512, retry_first_seconds=20.0)
+    await made.agent.start()
+    await until(lambda: "next try in 60.0 s" in caplog.text)
 
 
 class Picky(MemoryRegistry):

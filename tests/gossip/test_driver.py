@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 
+import msgpack
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
-from mesh.errors import Conflict, NotFound, Unreachable
+from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.driver import Gossip, Options
-from mesh.gossip.members import Status
-from mesh.gossip.messages import VERSIONS
+from mesh.gossip.members import MemberEvent
+from mesh.gossip.messages import Ack, Ping, encode
 
 FAST = {
     "probe_interval_seconds": 0.1,
@@ -238,48 +236,65 @@ async def test_a_conflict_of_names_is_in_the_log(
     assert "is ignored" in caplog.text
 
 
-async def serf(*arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        "serf", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    return output.decode()
+async def test_a_name_too_long_for_others_is_refused_here() -> None:
+    with pytest.raises(Invalid, match="1 to 128 bytes"):
+        Gossip("x" * 129, Options(bind_address="127.0.0.1"), SystemClock(), SeededDice(1))
 
 
-@pytest.mark.skipif(shutil.which("serf") is None, reason="Debian's serf is not installed")
-async def test_a_real_serf_agent_is_a_member(pool: Pool) -> None:
-    ours = await pool.node("ours", {"role": "mesh"}, gossip_to_the_dead_seconds=5.0)
-    other = await pool.node("other")
-    await other.join([seed(ours)])
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.50", 0))
-        two.bind(("127.0.0.50", 0))
-        port, rpc = one.getsockname()[1], f"127.0.0.50:{two.getsockname()[1]}"
-    agent = await asyncio.create_subprocess_exec(
-        *("serf", "agent", "-node", "theirs", "-profile", "local"),
-        *("-bind", f"127.0.0.50:{port}", "-rpc-addr", rpc, "-tag", "kind=real"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=dict(os.environ),
-    )
-    try:
-        while "Successfully" not in await serf("join", f"-rpc-addr={rpc}", seed(ours)):
-            assert agent.returncode is None
-        for node in (ours, other):
-            await until(lambda node=node: statuses(node).get("theirs") == "ALIVE")  # type: ignore[misc]
-        member = ours.member("theirs")
-        assert member is not None
-        assert member.tags == {"kind": "real"}
-        assert member.protocol[1] >= VERSIONS[2]
-        seen = await serf("members", f"-rpc-addr={rpc}", "-detailed")
-        assert "role=mesh" in seen
-        await other.leave()
-        await other.stop()
-        while "left" not in await serf("members", f"-rpc-addr={rpc}", "-name=other"):
-            assert agent.returncode is None
-        await serf("leave", f"-rpc-addr={rpc}")
-        await until(lambda: statuses(ours)["theirs"] == Status.LEFT.name)
-    finally:
-        if agent.returncode is None:
-            agent.kill()
-        await agent.wait()
+async def test_who_left_joins_no_more(pool: Pool) -> None:
+    first, second = await pool.joined(2)
+    await second.leave()
+    with pytest.raises(Conflict, match="after a restart"):
+        await second.join([seed(first)])
+    await until(lambda: statuses(first)["n1"] == "LEFT")
+
+
+async def test_a_listener_that_fails_stops_nothing(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, _ = await pool.joined(3)
+    events: list[str] = []
+
+    def fails(event: MemberEvent) -> None:
+        raise RuntimeError(event.kind)
+
+    first.listen(fails)
+    unsubscribe = first.listen(lambda event: events.append(event.kind))
+    await second.stop()
+    await until(lambda: events == ["failed"])
+    assert first.counters["listener_failures"] == 1
+    assert "a listener failed on the failed of n1" in caplog.text
+    unsubscribe()
+    await first.force_leave("n1")
+    assert events == ["failed"]
+    assert statuses(first)["n1"] == "LEFT"
+
+
+async def test_datagrams_that_nobody_takes_are_dropped_not_kept(pool: Pool) -> None:
+    first, second = await pool.joined(2)
+    first.pause_writing()
+    await until(lambda: first.counters["packets_dropped"] > 0)
+    first.resume_writing()
+    await until(lambda: statuses(second) == {"n0": "ALIVE", "n1": "ALIVE"})
+
+
+async def test_unpacking_a_large_stream_leaves_time_for_pings(pool: Pool) -> None:
+    node = await pool.node("a")
+    # Two million clear codes: they unpack to nothing, slowly.
+    bits = bytes.fromhex("000102040810204080") * 250_000
+    body: bytes = msgpack.packb({"Algo": 0, "Buf": bits}, use_bin_type=False)
+    reader, writer = await asyncio.open_connection(*node.address)
+    writer.write(b"\x09" + body)
+    loop = asyncio.get_running_loop()
+    closed = loop.create_task(reader.read())
+    start = before = loop.time()
+    longest = 0.0
+    while not closed.done():
+        ping_reader, ping_writer = await asyncio.open_connection(*node.address)
+        ping_writer.write(encode(Ping(1, "a")))
+        assert await ping_reader.read() == encode(Ack(1))
+        ping_writer.close()
+        longest, before = max(longest, loop.time() - before), loop.time()
+    writer.close()
+    assert node.counters["malformed_streams"] == 1
+    assert longest < (before - start) / 2

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.clock import SeededDice
+from mesh.codec import to_json
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.intents import CLOCK_MAX, Intents, Options
 from mesh.gossip.messages import Alive, Dead, pack_map, unpack_map
@@ -152,6 +153,18 @@ def test_a_leave_in_this_nodes_name_is_refuted() -> None:
     assert join(31, "me") in node.said()
 
 
+def test_a_newer_time_for_this_node_is_answered_once() -> None:
+    node = Node()
+    node.intents.announce_join()
+    node.said()
+    node.intents.merge(1.0, state(9, {"me": 8}))
+    assert join(9, "me") in node.said()
+    count = len(node.intents.queue)
+    node.intents.merge(2.0, state(9, {"me": 9}))
+    node.hears(2.0, join(9, "me"))
+    assert len(node.intents.queue) == count
+
+
 def test_pruning_forgets_and_its_echo_is_old() -> None:
     node = Node()
     node.alive(1.0, "a")
@@ -172,6 +185,52 @@ def test_pruning_forgets_and_its_echo_is_old() -> None:
     assert node.status("a") == "ALIVE"
     with pytest.raises(NotFound):
         node.intents.announce_leave(3.0, "nobody", prune=True, done=lambda: None)
+
+
+def test_who_is_pruned_while_leaving_is_forgotten_once_gone() -> None:
+    node = Node()
+    for name in ("goes", "stays"):
+        node.alive(1.0, name)
+        node.hears(2.0, leave(5, name, prune=True))
+        assert node.status(name) == "LEAVING"
+    node.hears(2.0, join(6, "stays"))
+    node.dead(3.0, "goes")
+    node.dead(3.0, "stays", "stays")
+    assert (node.status("goes"), node.status("stays")) == (None, "LEFT")
+
+
+def test_a_name_that_is_no_text_is_not_listed() -> None:
+    node = Node()
+    for name in (b"\xff".decode("utf-8", "surrogateescape"), "two\nlines"):
+        node.alive(1.0, name)
+        node.dead(2.0, name)
+    assert [member.name for member in node.intents.members()] == ["me"]
+    assert node.events == []
+    node.swim.alive(3.0, Alive(1, "a", b"\x0a\0\0\1", 7946, b"\xff\x81\xa1\xff\xa1\xfe"))
+    node.perform(3.0)
+    # What the edges show must be text: JSON knows nothing else.
+    to_json(node.intents.members())
+
+
+def test_members_have_a_limit_and_the_longest_gone_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mesh.gossip.intents.MEMBERS_MAX", 3)
+    monkeypatch.setattr("mesh.gossip.swim.MEMBERS_MAX", 4)
+    node = Node()
+    for name in ("a", "b", "c"):
+        node.alive(1.0, name)
+    assert [member.name for member in node.intents.members()] == ["a", "b", "me"]
+    with pytest.raises(Invalid, match="4 members already"):
+        node.alive(1.0, "d")
+    node.dead(2.0, "b")
+    node.dead(3.0, "a")
+    node.alive(4.0, "c", 2)
+    node.dead(5.0, "c")
+    node.alive(6.0, "c", 2**32 - 1)
+    node.intents.notice(6.0, Notice("join", "c"))
+    node.perform(6.0)
+    assert [member.name for member in node.intents.members()] == ["a", "c", "me"]
 
 
 def test_exchanging_who_left_does_not_make_the_time_grow() -> None:
@@ -226,7 +285,7 @@ def test_failed_members_are_tried_again() -> None:
     node.alive(1.0, "a")
     node.dead(2.0, "a")
     node.intents.tick(40.0)
-    assert Exchange("a", "10.0.0.1", 7946) in node.swim.take()
+    assert Exchange("a", "10.0.0.1", 7946, join=True) in node.swim.take()
 
 
 @given(st.integers(0, 2), st.binary(max_size=200))

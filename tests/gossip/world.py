@@ -85,14 +85,14 @@ class Node:
         self.world.trace.append((round(self.world.now, 6), self.name, self.events[-1]))
 
     def receive(self, packet: bytes, source: str) -> None:
-        now = self.world.now
         messages, problems = split(packet)
         assert problems == [], "our own bytes are well formed"
         for message in messages:
-            self._take(now, message, (source, 7946))
+            self.hear(message, source)
         self.perform()
 
-    def _take(self, now: float, message: Message, source: tuple[str, int]) -> None:
+    def hear(self, message: Message, address: str) -> None:
+        now, source = self.world.now, (address, 7946)
         if isinstance(message, User):
             self.perform()
             self.intents.receive(now, message.payload)
@@ -198,16 +198,16 @@ class World:
         return not (cut or target.down or source.down)
 
     def tcp_ping(self, source: Node, effect: TcpPing) -> None:
-        target = self.by_address[effect.address]
-        if self._connected(source, target):
+        target = self.by_address.get(effect.address)
+        if target is not None and self._connected(source, target):
             slow = self.delays.get(source.name, 0.0) + self.delays.get(target.name, 0.0)
             self.later(0.002 + slow, lambda: source.probing.tcp_answered(effect.seq))
 
     def exchange(self, source: Node, address: str) -> None:
-        target = self.by_address[address]
+        target = self.by_address.get(address)
 
         def happen() -> None:
-            if self._connected(source, target):
+            if target is not None and self._connected(source, target):
                 reply, request = target.state(), source.state()
                 target.merge(request)
                 source.merge(reply)

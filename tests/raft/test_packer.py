@@ -46,8 +46,9 @@ def test_a_state_travels_from_machine_to_machine(tmp_path: Path) -> None:
     assert other.commands == [b"a", b"b"]
     receiving.discard(prepared).result()
     assert other.commands == [b"a", b"b"]
-    packing.stop()
-    receiving.stop()
+    for each in (packing, receiving):
+        each.give_up()
+        each.join()
 
 
 class Unreadable(Memory):
@@ -63,8 +64,9 @@ def test_a_snapshot_the_machine_cannot_read_replaces_nothing(tmp_path: Path) -> 
     with pytest.raises(Refused, match="future"):
         receiving.receive(transfer(source, target)).result()
     assert Snapshots(str(tmp_path / "b")).open() == target.latest == own
-    packing.stop()
-    receiving.stop()
+    for each in (packing, receiving):
+        each.give_up()
+        each.join()
 
 
 def test_a_damaged_transfer_is_invalid_and_replaces_nothing(tmp_path: Path) -> None:
@@ -78,8 +80,9 @@ def test_a_damaged_transfer_is_invalid_and_replaces_nothing(tmp_path: Path) -> N
     with pytest.raises(Invalid, match="checksum"):
         receiving.receive(incoming).result()
     assert target.latest is None
-    packing.stop()
-    receiving.stop()
+    for each in (packing, receiving):
+        each.give_up()
+        each.join()
 
 
 class Endless(Memory):
@@ -95,12 +98,15 @@ class Endless(Memory):
             yield b"more"
 
 
-def test_stop_gives_up_what_is_not_finished(tmp_path: Path) -> None:
+def test_it_gives_up_what_is_not_finished(tmp_path: Path) -> None:
     machine = Endless()
     snapshots, packing = packer(tmp_path, machine)
     saving = packing.save(7, 2)
     assert machine.begun.wait(10)
-    packing.stop()
+    waiting = packing.save(8, 2)
+    packing.give_up()
+    packing.join()
+    assert waiting.cancelled()
     assert isinstance(saving.exception(), Abandoned)
     assert snapshots.latest is None
 
