@@ -191,6 +191,8 @@ class Driver:
             batch = self.replica.begin_store()
             self._compact()
             self.on_step()
+            if self.replica.leading and self.replica.leading.restless:
+                self.poke()
         except Exception as error:
             log.exception("raft cannot go on")
             self._fail(error)

@@ -26,6 +26,7 @@ class Progress:
         self.match = 0
         self.sent = self.wired = last_index
         self.commit_told = 0
+        self.news_waits = False  # Whether a commit it does not know of waited one step already.
         self.last_send = float("-inf")
         self.heard = Probe(0, float("-inf"))
         self._flight: deque[tuple[int, int]] = deque()
