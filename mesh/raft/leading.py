@@ -98,6 +98,13 @@ class Leading:
         """Who acknowledged the log up to this index."""
         return {name for name, peer in self.everybody.items() if peer.match >= index}
 
+    def needed(self) -> int:
+        """The lowest entry that a connected server may still ask for."""
+        last = self._engine.journal.last_index
+        return min(
+            (each.needed for each in self.everybody.values() if each.connected), default=last
+        )
+
     def send(self, send: Send, send_durable: Send) -> None:
         """Whatever each voter should get now."""
         self.restless = False

@@ -40,6 +40,11 @@ class Progress:
         """Whether a snapshot is on its way to it."""
         return self._reader is not None
 
+    @property
+    def needed(self) -> int:
+        """The entry that comes before those it will need."""
+        return self._reader.index if self._reader is not None else self.match
+
     def reconnected(self, *, connected: bool) -> None:
         """A connection came or went: what was sent on the old one may be lost."""
         self.connected = connected

@@ -415,7 +415,10 @@ class Replica:
             return
         engine = self.engine
         engine.hear_leader(peer, message.term, engine.commit)
-        if self._fetch.installing:
+        if (incoming := self._fetch.incoming) is not None and self._fetch.installing:
+            # That takes a while for a large one: the leader must not take us for gone.
+            reply = ChunkReply(message.term, message.probe, incoming.index, incoming.received)
+            self._send_durable(peer, reply)
             return
         term, index, entry_term = message.term, message.index, message.entry_term
         if guard.snapshot_is_held(self.journal, engine.commit, index, entry_term):
