@@ -16,7 +16,9 @@ from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.rpc.servers import ServerTags, endpoint, read_tags
+from mesh.server.autopilot import Status as ServerState
 from mesh.server.bootstrap import Bootstrap, Candidate, Verdict
+from mesh.server.observation import Sighting
 from mesh.server.reconcile import Seen
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,26 @@ class Membership:
             for member, tags in self.servers()
         ]
 
+    def sightings(self) -> list[Sighting]:
+        """The servers of the datacenter whatever their state, as autopilot wants them."""
+        found = []
+        for member in self._gossip.members():
+            tags = read_tags(member.tags)
+            if tags is None or tags.datacenter != self._datacenter:
+                continue
+            found.append(
+                Sighting(
+                    id=tags.id,
+                    name=member.name,
+                    address=endpoint(member.address, tags.port),
+                    status=_SHOWN[member.status],
+                    cluster=tags.cluster,
+                    read_replica=tags.read_replica,
+                    version=tags.build,
+                )
+            )
+        return found
+
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
@@ -111,6 +133,13 @@ _KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
     Status.LEAVING: "alive",
     Status.FAILED: "failed",
     Status.LEFT: "left",
+}
+_SHOWN: dict[Status, ServerState] = {
+    Status.NONE: "none",
+    Status.ALIVE: "alive",
+    Status.LEAVING: "leaving",
+    Status.LEFT: "left",
+    Status.FAILED: "failed",
 }
 
 

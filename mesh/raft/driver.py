@@ -111,19 +111,14 @@ class Driver:
         self._tasks.start(self._tick(), name="raft timer", fatal=True)
         self.poke()
 
-    async def stop(self, *, wait: bool = True) -> None:
-        """Leave everything as a crash would, but with all files closed and nobody waiting.
-
-        Without `wait` the thread of the snapshots gives up what it does a little later.
-        """
+    async def stop(self) -> None:
+        """Leave everything as a crash would, but with all files closed and nobody waiting."""
         self.ended = True
         await self._tasks.stop()
         await self.transport.stop()
         self.replica.end()
-        await self._loop.run_in_executor(None, self._disk.shutdown)
-        self._packer.give_up()
-        if wait:
-            await self._loop.run_in_executor(None, self._packer.join)
+        for end in (self._disk.shutdown, self._packer.stop):
+            await self._loop.run_in_executor(None, end)
         self._segments.close()
 
     @property

@@ -49,10 +49,10 @@ def progress(driver: Driver, clock: Clock) -> dict[str, PeerProgress]:
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """The next voters; ids that must not become voters by themselves (None: as now); and why."""
+    """The next voters; ids that must not become voters by themselves; and why."""
 
     voters: Sequence[Peer]
-    barred: Sequence[str] | None = None
+    barred: Sequence[str] = ()
     reason: str = ""
 
 
@@ -63,7 +63,7 @@ async def change(driver: Driver, proposal: Proposal, clock: Clock, waiting: Wait
         raise NoLeader("this server does not lead")
     present = {voter.id for voter in now.voters}
     _check_ready(driver.me, ordered, present, progress(driver, clock))
-    barred = now.barred if proposal.barred is None else tuple(sorted(proposal.barred))
+    barred = tuple(sorted(proposal.barred))
     following = Epoch(now.cluster, now.number + 1, ordered, barred=barred, reason=proposal.reason)
     future = waiting.begin()
 

@@ -7,7 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from mesh.clock import Clock, Dice
-from mesh.errors import Conflict, Invalid, MeshError, NoLeader, TooLarge, Unreachable
+from mesh.errors import (
+    Conflict,
+    Invalid,
+    MeshError,
+    NoLeader,
+    OutcomeUnknown,
+    TooLarge,
+    Unreachable,
+)
 from mesh.raft import membership, succession
 from mesh.raft.driver import Driver, Options
 from mesh.raft.epochs import Epoch, Epochs, Peer, Place, cluster_id, founded, succeeding
@@ -133,7 +141,7 @@ class Node:
     async def _replace(self, place: Place, *, carried: bool, first: bool = False) -> None:
         old, self._driver = self._driver, None
         if old is not None:
-            await old.stop(wait=False)
+            await old.stop()
         self._announce()
         if not self._stopped:
             self._begin(place, fresh=True, carried=carried, first=first)
@@ -201,7 +209,7 @@ class Node:
         driver.poke()
 
     async def change(
-        self, voters: Sequence[Peer], barred: Sequence[str] | None = None, reason: str = ""
+        self, voters: Sequence[Peer], barred: Sequence[str] = (), reason: str = ""
     ) -> int:
         """Make these the voters, by one stop-sign; its log index, once the new epoch began here.
 
@@ -214,8 +222,11 @@ class Node:
         switched = self._switched
         proposal = membership.Proposal(voters, barred, reason)
         index = await membership.change(driver, proposal, self._clock, self._waiting)
-        async with asyncio.timeout(self._options.answer_seconds):
-            await switched.wait()
+        try:
+            async with asyncio.timeout(self._options.answer_seconds):
+                await switched.wait()
+        except TimeoutError:
+            raise OutcomeUnknown("the voters changed, but the next epoch has not begun") from None
         return index
 
     async def transfer(self, to: str = "") -> Peer:
@@ -282,9 +293,14 @@ class Node:
         return self._place.epoch.cluster if self._place else ""
 
     @property
-    def epoch(self) -> Epoch | None:
-        """The record of the present epoch."""
-        return self._place.epoch if self._place else None
+    def epoch(self) -> int:
+        """The number of the present epoch; 0 before `bootstrap`."""
+        return self._place.epoch.number if self._place else 0
+
+    @property
+    def barred(self) -> Sequence[str]:
+        """Ids that an operator took the vote of: not to be given one by itself."""
+        return self._place.epoch.barred if self._place else ()
 
     @property
     def leader(self) -> Peer | None:
@@ -344,7 +360,7 @@ class Node:
         leader, driver = self.leader, self._driver
         status: dict[str, object] = {
             "cluster": self.cluster_id,
-            "epoch": self._place.epoch.number if self._place else 0,
+            "epoch": self.epoch,
             "voters": [voter.name for voter in self.voters],
             "leader": leader.name if leader else "",
             "term": self.term,

@@ -86,7 +86,7 @@ def restore(machine: StateMachine, stored: Stored) -> None:
 
 
 class Packer:
-    """Does one thing at a time, in the order in which it was asked. `give_up` ends it."""
+    """Does one thing at a time, in the order in which it was asked. `stop` gives up the rest."""
 
     def __init__(self, snapshots: Snapshots, machine: StateMachine) -> None:
         self._snapshots, self._machine = snapshots, machine
@@ -115,14 +115,10 @@ class Packer:
 
         return self._begin(free)
 
-    def give_up(self) -> None:
-        """Have everything that was asked for end in Abandoned, or cancelled, as soon as may be."""
+    def stop(self) -> None:
+        """Give up what was not finished; blocks until the thread has ended."""
         self._stopped = True
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def join(self) -> None:
-        """Block until the thread has ended."""
-        self._thread.shutdown()
+        self._thread.shutdown(cancel_futures=True)
 
     def _begin(self, work: Callable[[], T]) -> Future[T]:
         return self._thread.submit(work)

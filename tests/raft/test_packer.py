@@ -46,9 +46,8 @@ def test_a_state_travels_from_machine_to_machine(tmp_path: Path) -> None:
     assert other.commands == [b"a", b"b"]
     receiving.discard(prepared).result()
     assert other.commands == [b"a", b"b"]
-    for each in (packing, receiving):
-        each.give_up()
-        each.join()
+    packing.stop()
+    receiving.stop()
 
 
 class Unreadable(Memory):
@@ -64,9 +63,8 @@ def test_a_snapshot_the_machine_cannot_read_replaces_nothing(tmp_path: Path) -> 
     with pytest.raises(Refused, match="future"):
         receiving.receive(transfer(source, target)).result()
     assert Snapshots(str(tmp_path / "b")).open() == target.latest == own
-    for each in (packing, receiving):
-        each.give_up()
-        each.join()
+    packing.stop()
+    receiving.stop()
 
 
 def test_a_damaged_transfer_is_invalid_and_replaces_nothing(tmp_path: Path) -> None:
@@ -80,9 +78,8 @@ def test_a_damaged_transfer_is_invalid_and_replaces_nothing(tmp_path: Path) -> N
     with pytest.raises(Invalid, match="checksum"):
         receiving.receive(incoming).result()
     assert target.latest is None
-    for each in (packing, receiving):
-        each.give_up()
-        each.join()
+    packing.stop()
+    receiving.stop()
 
 
 class Endless(Memory):
@@ -98,15 +95,12 @@ class Endless(Memory):
             yield b"more"
 
 
-def test_it_gives_up_what_is_not_finished(tmp_path: Path) -> None:
+def test_stop_gives_up_what_is_not_finished(tmp_path: Path) -> None:
     machine = Endless()
     snapshots, packing = packer(tmp_path, machine)
     saving = packing.save(7, 2)
     assert machine.begun.wait(10)
-    waiting = packing.save(8, 2)
-    packing.give_up()
-    packing.join()
-    assert waiting.cancelled()
+    packing.stop()
     assert isinstance(saving.exception(), Abandoned)
     assert snapshots.latest is None
 
