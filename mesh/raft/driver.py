@@ -190,7 +190,7 @@ class Driver:
             batch = self.replica.begin_store()
             self._compact()
             self.on_step()
-            if self.replica.leading and self.replica.leading.restless:
+            if self.replica.restless:
                 self.poke()
         except Exception as error:
             log.exception("raft cannot go on")

@@ -265,8 +265,8 @@ class Replica:
     def step(self) -> None:
         """Do what the inputs and the time call for."""
         self.elections.tick()
-        if self._others or not (self._storing or self.journal.dirty):
-            self.engine.tick()  # A single voter counts as majority, so only once it is durable.
+        if self._may_tick:
+            self.engine.tick()
         if self.leading and self.stop is None and not (self._storing or self._handover):
             self.proposals.append(self.engine)  # After the tick, or a stream would put it off.
         if self._handover:
@@ -276,6 +276,18 @@ class Replica:
             self.leading.answer_barriers()
         if not self.seeded:
             self._pull()
+
+    @property
+    def restless(self) -> bool:
+        """Whether the next step should come at once, and not only with the next input."""
+        if self.engine.behind and self._may_tick:
+            return True
+        return self.leading is not None and self.leading.restless
+
+    @property
+    def _may_tick(self) -> bool:
+        # A single voter counts as majority, so only once all is durable; `stored` steps again.
+        return bool(self._others) or not (self._storing or self.journal.dirty)
 
     def begin_store(self) -> Batch | None:
         """Records to store now, then call `stored`. None when nothing is to be stored."""
