@@ -130,7 +130,7 @@ def test_a_long_backlog_is_applied_over_several_ticks(size: int, most: int) -> N
     one.tick()
     begun = len(hooks.applied)
     last = max(one.append(b"x" * size) for _ in range(3 * most))
-    steps = []
+    steps: list[int] = []
     while one.behind or not steps:
         before = len(hooks.applied)
         one.tick()
