@@ -214,6 +214,8 @@ async def run(options: argparse.Namespace) -> None:
         if options.tls:
             certificates = str(folder / "certificates")
             make_certificates(folder / "certificates")
+        busy, cores = os.getloadavg()[0], os.cpu_count()
+        print(f"before it began, {busy:.1f} processes wanted a core; there are {cores}")
         print(f"fdatasync of 512 bytes: {sync_times(folder)}")
         print(f"transport: {'TLS 1.3' if options.tls else 'plain TCP'}", flush=True)
         phases = options.phases.split(",")

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bench.raft_tls import contexts, dial_with
+from bench.raft_tls import contexts, dialer
 from mesh.clock import SeededDice, SystemClock
 from mesh.collector import settle
 from mesh.errors import MeshError, NoLeader
@@ -112,15 +112,15 @@ class Voter:
         self._numbers = iter(range(1 << 62))
 
     async def start(self) -> None:
-        began = time.perf_counter()
-        await self.node.start()
-        self.started_in = time.perf_counter() - began
         self.watching = asyncio.create_task(self.watchdog.watch())
         host, _, port = self._settings.me.address.rpartition(":")
         context = None
         if self._settings.certificates:
             context, client = contexts(self._settings.certificates)
-            dial_with(client)
+            self.node.dialer = dialer(client)
+        began = time.perf_counter()
+        await self.node.start()
+        self.started_in = time.perf_counter() - began
         await asyncio.start_server(self._accept, host, int(port), ssl=context)
         settle()
 

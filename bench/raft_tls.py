@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import mesh.raft.transport
+from mesh.raft.node import Peer
+from mesh.raft.transport import Streams
 
 
 def make_certificates(folder: Path) -> None:
@@ -38,7 +39,11 @@ def contexts(folder: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return found[0], found[1]
 
 
-def dial_with(context: ssl.SSLContext) -> None:
-    """Have the transport connect so: by hand while Transport has no `dial` of its own."""
-    dial = functools.partial(asyncio.open_connection, ssl=context)
-    mesh.raft.transport.asyncio.open_connection = dial  # type: ignore[attr-defined]
+def dialer(context: ssl.SSLContext) -> Callable[[Peer], Awaitable[Streams]]:
+    """How a node connects to others."""
+
+    async def dial(peer: Peer) -> Streams:
+        host, _, port = peer.address.rpartition(":")
+        return await asyncio.open_connection(host, int(port), ssl=context)
+
+    return dial

@@ -17,7 +17,7 @@ from mesh.errors import Invalid
 from mesh.raft.epochs import Place
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
-from mesh.raft.packer import Packer, Prepared, StateMachine
+from mesh.raft.packer import Packer, Prepared, StateMachine, restore
 from mesh.raft.past import Past
 from mesh.raft.recovery import recover
 from mesh.raft.replica import Replica, Start, Timing
@@ -27,12 +27,16 @@ from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+ENTRIES_KEPT = 8  # Times the snapshot threshold: never more of the log stays for whatever reason.
+
 
 class Options(msgspec.Struct, frozen=True):
     """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries.
 
-    A snapshot is also made after `snapshot_bytes` of commands, or after as many as the last
-    snapshot had if that is more: the log is held in memory.
+    A snapshot is made after `snapshot_threshold` entries. When they are less than a quarter of the
+    last snapshot that would write a large state over and over, so it waits, but not for more than
+    8 times as many. One is also made after `snapshot_bytes` of commands, or after as many as the
+    last snapshot had if that is more: the log is held in memory.
     """
 
     directory: str
@@ -83,10 +87,7 @@ class Driver:
         stored = (self._segments, self._snapshots)
         snapshot = recover(self._folder, self._journal, stored, epoch, fresh=fresh, carried=carried)
         if snapshot is not None:
-            try:
-                self._machine.prepare(snapshot.index, snapshot.pieces()).install()
-            except Invalid as error:
-                raise Invalid(f"{snapshot.path}: {error.message}; restore this server") from error
+            restore(self._machine, snapshot)
             self._base = snapshot.index
         elif epoch.start_index and self._journal.term_at(epoch.start_index) is not None:
             if not carried:
@@ -189,6 +190,8 @@ class Driver:
             batch = self.replica.begin_store()
             self._compact()
             self.on_step()
+            if self.replica.restless:
+                self.poke()
         except Exception as error:
             log.exception("raft cannot go on")
             self._fail(error)
@@ -207,10 +210,8 @@ class Driver:
     def _compact(self) -> None:
         index, latest = self.replica.engine.applied, self._snapshots.latest
         since, size = (latest.index, latest.size) if latest else (1, 0)
-        much = self._applied_bytes >= max(self._options.snapshot_bytes, size)
         first = latest is None and self._base > 1  # Others may need it, and the past can go then.
-        due = first or much or index - since >= self._options.snapshot_threshold
-        if self._compacting or not due:
+        if self._compacting or not (first or self._much(index - since, size)):
             return
         self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
@@ -218,17 +219,36 @@ class Driver:
         work = asyncio.wrap_future(self._packer.save(index, term))
         work.add_done_callback(partial(self._saved, index))
 
+    def _much(self, entries: int, snapshot_size: int) -> bool:
+        """Whether so many entries since the last snapshot are worth another."""
+        threshold, size = self._options.snapshot_threshold, self._applied_bytes
+        if entries < threshold:
+            return size >= max(self._options.snapshot_bytes, snapshot_size)
+        return size >= snapshot_size // 4 or entries >= ENTRIES_KEPT * threshold
+
     def _saved(self, index: int, work: asyncio.Future[Stored]) -> None:
         self._compacting = False
         if self._failed(work):
             return
         self.counters["snapshots_saved"] += 1
         self.on_snapshot()
-        # A quarter stays, so that a voter slightly behind needs no snapshot.
-        entries, size = self._options.snapshot_threshold // 4, self._options.snapshot_bytes // 4
-        self.replica.compacted(self._journal.keep_from(index, entries, size))
+        self.replica.compacted(self._keep_from(index))
         self._drop_segments()
         self.poke()
+
+    def _keep_from(self, index: int) -> int:
+        """The first entry to keep, after a snapshot of the state at this index."""
+        journal, options = self._journal, self._options
+        # A quarter stays, so that a voter slightly behind needs no snapshot.
+        entries, size = options.snapshot_threshold // 4, options.snapshot_bytes // 4
+        first = journal.keep_from(index, entries, size)
+        leading = self.replica.leading
+        if leading is None or (needed := leading.needed()) >= first:
+            return first
+        # And what those need who follow from further behind, or load a snapshot just now: else
+        # they would need the next one after it, and so on for as long as there is load.
+        most = ENTRIES_KEPT * options.snapshot_threshold
+        return max(needed, journal.keep_from(index, most, options.snapshot_bytes))
 
     def _drop_segments(self) -> None:
         drop = partial(self._segments.drop_below, self._journal.first_index)

@@ -39,6 +39,7 @@ class Leading:
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
         self.everybody = dict(self.peers)  # And learners, who count for nothing.
         self.lease_allowed = True  # Not any more once leadership was handed to another.
+        self.restless = False  # Whether something waits for the next step, which should be soon.
         self._round = 1
         self._round_wanted = True
         self._barriers: list[tuple[int, int, Confirmed]] = []
@@ -110,8 +111,16 @@ class Leading:
         """Who acknowledged the log up to this index."""
         return {name for name, peer in self.everybody.items() if peer.match >= index}
 
+    def needed(self) -> int:
+        """The lowest entry that a connected server may still ask for."""
+        last = self._engine.journal.last_index
+        return min(
+            (each.needed for each in self.everybody.values() if each.connected), default=last
+        )
+
     def send(self, send: Send, send_durable: Send) -> None:
         """Whatever each voter should get now."""
+        self.restless = False
         now = self._clock.monotonic()
         wanted, self._round_wanted = self._round_wanted, False
         if wanted:
@@ -122,7 +131,7 @@ class Leading:
                 continue
             due = now - progress.last_send >= self._heartbeat
             sent = self._send_entries(peer, progress, probe, send_durable)
-            if wanted or (not sent and (due or self._has_news(progress))):
+            if wanted or (not sent and (due or self._tells_news(progress))):
                 self._beat(peer, progress, probe, send)
                 sent = True
             if sent:
@@ -170,9 +179,13 @@ class Leading:
             sent = True
         return sent
 
-    def _has_news(self, progress: Progress) -> bool:
-        last = self._engine.journal.last_index
-        return progress.commit_told < self._engine.commit and progress.match == last
+    def _tells_news(self, progress: Progress) -> bool:
+        """Whether to tell it of a commit now: a step later, for mostly an entry takes it along."""
+        last, waited = self._engine.journal.last_index, progress.news_waits
+        news = progress.commit_told < self._engine.commit and progress.match == last
+        progress.news_waits = news and not waited
+        self.restless = self.restless or progress.news_waits
+        return news and waited
 
     def _beat(self, peer: str, progress: Progress, probe: Probe, send: Send) -> None:
         engine = self._engine

@@ -74,6 +74,17 @@ def unhurried(steps: Iterable[T]) -> Iterator[T]:
             began = time.thread_time()
 
 
+def restore(machine: StateMachine, stored: Stored) -> None:
+    """Bring the machine to what the snapshot holds, in this thread and without any rest.
+
+    Raises Invalid, naming the file, when the machine cannot read it.
+    """
+    try:
+        machine.prepare(stored.index, stored.pieces()).install()
+    except Invalid as error:
+        raise Invalid(f"{stored.path}: {error.message}; restore this server") from error
+
+
 class Packer:
     """Does one thing at a time, in the order in which it was asked. `stop` gives up the rest."""
 
@@ -107,7 +118,7 @@ class Packer:
     def stop(self) -> None:
         """Give up what was not finished; blocks until the thread has ended."""
         self._stopped = True
-        self._thread.shutdown()
+        self._thread.shutdown(cancel_futures=True)
 
     def _begin(self, work: Callable[[], T]) -> Future[T]:
         return self._thread.submit(work)

@@ -12,7 +12,7 @@ from mesh.errors import Invalid
 from mesh.raft.engine import COMMAND
 from mesh.raft.epochs import Epoch, Epochs
 from mesh.raft.journal import Journal, Segments
-from mesh.raft.packer import StateMachine
+from mesh.raft.packer import StateMachine, restore
 from mesh.raft.snapshots import Snapshots
 
 
@@ -31,7 +31,7 @@ class Past:
         snapshot = Snapshots(str(folder / "snapshots")).open()
         journal = self.journal(number)
         if snapshot is not None:
-            machine.prepare(snapshot.index, snapshot.pieces()).install()
+            restore(machine, snapshot)
         elif journal.first_index > 1:
             self._restore(number - 1, journal.first_index, machine)
         done = snapshot.index if snapshot else journal.first_index

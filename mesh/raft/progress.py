@@ -27,6 +27,7 @@ class Progress:
         self.match = 0
         self.sent = self.wired = last_index
         self.commit_told = 0
+        self.news_waits = False  # Whether a commit it does not know of waited one step already.
         self.last_send = float("-inf")
         self.heard = Probe(0, float("-inf"))
         self.rate = ClockRate()
@@ -40,6 +41,11 @@ class Progress:
     def streaming(self) -> bool:
         """Whether a snapshot is on its way to it."""
         return self._reader is not None
+
+    @property
+    def needed(self) -> int:
+        """The entry that comes before those it will need."""
+        return self._reader.index if self._reader is not None else self.match
 
     def reconnected(self, *, connected: bool) -> None:
         """A connection came or went: what was sent on the old one may be lost."""

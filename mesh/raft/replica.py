@@ -239,8 +239,9 @@ class Replica:
         if self.stop is None:
             if self.journal.term_at(index) != term:
                 return False
+            held = self.engine.applied >= index  # It came within a snapshot.
             self.engine.commit_to(index)
-            if self.stop is None:  # It came within a snapshot.
+            if held:
                 self._stop_at(Stop(index, term, following))
         return True
 
@@ -266,8 +267,8 @@ class Replica:
     def step(self) -> None:
         """Do what the inputs and the time call for."""
         self.elections.tick()
-        if self._others or not (self._storing or self.journal.dirty):
-            self.engine.tick()  # A single voter counts as majority, so only once it is durable.
+        if self._may_tick:
+            self.engine.tick()
         if self.leading and self.stop is None and not (self._storing or self._handover):
             self.proposals.append(self.engine)  # After the tick, or a stream would put it off.
         if self._handover:
@@ -277,6 +278,18 @@ class Replica:
             self.leading.answer_barriers()
         if not self.seeded:
             self._pull()
+
+    @property
+    def restless(self) -> bool:
+        """Whether the next step should come at once, and not only with the next input."""
+        if self.engine.behind and self._may_tick:
+            return True
+        return self.leading is not None and self.leading.restless
+
+    @property
+    def _may_tick(self) -> bool:
+        # A single voter counts as majority, so only once all is durable; `stored` steps again.
+        return bool(self._others) or not (self._storing or self.journal.dirty)
 
     def begin_store(self) -> Batch | None:
         """Records to store now, then call `stored`. None when nothing is to be stored."""
@@ -419,7 +432,10 @@ class Replica:
             return
         engine, probe = self.engine, self._show(message.probe)
         engine.hear_leader(peer, message.term, engine.commit)
-        if self._fetch.installing:
+        if (incoming := self._fetch.incoming) is not None and self._fetch.installing:
+            # That takes a while for a large one: the leader must not take us for gone.
+            reply = ChunkReply(message.term, message.probe, incoming.index, incoming.received)
+            self._send_durable(peer, reply)
             return
         term, index, entry_term = message.term, message.index, message.entry_term
         if guard.snapshot_is_held(self.journal, engine.commit, index, entry_term):

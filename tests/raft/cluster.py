@@ -5,7 +5,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self) -> None:
-        command = [sys.executable, "-m", "tests.raft.server", *self._arguments]
+    async def start(self, module: Sequence[str] = ("tests.raft.server",)) -> None:
+        """Start it, as another module than usual if that is given, with arguments of its own."""
+        command = [sys.executable, "-m", *module, *self._arguments]
         self._process = await asyncio.create_subprocess_exec(
             *command, cwd=TOP, stdout=asyncio.subprocess.PIPE
         )

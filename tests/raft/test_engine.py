@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
-from mesh.raft.engine import NO_OP, STOP_SIGN, Engine
+from mesh.raft.engine import APPLY_BYTES_MAX, APPLY_MAX, NO_OP, STOP_SIGN, Engine
 from mesh.raft.journal import Journal
 
 VERSION = "0.3.17"
@@ -128,3 +128,21 @@ def test_nothing_after_a_stop_sign_is_applied() -> None:
 def test_the_library_leaves_the_process_as_it_was() -> None:
     engine()
     assert socket.inet_ntop(socket.AF_INET, b"\x7f\x00\x00\x01") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, APPLY_MAX), (APPLY_BYTES_MAX // 4, 4)])
+def test_a_long_backlog_is_applied_over_several_ticks(size: int, most: int) -> None:
+    one, hooks, _ = engine()
+    one.campaign()
+    one.tick()
+    begun = len(hooks.applied)
+    last = max(one.append(b"x" * size) for _ in range(3 * most))
+    steps: list[int] = []
+    while one.behind or not steps:
+        before = len(hooks.applied)
+        one.tick()
+        steps.append(len(hooks.applied) - before)
+    assert 0 < max(steps) <= most + 1
+    assert (one.applied, one.behind) == (last, False)
+    assert [index for index, _, _ in hooks.applied] == list(range(2, last + 1))
+    assert len(hooks.applied) == begun + 3 * most

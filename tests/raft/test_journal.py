@@ -10,6 +10,7 @@ from mesh.errors import Invalid
 from mesh.raft.journal import (
     ENTRY,
     MAGIC,
+    SLICE_ENTRIES_MAX,
     Journal,
     Record,
     Segments,
@@ -199,3 +200,11 @@ def test_any_flipped_bit_is_found(place: int, data: bytes) -> None:
     packed[place % len(packed)] ^= 1 << (place % 8)
     with pytest.raises(Invalid):
         unpack_record(bytes(packed), 0)
+
+
+def test_a_slice_has_a_limit_of_entries_too() -> None:
+    journal = Journal()
+    for index in range(1, SLICE_ENTRIES_MAX + 10):
+        journal.append(b"x", index, 1)
+    assert len(journal.slice(1, 1 << 20)) == SLICE_ENTRIES_MAX
+    assert [index for _, index, _ in journal.slice(3, 2)] == [3, 4]

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.raft.engine import NO_OP
+from mesh.codec import pack
+from mesh.raft import engine
+from mesh.raft.engine import COMMAND, NO_OP, STOP_SIGN
+from mesh.raft.epochs import Epoch, Peer
 from mesh.raft.journal import Batch, Journal
 from mesh.raft.messages import Ack, Append, Message, PreVoteReply, Probe, Vote, VoteReply
 from mesh.raft.replica import Replica
@@ -72,6 +75,7 @@ class Stalled:
 
     def __init__(self, tmp_path: Path) -> None:
         self.sent: list[Message] = []
+        self.applied: list[bytes] = []
         self.timeline = Timeline(100.0)
         self.clock = HostClock(self.timeline)
         disk = (Journal(), Snapshots(str(tmp_path)))
@@ -83,7 +87,8 @@ class Stalled:
         self.sent.append(message)
 
     def apply(self, index: int, command: bytes) -> object:
-        return None
+        self.applied.append(command)
+        return index
 
     def install(self, incoming: Incoming) -> None: ...
 
@@ -136,3 +141,26 @@ def test_no_promise_leaves_before_it_is_on_disk(tmp_path: Path) -> None:
     assert replica.leading
     assert host.step() == {"Heartbeat"}
     assert host.disk() == {"Append"}
+
+
+def test_a_long_log_is_applied_before_its_epoch_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others say that the epoch ended, all before its stop-sign comes first."""
+    monkeypatch.setattr(engine, "APPLY_MAX", 3)
+    host = Stalled(tmp_path)
+    voters = tuple(Peer(name, name, "") for name in "abc")
+    entries = [(1, COMMAND + b"%d" % number) for number in range(10)]
+    record = pack(Epoch("x", 2, voters))
+    entries.append((1, STOP_SIGN + record))
+    host.replica.receive("b", Append(1, 0, Probe(0, 0.0), 1, 0, 1, entries))
+    assert host.replica.learn_stop(Epoch("x", 2, voters, 12, 1))
+    applied = {len(host.applied): host.replica.stop}
+    for _ in range(9):
+        host.replica.step()
+        applied[len(host.applied)] = host.replica.stop
+    ended = applied.pop(10)
+    assert ended is not None
+    assert ended.index == host.replica.engine.applied == 12
+    assert len(applied) > 1
+    assert not any(applied.values())

@@ -106,7 +106,7 @@ class Member(Server):
             self.journal.stored()
         if fresh or len(epoch.voters) == 1:
             self.replica.elections.hurry(first=first)
-        self._compacting = False
+        self._compacting = self._soon = False
         self.follow()
 
     def follow(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.raft import progress
+from mesh.raft import engine, progress
 from tests.sim.checks import Violation
 from tests.sim.clients import Client
 from tests.sim.faults import change_voters, disturb, drift
@@ -143,6 +143,7 @@ def sizes(*, small: bool) -> Iterator[None]:
         patch.setattr(progress, "CHUNK_BYTES", 100)
         if small:
             patch.setattr(progress, "BATCH_BYTES", 60)
+            patch.setattr(engine, "APPLY_MAX", 3)
         yield
 
 

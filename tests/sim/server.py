@@ -146,7 +146,7 @@ class Server:
     def _begin_life(self) -> None:
         self.installs_before = self.installs
         self._life += 1
-        self.alive, self._compacting = True, False
+        self.alive, self._compacting, self._soon = True, False, False
         self._journal_lane, self._packer_lane = Lane(self), Lane(self)
 
     def kill(self, steps: int | None = None) -> None:
@@ -234,6 +234,13 @@ class Server:
             self._journal_lane.submit("sync", lambda: segments.store(batch), self._stored)
         self._compact()
         self.look()
+        if self.replica.restless and not self._soon:
+            self._soon = True
+            self.later(0.0002, self._pump_again, "again")
+
+    def _pump_again(self) -> None:
+        self._soon = False
+        self.pump()
 
     def look(self) -> None:
         """Let the rules be checked."""
