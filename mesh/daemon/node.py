@@ -21,6 +21,7 @@ from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import open_directory
 from mesh.dns.server import DnsServer
+from mesh.errors import explained
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
 from mesh.http.server import HttpServer, Parts
@@ -192,6 +193,8 @@ class Node:
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
+        if self.replica is not None:
+            self.replica.raft.disk.set_floor(config.raft_disk_floor)
         changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         log.info("reload: %s", "; ".join(changed) or "nothing changed")
         return changed
@@ -232,5 +235,5 @@ class Node:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _fatal(self, error: BaseException) -> None:
-        log.critical("stopping: %s", error)
+        log.critical("stopping: %s", explained(error))
         self._finish(error)

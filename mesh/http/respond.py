@@ -10,6 +10,7 @@ from mesh.errors import (
     Busy,
     Conflict,
     Denied,
+    DiskFull,
     Internal,
     Invalid,
     MeshError,
@@ -36,6 +37,7 @@ STATUS: dict[type[MeshError], int] = {
     NoLeader: 500,
     Unreachable: 500,
     OutcomeUnknown: 500,
+    DiskFull: 507,  # Not 503, which tells clients to come back soon: this needs a person.
     Internal: 500,
 }
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.raft.disk import naming
 
 Entry = tuple[bytes, int, int]  # Command, index, term: the order pysyncobj uses.
 
@@ -104,6 +105,11 @@ class Journal:
     def dirty(self) -> bool:
         """Whether there are records that no batch has taken."""
         return bool(self._pending)
+
+    @property
+    def waiting(self) -> int:
+        """Records that no batch has taken."""
+        return len(self._pending)
 
     @property
     def term_durable(self) -> bool:
@@ -249,8 +255,9 @@ class Segments:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
         if self._size >= self._limit:
             self._create(self._number + 1)
-        self._write(b"".join(batch.records))
-        os.fdatasync(self._file)
+        with naming(self._path(self._number)):
+            self._write(b"".join(batch.records))
+            os.fdatasync(self._file)
         self._term, self._vote = batch.term, batch.vote
         self._last[self._number] = max(self._last.get(self._number, 0), batch.last_index)
 
@@ -278,8 +285,9 @@ class Segments:
         self._file = os.open(self._path(number), flags, 0o600)
         self._number, self._size = number, 0
         vote = pack_record(Record(TERM, 0, self._term, self._vote.encode()))
-        self._write(MAGIC + vote)
-        os.fsync(self._file)
+        with naming(self._path(number)):
+            self._write(MAGIC + vote)
+            os.fsync(self._file)
         sync_folder(self._folder)
         self._last[number] = 0
 

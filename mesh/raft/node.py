@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NoLeader, OutcomeUnknown, TooLarge
+from mesh.raft.disk import Disk
 from mesh.raft.driver import Driver, Options, StateMachine
 from mesh.raft.epochs import VOTERS_MAX, Epoch, Epochs, Peer, cluster_id
+from mesh.raft.figures import Figures, describe
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
 from mesh.raft.transport import RAFT_BYTE
@@ -46,6 +48,8 @@ class Node:
         self._listeners: list[Listener] = []
         self._announced = ""
         self._deadlines: deque[tuple[float, asyncio.Future[tuple[int, object]]]] = deque()
+        self.disk = Disk(options.directory, options.disk_floor, clock)
+        self.figures = Figures(clock)
         self.resolve: Callable[[Peer], str] = lambda peer: peer.address
 
     async def start(self) -> None:
@@ -55,6 +59,7 @@ class Node:
         disk was changed.
         """
         epoch = self._epochs.load()
+        self.disk.poll(now=True)
         if epoch is not None:
             self._begin(epoch, fresh=False)
 
@@ -89,6 +94,7 @@ class Node:
             driver = Driver(self.me.id, epoch, folder, self._options, self._machine, chance)
             driver.open(self._address, fresh=fresh)
             driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
+            driver.replica.room, driver.figures = self.disk.room, self.figures
         if fresh:  # After the journal: a record without a journal means that it was lost.
             self._epochs.save(epoch)
         self._epoch, self._peers, self._driver = epoch, voters, driver
@@ -114,9 +120,12 @@ class Node:
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
         driver, future = self._ask()
+        began = self._clock.monotonic()
 
         def done(index: int, result: object, error: MeshError | None) -> None:
             _settle(future, (index, result), error)
+            if error is None:
+                self.figures.commits.add(self._clock.monotonic() - began)
 
         driver.replica.propose(data, done)
         driver.poke()
@@ -205,12 +214,13 @@ class Node:
             "applied_index": self.applied_index,
             "last_contact": self.last_contact,
             "leased": self.leased(),
+            "disk_free": self.disk.space.free,
+            "disk_floor": self.disk.room.floor,
+            "disk_low": self.disk.room.low,
         }
         if driver is not None:
-            journal, latest = driver.replica.journal, driver.replica.snapshots.latest
-            status["log"] = [journal.first_index, journal.last_index]
-            status["durable_index"] = journal.durable_index
-            status["snapshot_index"] = latest.index if latest else 0
+            names = {peer.id: peer.name for peer in self.voters}
+            status.update(describe(driver, names, self._clock))
             status["connected"] = [self._peers[peer].name for peer in driver.transport.connected()]
         return status
 
@@ -244,6 +254,7 @@ class Node:
         return driver, future
 
     def _stepped(self) -> None:
+        self.disk.poll()
         now = self._clock.monotonic()
         deadlines = self._deadlines
         while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):

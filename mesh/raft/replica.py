@@ -10,6 +10,7 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.errors import Busy, MeshError, NoLeader, OutcomeUnknown
 from mesh.raft import guard
+from mesh.raft.disk import Room
 from mesh.raft.elections import Elections
 from mesh.raft.engine import NO_OP, Engine
 from mesh.raft.guard import Matches, Tripwire
@@ -101,6 +102,8 @@ class Replica:
         self._incoming_from = ("", 0)
         self._installing = False
         self.installs = 0
+        self.room = Room()
+        self.heard_commit = 0  # What leaders said is committed, held here or not.
 
     # Inputs.
 
@@ -120,6 +123,8 @@ class Replica:
         """Put the command into the log if this voter leads. `done` is called exactly once."""
         if self.leading is None:
             done(0, None, NoLeader("this server does not lead"))
+        elif self.room.low:
+            done(0, None, self.room.refusal())
         elif len(self._staged) + len(self._pending) >= PENDING_MAX:
             done(0, None, Busy(f"{PENDING_MAX} proposals wait already"))
         elif self._pending_bytes + len(command) > PENDING_BYTES_MAX:
@@ -254,16 +259,21 @@ class Replica:
         if not self._follow(peer, message.term):
             return
         engine, journal = self.engine, self.journal
+        self.heard_commit = max(self.heard_commit, message.commit)
         if not message.prev_index:
             engine.hear_leader(peer, message.term, engine.commit)
             send = self._send if journal.term_durable else self._send_durable
             send(peer, Ack(message.term, 0, message.probe))
             return
         previous = (message.prev_index, message.prev_term)
-        verdict = guard.receive_entries(journal, engine.commit, previous, message.entries)
+        entries = self.room.admit(journal, message.prev_index, message.entries)
+        verdict = guard.receive_entries(journal, engine.commit, previous, entries)
         commit = guard.clamp_commit(verdict, message.commit, engine.commit)
         engine.hear_leader(peer, message.term, commit)
         if not isinstance(verdict, Matches):
+            if self.room.silent(message.term):
+                self._send_durable(peer, Ack(message.term, 0, message.probe))
+                return
             reset = Reset(message.term, message.generation, verdict.hint, message.probe)
             self._send_durable(peer, reset)
         elif message.entries or not journal.term_durable:
@@ -283,6 +293,10 @@ class Replica:
         if guard.snapshot_is_held(self.journal, engine.commit, index, entry_term):
             self._drop_incoming()
             self._send_durable(peer, Ack(term, index, message.probe))
+            return
+        if not self.room.fits(message.size - message.offset):
+            self._drop_incoming()
+            self._send_durable(peer, Ack(term, 0, message.probe))
             return
         received = self._take_chunk(peer, message)
         if received or not message.data:  # A hole is reported once, to the next empty piece.

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.raft.disk import discarding
 from mesh.raft.journal import make_folder, sync_folder
 
 _HEADER = struct.Struct(">8sQQQ16s")  # Magic, index, term, length of the body, digest.
@@ -83,7 +84,7 @@ class Snapshots:
         """Write it durably and make it the latest, unless a newer one is there."""
         fresh = self._folder / "own.part"
         size = 0
-        with fresh.open("wb") as file:
+        with discarding(fresh), fresh.open("wb") as file:
             for part in pack_snapshot(snapshot):
                 file.write(part)
                 size += len(part)
