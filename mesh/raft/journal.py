@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -16,13 +17,14 @@ from mesh.raft.disk import naming
 
 Entry = tuple[bytes, int, int]  # Command, index, term: the order pysyncobj uses.
 
-ENTRY, TERM, DELETE_FROM, DELETE_TO, CLEAR = range(1, 6)
-MAGIC = b"MESHJNL1"
+ENTRY, TERM, DELETE_FROM, DELETE_TO, CLEAR, MARK = range(1, 7)
+MAGIC = b"MESHJNL1"  # The last byte is the version of the format.
 SEGMENT_BYTES = 64 << 20
 DATA_BYTES_MAX = 2 << 20
 _HEADER = struct.Struct(">IIBQQ")  # Length of data, CRC32 of all that follows, kind, index, term.
 _CHECKED = struct.Struct(">BQQ")
 _NUMBER_MAX = (1 << 63) - 1
+_MARK_DATA = b"all before this was on disk"
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ def unpack_record(data: bytes | memoryview, offset: int) -> tuple[Record, int]:
     if start > len(data):
         raise Invalid("record header is cut short")
     length, check, kind, index, term = _HEADER.unpack_from(data, offset)
-    if length > DATA_BYTES_MAX or not ENTRY <= kind <= CLEAR:
+    if length > DATA_BYTES_MAX or not ENTRY <= kind <= MARK:
         raise Invalid("record header makes no sense")
     if index > _NUMBER_MAX or term > _NUMBER_MAX:
         raise Invalid("record number makes no sense")
@@ -219,13 +221,19 @@ class Journal:
 
 
 class Segments:
-    """The files of a journal. `store` and `drop_below` run in one worker thread, never at once."""
+    """The files of a journal. `store` and `drop_below` run in one worker thread, never at once.
+
+    Each batch begins with a mark, and so does a clean end: what lies before a mark was on disk
+    when it was written. A bad record with no mark behind it was being written when the machine
+    stopped; with one it is damage, and acknowledged entries may be behind it.
+    """
 
     def __init__(self, folder: str, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = Path(folder)
         self._limit = segment_bytes
         self._file = -1
         self._size = 0
+        self._synced = False
         self._number = 0
         self._term, self._vote = 0, ""
         self._last: dict[int, int] = {}  # Segment number to the highest entry index in it.
@@ -250,14 +258,18 @@ class Segments:
             yield from self._read(self._number, sealed=False)
         if not numbers or self._size < len(MAGIC):
             self._create(self._number or 1)
+        else:
+            sync_folder(self._folder)
 
     def store(self, batch: Batch) -> None:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
         if self._size >= self._limit:
             self._create(self._number + 1)
         with naming(self._path(self._number)):
-            self._write(b"".join(batch.records))
+            self._synced = False
+            self._write(b"".join([_mark(self._size), *batch.records]))
             os.fdatasync(self._file)
+            self._synced = True
         self._term, self._vote = batch.term, batch.vote
         self._last[self._number] = max(self._last.get(self._number, 0), batch.last_index)
 
@@ -273,8 +285,11 @@ class Segments:
     def close(self) -> None:
         """Close the file. Call it after the last `store` has returned."""
         if self._file >= 0:
+            if self._synced:
+                with contextlib.suppress(OSError):  # It only helps to tell damage from a torn tail.
+                    self._write(_mark(self._size))
             os.close(self._file)
-            self._file = -1
+            self._file, self._synced = -1, False
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012d}.journal"
@@ -289,7 +304,7 @@ class Segments:
             self._write(MAGIC + vote)
             os.fsync(self._file)
         sync_folder(self._folder)
-        self._last[number] = 0
+        self._last[number], self._synced = 0, True
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -303,6 +318,9 @@ class Segments:
         data = path.read_bytes()
         offset = len(MAGIC)
         self._last[number] = 0
+        if data.startswith(MAGIC[:-1]) and len(data) >= len(MAGIC) and not data.startswith(MAGIC):
+            version = data[: len(MAGIC)][-1:].decode(errors="replace")
+            raise Invalid(f"{path}: written by another mesh (journal format {version}); run that")
         if not data.startswith(MAGIC):
             unwritten = MAGIC.startswith(data[:offset]) or not data.strip(b"\0")
             if sealed or not unwritten:
@@ -313,7 +331,7 @@ class Segments:
             try:
                 record, offset = unpack_record(data, offset)
             except Invalid as error:
-                if sealed:
+                if sealed or _marked(data, offset):
                     raise Invalid(f"{path}: damaged at byte {offset}: {error.message}") from error
                 break
             self._note(number, record)
@@ -332,7 +350,23 @@ class Segments:
         self._size = size
         if torn:
             os.ftruncate(self._file, size)
-            os.fsync(self._file)
+        os.fsync(self._file)  # What a killed process wrote may be in the kernel only.
+        self._synced = True
+
+
+def _mark(offset: int) -> bytes:
+    return pack_record(Record(MARK, offset, 0, _MARK_DATA))
+
+
+def _marked(data: bytes, offset: int) -> bool:
+    """Whether a mark lies behind the offset. It names its place, so values look like none."""
+    while (place := data.find(_MARK_DATA, offset)) >= 0:
+        start, offset = place - _HEADER.size, place + 1
+        with contextlib.suppress(Invalid):
+            record, _ = unpack_record(data, start)
+            if record.kind == MARK and record.index == start:
+                return True
+    return False
 
 
 def make_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NoLeader, OutcomeUnknown, TooLarge
@@ -15,6 +16,7 @@ from mesh.raft.epochs import VOTERS_MAX, Epoch, Epochs, Peer, cluster_id
 from mesh.raft.figures import Figures, describe
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
+from mesh.raft.owner import check_owner, claim
 from mesh.raft.transport import RAFT_BYTE
 
 __all__ = ["RAFT_BYTE", "Node", "Options", "Peer", "StateMachine", "cluster_id"]
@@ -89,10 +91,13 @@ class Node:
     def _begin(self, epoch: Epoch, *, fresh: bool) -> None:
         voters = {voter.id: voter for voter in epoch.voters}
         driver = None
+        journal = Path(self._epochs.folder(epoch.number), "journal")
+        check_owner(journal, self.me.id)
         if self.me.id in voters:
             folder, chance = self._epochs.folder(epoch.number), (self._clock, self._dice)
             driver = Driver(self.me.id, epoch, folder, self._options, self._machine, chance)
             driver.open(self._address, fresh=fresh)
+            claim(journal, self.me.id)
             driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
             driver.replica.room, driver.figures = self.disk.room, self.figures
         if fresh:  # After the journal: a record without a journal means that it was lost.
