@@ -53,6 +53,8 @@ class Room:
         self.floor = 0
         self.free = 0
         self.low = False
+        self.look: Callable[[], None] = lambda: None
+        """Measures anew; set by who can."""
         self._told_in = 0
 
     def observe(self, free: int, floor: int) -> bool:
@@ -78,6 +80,7 @@ class Room:
 
         Below the floor too: a snapshot is what lets go of the journal.
         """
+        self.look()
         return not self.floor or self.free - size >= self.floor // 4
 
     def admit(
@@ -118,6 +121,7 @@ class Disk:
         self._folder, self._clock, self._look = folder, clock, look
         self._wanted = floor
         self.room = Room()
+        self.room.look = lambda: self.poll(now=True)
         self.space = Space(0, 0)
         self._next = float("-inf")
         self.on_low: Callable[[], None] = lambda: None
