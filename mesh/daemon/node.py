@@ -16,6 +16,7 @@ from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import options
 from mesh.daemon.ground import Ground
+from mesh.daemon.health import Health
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
@@ -79,6 +80,10 @@ class Node:
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
+        if self.replica is not None:
+            election = options.raft(config, "").election_seconds[1]
+            health = Health(self.replica.raft, self.agent, election, ground.clock)
+            self._tasks.start(health.run(), name="health of the log")
         await self._start_edges()
         self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(

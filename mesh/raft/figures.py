@@ -3,83 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mesh.clock import Clock
 from mesh.raft.disk import is_full
+from mesh.telemetry.windows import Window
 
 if TYPE_CHECKING:
     from mesh.raft.driver import Driver
 
-T = TypeVar("T")
-
-WINDOW_SECONDS = 60.0
-SAMPLES_MAX = 4096  # Of one window; with more in a minute it covers less than a minute.
 SNAPSHOT_PAUSE_SECONDS = 60.0  # After one that found the disk full.
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """Durations within the window: how many, and their mean, median, 99th percentile, maximum.
-
-    Seconds; all 0 without any. `total` and `sum` count since the start.
-    """
-
-    count: int = 0
-    mean: float = 0.0
-    p50: float = 0.0
-    p99: float = 0.0
-    max: float = 0.0
-    total: int = 0
-    sum: float = 0.0
-
-
-class Window:
-    """Durations of the last minute. `add` may be called from one other thread."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES_MAX)
-        self.total, self.sum = 0, 0.0
-
-    def add(self, seconds: float) -> None:
-        """Remember a duration that ends now."""
-        self._samples.append((self._clock.monotonic(), seconds))
-        self.total += 1
-        self.sum += seconds
-
-    def timed(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do the work and remember how long it took, failed or not."""
-        began = self._clock.monotonic()
-        try:
-            return work(*arguments)
-        finally:
-            self.add(self._clock.monotonic() - began)
-
-    def summary(self, seconds: float = WINDOW_SECONDS) -> Summary:
-        """What the last seconds look like."""
-        since = self._clock.monotonic() - seconds
-        found = sorted(took for when, took in list(self._samples) if when >= since)
-        if not found:
-            return Summary(total=self.total, sum=self.sum)
-        return Summary(
-            len(found),
-            sum(found) / len(found),
-            _rank(found, 0.5),
-            _rank(found, 0.99),
-            found[-1],
-            self.total,
-            self.sum,
-        )
-
-
-def _rank(ordered: list[float], part: float) -> float:
-    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 class SnapshotFigures:

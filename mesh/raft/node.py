@@ -188,6 +188,11 @@ class Node:
         return self._driver.replica.engine.applied if self._driver else 0
 
     @property
+    def known_commit(self) -> int:
+        """Highest log index that this node or a leader it heard knows to be committed."""
+        return max(self._driver.replica.heard_commit, self.commit_index) if self._driver else 0
+
+    @property
     def voters(self) -> list[Peer]:
         """The voters of the present epoch."""
         return list(self._epoch.voters) if self._epoch else []
