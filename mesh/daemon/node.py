@@ -17,6 +17,7 @@ from mesh.config.schema import Config
 from mesh.daemon import options
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
+from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
@@ -34,6 +35,7 @@ from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.servers import agent_tags, endpoint, read_tags
 from mesh.tasks import Tasks
 from mesh.telemetry.logs import LEVELS, LiveLines
+from mesh.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Node:
         self._tasks = Tasks(on_fatal=finish)
         self._stops: list[Callable[[], object]] = []
         self._temporary = ""
+        self.metrics = Metrics(SystemClock())
         self.replica: Replica | None = None
 
     async def start(self) -> None:
@@ -85,6 +88,8 @@ class Node:
             health = Health(self.replica.raft, self.agent, election, ground.clock)
             self._tasks.start(health.run(), name="health of the log")
         await self._start_edges()
+        measure(self, self.metrics)
+        self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(
             keep_joining(ground.gossip, options.join(config), ground.clock, self._give_up),
