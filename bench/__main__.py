@@ -1,4 +1,7 @@
-"""`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH."""
+"""`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
+
+`./dev bench raft` measures the log alone and has options of its own: see `bench.raft`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import loads, node
+from bench import loads, node, raft
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
     "dns-a": ("DNS A, 20 instances", loads.dns("A")),
@@ -33,6 +36,9 @@ def start_seconds() -> list[float]:
 
 def main() -> None:
     """Measure the loads named, or all."""
+    if sys.argv[1:2] == ["raft"]:
+        raft.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
         "name", nargs="?", choices=sorted([*LOADS, "start"]), help="one of these; all if left out"

@@ -10,6 +10,7 @@ from collections.abc import MutableSequence, Sequence
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the first.
 
 
 class Clock(Protocol):
@@ -60,8 +61,8 @@ class SystemClock:
     """The machine's own clocks."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back."""
-        return time.monotonic()
+        """Seconds from an arbitrary start; goes on while the machine is suspended."""
+        return time.clock_gettime(_STEADY)
 
     def wall(self) -> float:
         """Seconds since the Unix epoch; may jump."""

@@ -73,6 +73,14 @@ def open_directory(path: str, node_id: str) -> DataDirectory:
     return DataDirectory(path, marker.node_id, lock)
 
 
+def existing_directory(path: str) -> DataDirectory:
+    """Open a data directory that a node has used. Raises Conflict or Invalid; makes nothing."""
+    top = Path(path)
+    if not top.is_dir() or _read_marker(top) is None:
+        raise Conflict(f"data_dir {path}: no server has used it")
+    return open_directory(path, "")
+
+
 def _read_marker(top: Path) -> _Marker | None:
     file = top / _MARKER
     try:

@@ -9,11 +9,14 @@ from typing import TypeVar
 from mesh.clock import Clock, SystemClock
 from mesh.errors import MeshError
 from mesh.registry.port import (
+    ORDER,
     READ,
     STALE,
     WRITE,
     Answer,
     Command,
+    Order,
+    OrderOptions,
     Query,
     ReadOptions,
     ServerStatus,
@@ -38,6 +41,9 @@ class MemoryRegistry:
         self.last_contact = 0.0
         self.reads: list[tuple[object, ReadOptions]] = []
         self.writes: list[tuple[object, WriteOptions]] = []
+        self.orders: list[tuple[object, OrderOptions]] = []
+        self.outcomes: dict[type, object] = {}
+        """What an order of each type comes to: its outcome, or an error to raise."""
         self.blocked = 0
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
@@ -100,6 +106,16 @@ class MemoryRegistry:
                 woken.clear()
         finally:
             end()
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        if self.error is not None:
+            raise self.error
+        order.validate()
+        self.orders.append((order, options))
+        outcome = self.outcomes[type(order)]
+        if isinstance(outcome, MeshError):
+            raise outcome
+        return outcome  # type: ignore[return-value]  # The test gave it.
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         if self.error is not None:

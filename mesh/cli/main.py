@@ -34,6 +34,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kv put": ("mesh.cli.kv", "Write a key"),
     "kv delete": ("mesh.cli.kv", "Delete a key, or all under a prefix"),
     "kv list": ("mesh.cli.kv", "List the keys under a prefix"),
+    "operator raft list-peers": ("mesh.cli.raft", "List the servers that keep the log"),
+    "operator raft add": ("mesh.cli.raft", "Give a server a vote"),
+    "operator raft remove-peer": ("mesh.cli.raft", "Take a server's vote"),
+    "operator raft transfer-leader": ("mesh.cli.raft", "Hand leadership to another server"),
+    "operator raft status": ("mesh.cli.raft", "Show the figures of each server's log"),
+    "operator raft recover": ("mesh.cli.recover", "Go on after most servers were lost for good"),
+    "operator autopilot get-config": ("mesh.cli.autopilot", "Show autopilot's settings"),
+    "operator autopilot set-config": ("mesh.cli.autopilot", "Change autopilot's settings"),
+    "operator autopilot health": ("mesh.cli.autopilot", "Show how the servers fare"),
+    "operator autopilot state": ("mesh.cli.autopilot", "Show who votes, and why others do not"),
     "info": ("mesh.cli.node", "Show the agent's statistics"),
     "monitor": ("mesh.cli.node", "Show the agent's log, live"),
     "reload": ("mesh.cli.node", "Make the agent read its configuration again"),
@@ -41,7 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("mesh.cli.completion", "Print a completion script for a shell"),
 }
 SUMMARIES = {name: summary for name, (_, summary) in COMMANDS.items()}
-GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
+DEPTH = max(len(name.split()) for name in COMMANDS)
+GROUPS = {
+    " ".join(name.split()[:depth]) for name in COMMANDS for depth in range(1, len(name.split()))
+}
 
 
 class Process(NamedTuple):
@@ -121,23 +134,21 @@ def _leading_flags(words: list[str]) -> list[str]:
 
 
 def _split_name(words: Sequence[str]) -> tuple[str, list[str]]:
-    two = " ".join(words[:2])
-    if two in COMMANDS:
-        return two, list(words[2:])
-    first = words[0]
-    if first in COMMANDS:
-        return first, list(words[1:])
-    if first in GROUPS:
-        return first, list(words[1:])
+    """The longest command or group that the words begin with, and what follows it."""
+    for depth in range(min(DEPTH, len(words)), 0, -1):
+        name = " ".join(words[:depth])
+        if name in COMMANDS or name in GROUPS:
+            return name, list(words[depth:])
     known = {name.split()[0] for name in COMMANDS}
-    hint = did_you_mean(two, COMMANDS) or did_you_mean(first, known)
-    raise Usage(f'there is no command "{first}".{hint} "meshctl help" shows all.')
+    hint = did_you_mean(" ".join(words[:2]), COMMANDS) or did_you_mean(words[0], known)
+    raise Usage(f'there is no command "{words[0]}".{hint} "meshctl help" shows all.')
 
 
 def _group(name: str, rest: Sequence[str], process: Process, *, wants_help: bool) -> int:
     if rest and not is_flag(rest[0]):
-        members = [full.split()[1] for full in COMMANDS if full.startswith(f"{name} ")]
-        hint = did_you_mean(rest[0], members, f"{name} ")
+        depth = len(name.split())
+        members = {full.split()[depth] for full in COMMANDS if full.startswith(f"{name} ")}
+        hint = did_you_mean(rest[0], sorted(members), f"{name} ")
         raise Usage(f'there is no command "{name} {rest[0]}".{hint} "meshctl {name}" shows all.')
     asked = wants_help or bool(rest)
     (process.stdout if asked else process.stderr).write(texts.overview(SUMMARIES, name))

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiohttp
 from yarl import URL
 
-from mesh.client import agent, catalog, health, kv, settings, status, trouble
+from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
 from mesh.client.call import Answer, Call, Response, failure
 
 P = ParamSpec("P")
@@ -34,6 +34,7 @@ class AsyncClient:
         self.health = Health(self)
         self.agent = Agent(self)
         self.status = Status(self)
+        self.operator = Operator(self)
 
     async def __aenter__(self) -> AsyncClient:
         """Nothing is opened before the first request."""
@@ -198,3 +199,17 @@ class Status(_Noun):
 
     leader = _awaiting(status.leader)
     peers = _awaiting(status.peers)
+
+
+class Operator(_Noun):
+    """The servers: who votes, who leads, how they fare."""
+
+    raft_configuration = _awaiting(operator.raft_configuration)
+    raft_status = _awaiting(operator.raft_status)
+    add_peer = _awaiting(operator.add_peer)
+    remove_peer = _awaiting(operator.remove_peer)
+    transfer_leader = _awaiting(operator.transfer_leader)
+    autopilot_settings = _awaiting(operator.autopilot_settings)
+    set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
+    autopilot_health = _awaiting(operator.autopilot_health)
+    autopilot_state = _awaiting(operator.autopilot_state)

@@ -200,3 +200,124 @@ class AgentSelf(Shape, frozen=True):
     member: Member | None = None
     stats: dict[str, dict[str, Any]] = {}
     meta: dict[str, str] = {}
+
+
+class RaftPeer(Shape, frozen=True):
+    """A server that keeps the log."""
+
+    id: str
+    node: str = ""
+    address: str = ""
+    leader: bool = False
+    protocol_version: str = ""
+    voter: bool = False
+    last_index: int = 0
+    barred: bool = False
+    """An operator took its vote: only an operator gives it back."""
+
+
+class RaftConfiguration(Shape, frozen=True):
+    """Everyone who keeps the log. `index` counts the sets of voters there have been."""
+
+    servers: list[RaftPeer] = []
+    index: int = 0
+    commit_index: int = 0
+
+
+class RaftFigures(Shape, frozen=True):
+    """What one server's consensus says of itself, or why it could not be asked."""
+
+    id: str
+    node: str = ""
+    address: str = ""
+    error: str = ""
+    figures: dict[str, Any] = {}
+
+
+class RaftStatus(Shape, frozen=True):
+    """The figures of some servers."""
+
+    servers: list[RaftFigures] = []
+
+
+class Transferred(Shape, frozen=True):
+    """Who leads now."""
+
+    success: bool = False
+    id: str = ""
+    node: str = ""
+
+
+class AutopilotSettings(Shape, frozen=True):
+    """How the leader cares for the servers. Durations are Go's, as `200ms`."""
+
+    cleanup_dead_servers: bool = True
+    last_contact_threshold: str = "200ms"
+    max_trailing_logs: int = 250
+    min_quorum: int = 0
+    server_stabilization_time: str = "10s"
+    redundancy_zone_tag: str = ""
+    disable_upgrade_migration: bool = False
+    upgrade_version_tag: str = ""
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class ServerHealth(Shape, frozen=True):
+    """How one server fares."""
+
+    id: str
+    name: str = ""
+    address: str = ""
+    serf_status: str = ""
+    version: str = ""
+    leader: bool = False
+    last_contact: str = ""
+    last_term: int = 0
+    last_index: int = 0
+    healthy: bool = False
+    voter: bool = False
+    stable_since: str = ""
+    reason: str = ""
+
+
+class AutopilotHealth(Shape, frozen=True):
+    """How all servers fare."""
+
+    healthy: bool = False
+    failure_tolerance: int = 0
+    servers: list[ServerHealth] = []
+
+
+class ServerState(Shape, frozen=True):
+    """One server in autopilot's state."""
+
+    id: str
+    name: str = ""
+    address: str = ""
+    node_status: str = ""
+    version: str = ""
+    last_contact: str = ""
+    last_term: int = 0
+    last_index: int = 0
+    healthy: bool = False
+    stable_since: str = ""
+    read_replica: bool = False
+    status: str = ""
+    """`leader`, `voter` or `non-voter`."""
+    node_type: str = ""
+    meta: dict[str, str] = {}
+    reason: str = ""
+
+
+class AutopilotState(Shape, frozen=True):
+    """How all servers fare, by id, and who votes."""
+
+    healthy: bool = False
+    failure_tolerance: int = 0
+    optimistic_failure_tolerance: int = 0
+    servers: dict[str, ServerState] = {}
+    leader: str = ""
+    voters: list[str] = []
+    read_replicas: list[str] = []
+    last_change: str = ""

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
-from mesh.client import agent, catalog, health, kv, settings, status, trouble
+from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
 from mesh.client.call import Answer, Call, Response, failure
 
 P = ParamSpec("P")
@@ -35,6 +35,7 @@ class Client:
         self.health = Health(self)
         self.agent = Agent(self)
         self.status = Status(self)
+        self.operator = Operator(self)
 
     def __enter__(self) -> Client:
         """Nothing is opened before the first request."""
@@ -251,3 +252,17 @@ class Status(_Noun):
 
     leader = _blocking(status.leader)
     peers = _blocking(status.peers)
+
+
+class Operator(_Noun):
+    """The servers: who votes, who leads, how they fare."""
+
+    raft_configuration = _blocking(operator.raft_configuration)
+    raft_status = _blocking(operator.raft_status)
+    add_peer = _blocking(operator.add_peer)
+    remove_peer = _blocking(operator.remove_peer)
+    transfer_leader = _blocking(operator.transfer_leader)
+    autopilot_settings = _blocking(operator.autopilot_settings)
+    set_autopilot_settings = _blocking(operator.set_autopilot_settings)
+    autopilot_health = _blocking(operator.autopilot_health)
+    autopilot_state = _blocking(operator.autopilot_state)

@@ -43,6 +43,8 @@ RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
     "raft_protocol": (3, 3),
+    "autopilot.max_trailing_logs": (0, _BIG),
+    "autopilot.min_quorum": (0, 99),
     "protocol": (2, 3),
     "check_output_max_size": (1, 1 << 20),
     "raft_snapshot_threshold": (1, _BIG),
@@ -131,6 +133,10 @@ def _role(config: Config) -> Iterator[Complaint]:
         yield "bootstrap_expect", "only a server can; set server = true"
     if config.bootstrap_expect and config.dev:
         yield "bootstrap_expect", "cannot be set with -dev, which runs one server alone"
+    if config.read_replica and not config.server:
+        yield "read_replica", "only a server can; set server = true"
+    if config.read_replica and (config.bootstrap or config.dev):
+        yield "read_replica", "a server that starts a cluster alone must vote; remove bootstrap"
     if config.auto_encrypt.tls and config.server:
         yield "auto_encrypt.tls", "is for clients; a server sets auto_encrypt.allow_tls"
     if config.auto_encrypt.allow_tls and not config.server:

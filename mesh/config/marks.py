@@ -13,7 +13,9 @@ FILLED = frozenset({"dev", "warnings", "not_yet", "files"})
 NOT_YET = _names(
     """
     acl advertise_addr_wan advertise_addr_wan_ipv4 advertise_addr_wan_ipv6
-    advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config autopilot cache
+    advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config
+    autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
+    autopilot.upgrade_version_tag cache
     cloud config_entries connect default_intention_policy disable_keyring_file
     enable_agent_tls_for_checks enable_central_service_config enable_debug enable_syslog
     encrypt encrypt_verify_incoming encrypt_verify_outgoing experiments gossip_wan license_path
@@ -22,7 +24,7 @@ NOT_YET = _names(
     ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https
     ports.proxy_max_port ports.proxy_min_port ports.serf_wan ports.sidecar_max_port
     ports.sidecar_min_port primary_datacenter primary_gateways primary_gateways_interval
-    raft_logstore raft_prevote_disabled raft_protocol read_replica reconnect_timeout_wan
+    raft_logstore raft_prevote_disabled raft_protocol reconnect_timeout_wan
     recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
     retry_interval_wan retry_join_wan retry_max_wan rpc segment segments serf_wan
     serf_wan_allowed_cidrs serf_lan_allowed_cidrs server_name server_rejoin_age_max snapshot_agent

@@ -253,7 +253,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     partition: str = ""
     """Enterprise only."""
     read_replica: bool = False
-    """Enterprise only."""
+    """Follow the log and answer reads, but never vote. Servers only."""
     dev: bool = False
     """Set by -dev: a server alone, in memory, on the loopback interface."""
     warnings: tuple[str, ...] = ()

@@ -359,13 +359,13 @@ class Autopilot(msgspec.Struct, frozen=True, kw_only=True):
     """Care for the set of servers; sets the first values only."""
 
     cleanup_dead_servers: bool = True
-    """Remove failed servers when a new one joins."""
+    """Take the vote of servers that failed for more than a minute."""
     last_contact_threshold: Seconds = 0.2
-    """A server silent for longer is unhealthy."""
+    """A server silent for longer than this and a heartbeat is unhealthy."""
     max_trailing_logs: int = 250
     """A server behind by more entries is unhealthy."""
     min_quorum: int = 0
-    """Never remove servers below this number."""
+    """Never remove voters below this number."""
     server_stabilization_time: Seconds = 10.0
     """How long a server must be healthy before it votes."""
     disable_upgrade_migration: bool = False

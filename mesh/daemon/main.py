@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh import __version__
 from mesh.codec import to_json
+from mesh.collector import settle
 from mesh.config.flags import help_text, parse
 from mesh.config.load import validate
 from mesh.config.schema import Config
@@ -165,6 +166,7 @@ class _Process:
         self._wanted = asyncio.Queue()
         node = Built(self._config, self._reread, self._live, self._finish)
         await node.start()
+        settle()
         self._ended.add_done_callback(lambda _: self._wanted.put_nowait(ENDED))
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(one, self._wanted.put_nowait, int(one))

@@ -107,7 +107,8 @@ def _number(value: Any) -> float:
 
 def _contact(status: dict[str, Any]) -> float:
     """On the leader, since when it surely heard a majority; elsewhere, since it was heard."""
-    since = sorted(one["last_contact"] for one in status.get("followers", {}).values())
+    followers = status.get("followers", {}).values()
+    since = sorted(one["last_contact"] for one in followers if one["voter"])
     if since:
         return float(since[(len(since) - 1) // 2])
     return float(status["last_contact"])

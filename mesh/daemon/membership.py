@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -16,7 +16,9 @@ from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.rpc.servers import ServerTags, endpoint, read_tags
-from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.autopilot import Status as ServerState
+from mesh.server.bootstrap import Bootstrap, Candidate, Verdict
+from mesh.server.observation import Sighting
 from mesh.server.reconcile import Seen
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,26 @@ class Membership:
             for member, tags in self.servers()
         ]
 
+    def sightings(self) -> list[Sighting]:
+        """The servers of the datacenter whatever their state, as autopilot wants them."""
+        found = []
+        for member in self._gossip.members():
+            tags = read_tags(member.tags)
+            if tags is None or tags.datacenter != self._datacenter:
+                continue
+            found.append(
+                Sighting(
+                    id=tags.id,
+                    name=member.name,
+                    address=endpoint(member.address, tags.port),
+                    status=_SHOWN[member.status],
+                    cluster=tags.cluster,
+                    read_replica=tags.read_replica,
+                    version=tags.build,
+                )
+            )
+        return found
+
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
@@ -111,6 +133,13 @@ _KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
     Status.LEAVING: "alive",
     Status.FAILED: "failed",
     Status.LEFT: "left",
+}
+_SHOWN: dict[Status, ServerState] = {
+    Status.NONE: "none",
+    Status.ALIVE: "alive",
+    Status.LEAVING: "leaving",
+    Status.LEFT: "left",
+    Status.FAILED: "failed",
 }
 
 
@@ -183,26 +212,39 @@ async def keep_joining(
         pause = min(2 * pause, options.retry_seconds)
 
 
+class Founding(Protocol):
+    """A server that may become one of the first voters."""
+
+    @property
+    def bootstrapped(self) -> bool:
+        """Whether it belongs to a cluster."""
+        ...
+
+    def propose(self, proposal: str) -> None:
+        """Remember this proposal on disk, and show it to the others."""
+        ...
+
+    def begin(self, verdict: Verdict) -> None:
+        """Write the first voters to disk and start the log."""
+        ...
+
+
 async def bootstrap(
-    tell: Callable[[str], None],
-    start: Callable[[Sequence[Candidate]], object],
-    look: tuple[Bootstrap, Membership],
-    changed: asyncio.Event,
+    founding: Founding, agreement: Bootstrap, membership: Membership, changed: asyncio.Event
 ) -> None:
     """Agree with the other servers on the first voters, then start the log with them.
 
-    `tell` shows a proposal to the others, `start` writes the first voters to disk.
+    Ends too when this server was made part of a cluster that is there already.
     """
-    agreement, membership = look
     told, reason = "", ""
-    while True:
+    while not founding.bootstrapped:
         verdict = agreement.decide(membership.candidates())
+        if verdict.voters:
+            founding.begin(verdict)
+            return
         if verdict.proposal != told:
             told = verdict.proposal
-            tell(told)
-        if verdict.voters:
-            start(verdict.voters)
-            return
+            founding.propose(told)
         if verdict.reason != reason:
             reason = verdict.reason
             log.info("bootstrap: %s", reason)

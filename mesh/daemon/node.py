@@ -181,6 +181,8 @@ class Node:
         log.info("leaving the pool")
         # Or it would tell a catalog that has just forgotten this node about it once more.
         await self.agent.stop()
+        if self.replica is not None:
+            await self.replica.resign()
         await self.ground.gossip.leave()
 
     async def reload(self) -> list[str]:

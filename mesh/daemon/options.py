@@ -12,6 +12,8 @@ from mesh.dns.options import Options as DnsOptions
 from mesh.gossip.driver import Options as GossipOptions
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
+from mesh.registry.autopilot import Settings
+from mesh.server.pilot import Options as PilotOptions
 
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
@@ -49,6 +51,29 @@ def raft(config: Config, directory: str) -> RaftOptions:
         snapshot_threshold=config.raft_snapshot_threshold,
         disk_floor=config.raft_disk_floor,
     )
+
+
+def pilot(config: Config) -> PilotOptions:
+    """For the care of the voters."""
+    knobs = config.autopilot
+    settings = Settings(
+        cleanup_dead_servers=knobs.cleanup_dead_servers,
+        last_contact_threshold=knobs.last_contact_threshold,
+        max_trailing_logs=knobs.max_trailing_logs,
+        min_quorum=knobs.min_quorum,
+        server_stabilization_time=knobs.server_stabilization_time,
+        redundancy_zone_tag=knobs.redundancy_zone_tag,
+        disable_upgrade_migration=knobs.disable_upgrade_migration,
+        upgrade_version_tag=knobs.upgrade_version_tag,
+    )
+    return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
+
+
+def expected_voters(config: Config) -> int:
+    """How many servers found the cluster, this one among them; 0 when it does not help."""
+    if config.read_replica:
+        return 0
+    return 1 if config.bootstrap or config.dev else config.bootstrap_expect
 
 
 def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
+from mesh.errors import MeshError
 from mesh.raft.epochs import cluster_id
+from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
+from mesh.registry.orders import RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
@@ -21,10 +26,19 @@ from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
-from mesh.server.bootstrap import Bootstrap, Candidate
+from mesh.server.bootstrap import Bootstrap, Verdict
+from mesh.server.electorate import Changes
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
+from mesh.server.observation import followers
+from mesh.server.operator import ServerOperator
+from mesh.server.pilot import Pilot
 from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
+audit = logging.getLogger("mesh.audit")
+
+RESIGN_SECONDS = 5.0
 
 
 class Replica:
@@ -37,7 +51,7 @@ class Replica:
         self.machine = Machine()
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
-        self._proposal = ""
+        self._proposal = self._shown_cluster = self._followed = ""
 
     async def start(self, routing: RouterOptions) -> Registry:
         """Read the log, listen on the server port; the registry answers from then on."""
@@ -55,9 +69,11 @@ class Replica:
             ground.fatal,
         )
         self.raft.resolve = self._find
+        self.raft.founding = options.expected_voters(self._ground.config) > 0
+        self._proposal_file = Path(directory, "proposal")
         consensus = RaftConsensus(self.raft, self._find)
         reader = LocalReader(self.machine.answers)
-        forwarded = Forwarded(consensus, reader, Gate(ground.clock))
+        forwarded = Forwarded(consensus, reader, Gate(ground.clock, audit.info))
         router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
             RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
@@ -71,62 +87,122 @@ class Replica:
         self.rpc_port = self.rpc.port
         await self.raft.start()
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self._care_for_voters(forwarded)
 
-        followed = ""
-
-        def leadership_changed(leader: Peer | None) -> None:
-            nonlocal followed
-            reader.interrupt()
-            now = self._find(leader) if leader is not None else ""
-            if followed and followed != now:
-                # What was forwarded to it may never be answered: it is asked again elsewhere.
-                ground.client.forget(followed)
-            followed = now
-            self.leader.wake()
-
-        self.raft.listen(leadership_changed)
+        self._reader, self._router = reader, router
+        self.raft.listen(self._leadership_changed)
         return router
+
+    def _leadership_changed(self, leader: Peer | None) -> None:
+        self._reader.interrupt()
+        # Between two epochs there is no leader for a moment, and what was forwarded to it, such
+        # as the order that ended the first of them, is answered after that.
+        now = self._find(leader) if leader is not None else self._followed
+        if self._followed and self._followed != now:
+            # What was forwarded to it may never be answered: it is asked again elsewhere.
+            self._ground.client.forget(self._followed)
+        self._followed = now
+        if self.raft.cluster_id != self._shown_cluster:
+            self._show()
+        self._follow()
+        self.leader.wake()
+        self.pilot.wake()
+
+    def _care_for_voters(self, forwarded: Forwarded) -> None:
+        ground, node = self._ground, self.raft
+        electorate = (node, Changes(node))
+        sightings = ground.membership.sightings
+        self.pilot = Pilot(
+            forwarded,
+            electorate,
+            sightings,
+            options.pilot(ground.config),
+            (ground.clock, ground.dice),
+        )
+        reach = (ground.client, self._find)
+        forwarded.operator = ServerOperator(electorate, self.pilot, sightings, reach, ground.clock)
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""
         self._show()
+        self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
+        self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
         if self.raft.bootstrapped:
             return
-        config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
-        agreement = Bootstrap(self._ground.node_id, expect, cluster_id)
-        look = (agreement, self._ground.membership)
+        agreement = Bootstrap(
+            self._ground.node_id, options.expected_voters(self._ground.config), cluster_id
+        )
+        membership, changed = self._ground.membership, self._members_changed
         self._tasks.start(
-            bootstrap(self._propose, self._begin, look, self._members_changed),
-            name="bootstrap",
-            fatal=True,
+            bootstrap(self, agreement, membership, changed), name="bootstrap", fatal=True
         )
 
     def members_changed(self) -> None:
         """Membership changed: the leader reconciles, bootstrap looks again."""
         self._members_changed.set()
+        self._follow()
         self.leader.wake()
+        self.pilot.wake()
 
-    def _propose(self, proposal: str) -> None:
+    async def resign(self) -> None:
+        """Give up this server's vote before it leaves for good, unless nobody else has one.
+
+        Bounded in time; when it cannot, the others take the vote of the server that left.
+        """
+        me, voters = self._ground.node_id, self.raft.voters
+        if len(voters) < 2 or all(voter.id != me for voter in voters):
+            return
+        try:
+            async with asyncio.timeout(RESIGN_SECONDS):
+                await self._router.operate(RemovePeer(id=me, leaving=True))
+        except TimeoutError:
+            log.warning("leaving as a voter: nobody took this vote in %.0f s", RESIGN_SECONDS)
+        except MeshError as error:
+            log.warning("leaving as a voter: %s", error)
+
+    def _follow(self) -> None:
+        """Whoever leads sends the log to every server of this cluster, or of none yet."""
+        node, sightings = self.raft, self._ground.membership.sightings()
+        if node.bootstrapped:
+            node.follow(followers(sightings, node.voters, node.cluster_id))
+
+    @property
+    def bootstrapped(self) -> bool:
+        """Whether this server belongs to a cluster."""
+        return self.raft.bootstrapped
+
+    def propose(self, proposal: str) -> None:
+        """Remember this proposal on disk, and show it to the others."""
+        save_durably(self._proposal_file, proposal.encode())
         self._proposal = proposal
         self._show()
 
-    def _begin(self, voters: Sequence[Candidate]) -> None:
-        self.raft.bootstrap([Peer(voter.id, voter.name, voter.address) for voter in voters])
+    def begin(self, verdict: Verdict) -> None:
+        """Start the log with these voters.
+
+        Where the others started first, and this disk knows of no agreement with them, it may have
+        been lost after it gave votes: then this server has none until the next epoch.
+        """
+        voters = [Peer(voter.id, voter.name, voter.address) for voter in verdict.voters]
+        file = self._proposal_file
+        remembers = file.exists() and file.read_text() == verdict.proposal
+        self.raft.bootstrap(voters, observes=verdict.followed and not remembers)
+        self._follow()
         self._show()
 
     def _show(self) -> None:
         config = self._ground.config
-        expect = 1 if config.bootstrap or config.dev else config.bootstrap_expect
         shown = ServerTags(
             id=self._ground.node_id,
             datacenter=config.datacenter,
             port=self.rpc_port,
-            expect=expect,
+            expect=options.expected_voters(self._ground.config),
             proposal=self._proposal,
             cluster=self.raft.cluster_id,
+            read_replica=config.read_replica,
         )
+        self._shown_cluster = shown.cluster
         self._ground.gossip.set_tags(shown.tags())
 
     def _find(self, peer: Peer) -> str:

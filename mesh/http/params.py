@@ -13,7 +13,7 @@ import msgspec
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
-from mesh.registry.port import ReadOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 T = TypeVar("T")
 
@@ -153,6 +153,16 @@ def _wait(request: Request, index: int) -> float:
 def write_options(request: Request) -> WriteOptions:
     """How to write, from the query."""
     return WriteOptions(
+        datacenter=datacenter(request),
+        token=token(request),
+        origin=f"{request.options.node_name}/http",
+    )
+
+
+def order_options(request: Request) -> OrderOptions:
+    """How to have an order carried out; with `stale` by any server, without a leader too."""
+    return OrderOptions(
+        where="here" if flag(request, "stale") else "leader",
         datacenter=datacenter(request),
         token=token(request),
         origin=f"{request.options.node_name}/http",

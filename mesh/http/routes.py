@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mesh.http import agent, agent_node, catalog, health, kv, status
+from mesh.http import agent, agent_node, catalog, health, kv, operator, status
 from mesh.http.request import Handler
 
 
@@ -99,6 +99,61 @@ ROUTES: tuple[Route, ...] = (
     # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
+    # Operator
+    Route(
+        "GET",
+        "/v1/operator/raft/configuration",
+        operator.raft_configuration,
+        "Servers that keep the log, voters first; `stale` asks any server",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/raft/peer",
+        operator.add_peer,
+        "Give a server a vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/raft/peer",
+        operator.remove_peer,
+        "Take a server's vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "POST",
+        "/v1/operator/raft/transfer-leader",
+        operator.transfer_leader,
+        "Hand leadership over, to the voter `id` (or name) if given",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/raft/status",
+        operator.raft_status,
+        "Figures of every server's log, or of `server`; `stale` asks any server",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/configuration",
+        operator.autopilot_configuration,
+        "Autopilot's settings",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/autopilot/configuration",
+        operator.set_autopilot_configuration,
+        "Write autopilot's settings, if their index is `cas`",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/health",
+        operator.autopilot_health,
+        "How the servers fare; 429 when one is not healthy",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/state",
+        operator.autopilot_state,
+        "How the servers fare, who votes, what autopilot did last",
+    ),
 )
 
 

@@ -124,7 +124,6 @@ class Disk:
         self.room.look = lambda: self.poll(now=True)
         self.space = Space(0, 0)
         self._next = float("-inf")
-        self.on_low: Callable[[], None] = lambda: None
 
     def set_floor(self, floor: int | None) -> None:
         """Take over another floor, at once."""
@@ -132,7 +131,7 @@ class Disk:
         self.poll(now=True)
 
     def poll(self, *, now: bool = False) -> None:
-        """Look if it is time, or `now`. Calls `on_low` when the space has sunk below the floor."""
+        """Look if it is time, or `now`."""
         if not now and self._clock.monotonic() < self._next:
             return
         self._next = self._clock.monotonic() + POLL_SECONDS
@@ -145,7 +144,6 @@ class Disk:
             return
         if self.room.low:
             log.error("no writes are taken: %s", self.room.reason)
-            self.on_low()
         else:
             log.info("writes are taken again: %d MiB of disk are free", self.space.free >> 20)
 

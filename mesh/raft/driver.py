@@ -8,20 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Invalid
-from mesh.raft.engine import NO_OP
-from mesh.raft.epochs import Epoch, Peer
+from mesh.raft.epochs import Place
 from mesh.raft.figures import Figures
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
-from mesh.raft.replica import Replica, Timing
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
-from mesh.raft.transport import Transport
+from mesh.raft.packer import Packer, Prepared, StateMachine
+from mesh.raft.past import Past
+from mesh.raft.recovery import Origin, recover
+from mesh.raft.replica import Replica, Start, Timing
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
+from mesh.raft.transport import Transport, Wiring
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -44,72 +46,70 @@ class Options(msgspec.Struct, frozen=True):
     disk_floor: int | None = None  # Bytes of free space below which no writes are taken, see disk.
 
 
-class StateMachine(Protocol):
-    """What the log is applied to."""
-
-    def apply(self, index: int, data: bytes) -> object:
-        """Apply a committed command. A raise ends the node; errors are results."""
-        ...
-
-    def snapshot(self) -> Callable[[], bytes]:
-        """Copy the state quickly; the function packs the copy, in another thread."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state by what a snapshot of the entry at this index packed."""
-        ...
-
-
 class Driver:
     """One epoch in operation, from `open` to `stop`. All methods belong to the event loop."""
 
     def __init__(
         self,
         me: str,
-        epoch: Epoch,
+        place: Place,
         folder: str,
         options: Options,
         machine: StateMachine,
         chance: tuple[Clock, Dice],
     ) -> None:
-        self.epoch, self._me, self._folder = epoch, me, folder
+        self.place, self.me, self._folder = place, me, folder
         self._options, self._machine, self._chance = options, machine, chance
         self._clock = chance[0]
         self._journal = Journal()
         self._segments = Segments(str(Path(folder, "journal")), options.segment_bytes)
         self._snapshots = Snapshots(str(Path(folder, "snapshots")))
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
-        self._packer = ThreadPoolExecutor(1, thread_name_prefix="raft-snapshot")
+        self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
         self.figures = Figures(self._clock)
         self.journal_folder = Path(folder, "journal")
+        self._base = 1  # The index at which this run of the epoch found or got the machine.
         self.on_step: Callable[[], None] = _nothing
+        self.on_snapshot: Callable[[], None] = _nothing
         self.on_fatal: Callable[[BaseException], None] = _ignore
         self.counters = dict.fromkeys(("syncs", "snapshots_saved", "steps"), 0)
 
-    def open(self, resolve: Callable[[Peer], str], *, fresh: bool) -> None:
+    def open(self, wiring: Wiring, past: Past, *, fresh: bool, carried: bool = False) -> None:
         """Read the disk and restore the machine. Raises Invalid, naming the file, on damage.
 
         `fresh` says that this epoch has no past on this node: then there must be no log yet.
+        `carried` says that the machine holds the state the epoch starts from; without it a fresh
+        server gets that from the others.
         """
-        snapshot = self._snapshots.open()
-        self._replay(snapshot, fresh=fresh)
+        epoch, disk = self.place.epoch, (self._segments, self._snapshots)
+        origin = Origin(epoch.start_index, epoch.start_term, fresh, carried)
+        snapshot = recover(self._folder, self._journal, disk, origin)
         if snapshot is not None:
-            self._machine.restore(snapshot.index, snapshot.data)
+            try:
+                self._machine.prepare(snapshot.index, snapshot.pieces()).install()
+            except Invalid as error:
+                raise Invalid(f"{snapshot.path}: {error.message}; restore this server") from error
+            self._base = snapshot.index
+        elif epoch.start_index and self._journal.term_at(epoch.start_index) is not None:
+            if not carried:
+                past.restore(epoch, self._machine)
+            self._base = epoch.start_index
         timing = Timing(self._options.election_seconds, self._options.heartbeat_seconds)
-        voters = (self._me, [voter.id for voter in self.epoch.voters])
-        disk = (self._journal, self._snapshots)
-        self.replica = Replica(voters, disk, self, timing, self._chance)
-        self.transport = Transport(self._me, self.epoch, self, resolve, self._chance)
+        voters = (self.me, epoch.voter_ids)
+        memory = (self._journal, self._snapshots)
+        start = Start(self._base, epoch.start_index, self.place.observes)
+        self.replica = Replica(voters, memory, self, timing, self._chance, start)
+        self.transport = Transport(self.me, self.place, self, wiring, self._chance)
         self._store_now()
 
-    def start(self, *, fresh: bool) -> None:
-        """Take part. `fresh` says that this epoch has no past on this node."""
+    def start(self, *, fresh: bool, first: bool = False) -> None:
+        """Take part. Nobody led a `fresh` epoch yet; who goes `first` asks for votes at once."""
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._fail)
-        if fresh or len(self.epoch.voters) == 1:
-            self.replica.elections.hurry()
+        if fresh or len(self.place.epoch.voters) == 1:
+            self.replica.elections.hurry(first=first)
         self.transport.start()
         self._tasks.start(self._tick(), name="raft timer", fatal=True)
         self.poke()
@@ -120,8 +120,8 @@ class Driver:
         await self._tasks.stop()
         await self.transport.stop()
         self.replica.end()
-        for worker in (self._disk, self._packer):
-            await self._loop.run_in_executor(None, worker.shutdown)
+        for end in (self._disk.shutdown, self._packer.stop):
+            await self._loop.run_in_executor(None, end)
         self._segments.close()
 
     @property
@@ -173,7 +173,7 @@ class Driver:
 
     def install(self, incoming: Incoming) -> None:
         """Verify a snapshot in a thread, then load it."""
-        work = self._loop.run_in_executor(self._packer, self._snapshots.receive, incoming)
+        work = asyncio.wrap_future(self._packer.receive(incoming))
         work.add_done_callback(self._received_snapshot)
 
     # Steps.
@@ -216,7 +216,9 @@ class Driver:
         index, latest = self.replica.engine.applied, self._snapshots.latest
         since, size = (latest.index, latest.size) if latest else (1, 0)
         much = self._applied_bytes >= max(self._options.snapshot_bytes, size)
-        if self._compacting or not (much or index - since >= self._options.snapshot_threshold):
+        first = latest is None and self._base > 1  # Others may need it, and the past can go then.
+        due = first or much or index - since >= self._options.snapshot_threshold
+        if self._compacting or not due:
             return
         room = self.replica.room.fits(size + self._applied_bytes)
         if not room or self.figures.snapshots.held_back():
@@ -225,14 +227,10 @@ class Driver:
         self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
         assert term is not None
-        save = partial(self._save, self._machine.snapshot(), index, term)
-        work = self._loop.run_in_executor(self._packer, save)
+        work = asyncio.wrap_future(self._packer.save(index, term))
         work.add_done_callback(partial(self._saved, index))
 
-    def _save(self, pack: Callable[[], bytes], index: int, term: int) -> None:
-        self._snapshots.save(Snapshot(index, term, pack()))
-
-    def _saved(self, index: int, work: asyncio.Future[None]) -> None:
+    def _saved(self, index: int, work: asyncio.Future[Stored]) -> None:
         self._compacting = False
         if not work.cancelled() and self.figures.snapshots.ended(work.exception()):
             log.error("no snapshot was made: %s", self.figures.snapshots.reason)
@@ -240,6 +238,7 @@ class Driver:
         if self._failed(work):
             return
         self.counters["snapshots_saved"] += 1
+        self.on_snapshot()
         # A quarter stays, so that a voter slightly behind needs no snapshot.
         entries, size = self._options.snapshot_threshold // 4, self._options.snapshot_bytes // 4
         self.replica.compacted(self._journal.keep_from(index, entries, size))
@@ -250,27 +249,31 @@ class Driver:
         drop = partial(self._segments.drop_below, self._journal.first_index)
         self._loop.run_in_executor(self._disk, drop).add_done_callback(self._failed)
 
-    def _received_snapshot(self, work: asyncio.Future[Snapshot]) -> None:
+    def _received_snapshot(self, work: asyncio.Future[tuple[Stored, Prepared]]) -> None:
         if not work.cancelled() and isinstance(error := work.exception(), Invalid):
             log.error("a snapshot arrived damaged: %s", error)
             self.replica.not_installed()
             return
         if self._failed(work):
             return
-        snapshot = work.result()
-        restore = partial(self._machine.restore, snapshot.index, snapshot.data)
+        snapshot, prepared = work.result()
         try:
-            self.replica.installed(snapshot, restore)
+            self.replica.installed(snapshot, prepared.install)
         except Exception as error:
             log.exception("raft cannot go on")
             self._fail(error)
             return
+        asyncio.wrap_future(self._packer.discard(prepared)).add_done_callback(self._failed)
+        self.on_snapshot()
         self.poke()
 
     def _failed(self, work: asyncio.Future[Any]) -> bool:
-        if self.ended or work.cancelled():
+        if work.cancelled():
             return True
-        if (error := work.exception()) is not None:
+        error = work.exception()
+        if self.ended:
+            return True
+        if error is not None:
             # What the disk refuses is told by its error; a traceback would only hide that.
             log.error("raft cannot go on", exc_info=None if isinstance(error, OSError) else error)
             self._fail(error)
@@ -284,24 +287,6 @@ class Driver:
             self.on_fatal(error)
 
     # The disk at the start.
-
-    def _replay(self, snapshot: Snapshot | None, *, fresh: bool) -> None:
-        journal, folder = self._journal, Path(self._folder, "journal")
-        try:
-            journal.replay(self._segments.open(fresh=fresh))
-        except Invalid as error:
-            named = error.message if str(folder) in error.message else f"{folder}: {error.message}"
-            raise Invalid(named) from error
-        if fresh and (snapshot is not None or journal.term or journal.last_index > 1):
-            raise Invalid(f"{self._folder}: has a log without a record of its epoch; restore it")
-        known = snapshot.index if snapshot else 1
-        if journal.entries and journal.first_index > known:
-            raise Invalid(
-                f"{folder}: begins at entry {journal.first_index}, but the newest snapshot ends "
-                f"at {known}; restore this server"
-            )
-        if snapshot is not None and journal.term_at(snapshot.index) != snapshot.term:
-            journal.clear(snapshot.index, snapshot.term, NO_OP)
 
     def _store_now(self) -> None:
         if self._journal.dirty:

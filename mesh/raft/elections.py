@@ -27,7 +27,9 @@ class Elections:
         self._clock, self._dice = chance
         self._send, self._send_durable = sends
         self.patience = Patience(seconds[0], self._clock.monotonic())
+        self.eligible: Callable[[], bool] = lambda: True  # Whether we may vote and lead.
         self._asks = 0
+        self._transfer = False
         self._would = Ballot(len(others) + 1)
         self._votes = Ballot(len(others) + 1)
         self.deadline = 0.0  # When to ask for an election, by the monotonic clock.
@@ -38,10 +40,13 @@ class Elections:
         """Wait another full timeout."""
         self.deadline = self._clock.monotonic() + self._dice.uniform(*self._seconds)
 
-    def hurry(self) -> None:
-        """In a new cluster nobody led before: no need to wait for a leader to be forgotten."""
+    def hurry(self, *, first: bool = False) -> None:
+        """In a new epoch nobody led before: no need to wait for a leader to be forgotten.
+
+        Who is to be `first` asks at once.
+        """
         self.patience.end()
-        spread = self._seconds[1] / 2 if self._others else 0.0
+        spread = self._seconds[1] / 2 if self._others and not first else 0.0
         self.deadline = self._clock.monotonic() + self._dice.uniform(0.0, spread)
 
     def hear_leader(self) -> None:
@@ -54,6 +59,9 @@ class Elections:
         if self._engine.leads or self._clock.monotonic() < self.deadline:
             return
         self.postpone()
+        if not self.eligible():
+            self._engine.lose_leader()
+            return
         if not self._others:
             self._campaign()
             return
@@ -76,6 +84,14 @@ class Elections:
         elif self._engine.term == message.term and self._votes.add(message.term, peer):
             self._engine.hear_vote(peer, message.term)
 
+    def take_over(self) -> None:
+        """The leader hands over to us: ask for votes without asking first."""
+        if self.eligible():
+            self.postpone()
+            self._transfer = True
+            self._campaign()
+            self._transfer = False
+
     def gave_vote(self, candidate: str, term: int) -> None:
         """The library voted."""
         self.postpone()
@@ -84,7 +100,8 @@ class Elections:
     def ask_vote(self, voter: str) -> None:
         """The library is a candidate."""
         journal = self._engine.journal
-        vote = Vote(self._engine.term, journal.last_index, journal.last_term)
+        term, transfer = self._engine.term, self._transfer
+        vote = Vote(term, journal.last_index, journal.last_term, transfer)
         self._send_durable(voter, vote)
 
     def _keeps_leader(self) -> bool:
@@ -94,6 +111,7 @@ class Elections:
         term = self._engine.term
         granted = (
             message.term > term
+            and self.eligible()
             and not self._keeps_leader()
             and log_is_new_enough(self._engine.journal, message.last_index, message.last_term)
         )
@@ -102,8 +120,11 @@ class Elections:
     def _count_answer(self, peer: str, message: PreVoteReply) -> None:
         if message.term > self._engine.term:
             self._engine.hear_term(message.term)
-        elif message.granted and not self._keeps_leader() and self._wins(message.ask, peer):
+        elif message.granted and self._may_campaign() and self._wins(message.ask, peer):
             self._campaign()
+
+    def _may_campaign(self) -> bool:
+        return self.eligible() and not self._keeps_leader()
 
     def _wins(self, ask: int, peer: str) -> bool:
         return self._would.add(ask, peer) and self._would.won
@@ -117,5 +138,5 @@ class Elections:
     def _vote(self, peer: str, message: Vote) -> None:
         if message.term < self._engine.term:
             self._send_durable(peer, Stale(self._engine.term))
-        elif not self._keeps_leader():
+        elif self.eligible() and (message.transfer or not self._keeps_leader()):
             self._engine.hear_candidate(peer, message.term, message.last_index, message.last_term)

@@ -12,7 +12,8 @@ Touched inside pysyncobj 0.3.17, all here (a new version needs this list read ag
   side is `replica`, with pipelining and generations), `_checkCommandsToApply` (entries are added
   by `append`, so that their index is known at once), `__generateRaftTimeout` (never fires itself);
 - set: `__raftElectionDeadline` (to start an election now), `__raftCommitIndex` and
-  `__raftLastApplied` (after a snapshot was installed);
+  `__raftLastApplied` (after a snapshot was installed, or when the next epoch tells where this
+  one ended);
 - called: `__setCurrentTerm`, `__setState` (to step down on a higher term in an answer).
 """
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 COMMAND = b"\x00"  # First byte of an entry: a command follows.
 NO_OP = b"\x01"
+STOP_SIGN = b"\x02"  # The record of the next epoch follows; nothing after it is applied.
 _FOLLOWER = 0
 _NEVER = 1e9  # Seconds.
 
@@ -40,6 +42,10 @@ class Hooks(Protocol):
 
     def apply(self, index: int, term: int, command: bytes | None) -> None:
         """The entry is committed; None is a no-op."""
+        ...
+
+    def stop_sign(self, index: int, term: int, record: bytes) -> None:
+        """The stop-sign at this index is committed: nothing follows in this epoch."""
         ...
 
     def ask_vote(self, voter: str) -> None:
@@ -179,6 +185,7 @@ class Engine:
         clock, dice, self._quorum_seconds = timing
         self.journal = journal
         self._hooks = hooks
+        self._stopped_at = 0
         self._wire = _Wire(hooks)
         module = _private_copy(_Log(journal, commit), clock, dice)
         node = module.Node
@@ -231,13 +238,13 @@ class Engine:
 
     @property
     def commit(self) -> int:
-        """Highest index known to be committed."""
-        return int(self._get("raftCommitIndex"))
+        """Highest index known to be committed; the stop-sign's once that is applied."""
+        return self._stopped_at or int(self._get("raftCommitIndex"))
 
     @property
     def applied(self) -> int:
-        """Highest index applied to the machine."""
-        return int(self._get("raftLastApplied"))
+        """Highest index applied to the machine; the stop-sign's once that is applied."""
+        return self._stopped_at or int(self._get("raftLastApplied"))
 
     def tick(self) -> None:
         """Count acknowledgements, apply what is committed, step down without a majority."""
@@ -253,11 +260,11 @@ class Engine:
             self._wire.disconnected(node)
         self._set("raftElectionDeadline", float("inf"))
 
-    def append(self, command: bytes) -> int:
-        """Add a command to the leader's log; its index."""
+    def append(self, command: bytes, kind: bytes = COMMAND) -> int:
+        """Add a command, or another kind of entry, to the leader's log; its index."""
         assert self.leads
         index = self.journal.last_index + 1
-        self.journal.append(COMMAND + command, index, self.term)
+        self.journal.append(kind + command, index, self.term)
         return index
 
     def hear_leader(self, leader: str, term: int, commit: int) -> None:
@@ -310,16 +317,28 @@ class Engine:
         """The leader was not heard for too long."""
         self._set("raftLeader", None)
 
+    def commit_to(self, index: int) -> None:
+        """The entry at this index, which our log holds, is committed: apply up to it."""
+        assert index <= self.journal.last_index
+        self._set("raftCommitIndex", max(index, int(self._get("raftCommitIndex"))))
+        self.tick()
+
     def installed(self, index: int) -> None:
         """The machine was restored to this index, and the journal fits it."""
         self._set("raftCommitIndex", index)
         self._set("raftLastApplied", index)
 
     def _apply(self, command: bytes) -> None:
+        if self._stopped_at:
+            return
         index = self.applied + 1
         term = self.journal.term_at(index)
         assert term is not None
-        self._hooks.apply(index, term, command[1:] if command[:1] == COMMAND else None)
+        if command[:1] == STOP_SIGN:
+            self._hooks.stop_sign(index, term, command[1:])
+            self._stopped_at = index
+        else:
+            self._hooks.apply(index, term, command[1:] if command[:1] == COMMAND else None)
 
     def _get(self, name: str) -> Any:
         return getattr(self._library, f"_SyncObj__{name}")

@@ -101,8 +101,9 @@ def describe(driver: Driver, names: dict[str, str], clock: Clock) -> dict[str, A
                 "connected": progress.connected,
                 "last_contact": now - progress.heard.sent,
                 "snapshot": progress.streaming,
+                "voter": leading is not None and peer in leading.peers,
             }
-            for peer, progress in (leading.peers.items() if leading else ())
+            for peer, progress in (leading.everybody.items() if leading else ())
         },
     }
 

@@ -9,7 +9,7 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.raft.journal import Journal
 
-KINDS = (0, 1)  # First byte of the entries we make: a command, a leader's no-op.
+KINDS = (0, 1, 2)  # First byte of the entries we make: a command, a no-op, a stop-sign.
 COMMAND_BYTES_MAX = 3 << 19  # 1.5 MiB; more than a batch, which is never split.
 
 

@@ -259,7 +259,19 @@ class Segments:
         if not numbers or self._size < len(MAGIC):
             self._create(self._number or 1)
         else:
-            sync_folder(self._folder)
+            sync_folder(self._folder)  # Its name too, see `_resume`.
+
+    def read(self) -> Iterator[Record]:
+        """Every record on disk, of a journal that is not written any more. Changes nothing.
+
+        Raises Invalid, naming the file, when it is damaged or missing.
+        """
+        numbers = sorted(_number(path) for path in self._folder.glob("*.journal"))
+        if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)):
+            raise Invalid(f"{self._folder}: the journal is missing or has a hole")
+        for number in numbers:
+            last = number == numbers[-1]
+            yield from self._read(number, sealed=not last, resume=False)
 
     def store(self, batch: Batch) -> None:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
@@ -299,12 +311,14 @@ class Segments:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(self._path(number), flags, 0o600)
         self._number, self._size = number, 0
-        vote = pack_record(Record(TERM, 0, self._term, self._vote.encode()))
         with naming(self._path(number)):
-            self._write(MAGIC + vote)
+            self._write(self._beginning())
             os.fsync(self._file)
         sync_folder(self._folder)
         self._last[number], self._synced = 0, True
+
+    def _beginning(self) -> bytes:
+        return MAGIC + pack_record(Record(TERM, 0, self._term, self._vote.encode()))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -313,7 +327,7 @@ class Segments:
         self._size += len(data)
         self.bytes_stored += len(data)
 
-    def _read(self, number: int, *, sealed: bool) -> Iterator[Record]:
+    def _read(self, number: int, *, sealed: bool, resume: bool = True) -> Iterator[Record]:
         path = self._path(number)
         data = path.read_bytes()
         offset = len(MAGIC)
@@ -321,22 +335,22 @@ class Segments:
         if data.startswith(MAGIC[:-1]) and len(data) >= len(MAGIC) and not data.startswith(MAGIC):
             version = data[: len(MAGIC)][-1:].decode(errors="replace")
             raise Invalid(f"{path}: written by another mesh (journal format {version}); run that")
-        if not data.startswith(MAGIC):
-            unwritten = MAGIC.startswith(data[:offset]) or not data.strip(b"\0")
-            if sealed or not unwritten:
-                raise Invalid(f"{path}: is not a journal segment of mesh; restore this server")
-            self._size = 0
+        if not sealed and len(data) <= len(self._beginning()) and not _begins(data):
+            self._size = 0  # Cut off while it was made: it holds nothing that was ever promised.
             return
+        if not data.startswith(MAGIC):
+            raise Invalid(f"{path}: is not a journal segment of mesh; restore this server")
         while offset < len(data):
             try:
                 record, offset = unpack_record(data, offset)
             except Invalid as error:
-                if sealed or _marked(data, offset):
+                # The first record was synced before the rest, and what is marked before the mark.
+                if sealed or offset == len(MAGIC) or _marked(data, offset):
                     raise Invalid(f"{path}: damaged at byte {offset}: {error.message}") from error
                 break
             self._note(number, record)
             yield record
-        if not sealed:
+        if resume and not sealed:
             self._resume(path, offset, torn=offset < len(data))
 
     def _note(self, number: int, record: Record) -> None:
@@ -377,6 +391,17 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def save_durably(path: Path, data: bytes) -> None:
+    """Write a small file. A crash leaves what was there before or the whole of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make files that appeared in the folder, or went from it, do so durably."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -384,6 +409,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _begins(data: bytes) -> bool:
+    try:
+        unpack_record(data, len(MAGIC))
+    except Invalid:
+        return False
+    return data.startswith(MAGIC)
 
 
 def _number(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 from mesh.clock import Clock
@@ -14,7 +15,9 @@ from mesh.raft.snapshots import Snapshots
 
 Send = Callable[[str, Message], None]
 Confirmed = Callable[[MeshError | None], None]
-LEASE_PART = 0.8  # Of the shortest election timeout; the rest covers clocks of different speed.
+LEASE_PART = 0.8  # Of the shortest election timeout; the rest covers RATE_ERROR and more.
+
+log = logging.getLogger(__name__)
 
 
 class Leading:
@@ -34,6 +37,8 @@ class Leading:
         self.term = engine.term
         self.first_index = engine.journal.last_index + 1  # The no-op of this term comes next.
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
+        self.everybody = dict(self.peers)  # And learners, who count for nothing.
+        self.lease_allowed = True  # Not any more once leadership was handed to another.
         self._round = 1
         self._round_wanted = True
         self._barriers: list[tuple[int, int, Confirmed]] = []
@@ -44,10 +49,20 @@ class Leading:
         return self._engine.applied >= self.first_index
 
     def leased(self) -> bool:
-        """Whether, at this moment, surely no other voter leads."""
-        if not self.in_charge:
+        """Whether, at this moment, surely no other voter leads.
+
+        Assumes that no clock changes its rate by more than a tenth from one answer to the next:
+        a voter counts only while its rate is proved to be near ours, see `ClockRate`.
+        """
+        if not (self.lease_allowed and self.in_charge):
             return False
-        return not self.peers or self._majority_sent() + self._lease > self._clock.monotonic()
+        now = self._clock.monotonic()
+        return not self.peers or self._majority_sent(now) + self._lease > now
+
+    @property
+    def odd_clocks(self) -> dict[str, int]:
+        """How often the clock of each voter was proved to run too fast or too slow for a lease."""
+        return {peer: progress.rate.odd for peer, progress in self.peers.items()}
 
     def barrier(self, done: Confirmed) -> None:
         """Call back once a majority confirmed this leadership and what was committed is applied."""
@@ -69,13 +84,31 @@ class Leading:
                 waiting.append(barrier)
         self._barriers = waiting
 
+    def retire(self, error: MeshError) -> None:
+        """Answer no reads any more, but go on telling the others."""
+        self.lease_allowed = False
+        barriers, self._barriers = self._barriers, []
+        for _, _, done in barriers:
+            done(error)
+
     def end(self) -> None:
         """No leader any more: nobody waits in vain."""
-        for _, _, done in self._barriers:
-            done(OutcomeUnknown("the leader changed before the read was confirmed"))
-        self._barriers.clear()
-        for progress in self.peers.values():
+        self.retire(OutcomeUnknown("the leader changed before the read was confirmed"))
+        for progress in self.everybody.values():
             progress.close()
+
+    def follow(self, learners: dict[str, bool]) -> None:
+        """Send the log to these learners too, and to no others; says who is connected."""
+        for gone in set(self.everybody) - set(self.peers) - set(learners):
+            self.everybody.pop(gone).close()
+        for name, connected in learners.items():
+            if name not in self.everybody:
+                progress = Progress(self._engine.journal.last_index, connected=connected)
+                self.everybody[name] = progress
+
+    def holders(self, index: int) -> set[str]:
+        """Who acknowledged the log up to this index."""
+        return {name for name, peer in self.everybody.items() if peer.match >= index}
 
     def send(self, send: Send, send_durable: Send) -> None:
         """Whatever each voter should get now."""
@@ -84,7 +117,7 @@ class Leading:
         if wanted:
             self._round += 1
         probe = Probe(self._round, now)
-        for peer, progress in self.peers.items():
+        for peer, progress in self.everybody.items():
             if not progress.connected:
                 continue
             due = now - progress.last_send >= self._heartbeat
@@ -96,10 +129,17 @@ class Leading:
                 progress.last_send = now
             self._send_chunks(peer, progress, probe, send, idle=due)
 
+    def left(self, peer: str, message: Append) -> None:
+        """Entries left this node for this server."""
+        if (progress := self.everybody.get(peer)) is not None:
+            progress.left(message)
+
     def receive(self, peer: str, message: Ack | Reset | ChunkReply) -> None:
         """An answer in this term."""
-        progress = self.peers[peer]
-        progress.answered(message.probe)
+        progress = self.everybody.get(peer)
+        if progress is None:
+            return
+        self._measure(peer, progress, message.probe)
         matched = False
         if isinstance(message, Ack):
             if message.index > self._engine.journal.last_index:
@@ -110,7 +150,15 @@ class Leading:
             progress.reset(message.generation, message.hint)
         else:
             progress.chunk_answered(message.index, message.received)
-        self._engine.hear_ack(peer, progress.match, matches=matched)
+        if peer in self.peers:
+            self._engine.hear_ack(peer, progress.match, matches=matched)
+
+    def _measure(self, peer: str, progress: Progress, probe: Probe) -> None:
+        progress.answered(probe)
+        never = not progress.rate.odd
+        progress.rate.answered(probe.sent, probe.shown, self._clock.monotonic())
+        if never and progress.rate.odd:
+            log.warning("the clock of %s runs at another rate: no lease rests on it", peer)
 
     def _send_entries(
         self, peer: str, progress: Progress, probe: Probe, send_durable: Send
@@ -148,6 +196,9 @@ class Leading:
         rounds = sorted(progress.heard.round for progress in self.peers.values())
         return rounds[len(rounds) // 2] if rounds else self._round
 
-    def _majority_sent(self) -> float:
-        times = sorted(progress.heard.sent for progress in self.peers.values())
+    def _majority_sent(self, now: float) -> float:
+        times = sorted(
+            progress.heard.sent if progress.rate.steady(now) else float("-inf")
+            for progress in self.peers.values()
+        )
         return times[len(times) // 2]

@@ -7,34 +7,57 @@ from typing import Annotated
 import msgspec
 
 from mesh.codec import pack, unpack
+from mesh.raft.epochs import Epoch
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
 CHUNK_BYTES = 256 << 10
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """First frame on a connection: who calls whom, in which cluster and epoch."""
+    """First frame on a connection: who calls whom, in which epoch, named by its digest too.
 
-    format: Number
+    `formats` are the lowest and the highest version of this protocol that the caller speaks.
+    A server that belongs to no cluster yet is in epoch 0.
+    """
+
+    formats: tuple[Number, Number]
     cluster: str
     epoch: Number
+    digest: str
     caller: str
     called: str
+    observes: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
-    """The answer: an empty refusal means welcome."""
+    """The answer. An empty refusal means welcome.
+
+    To a caller that is behind it brings the records of the epochs since; a server that is itself
+    behind says so by its epoch, and takes a Chain next.
+    """
 
     refusal: str
     cluster: str
     epoch: Number
+    observes: bool = False
+    records: list[Epoch] = []
+
+
+class Chain(msgspec.Struct, frozen=True, array_like=True):
+    """Records of epochs, oldest first, for a server that is behind."""
+
+    records: list[Epoch]
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True):
-    """Goes out with a leader's messages and comes back: round number and the leader's clock."""
+    """Goes out with a leader's messages and comes back: round number and the leader's clock.
+
+    In an answer also the clock of who answers; 0 when it is of a version that does not say.
+    """
 
     round: Number
     sent: float
+    shown: float = 0.0
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
@@ -95,10 +118,18 @@ class Vote(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
     term: Number
     last_index: Number
     last_term: Number
+    transfer: bool = False
+    """The leader asked the candidate to take over, so nobody has to wait for it to be silent."""
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote-reply"):
     """You have my vote in this term."""
+
+    term: Number
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout-now"):
+    """Take over from me: ask for votes at once (Ongaro, "Consensus", section 3.10)."""
 
     term: Number
 
@@ -124,8 +155,40 @@ class ChunkReply(msgspec.Struct, frozen=True, array_like=True, tag="chunk-reply"
     received: Number
 
 
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag="pull"):
+    """I need the state this epoch starts from: send the snapshot with this index from offset on.
+
+    Index 0 means the newest. Anybody who has one answers, whether or not somebody leads.
+    """
+
+    index: Number
+    offset: Number
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True, tag="piece"):
+    """A piece of a snapshot file, as asked for by Pull."""
+
+    index: Number
+    entry_term: Number
+    size: Number
+    offset: Number
+    data: bytes
+
+
 Message = (
-    Append | Ack | Reset | Stale | PreVote | PreVoteReply | Vote | VoteReply | Chunk | ChunkReply
+    Append
+    | Ack
+    | Reset
+    | Stale
+    | PreVote
+    | PreVoteReply
+    | Vote
+    | VoteReply
+    | TimeoutNow
+    | Chunk
+    | ChunkReply
+    | Pull
+    | Piece
 )
 
 

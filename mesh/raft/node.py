@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from mesh.clock import Clock, Dice
-from mesh.errors import Conflict, Invalid, MeshError, NoLeader, OutcomeUnknown, TooLarge
+from mesh.errors import (
+    Conflict,
+    Invalid,
+    MeshError,
+    NoLeader,
+    OutcomeUnknown,
+    TooLarge,
+    Unreachable,
+)
+from mesh.raft import membership, succession
 from mesh.raft.disk import Disk
-from mesh.raft.driver import Driver, Options, StateMachine
-from mesh.raft.epochs import VOTERS_MAX, Epoch, Epochs, Peer, cluster_id
+from mesh.raft.driver import Driver, Options
+from mesh.raft.epochs import Epoch, Epochs, Peer, Place, cluster_id, founded, succeeding
 from mesh.raft.figures import Figures, describe
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
+from mesh.raft.membership import PeerProgress
+from mesh.raft.messages import Message
 from mesh.raft.owner import check_owner, claim
-from mesh.raft.transport import RAFT_BYTE
+from mesh.raft.packer import StateMachine
+from mesh.raft.past import Past
+from mesh.raft.replica import CHANGING
+from mesh.raft.transport import RAFT_BYTE, Streams, Transport, dial
+from mesh.raft.waiting import Waiting, settle
+from mesh.tasks import Tasks
 
-__all__ = ["RAFT_BYTE", "Node", "Options", "Peer", "StateMachine", "cluster_id"]
+__all__ = ["RAFT_BYTE", "Node", "Options", "Peer", "PeerProgress", "StateMachine", "cluster_id"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +44,9 @@ Listener = Callable[[Peer | None], None]
 class Node:
     """One server's part in the cluster's log. `on_fatal` gets what makes going on unsafe.
 
-    A node that is not bootstrapped, or is no voter, has no leader and proposes nothing.
+    A node that is in no cluster, or has no vote, has a leader at most and proposes nothing.
+    `resolve` gives a server's present address; `dialer` and `identity` replace plain TCP, see
+    `transport.Wiring`; while `founding` it becomes a first voter only by `bootstrap`.
     """
 
     def __init__(
@@ -44,15 +61,22 @@ class Node:
         self.me, self._options, self._machine = me, options, machine
         self._clock, self._dice, self._on_fatal = clock, dice, on_fatal
         self._epochs = Epochs(options.directory)
-        self._epoch: Epoch | None = None
+        self._place: Place | None = None
         self._driver: Driver | None = None
-        self._peers: dict[str, Peer] = {}
+        self._idle = Transport(me.id, None, _Deaf(), self, (clock, dice))
+        self._tasks = Tasks(on_fatal)
+        self._switching = self._stopped = False
+        self._learners: list[Peer] = []
         self._listeners: list[Listener] = []
         self._announced = ""
-        self._deadlines: deque[tuple[float, asyncio.Future[tuple[int, object]]]] = deque()
         self.disk = Disk(options.directory, options.disk_floor, clock)
         self.figures = Figures(clock)
+        self._waiting = Waiting(clock, options.answer_seconds)
+        self._switched = asyncio.Event()
         self.resolve: Callable[[Peer], str] = lambda peer: peer.address
+        self.dialer: Callable[[Peer], Awaitable[Streams]] | None = None
+        self.identity: Callable[[asyncio.StreamWriter], str | None] = lambda _writer: None
+        self.founding = True
 
     async def start(self) -> None:
         """Verify and replay what is on disk, and take part. It does not listen itself.
@@ -60,61 +84,186 @@ class Node:
         Raises Invalid, with one line that names the file, when it is damaged; then nothing on
         disk was changed.
         """
-        epoch = self._epochs.load()
+        place = self._epochs.load()
         self.disk.poll(now=True)
-        if epoch is not None:
-            self._begin(epoch, fresh=False)
+        if place is not None:
+            if place.epoch.recovered:
+                log.warning(
+                    "epoch %d was written by hand: %s", place.epoch.number, place.epoch.reason
+                )
+            self._begin(place, fresh=False)
 
     async def stop(self) -> None:
         """Take no part any more. Whoever waits gets OutcomeUnknown."""
+        self._stopped = True
+        await self._tasks.stop()
         driver, self._driver = self._driver, None
         if driver is not None:
             await driver.stop()
+        await self._idle.stop()
         self._announce()
 
-    def bootstrap(self, peers: Sequence[Peer]) -> None:
+    def bootstrap(self, peers: Sequence[Peer], *, observes: bool = False) -> None:
         """Found the cluster with these voters: durable when it returns. Same voters: no effect.
 
-        Raises Conflict when there is another epoch already, Invalid for impossible voters.
+        `observes` where this server may have been one of them before and lost its disk. Raises
+        Conflict when there is another epoch already, Invalid for impossible voters.
         """
-        ids = sorted(peer.id for peer in peers)
-        if self._epoch is not None:
-            if sorted(voter.id for voter in self._epoch.voters) != ids:
+        epoch = founded(peers)
+        if self._place is not None:
+            if self._place.epoch.cluster != epoch.cluster:
                 raise Conflict("this server belongs to a cluster with other voters already")
             return
-        if not 1 <= len(set(ids)) == len(ids) <= VOTERS_MAX:
-            raise Invalid(f"a cluster has 1 to {VOTERS_MAX} distinct voters, not {len(ids)}")
-        voters = tuple(sorted(peers, key=lambda peer: peer.id))
-        epoch = Epoch(cluster_id(ids), 1, voters)
-        self._begin(epoch, fresh=True)
+        self._begin(Place(epoch, observes), fresh=True)
 
-    def _begin(self, epoch: Epoch, *, fresh: bool) -> None:
-        voters = {voter.id: voter for voter in epoch.voters}
-        driver = None
-        journal = Path(self._epochs.folder(epoch.number), "journal")
+    def _begin(
+        self, place: Place, *, fresh: bool, carried: bool = False, first: bool = False
+    ) -> None:
+        number, chance = place.epoch.number, (self._clock, self._dice)
+        folder = self._epochs.folder(number)
+        driver = Driver(self.me.id, place, folder, self._options, self._machine, chance)
+        journal = Path(folder, "journal")
         check_owner(journal, self.me.id)
-        if self.me.id in voters:
-            folder, chance = self._epochs.folder(epoch.number), (self._clock, self._dice)
-            driver = Driver(self.me.id, epoch, folder, self._options, self._machine, chance)
-            driver.open(self._address, fresh=fresh)
-            claim(journal, self.me.id)
-            driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
-            driver.replica.room, driver.figures = self.disk.room, self.figures
+        driver.open(self, Past(self._epochs), fresh=fresh, carried=carried)
+        claim(journal, self.me.id)
+        driver.replica.room, driver.figures = self.disk.room, self.figures
+        driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
+        driver.on_snapshot = self._forget_past
         if fresh:  # After the journal: a record without a journal means that it was lost.
-            self._epochs.save(epoch)
-        self._epoch, self._peers, self._driver = epoch, voters, driver
-        if driver is not None:
-            driver.start(fresh=fresh)
+            self._epochs.save(place)
+        self._place, self._driver = place, driver
+        driver.start(fresh=fresh, first=first)
+        self._follow(driver)
+        self._switched.set()
+        self._switched = asyncio.Event()
 
-    def _address(self, peer: Peer) -> str:
-        return self.resolve(peer)
+    # Succession.
+
+    def _forget_past(self) -> None:
+        if self._place is not None and self._place.epoch.start_index:
+            number = self._place.epoch.number
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(None, self._epochs.forget_before, number)
+
+    async def _succeed(self, old: Driver) -> None:
+        stop = old.replica.stop
+        assert stop is not None
+        epoch = succeeding(old.place.epoch, stop.next, stop.index, stop.term)
+        log.info("epoch %d begins after entry %d: %s", epoch.number, stop.index, _told(epoch))
+        first = old.replica.leading is not None and self.me.id in epoch.voter_ids
+        await self._replace(Place(epoch), carried=old.replica.seeded, first=first)
+
+    async def _replace(self, place: Place, *, carried: bool, first: bool = False) -> None:
+        old, self._driver = self._driver, None
+        if old is not None:
+            await old.stop()
+        self._announce()
+        if not self._stopped:
+            self._begin(place, fresh=True, carried=carried, first=first)
+        self._switching = False
+
+    async def _adopt(self, news: Sequence[Epoch]) -> None:
+        """Go where others are: commit up to the stop-sign, or begin without the state."""
+        place, driver, newest = self._place, self._driver, news[-1]
+        following = place is not None and news[0].number == place.epoch.number + 1
+        if driver is not None and following and driver.replica.learn_stop(news[0]):
+            self._switching = False  # The switch follows as soon as that is durable.
+            driver.poke()
+            return
+        log.info("epoch %d was begun by others: %s", newest.number, _told(newest))
+        await self._replace(succession.adopted(self.me.id, place, newest), carried=False)
+        for record in news[:-1]:
+            self._epochs.save(Place(record))
+
+    # What the transport needs.
+
+    async def dial(self, peer: Peer) -> Streams:
+        """Connect to a server."""
+        if self.dialer is not None:
+            return await self.dialer(peer)
+        return await dial(self.resolve(peer))
+
+    def identify(self, writer: asyncio.StreamWriter) -> str | None:
+        """The name in the certificate of who connected."""
+        return self.identity(writer)
+
+    def since(self, number: int) -> Sequence[Epoch]:
+        """Records of later epochs."""
+        return self._epochs.since(number)
+
+    def offer(self, records: Sequence[Epoch]) -> None:
+        """Another server told of these epochs. Raises Invalid when they contradict ours."""
+        news = succession.continued(self._place, records)
+        if not news or self._switching or self._stopped:
+            return
+        if self.founding and news[-1].number == 1 and self.me.id in news[-1].voter_ids:
+            return
+        self._switching = True
+        self._tasks.start(self._adopt(news), name="raft adopt", fatal=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection from another voter whose first byte, RAFT_BYTE, was read already."""
-        if self._driver is None:
-            writer.close()
-        else:
+        """Serve a connection from another server whose first byte, RAFT_BYTE, was read already."""
+        if self._driver is not None:
             await self._driver.transport.serve(reader, writer)
+        elif self._place is None and not self._stopped:
+            await self._idle.serve(reader, writer)
+        else:
+            writer.close()
+
+    # Membership.
+
+    def follow(self, learners: Sequence[Peer]) -> None:
+        """While this node leads, send the log to these servers too, which have no vote."""
+        self._learners = [peer for peer in learners if peer.id != self.me.id]
+        if self._driver is not None:
+            self._follow(self._driver)
+
+    def _follow(self, driver: Driver) -> None:
+        driver.transport.follow(self._learners)
+        driver.replica.follow([peer.id for peer in self._learners])
+        driver.poke()
+
+    async def change(
+        self, voters: Sequence[Peer], barred: Sequence[str] = (), reason: str = ""
+    ) -> int:
+        """Make these the voters, by one stop-sign; its log index, once the new epoch began here.
+
+        Raises Invalid for an impossible set, Conflict when somebody in it is not ready, NoLeader
+        when nothing was done, OutcomeUnknown when leadership was lost meanwhile.
+        """
+        driver = self._participating()
+        if self._switching:
+            raise NoLeader(CHANGING)
+        switched = self._switched
+        proposal = membership.Proposal(voters, barred, reason)
+        index = await membership.change(driver, proposal, self._clock, self._waiting)
+        try:
+            async with asyncio.timeout(self._options.answer_seconds):
+                await switched.wait()
+        except TimeoutError:
+            raise OutcomeUnknown("the voters changed, but the next epoch has not begun") from None
+        return index
+
+    async def transfer(self, to: str = "") -> Peer:
+        """Hand leadership to this voter, or to the one that is furthest; who leads then.
+
+        Raises NoLeader when this node does not lead, Invalid for no other voter, Unreachable when
+        nobody took over in time.
+        """
+        driver = self._participating()
+        await membership.transfer(driver, to, self._clock, self._waiting)
+        try:
+            async with asyncio.timeout(2 * self._options.election_seconds[1]):
+                while (leader := self.leader) is None:
+                    await self._clock.sleep(self._options.heartbeat_seconds / 4)
+                return leader
+        except TimeoutError:
+            raise Unreachable("leadership was given up, but nobody leads yet") from None
+
+    def progress(self) -> dict[str, PeerProgress]:
+        """On the leader, what is known of every other server, by id; empty elsewhere."""
+        running = self._running()
+        return membership.progress(running, self._clock) if running else {}
 
     async def propose(self, data: bytes) -> tuple[int, object]:
         """Commit a command: its log index and what the machine returned for it here.
@@ -124,11 +273,11 @@ class Node:
         """
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
-        driver, future = self._ask()
+        driver, future = self._participating(), self._waiting.begin()
         began = self._clock.monotonic()
 
         def done(index: int, result: object, error: MeshError | None) -> None:
-            _settle(future, (index, result), error)
+            settle(future, (index, result), error)
             if error is None:
                 self.figures.commits.add(self._clock.monotonic() - began)
 
@@ -141,8 +290,8 @@ class Node:
 
         Raises NoLeader, or OutcomeUnknown when leadership or the deadline passed meanwhile.
         """
-        driver, future = self._ask()
-        driver.replica.barrier(lambda error: _settle(future, (0, None), error))
+        driver, future = self._participating(), self._waiting.begin()
+        driver.replica.barrier(lambda error: settle(future, (0, None), error))
         driver.poke()
         await future
 
@@ -153,19 +302,32 @@ class Node:
 
     @property
     def bootstrapped(self) -> bool:
-        """Whether the cluster was founded: an epoch is on disk."""
-        return self._epoch is not None
+        """Whether this server belongs to a cluster: an epoch is on disk."""
+        return self._place is not None
 
     @property
     def cluster_id(self) -> str:
         """The id of the cluster; empty before `bootstrap`."""
-        return self._epoch.cluster if self._epoch else ""
+        return self._place.epoch.cluster if self._place else ""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the present epoch; 0 before `bootstrap`."""
+        return self._place.epoch.number if self._place else 0
+
+    @property
+    def barred(self) -> Sequence[str]:
+        """Ids that an operator took the vote of: not to be given one by itself."""
+        return self._place.epoch.barred if self._place else ()
 
     @property
     def leader(self) -> Peer | None:
         """Who leads, as far as this node knows."""
         running = self._running()
-        return self._peers.get(running.replica.engine.leader) if running else None
+        if running is None:
+            return None
+        found = running.replica.engine.leader
+        return next((voter for voter in self.voters if voter.id == found), None)
 
     @property
     def is_leader(self) -> bool:
@@ -195,7 +357,12 @@ class Node:
     @property
     def voters(self) -> list[Peer]:
         """The voters of the present epoch."""
-        return list(self._epoch.voters) if self._epoch else []
+        return list(self._place.epoch.voters) if self._place else []
+
+    @property
+    def learners(self) -> list[Peer]:
+        """Servers without a vote that this node would send the log to."""
+        return list(self._learners)
 
     @property
     def last_contact(self) -> float:
@@ -216,7 +383,7 @@ class Node:
         leader, driver = self.leader, self._driver
         status: dict[str, object] = {
             "cluster": self.cluster_id,
-            "epoch": self._epoch.number if self._epoch else 0,
+            "epoch": self.epoch,
             "voters": [voter.name for voter in self.voters],
             "leader": leader.name if leader else "",
             "term": self.term,
@@ -229,9 +396,13 @@ class Node:
             "disk_low": self.disk.room.low,
         }
         if driver is not None:
-            names = {peer.id: peer.name for peer in self.voters}
+            names = {peer.id: peer.name for peer in [*self.voters, *self._learners]}
             status.update(describe(driver, names, self._clock))
-            status["connected"] = [self._peers[peer].name for peer in driver.transport.connected()]
+            status["seeded"] = driver.replica.seeded
+            status["observes"] = driver.place.observes
+            status["connected"] = sorted(
+                names.get(peer, peer) for peer in driver.transport.connected()
+            )
         return status
 
     @property
@@ -254,23 +425,20 @@ class Node:
         running = self._running()
         return running.replica.leading if running else None
 
-    def _ask(self) -> tuple[Driver, asyncio.Future[tuple[int, object]]]:
+    def _participating(self) -> Driver:
         driver = self._running()
         if driver is None:
-            raise NoLeader("this server takes no part in consensus")
-        future: asyncio.Future[tuple[int, object]] = asyncio.get_running_loop().create_future()
-        deadline = self._clock.monotonic() + self._options.answer_seconds
-        self._deadlines.append((deadline, future))
-        return driver, future
+            raise NoLeader(CHANGING if self._switching else "this server takes no part")
+        return driver
 
     def _stepped(self) -> None:
         self.disk.poll()
-        now = self._clock.monotonic()
-        deadlines = self._deadlines
-        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):
-            _, future = deadlines.popleft()
-            _settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+        self._waiting.expire()
         self._announce()
+        driver = self._driver
+        if driver is not None and not self._switching and driver.replica.released:
+            self._switching = True
+            self._tasks.start(self._succeed(driver), name="raft switch", fatal=True)
 
     def _announce(self) -> None:
         leader = self.leader
@@ -282,14 +450,20 @@ class Node:
                 listener(leader)
 
 
-def _settle(
-    future: asyncio.Future[tuple[int, object]],
-    answer: tuple[int, object],
-    error: MeshError | None,
-) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(answer)
-    else:
-        future.set_exception(error)
+def _told(epoch: Epoch) -> str:
+    names = ", ".join(sorted(voter.name for voter in epoch.voters))
+    return f"voters {names}" + (f" ({epoch.reason})" if epoch.reason else "")
+
+
+class _Deaf:
+    """Hears nothing: there is nobody to hear before a server belongs to a cluster."""
+
+    def connected(self, peer: str) -> None:
+        """Nobody connects."""
+
+    def disconnected(self, peer: str) -> None:
+        """Nobody was connected."""
+
+    def received(self, peer: str, message: Message) -> None:  # noqa: ARG002 - the transport's interface.
+        """Nobody says anything."""
+        raise Invalid(f"{peer} spoke before this server belongs to a cluster")

@@ -6,6 +6,7 @@ from collections import deque
 
 from mesh.raft.journal import Journal
 from mesh.raft.messages import CHUNK_BYTES, Append, Chunk, Probe
+from mesh.raft.rates import ClockRate
 from mesh.raft.snapshots import Reader, Stored
 
 BATCH_BYTES = 1 << 20  # Entries of one message; one entry may be larger and goes alone.
@@ -28,6 +29,7 @@ class Progress:
         self.commit_told = 0
         self.last_send = float("-inf")
         self.heard = Probe(0, float("-inf"))
+        self.rate = ClockRate()
         self._flight: deque[tuple[int, int]] = deque()
         self._flight_bytes = 0
         self._reader: Reader | None = None
@@ -49,7 +51,10 @@ class Progress:
         """It asked to begin again at `hint`. Obeyed once per generation."""
         if generation != self.generation:
             return False
-        self._restart(max(self.match, min(hint - 1, self.sent)))
+        # What it acknowledged in this term it has, unless it came back with an empty disk.
+        held = max(0, hint - 1)
+        self.match = min(self.match, held)
+        self._restart(min(held, self.sent))
         return True
 
     def answered(self, probe: Probe) -> None:

@@ -8,11 +8,14 @@ from typing import Protocol
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import Busy, MeshError, NoLeader, OutcomeUnknown
+from mesh.codec import unpack
+from mesh.errors import Invalid, NoLeader, Unreachable
 from mesh.raft import guard
 from mesh.raft.disk import Room
 from mesh.raft.elections import Elections
-from mesh.raft.engine import NO_OP, Engine
+from mesh.raft.engine import NO_OP, STOP_SIGN, Engine
+from mesh.raft.epochs import Epoch
+from mesh.raft.fetch import Fetch, piece
 from mesh.raft.guard import Matches, Tripwire
 from mesh.raft.journal import Batch, Journal
 from mesh.raft.leading import Confirmed, Leading
@@ -22,19 +25,17 @@ from mesh.raft.messages import (
     Chunk,
     ChunkReply,
     Message,
-    PreVote,
-    PreVoteReply,
+    Piece,
+    Probe,
+    Pull,
     Reset,
     Stale,
-    Vote,
-    VoteReply,
+    TimeoutNow,
 )
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.proposals import Done, Proposals
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 
-PENDING_MAX = 16384  # Proposals that wait for an answer.
-PENDING_BYTES_MAX = 256 << 20  # And the bytes of their commands.
-
-Done = Callable[[int, object, MeshError | None], None]
+CHANGING = "the servers of the cluster change at this moment"
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -42,6 +43,32 @@ class Timing(msgspec.Struct, frozen=True):
 
     election: tuple[float, float]
     heartbeat: float
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a replica starts: the index of the machine's state, and what it must hold to vote.
+
+    A voter that `observes` never votes, see `epochs.Place`.
+    """
+
+    index: int = 1
+    vote_from: int = 0
+    observes: bool = False
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """The stop-sign that ended an epoch: where it lies, and what it says of the next."""
+
+    index: int
+    term: int
+    next: Epoch
+
+
+class _Handover(msgspec.Struct):
+    target: str
+    until: float
+    done: Confirmed
+    asked: bool = False
 
 
 class Host(Protocol):
@@ -75,96 +102,186 @@ class Replica:
         host: Host,
         timing: Timing,
         chance: tuple[Clock, Dice],
+        start: Start | None = None,
     ) -> None:
         me, everybody = voters
+        start = start or Start()
         self.me = me
         self.journal, self.snapshots = disk
         self._others = [voter for voter in everybody if voter != me]
+        self._votes = me in everybody and not start.observes
+        self._vote_from = start.vote_from
         self._host, self._timing = host, timing
         self._clock = chance[0]
-        latest = self.snapshots.latest
         quorum_seconds = 2 * timing.election[1]
-        self.engine = Engine(
-            me, self._others, self.journal, self, (*chance, quorum_seconds),
-            latest.index if latest else 1,
-        )  # fmt: skip
+        latest = self.snapshots.latest
+        index = max(start.index, latest.index if latest else 1)
+        timed = (*chance, quorum_seconds)
+        self.engine = Engine(me, self._others, self.journal, self, timed, index)
         sends = (self._send, self._send_durable)
         self.elections = Elections(self.engine, self._others, timing.election, chance, sends)
+        self.elections.eligible = self._eligible
         self.leading: Leading | None = None
+        self.proposals = Proposals()
+        self.stop: Stop | None = None
+        self._learners: list[str] = []
+        self._handover: _Handover | None = None
+        self._linger_until = 0.0
         self._connected: set[str] = set()
-        self._staged: list[tuple[bytes, Done]] = []
-        self._pending_bytes = 0
-        self._pending: dict[int, tuple[int, Done, int]] = {}
         self._outbox: list[tuple[str, Message]] = []
         self._held: list[tuple[str, Message]] = []
         self._storing = False
-        self._incoming: Incoming | None = None
-        self._incoming_from = ("", 0)
-        self._installing = False
+        self._fetch = Fetch(self.snapshots)
         self.installs = 0
         self.room = Room()
         self.heard_commit = 0  # What leaders said is committed, held here or not.
 
+    @property
+    def seeded(self) -> bool:
+        """Whether it holds the state its epoch starts from."""
+        return self.engine.applied >= self._vote_from
+
+    def _eligible(self) -> bool:
+        return self._votes and self.seeded and self.stop is None
+
     # Inputs.
 
     def connected(self, peer: str) -> None:
-        """Messages to this voter arrive in order from now on."""
+        """Messages to this server arrive in order from now on."""
         self._connected.add(peer)
-        if self.leading:
-            self.leading.peers[peer].reconnected(connected=True)
+        self._reconnected(peer, connected=True)
 
     def disconnected(self, peer: str) -> None:
-        """Some of the messages sent to this voter may be lost."""
+        """Some of the messages sent to this server may be lost."""
         self._connected.discard(peer)
+        self._reconnected(peer, connected=False)
+
+    def _reconnected(self, peer: str, *, connected: bool) -> None:
+        progress = self.leading.everybody.get(peer) if self.leading else None
+        if progress is not None:
+            progress.reconnected(connected=connected)
+
+    def follow(self, learners: Sequence[str]) -> None:
+        """While this voter leads, send the log to these servers too, which have no vote."""
+        self._learners = [one for one in learners if one not in self._others and one != self.me]
         if self.leading:
-            self.leading.peers[peer].reconnected(connected=False)
+            self.leading.follow({one: one in self._connected for one in self._learners})
 
     def propose(self, command: bytes, done: Done) -> None:
         """Put the command into the log if this voter leads. `done` is called exactly once."""
         if self.leading is None:
             done(0, None, NoLeader("this server does not lead"))
+        elif self.stop is not None:
+            done(0, None, NoLeader(CHANGING))
         elif self.room.low:
             done(0, None, self.room.refusal())
-        elif len(self._staged) + len(self._pending) >= PENDING_MAX:
-            done(0, None, Busy(f"{PENDING_MAX} proposals wait already"))
-        elif self._pending_bytes + len(command) > PENDING_BYTES_MAX:
-            done(0, None, Busy(f"proposals of {PENDING_BYTES_MAX} bytes wait already"))
         else:
-            self._pending_bytes += len(command)
-            self._staged.append((command, done))
+            self.proposals.stage(command, done)
+
+    def propose_stop(self, record: bytes, done: Done) -> None:
+        """Propose to end the epoch; the record of the next one is completed where it commits."""
+        if self.leading is None:
+            done(0, None, NoLeader("this server does not lead"))
+        elif self.stop is not None or not self.leading.in_charge:
+            done(0, None, NoLeader(CHANGING))
+        else:
+            self.proposals.stage(record, done, STOP_SIGN)
 
     def barrier(self, done: Confirmed) -> None:
         """See `Leading.barrier`; fails at once with NoLeader when this voter does not lead."""
         if self.leading is None:
             done(NoLeader("this server does not lead"))
+        elif self.stop is not None:
+            done(NoLeader(CHANGING))
         else:
             self.leading.barrier(done)
 
+    def transfer(self, target: str, done: Confirmed) -> None:
+        """Hand leadership to this voter; `done` once it is lost, or with the reason why not."""
+        if self.leading is None or self.stop is not None:
+            done(NoLeader("this server does not lead"))
+        elif target not in self.leading.peers:
+            done(Invalid(f"{target} is no other voter"))
+        elif self._handover is not None:
+            done(NoLeader("leadership is being handed over already"))
+        else:
+            until = self._clock.monotonic() + self._timing.election[1]
+            self._handover = _Handover(target, until, done)
+
     def receive(self, peer: str, message: Message) -> None:
-        """A voter says something. Raises Invalid when no voter of ours would."""
-        if isinstance(message, Append):
+        """A server says something. Raises Invalid when no server of ours would."""
+        if isinstance(message, Pull):
+            if (found := piece(self.snapshots, message)) is not None:
+                self._send(peer, found)
+        elif isinstance(message, Piece):
+            self._piece(peer, message)
+        elif isinstance(message, Ack | Reset | ChunkReply | Stale):
+            self._answered(peer, message)
+        elif peer not in self._others:
+            raise Invalid(f"{peer} is no voter")
+        elif isinstance(message, Append):
             self._append(peer, message)
         elif isinstance(message, Chunk):
             self._chunk(peer, message)
-        elif isinstance(message, PreVote | PreVoteReply | Vote | VoteReply):
+        elif isinstance(message, TimeoutNow):
+            if message.term == self.engine.term and self.engine.leader == peer:
+                self.elections.take_over()
+        else:
             self.elections.receive(peer, message)
-        elif message.term > self.engine.term:
+
+    def _answered(self, peer: str, message: Ack | Reset | ChunkReply | Stale) -> None:
+        if message.term > self.engine.term:
             self.engine.hear_term(message.term)
-        elif isinstance(message, Stale):
-            return
-        elif self.leading and message.term == self.engine.term:
+        elif self.leading and message.term == self.engine.term and not isinstance(message, Stale):
             self.leading.receive(peer, message)
+
+    def learn_stop(self, following: Epoch) -> bool:
+        """The epoch after this one is known: commit up to its start if our log holds that.
+
+        False when the log does not: then only a snapshot of the next epoch helps.
+        """
+        index, term = following.start_index, following.start_term
+        if self.stop is None:
+            if self.journal.term_at(index) != term:
+                return False
+            self.engine.commit_to(index)
+            if self.stop is None:  # It came within a snapshot.
+                self._stop_at(Stop(index, term, following))
+        return True
+
+    @property
+    def released(self) -> bool:
+        """Whether this server may leave its ended epoch for the next.
+
+        Its log is durable up to the stop-sign, and if it leads, a majority of the next voters is
+        known to hold it as well, or had its time.
+        """
+        stop = self.stop
+        if stop is None or self.journal.durable_index < stop.index:
+            return False
+        if self.leading is None or self._clock.monotonic() >= self._linger_until:
+            return True
+        told = {
+            name for name, peer in self.leading.everybody.items() if peer.commit_told >= stop.index
+        }
+        holders = (self.leading.holders(stop.index) & told) | {self.me}
+        voters = stop.next.voter_ids
+        return 2 * len(holders & set(voters)) > len(voters)
 
     def step(self) -> None:
         """Do what the inputs and the time call for."""
         self.elections.tick()
         if self._others or not (self._storing or self.journal.dirty):
             self.engine.tick()  # A single voter counts as majority, so only once it is durable.
-        if not self._storing:
-            self._append_staged()  # After the tick, or a stream of proposals would put it off.
+        if self.leading and self.stop is None and not (self._storing or self._handover):
+            self.proposals.append(self.engine)  # After the tick, or a stream would put it off.
+        if self._handover:
+            self._hand_over(self._handover)
         if self.leading:
             self.leading.send(self._send, self._send_durable)
             self.leading.answer_barriers()
+        if not self.seeded:
+            self._pull()
 
     def begin_store(self) -> Batch | None:
         """Records to store now, then call `stored`. None when nothing is to be stored."""
@@ -189,36 +306,40 @@ class Replica:
         if index > self.journal.first_index:
             self.journal.delete_to(index)
 
-    def installed(self, snapshot: Snapshot, restore: Callable[[], None]) -> None:
+    def installed(self, snapshot: Stored, restore: Callable[[], None]) -> None:
         """The snapshot that a leader sent is verified and durable; `restore` loads the machine."""
-        self._installing = False
-        self._drop_incoming()
+        self._fetch.end_install()
         index = snapshot.index
         if not guard.snapshot_is_held(self.journal, self.engine.commit, index, snapshot.term):
             restore()
-            self._fail_pending()
+            self.proposals.lose_pending()
             self.journal.clear(index, snapshot.term, NO_OP)
             self.engine.installed(index)
             self.installs += 1
 
     def not_installed(self) -> None:
         """The snapshot was damaged: the leader will begin again."""
-        self._installing = False
-        self._drop_incoming()
+        self._fetch.end_install()
 
     # What the engine tells.
 
     def apply(self, index: int, term: int, command: bytes | None) -> None:
         """An entry is committed."""
         result = self._host.apply(index, command) if command is not None else None
-        if (waiting := self._pending.pop(index, None)) is None:
-            return
-        proposed_term, done, size = waiting
-        self._pending_bytes -= size
-        if proposed_term == term:
-            done(index, result, None)
-        else:
-            done(0, None, OutcomeUnknown("another leader's entry took the place of this write"))
+        self.proposals.applied(index, term, result)
+
+    def stop_sign(self, index: int, term: int, record: bytes) -> None:
+        """The stop-sign is committed: nothing after it counts."""
+        self._stop_at(Stop(index, term, unpack(record, Epoch)))
+        self.proposals.applied(index, term, None)
+        self.proposals.refuse_pending(CHANGING)
+        self.proposals.refuse_staged(CHANGING)
+
+    def _stop_at(self, stop: Stop) -> None:
+        self.stop = stop
+        self._linger_until = self._clock.monotonic() + self._timing.election[0]
+        if self.leading:
+            self.leading.retire(NoLeader(CHANGING))
 
     def ask_vote(self, voter: str) -> None:
         """The engine is a candidate."""
@@ -233,13 +354,31 @@ class Replica:
         if self.engine.leads and self.leading is None:
             seconds = (self._timing.heartbeat, self._timing.election[0])
             self.leading = Leading(self.engine, self._others, self.snapshots, self._clock, seconds)
-            for peer in self._connected:
+            for peer in self._connected & set(self._others):
                 self.leading.peers[peer].connected = True
+            self.follow(self._learners)
         elif not self.engine.leads and self.leading is not None:
             leading, self.leading = self.leading, None
             leading.end()
-            self._fail_pending()
+            self.proposals.refuse_staged("this server does not lead any more")
+            self.proposals.lose_pending()
             self.elections.postpone()
+            if self._handover is not None:
+                handover, self._handover = self._handover, None
+                handover.done(None)
+
+    def _hand_over(self, handover: _Handover) -> None:
+        leading = self.leading
+        assert leading is not None
+        caught_up = leading.peers[handover.target].match == self.journal.last_index
+        if self._clock.monotonic() >= handover.until or self.stop is not None:
+            self._handover = None
+            handover.done(Unreachable(f"{handover.target} did not take over in time"))
+        elif caught_up and not handover.asked:
+            # For good: nobody knows when it asks for votes, nor that it ever will not.
+            leading.lease_allowed = False
+            handover.asked = True
+            self._send(handover.target, TimeoutNow(leading.term))
 
     # Following.
 
@@ -254,16 +393,19 @@ class Replica:
         self.elections.hear_leader()
         return True
 
+    def _show(self, probe: Probe) -> Probe:
+        return Probe(probe.round, probe.sent, self._clock.monotonic())
+
     def _append(self, peer: str, message: Append) -> None:
         guard.check_entries(message.entries)
         if not self._follow(peer, message.term):
             return
-        engine, journal = self.engine, self.journal
+        engine, journal, probe = self.engine, self.journal, self._show(message.probe)
         self.heard_commit = max(self.heard_commit, message.commit)
         if not message.prev_index:
             engine.hear_leader(peer, message.term, engine.commit)
             send = self._send if journal.term_durable else self._send_durable
-            send(peer, Ack(message.term, 0, message.probe))
+            send(peer, Ack(message.term, 0, probe))
             return
         previous = (message.prev_index, message.prev_term)
         entries = self.room.admit(journal, message.prev_index, message.entries)
@@ -272,91 +414,71 @@ class Replica:
         engine.hear_leader(peer, message.term, commit)
         if not isinstance(verdict, Matches):
             if self.room.silent(message.term):
-                self._send_durable(peer, Ack(message.term, 0, message.probe))
+                self._send_durable(peer, Ack(message.term, 0, probe))
                 return
-            reset = Reset(message.term, message.generation, verdict.hint, message.probe)
+            reset = Reset(message.term, message.generation, verdict.hint, probe)
             self._send_durable(peer, reset)
         elif message.entries or not journal.term_durable:
-            self._send_durable(peer, Ack(message.term, verdict.index, message.probe))
+            self._send_durable(peer, Ack(message.term, verdict.index, probe))
         else:
             durable = min(verdict.index, journal.durable_index)
-            self._send(peer, Ack(message.term, durable, message.probe))
+            self._send(peer, Ack(message.term, durable, probe))
 
     def _chunk(self, peer: str, message: Chunk) -> None:
         if not self._follow(peer, message.term):
             return
-        engine = self.engine
+        engine, probe = self.engine, self._show(message.probe)
         engine.hear_leader(peer, message.term, engine.commit)
-        if self._installing:
+        if self._fetch.installing:
             return
         term, index, entry_term = message.term, message.index, message.entry_term
         if guard.snapshot_is_held(self.journal, engine.commit, index, entry_term):
-            self._drop_incoming()
-            self._send_durable(peer, Ack(term, index, message.probe))
+            self._fetch.drop()
+            self._send_durable(peer, Ack(term, index, probe))
             return
         if not self.room.fits(message.size - message.offset):
-            self._drop_incoming()
-            self._send_durable(peer, Ack(term, 0, message.probe))
+            self._fetch.drop()
+            self._send_durable(peer, Ack(term, 0, probe))
             return
-        received = self._take_chunk(peer, message)
+        received = self._fetch.take_chunk(peer, message)
         if received or not message.data:  # A hole is reported once, to the next empty piece.
-            self._send_durable(peer, ChunkReply(term, message.probe, index, received))
-        if self._incoming and self._incoming.whole:
-            self._installing = True
-            self._incoming.close()
-            self._host.install(self._incoming)
+            self._send_durable(peer, ChunkReply(term, probe, index, received))
+        self._install_whole()
 
-    def _take_chunk(self, peer: str, message: Chunk) -> int:
-        if message.offset == 0 and message.data:
-            self._drop_incoming()
-            self._incoming_from = (peer, message.term)
-            self._incoming = self.snapshots.incoming(
-                message.index, message.entry_term, message.size
-            )
-        incoming = self._incoming
-        if (
-            incoming is None
-            or self._incoming_from != (peer, message.term)
-            or (incoming.index, incoming.size) != (message.index, message.size)
-            or incoming.received != message.offset
-        ):
-            self._drop_incoming()  # A hole, or the rest of a transfer that was broken off.
-            return 0
-        incoming.add(message.data)
-        return incoming.received
+    def _pull(self) -> None:
+        now = self._clock.monotonic()
+        if self.elections.patience.keeps(now) and self.engine.leader:
+            return  # The leader will send what is needed.
+        wanted = self._fetch.pull(sorted(self._connected), now)
+        if wanted is not None:
+            self._send(*wanted)
 
-    def _drop_incoming(self) -> None:
-        if self._incoming is not None:
-            self._incoming.close()
-            self._incoming = None
+    def _piece(self, peer: str, message: Piece) -> None:
+        room = self.room.fits(message.size - message.offset)
+        if self.seeded or message.index < self._vote_from or not room:
+            return
+        self._fetch.take_piece(peer, message, self._clock.monotonic())
+        if (wanted := self._fetch.next_pull()) is not None:
+            self._send(peer, wanted)
+        self._install_whole()
 
-    # Proposals and the outbox.
+    def _install_whole(self) -> None:
+        if (incoming := self._fetch.begin_install()) is not None:
+            self._host.install(incoming)
 
-    def _append_staged(self) -> None:
-        staged, self._staged = self._staged, []
-        for command, done in staged:
-            if self.leading is None:
-                self._pending_bytes -= len(command)
-                done(0, None, NoLeader("this server does not lead any more"))
-            else:
-                waiting = (self.engine.term, done, len(command))
-                self._pending[self.engine.append(command)] = waiting
-
-    def _fail_pending(self) -> None:
-        pending, self._pending = self._pending, {}
-        for _, done, size in pending.values():
-            self._pending_bytes -= size
-            done(0, None, OutcomeUnknown("the leader changed before the write was confirmed"))
+    # The outbox.
 
     def end(self) -> None:
         """Nothing will be answered any more."""
-        staged, self._staged = self._staged, []
-        for _, done in staged:
-            done(0, None, NoLeader("this server stops"))
+        self.proposals.refuse_staged("this server stops")
         if self.leading:
             self.leading.end()
-        self._fail_pending()
-        self._drop_incoming()
+        if self.stop is None:
+            self.proposals.lose_pending()
+        if self._handover is not None:
+            handover, self._handover = self._handover, None
+            handover.done(NoLeader("this server stops"))
+        self._fetch.drop()
 
     def _send(self, peer: str, message: Message) -> None:
         self._host.send(peer, message)
@@ -370,6 +492,7 @@ class Replica:
 
     def _release(self, outbox: list[tuple[str, Message]]) -> None:
         for peer, message in outbox:
-            if self.leading and isinstance(message, Append) and message.term == self.leading.term:
-                self.leading.peers[peer].left(message)
+            leading = self.leading
+            if leading and isinstance(message, Append) and message.term == leading.term:
+                leading.left(peer, message)
             self._host.send(peer, message)

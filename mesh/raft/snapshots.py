@@ -1,10 +1,17 @@
-"""Snapshots of the state machine on disk: checksummed, durable before anybody relies on them."""
+"""Snapshots of the state machine on disk: checksummed, durable before anybody relies on them.
+
+A file is a header (magic, index, term), pieces that each have their length in front, a length of
+zero and a digest of all before it. It is written and read piece by piece: nobody ever holds the
+whole of it in memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import struct
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,47 +20,38 @@ from mesh.errors import Invalid
 from mesh.raft.disk import discarding
 from mesh.raft.journal import make_folder, sync_folder
 
-_HEADER = struct.Struct(">8sQQQ16s")  # Magic, index, term, length of the body, digest.
-_MAGIC = b"MESHSNP1"
+_HEADER = struct.Struct(">7scQQ")  # Magic, version, index, term.
+_MAGIC, _VERSION = b"MESHSNP", b"1"
+_LENGTH = struct.Struct(">I")
+_DIGEST_BYTES = 16
+_END = _LENGTH.pack(0)
 _NUMBER_MAX = (1 << 63) - 1
+_BUFFER_BYTES = 1 << 18  # Of one read or write.
+_UNSYNCED_BYTES_MAX = 8 << 20  # More at once would hold up the journal's own syncs.
 SNAPSHOT_BYTES_MAX = 8 << 30  # A whole file, as a leader may announce it.
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What a snapshot file holds: the state after the entry with this index and term."""
-
-    index: int
-    term: int
-    data: bytes
+PIECE_BYTES_MAX = 16 << 20
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A snapshot on disk. `size` is the whole file in bytes."""
+    """A snapshot on disk: the state after the entry with this index and term.
+
+    `size` is the whole file in bytes.
+    """
 
     path: Path
     index: int
     term: int
     size: int
 
+    def pieces(self) -> Iterator[bytes]:
+        """What was saved, as it was saved. Raises Invalid, naming the file, at damage.
 
-def pack_snapshot(snapshot: Snapshot) -> tuple[bytes, bytes]:
-    """The header and the body of the file."""
-    index, term, data = snapshot.index, snapshot.term, snapshot.data
-    header = _HEADER.pack(_MAGIC, index, term, len(data), _digest(index, term, data))
-    return header, data
-
-
-def unpack_snapshot(data: bytes) -> Snapshot:
-    """Read a whole file. Raises Invalid when a byte of it is not as it was written."""
-    if len(data) < _HEADER.size:
-        raise Invalid("snapshot is cut short")
-    magic, index, term, length, digest = _HEADER.unpack_from(data)
-    if magic != _MAGIC or max(index, term) > _NUMBER_MAX or length != len(data) - _HEADER.size:
-        raise Invalid("snapshot header does not fit the file")
-    body = data[_HEADER.size :]
-    if _digest(index, term, body) != digest:
-        raise Invalid("snapshot checksum does not match")
-    return Snapshot(index, term, body)
+        The digest is not checked again: `Snapshots` did that before it gave this away.
+        """
+        with _naming(self.path), closing(_File(self.path)) as file:
+            file.read(_HEADER.size)
+            while piece := file.piece():
+                yield piece
 
 
 class Snapshots:
@@ -66,56 +64,61 @@ class Snapshots:
         self._folder = Path(folder)
         self.latest: Stored | None = None
 
-    def open(self) -> Snapshot | None:
+    def open(self) -> Stored | None:
         """The newest snapshot, or None. Raises Invalid, naming the file, when it is damaged."""
         make_folder(self._folder)
         files = sorted(self._folder.glob("*.snapshot"))
-        if not files:
-            return None
-        data = files[-1].read_bytes()
+        if files:
+            sync_folder(self._folder)  # A killed process may have left a name in the kernel only.
         try:
-            snapshot = unpack_snapshot(data)
+            self.latest = verify(files[-1]) if files else None
         except Invalid as error:
-            raise Invalid(f"{files[-1]}: {error.message}; restore this server") from error
-        self.latest = Stored(files[-1], snapshot.index, snapshot.term, len(data))
-        return snapshot
+            raise Invalid(f"{error.message}; restore this server") from error
+        return self.latest
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, index: int, term: int, pieces: Iterable[bytes]) -> Stored:
         """Write it durably and make it the latest, unless a newer one is there."""
         fresh = self._folder / "own.part"
-        size = 0
-        with discarding(fresh), fresh.open("wb") as file:
-            for part in pack_snapshot(snapshot):
-                file.write(part)
-                size += len(part)
-            file.flush()
-            os.fsync(file.fileno())
-        self._adopt(fresh, snapshot.index, snapshot.term, size)
+        with discarding(fresh):
+            file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                head = _HEADER.pack(_MAGIC, _VERSION, index, term)
+                size = _write(file, head, pieces)
+            finally:
+                os.close(file)
+        return self._adopt(Stored(fresh, index, term, size))
 
-    def receive(self, incoming: Incoming) -> Snapshot:
-        """Verify what a leader sent and make it the latest. Raises Invalid and changes nothing."""
-        data = incoming.path.read_bytes()
-        snapshot = unpack_snapshot(data)
-        if (snapshot.index, snapshot.term) != (incoming.index, incoming.term):
+    def check(self, incoming: Incoming) -> Stored:
+        """What a leader sent, whole and undamaged. Raises Invalid and changes nothing."""
+        stored = verify(incoming.path)
+        if (stored.index, stored.term) != (incoming.index, incoming.term):
             raise Invalid("snapshot is not the one that was announced")
-        with incoming.path.open("rb") as file:
-            os.fsync(file.fileno())
-        self._adopt(incoming.path, snapshot.index, snapshot.term, len(data))
-        return snapshot
+        return stored
+
+    def adopt(self, checked: Stored) -> Stored:
+        """Make what `check` gave durable and the latest, unless a newer one is there."""
+        file = os.open(checked.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+        return self._adopt(checked)
 
     def incoming(self, index: int, term: int, size: int) -> Incoming:
         """Begin to receive a snapshot file of this size. Raises Invalid when it is impossible."""
-        if not _HEADER.size <= size <= SNAPSHOT_BYTES_MAX:
+        if not _HEADER.size + len(_END) + _DIGEST_BYTES <= size <= SNAPSHOT_BYTES_MAX:
             raise Invalid(f"a snapshot of {size} bytes; {SNAPSHOT_BYTES_MAX} are allowed")
         return Incoming(self._folder / "incoming.part", index, term, size)
 
-    def _adopt(self, fresh: Path, index: int, term: int, size: int) -> None:
-        path = self._folder / f"{index:020d}.snapshot"
-        fresh.rename(path)
+    def _adopt(self, fresh: Stored) -> Stored:
+        path = self._folder / f"{fresh.index:020d}.snapshot"
+        fresh.path.rename(path)
         sync_folder(self._folder)
-        if self.latest is None or index >= self.latest.index:
-            self.latest = Stored(path, index, term, size)
+        stored = Stored(path, fresh.index, fresh.term, fresh.size)
+        if self.latest is None or stored.index >= self.latest.index:
+            self.latest = stored
         self._clean()
+        return stored
 
     def _clean(self) -> None:
         keep = self.latest.path if self.latest else None
@@ -143,9 +146,7 @@ class Incoming:
         """Take the next bytes. Raises Invalid when there are more than were announced."""
         if self.received + len(data) > self.size:
             raise Invalid("snapshot is longer than announced")
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        _write_all(self._file, data)
         self.received += len(data)
 
     def close(self) -> None:
@@ -173,6 +174,106 @@ class Reader:
             self._file = -1
 
 
-def _digest(index: int, term: int, data: bytes) -> bytes:
-    about = struct.pack(">QQ", index, term)
-    return hashlib.blake2b(data, digest_size=16, key=about).digest()
+def verify(path: Path) -> Stored:
+    """Read a whole file. Raises Invalid, naming it, when a byte is not as it was written."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with _naming(path), closing(_File(path)) as file:
+        head = file.read(_HEADER.size)
+        magic, version, index, term = _HEADER.unpack(head)
+        if magic != _MAGIC:
+            raise Invalid("is not a snapshot of mesh")
+        if version != _VERSION:
+            raise Invalid(f"is of format {version!r}, this program knows {_VERSION!r}")
+        digest.update(head)
+        while piece := file.piece():
+            digest.update(_LENGTH.pack(len(piece)))
+            digest.update(piece)
+        digest.update(_END)
+        if file.read(_DIGEST_BYTES) != digest.digest() or not file.ended():
+            raise Invalid("checksum does not match")
+        if max(index, term) > _NUMBER_MAX:
+            raise Invalid("has a number that makes no sense")
+        return Stored(path, index, term, file.position)
+
+
+def _write(file: int, head: bytes, pieces: Iterable[bytes]) -> int:
+    """Write the file durably; its size."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    size = unsynced = 0
+    waiting: list[bytes] = [head]
+
+    def flush() -> None:
+        nonlocal size, unsynced
+        data = b"".join(waiting)
+        waiting.clear()
+        digest.update(data)
+        _write_all(file, data)
+        size += len(data)
+        unsynced += len(data)
+        if unsynced >= _UNSYNCED_BYTES_MAX:
+            os.fdatasync(file)
+            unsynced = 0
+
+    gathered = 0
+    for piece in pieces:
+        assert 0 < len(piece) <= PIECE_BYTES_MAX, "a piece over the limit, or an empty one"
+        waiting += (_LENGTH.pack(len(piece)), piece)
+        gathered += len(piece)
+        if gathered >= _BUFFER_BYTES:
+            flush()
+            gathered = 0
+    waiting.append(_END)
+    flush()
+    _write_all(file, digest.digest())
+    os.fsync(file)
+    return size + _DIGEST_BYTES
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.message}") from error
+
+
+class _File:
+    """A file read from its start to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._buffer, self._start = b"", 0
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        """The next bytes. Raises Invalid when there are not so many."""
+        place = self.position - self._start
+        if place + count > len(self._buffer):
+            self._buffer = os.pread(self._file, max(count, _BUFFER_BYTES), self.position)
+            self._start, place = self.position, 0
+        data = self._buffer[place : place + count]
+        if len(data) < count:
+            raise Invalid("is cut short")
+        self.position += count
+        return data
+
+    def piece(self) -> bytes:
+        """The next piece; empty after the last one."""
+        (length,) = _LENGTH.unpack(self.read(_LENGTH.size))
+        if length > PIECE_BYTES_MAX:
+            raise Invalid("has a piece over the limit")
+        return self.read(length)
+
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return not os.pread(self._file, 1, self.position)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)

@@ -1,4 +1,4 @@
-"""Connections between voters: framed messages over TCP, refused unless cluster and epoch agree."""
+"""Connections between servers: framed messages, refused unless cluster and epoch agree."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from mesh.clock import Clock, Dice
 from mesh.codec import pack, unpack
-from mesh.errors import Invalid, MeshError, TooLarge, Unreachable
-from mesh.raft.epochs import Epoch, Peer
-from mesh.raft.messages import Hello, Message, Welcome, pack_message, unpack_message
+from mesh.errors import Denied, Invalid, MeshError, TooLarge, Unreachable
+from mesh.raft import succession
+from mesh.raft.epochs import Epoch, Peer, Place
+from mesh.raft.messages import Chain, Hello, Message, Welcome, pack_message, unpack_message
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 RAFT_BYTE = b"\x01"
-FORMAT = 1
 FRAME_BYTES_MAX = 4 << 20
 HELLO_BYTES_MAX = 4096
+CHAIN_BYTES_MAX = 1 << 20
 BUFFER_BYTES_MAX = 64 << 20  # Unsent bytes per connection; more means that it hangs.
 INBOUND_MAX = 64
 HELLO_SECONDS = 5.0
@@ -34,6 +35,9 @@ _KEEPALIVE = (  # Seconds but for the first, which is in milliseconds.
     ("TCP_KEEPCNT", 3),
 )
 _LENGTH = struct.Struct(">I")
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Receiver(Protocol):
@@ -68,36 +72,82 @@ async def read_frame(reader: asyncio.StreamReader, limit: int) -> bytes:
         raise Unreachable("the connection ended") from error
 
 
-class Transport:
-    """One voter's connections in one epoch: one out to each other voter, any number in.
+class Wiring(Protocol):
+    """What a transport needs of the node it belongs to."""
 
-    Messages go only out on the connection out, and are read only from those in.
+    async def dial(self, peer: Peer) -> Streams:
+        """Connect to this server, and to no other. Raises OSError or a MeshError."""
+        ...
+
+    def identify(self, writer: asyncio.StreamWriter) -> str | None:
+        """The name in the certificate of who connected; None where there is no TLS.
+
+        Raises Denied when the certificate names no server.
+        """
+        ...
+
+    def since(self, number: int) -> Sequence[Epoch]:
+        """The records of the epochs after this one, oldest first."""
+        ...
+
+    def offer(self, records: Sequence[Epoch]) -> None:
+        """Another server told of these epochs. Raises Invalid when they contradict ours."""
+        ...
+
+
+class Transport:
+    """A server's connections in one epoch: one out to each other server, any number in.
+
+    Messages go only out on the connection out, and are read only from those in. A server that
+    belongs to no cluster yet has no place: it only hears of one.
     """
 
     def __init__(
         self,
         me: str,
-        epoch: Epoch,
+        place: Place | None,
         receiver: Receiver,
-        resolve: Callable[[Peer], str],
+        wiring: Wiring,
         chance: tuple[Clock, Dice],
     ) -> None:
-        self._me, self._epoch, self._receiver = me, epoch, receiver
-        self._resolve = resolve
+        self._me, self._place, self._receiver, self._wiring = me, place, receiver, wiring
         self._clock, self._dice = chance
-        self._peers = {peer.id: peer for peer in epoch.voters if peer.id != me}
+        voters = place.epoch.voters if place else ()
+        self._voters = {peer.id: peer for peer in voters if peer.id != me}
+        self._peers = dict(self._voters)
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._started = False
         self._out: dict[str, asyncio.StreamWriter] = {}
-        self._in: set[asyncio.StreamWriter] = set()
+        self._in: dict[asyncio.StreamWriter, str] = {}  # Empty until it said who it is.
         self._in_from: dict[str, asyncio.StreamWriter] = {}
         self._tasks = Tasks()
+        self.observing: set[str] = set()  # Who said last that it must not vote.
         self.counters = dict.fromkeys(
             ("frames_sent", "frames_received", "refused", "rejected_frames", "connects"), 0
         )
 
     def start(self) -> None:
-        """Begin to connect to every other voter."""
-        for peer in self._peers.values():
-            self._tasks.start(self._keep_connected(peer), name=f"raft to {peer.name}")
+        """Begin to connect to every other server."""
+        self._started = True
+        self._keep_all()
+
+    def follow(self, learners: Iterable[Peer]) -> None:
+        """Speak with these servers too, which have no vote, and with no others but the voters."""
+        also = {peer.id: peer for peer in learners if peer.id != self._me}
+        self._peers = also | self._voters
+        self._keep_all()
+
+    def _keep_all(self) -> None:
+        if not self._started:
+            return
+        for gone in set(self._keeping) - set(self._peers):
+            self._keeping.pop(gone).cancel()
+            if (writer := self._in_from.get(gone)) is not None:
+                writer.close()
+        for name, peer in self._peers.items():
+            if name not in self._keeping:
+                task = self._tasks.start(self._keep_connected(name), name=f"raft to {peer.name}")
+                self._keeping[name] = task
 
     async def stop(self) -> None:
         """Close every connection."""
@@ -106,7 +156,7 @@ class Transport:
         await self._tasks.stop()
 
     def connected(self) -> list[str]:
-        """Ids of the voters there is a connection to."""
+        """Ids of the servers there is a connection to."""
         return sorted(self._out)
 
     def send(self, peer: str, message: Message) -> None:
@@ -122,19 +172,18 @@ class Transport:
         self.counters["frames_sent"] += 1
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read messages from a voter that connected, until it or we stop."""
+        """Read messages from a server that connected, until it or we stop."""
         if len(self._in) >= INBOUND_MAX:
+            silent = next((each for each, name in self._in.items() if not name), writer)
             self.counters["refused"] += 1
-            writer.close()
-            return
-        self._in.add(writer)
+            silent.close()
+            if silent is writer:
+                return
+        self._in[writer] = ""
         try:
             _give_up_early(writer)
             caller = await self._welcome(reader, writer)
-            if (older := self._in_from.get(caller)) is not None:
-                older.close()  # It connects once; what is left on the old one came too late.
-            self._in_from[caller] = writer
-            while True:
+            while caller:
                 message = unpack_message(await read_frame(reader, FRAME_BYTES_MAX))
                 self.counters["frames_received"] += 1
                 self._receiver.received(caller, message)
@@ -145,37 +194,55 @@ class Transport:
             peer = writer.get_extra_info("peername")
             log.warning("closing the raft connection from %s: %s", peer, error)
         finally:
-            self._in.discard(writer)
+            name = self._in.pop(writer, "")
+            if self._in_from.get(name) is writer:
+                del self._in_from[name]
             writer.close()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        """Who called, if it is in our epoch; else one of us learns of the other's, and it ends."""
         async with asyncio.timeout(HELLO_SECONDS):
             hello = unpack(await read_frame(reader, HELLO_BYTES_MAX), Hello)
-        refusal = self._refusal(hello)
-        answer = Welcome(refusal, self._epoch.cluster, self._epoch.number)
-        writer.write(pack_frame(pack(answer)))
-        if refusal:
-            self.counters["refused"] += 1
-            raise Invalid(refusal)
+            place, me = self._place, self._me
+            answer = succession.answer(place, self._wiring.since, me, hello, self._knows)
+            if not answer.refusal:
+                self._check_identity(hello.caller, writer)
+            writer.write(pack_frame(pack(answer)))
+            if answer.refusal:
+                self.counters["refused"] += 1
+                raise Invalid(answer.refusal)
+            if hello.epoch > answer.epoch:
+                chain = unpack(await read_frame(reader, CHAIN_BYTES_MAX), Chain)
+                self._wiring.offer(chain.records)
+        if hello.epoch != answer.epoch or not hello.epoch:
+            await writer.drain()
+            return ""
+        self._note(hello.caller, observes=hello.observes)
+        if (older := self._in_from.get(hello.caller)) is not None:
+            older.close()  # It connects once; what is left on the old one came too late.
+        self._in[writer] = hello.caller
+        self._in_from[hello.caller] = writer
         return hello.caller
 
-    def _refusal(self, hello: Hello) -> str:
-        if hello.format != FORMAT:
-            return f"speaks format {hello.format}, not {FORMAT}"
-        if hello.cluster != self._epoch.cluster:
-            return f"is of cluster {hello.cluster}, not {self._epoch.cluster}"
-        if hello.epoch != self._epoch.number:
-            return f"is in epoch {hello.epoch}, not {self._epoch.number}"
-        if hello.caller not in self._peers:
-            return f"{hello.caller} is no voter"
-        if hello.called != self._me:
-            return f"looks for {hello.called}, this is {self._me}"
-        return ""
+    def _knows(self, caller: str) -> bool:
+        return caller in self._peers
 
-    async def _keep_connected(self, peer: Peer) -> None:
+    def _check_identity(self, caller: str, writer: asyncio.StreamWriter) -> None:
+        name, peer = self._wiring.identify(writer), self._peers.get(caller)
+        if name is not None and peer is not None and peer.name.lower() != name:
+            self.counters["refused"] += 1
+            raise Denied(f"the certificate names {name}, but {peer.name} was said")
+
+    def _note(self, peer: str, *, observes: bool) -> None:
+        if observes:
+            self.observing.add(peer)
+        else:
+            self.observing.discard(peer)
+
+    async def _keep_connected(self, name: str) -> None:
         least, most = BACKOFF_SECONDS
         wait = least
-        while True:
+        while (peer := self._peers.get(name)) is not None:
             started = self._clock.monotonic()
             try:
                 await self._connection(peer)
@@ -187,11 +254,8 @@ class Transport:
             wait = min(most, wait * 2)
 
     async def _connection(self, peer: Peer) -> None:
-        host, _, port = self._resolve(peer).rpartition(":")
-        if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536):
-            raise Unreachable(f"no address of {peer.name} is known")
         async with asyncio.timeout(HELLO_SECONDS):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            reader, writer = await self._wiring.dial(peer)
         try:
             _give_up_early(writer)
             await self._greet(peer, reader, writer)
@@ -209,14 +273,30 @@ class Transport:
     async def _greet(
         self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        epoch = self._epoch
-        hello = Hello(FORMAT, epoch.cluster, epoch.number, self._me, peer.id)
+        hello = succession.hello(self._place, self._me, peer.id)
         writer.write(RAFT_BYTE + pack_frame(pack(hello)))
         async with asyncio.timeout(HELLO_SECONDS):
-            answer = unpack(await read_frame(reader, HELLO_BYTES_MAX), Welcome)
-        if answer.refusal:
-            self.counters["refused"] += 1
-            raise Unreachable(f"refused: {answer.refusal}")
+            answer = unpack(await read_frame(reader, CHAIN_BYTES_MAX), Welcome)
+            if answer.refusal:
+                self.counters["refused"] += 1
+                raise Unreachable(f"refused: {answer.refusal}")
+            if answer.epoch < hello.epoch:
+                chain = Chain(list(self._wiring.since(answer.epoch)))
+                writer.write(pack_frame(pack(chain)))
+                await read_frame(reader, 0)  # It closes the connection when it has read that.
+        if answer.epoch > hello.epoch:
+            self._wiring.offer(answer.records)
+        if answer.epoch != hello.epoch:
+            raise Unreachable(f"is in epoch {answer.epoch}, not {hello.epoch}")
+        self._note(peer.id, observes=answer.observes)
+
+
+async def dial(address: str) -> Streams:
+    """Connect over plain TCP to `ip:port`. Raises Unreachable when that is no address."""
+    host, _, port = address.rpartition(":")
+    if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536):
+        raise Unreachable(f'"{address}" is no address')
+    return await asyncio.open_connection(host.strip("[]"), int(port))
 
 
 def _give_up_early(writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The Registry port: the three verbs every edge uses, whoever does the work."""
+"""The Registry port: the four verbs every edge uses, whoever does the work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mesh.store.database import Transaction, View
 T = TypeVar("T")
 
 Consistency = Literal["default", "consistent", "stale"]
+Where = Literal["leader", "here"]
 
 
 class Query(msgspec.Struct, Generic[T], frozen=True):
@@ -41,6 +42,20 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
         Raises a MeshError to refuse; all changes are then taken back.
         """
         raise NotImplementedError
+
+
+class Order(msgspec.Struct, Generic[T], frozen=True):
+    """Something asked of the servers themselves, as a value: an act, or figures of theirs.
+
+    It reads no tables and lies in no log. `outcome` is the type of what carrying it out returns.
+    """
+
+    outcome: ClassVar[Any]
+    repeatable: ClassVar[bool] = False
+    """Whether it changes nothing, so that it may be asked again when the answer was lost."""
+
+    def validate(self) -> None:
+        """Raise Invalid when no state of the servers could make this order right."""
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True):
@@ -82,6 +97,19 @@ class WriteOptions(msgspec.Struct, frozen=True):
     """Where the write entered: node name and protocol."""
 
 
+class OrderOptions(msgspec.Struct, frozen=True):
+    """How to have an order carried out."""
+
+    where: Where = "leader"
+    """By the leader, or by whichever server is asked, which works without a leader too."""
+    datacenter: str = ""
+    token: str = ""
+    author: str = ""
+    """Accessor of the token that asked, never its secret."""
+    origin: str = ""
+    """Where the order entered: node name and protocol."""
+
+
 class ServerStatus(msgspec.Struct, frozen=True):
     """Who leads and who votes, as the answering server sees it. Addresses are `ip:port`."""
 
@@ -92,13 +120,16 @@ class ServerStatus(msgspec.Struct, frozen=True):
 READ = ReadOptions()
 STALE = ReadOptions(consistency="stale")
 WRITE = WriteOptions()
+ORDER = OrderOptions()
+HERE = OrderOptions(where="here")
 
 
 class Registry(Protocol):
-    """Reads, writes and follows the replicated state of a datacenter.
+    """Reads, writes and follows the replicated state of a datacenter; operates its servers.
 
     Every method raises a MeshError: NoLeader, Unreachable or Busy when nothing was done,
-    OutcomeUnknown when a write may have happened, Invalid, Denied or Conflict for the request.
+    OutcomeUnknown when a write or an order may have happened, Invalid, Denied or Conflict for
+    the request.
     """
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
@@ -111,6 +142,10 @@ class Registry(Protocol):
 
     def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
         """The answer now, and again each time it changes. Goes on through changes of leader."""
+        ...
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """Have an order carried out. Asked again only while surely nothing was done."""
         ...
 
     async def status(self, datacenter: str = "") -> ServerStatus:

@@ -24,6 +24,8 @@ from mesh.errors import (
 from mesh.registry.port import (
     Answer,
     Command,
+    Order,
+    OrderOptions,
     Query,
     ReadOptions,
     ServerStatus,
@@ -217,20 +219,44 @@ class Client:
         self, address: str, command: Command[T], options: WriteOptions, *, forwarded: bool = False
     ) -> T:
         """Write through that server. Raises OutcomeUnknown when the connection breaks meanwhile."""
+        wrote = await self._act(
+            address,
+            lambda number: wire.Write(number, command, options, forwarded),  # type: ignore[arg-type]  # AnyCommand lists every Command.
+        )
+        result: T = unpack(bytes(wrote.value), command.result)
+        return result
+
+    async def operate(
+        self, address: str, order: Order[T], options: OrderOptions, *, forwarded: bool = False
+    ) -> T:
+        """Have that server carry out an order, or the leader through it.
+
+        Raises OutcomeUnknown when the connection breaks meanwhile; Unreachable instead when the
+        order may be repeated.
+        """
+        try:
+            wrote = await self._act(
+                address,
+                lambda number: wire.Operate(number, order, options, forwarded),  # type: ignore[arg-type]  # AnyOrder lists every Order.
+            )
+        except OutcomeUnknown as error:
+            if order.repeatable:
+                raise Unreachable(error.message) from error
+            raise
+        result: T = unpack(bytes(wrote.value), order.outcome)
+        return result
+
+    async def _act(self, address: str, make: Callable[[int], wire.Request]) -> wire.Wrote:
         connection = await self._connection(address)
         try:
-            reply = await connection.call(
-                lambda number: wire.Write(number, command, options, forwarded),  # type: ignore[arg-type]  # AnyCommand lists every Command.
-                self._options.call_seconds,
-            )
+            reply = await connection.call(make, self._options.call_seconds)
         except Unreachable as error:
             raise OutcomeUnknown(error.message) from error
         if isinstance(reply, wire.Failed) and reply.code == Unreachable.code and connection.closed:
             raise OutcomeUnknown(reply.message)
         if not isinstance(reply, wire.Wrote):
             raise _failure(reply)
-        result: T = unpack(bytes(reply.value), command.result)
-        return result
+        return reply
 
     async def status(self, address: str) -> ServerStatus:
         """Ask that server who leads and who votes."""

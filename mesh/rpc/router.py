@@ -11,11 +11,14 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.errors import MeshError, NoLeader, NotFound, OutcomeUnknown, Unreachable
 from mesh.registry.port import (
+    ORDER,
     READ,
     STALE,
     WRITE,
     Answer,
     Command,
+    Order,
+    OrderOptions,
     Query,
     ReadOptions,
     ServerStatus,
@@ -69,6 +72,14 @@ class Consensus(Protocol):
         ...
 
 
+class Operator(Protocol):
+    """Who carries out orders on a server."""
+
+    async def operate(self, order: Order[T]) -> T:
+        """Carry it out. Raises a MeshError; NoLeader, Busy or Unreachable if nothing was done."""
+        ...
+
+
 class Options(msgspec.Struct, frozen=True):
     """How long a request waits for a leader."""
 
@@ -78,24 +89,31 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Forwarded:
-    """Does here what only the leader may do; refuses with NoLeader when this is not the leader."""
+    """Does here what only the leader may do; refuses with NoLeader when this is not the leader.
+
+    `operator` is given once it is built, since it reads through this itself.
+    """
+
+    operator: Operator
 
     def __init__(self, consensus: Consensus, reader: LocalReader, gate: Gate) -> None:
         self._consensus, self._reader, self._gate = consensus, reader, gate
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
-        """Read as the leader, linearizably; `consistent` also confirms it with a majority."""
-        if options.consistency == "consistent":
-            await self._consensus.barrier()
-        self._need_lease()
-        answer = await self._reader.read(query, options)
-        # The wait may have outlasted the lease under which it began.
-        self._need_lease()
-        return answer
+        """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
 
-    def _need_lease(self) -> None:
-        if not self._consensus.leased():
-            raise NoLeader("No cluster leader")
+        `consistent` always has a majority confirm it; so does `default` while there is no lease.
+        """
+        if options.consistency == "consistent" or not self._consensus.leased():
+            await self._consensus.barrier()
+            if not options.index:
+                return await self._reader.read(query, options)
+        answer = await self._reader.read(query, options)
+        if self._consensus.leased():
+            return answer
+        # The wait has outlasted the lease under which it began.
+        await self._consensus.barrier()
+        return await self._reader.read(query, msgspec.structs.replace(options, index=0))
 
     async def write(self, command: Command[T], options: WriteOptions) -> T:
         """Commit as the leader."""
@@ -105,6 +123,13 @@ class Forwarded:
         if isinstance(result, MeshError):
             raise result
         return result  # type: ignore[return-value]  # The machine returns what apply returned.
+
+    async def operate(self, order: Order[T], options: OrderOptions) -> T:
+        """Carry out an order, as the leader unless it says that any server may."""
+        if options.where == "leader" and not self._consensus.is_leader:
+            raise NoLeader("No cluster leader")
+        self._gate.pass_order(order, options)
+        return await self.operator.operate(order)
 
 
 class _Patience:
@@ -223,6 +248,25 @@ class ServerRouter:
         async for answer in follow(self.read, query, options):
             yield answer
 
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """See Registry.operate. An order that may have been carried out is not given again."""
+        self._check_datacenter(options.datacenter)
+        order.validate()
+        origin = options.origin or self._options.origin
+        options = msgspec.structs.replace(options, origin=origin)
+        if options.where == "here":
+            return await self._as_leader.operate(order, options)
+        patience = _Patience(self._options, self._world)
+        while True:
+            try:
+                if self._consensus.is_leader:
+                    return await self._as_leader.operate(order, options)
+                return await self._client.operate(self._leader(), order, options, forwarded=True)
+            except OutcomeUnknown:
+                raise
+            except MeshError as error:
+                await patience.rest(error)
+
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
         self._check_datacenter(datacenter)
@@ -310,6 +354,20 @@ class AgentRouter:
                     raise
                 self._move_on(address)
                 await clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """See Registry.operate. An order that may have been carried out is not given again."""
+        origin = options.origin or self._options.origin
+        options = msgspec.structs.replace(options, origin=origin)
+        patience = _Patience(self._options, self._world)
+        while True:
+            address = ""
+            try:
+                address = self._server()
+                return await self._client.operate(address, order, options)
+            except Unreachable as error:
+                self._move_on(address)
+                await patience.rest(error)
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""

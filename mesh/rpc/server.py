@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -24,6 +24,7 @@ REQUESTS_MAX = 8192
 FIRST_BYTE_SECONDS = 5.0
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+_Work: TypeAlias = wire.Read | wire.Write | wire.Watch | wire.Operate | wire.AskStatus
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -119,6 +120,12 @@ class RpcServer:
         result: Any = await writer.write(message.command, message.options)
         return wire.Wrote(message.id, msgspec.Raw(pack(result)))
 
+    async def operate(self, message: wire.Operate) -> wire.Wrote:
+        """Have an order carried out, here or by the leader."""
+        operator = self._forwarded if message.forwarded else self._registry
+        result: Any = await operator.operate(message.order, message.options)
+        return wire.Wrote(message.id, msgspec.Raw(pack(result)))
+
     @property
     def registry(self) -> Registry:
         """Who answers."""
@@ -165,19 +172,12 @@ class _Session:
         self._running[message.id] = task
         task.add_done_callback(lambda _: self._running.pop(message.id, None))
 
-    async def _work(self, message: wire.Read | wire.Write | wire.Watch | wire.AskStatus) -> None:
+    async def _work(self, message: _Work) -> None:
         try:
             if isinstance(message, wire.Watch):
                 await self._watch(message)
-                return
-            reply: wire.Reply
-            if isinstance(message, wire.Read):
-                reply = await self._server.answer(message)
-            elif isinstance(message, wire.Write):
-                reply = await self._server.apply(message)
             else:
-                reply = wire.Status(message.id, await self._server.registry.status())
-            await self._send_and_drain(reply)
+                await self._send_and_drain(await self._reply(message))
         except MeshError as error:
             self._send(wire.Failed(message.id, error.code, error.message))
         except OSError:
@@ -185,6 +185,17 @@ class _Session:
         except Exception as error:
             log.exception("request %s failed", type(message).__name__)
             self._send(wire.Failed(message.id, Internal.code, repr(error)))
+
+    async def _reply(
+        self, message: wire.Read | wire.Write | wire.Operate | wire.AskStatus
+    ) -> wire.Reply:
+        if isinstance(message, wire.Read):
+            return await self._server.answer(message)
+        if isinstance(message, wire.Write):
+            return await self._server.apply(message)
+        if isinstance(message, wire.Operate):
+            return await self._server.operate(message)
+        return wire.Status(message.id, await self._server.registry.status())
 
     async def _watch(self, message: wire.Watch) -> None:
         query: Query[Any] = message.query

@@ -24,6 +24,10 @@ class ServerTags(msgspec.Struct, frozen=True):
     """Digest of the first voters it would agree to; see `server.bootstrap`."""
     cluster: str = ""
     """Id of the cluster whose log it holds; empty before the first election."""
+    read_replica: bool = False
+    """It follows the log and never votes."""
+    build: str = ""
+    """Version of its program."""
 
     def tags(self) -> dict[str, str]:
         """The tags, for gossip."""
@@ -32,12 +36,13 @@ class ServerTags(msgspec.Struct, frozen=True):
             "dc": self.datacenter,
             "id": self.id,
             "port": str(self.port),
-            "build": __version__,
+            "build": self.build or __version__,
         }
         optional = {
             "expect": str(self.expect) if self.expect else "",
             "proposal": self.proposal,
             "cluster": self.cluster,
+            "read_replica": "1" if self.read_replica else "",
         }
         return tags | {name: value for name, value in optional.items() if value}
 
@@ -61,6 +66,8 @@ def read_tags(tags: Mapping[str, str]) -> ServerTags | None:
         expect=int(expect) if expect.isascii() and expect.isdigit() else 0,
         proposal=tags.get("proposal", ""),
         cluster=tags.get("cluster", ""),
+        read_replica=tags.get("read_replica", "") == "1",
+        build=tags.get("build", "").partition(":")[0],
     )
 
 

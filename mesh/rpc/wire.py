@@ -13,8 +13,8 @@ import msgspec
 
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
-from mesh.registry.port import ReadOptions, ServerStatus, WriteOptions
-from mesh.registry.requests import AnyCommand, AnyQuery
+from mesh.registry.port import OrderOptions, ReadOptions, ServerStatus, WriteOptions
+from mesh.registry.requests import AnyCommand, AnyOrder, AnyQuery
 
 RPC_BYTE = b"\x10"
 VERSION = 1
@@ -58,6 +58,15 @@ class Watch(msgspec.Struct, frozen=True, tag="watch"):
     options: ReadOptions
 
 
+class Operate(msgspec.Struct, frozen=True, tag="operate"):
+    """Carry out an order."""
+
+    id: int
+    order: AnyOrder
+    options: OrderOptions
+    forwarded: bool = False
+
+
 class AskStatus(msgspec.Struct, frozen=True, tag="status"):
     """Ask who leads and who votes."""
 
@@ -81,7 +90,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
 
 
 class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
-    """The command's result, packed."""
+    """What the command or the order came to, packed."""
 
     id: int
     value: msgspec.Raw
@@ -102,7 +111,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-Request: TypeAlias = Hello | Read | Write | Watch | AskStatus | Cancel
+Request: TypeAlias = Hello | Read | Write | Watch | Operate | AskStatus | Cancel
 Reply: TypeAlias = Hello | Answered | Wrote | Status | Failed
 
 

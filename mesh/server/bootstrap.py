@@ -32,6 +32,8 @@ class Verdict(msgspec.Struct, frozen=True):
     voters: tuple[Candidate, ...] = ()
     reason: str = ""
     """Why it waits, for people."""
+    followed: bool = False
+    """The others started before this server agreed, as far as it remembers."""
 
 
 class Bootstrap:
@@ -40,6 +42,7 @@ class Bootstrap:
     def __init__(self, me: str, expect: int, digest: Callable[[Sequence[str]], str]) -> None:
         self._me, self._expect, self._digest = me, expect, digest
         self._proposal: tuple[str, tuple[str, ...]] = ("", ())
+        self._followed = False
 
     def decide(self, servers: Sequence[Candidate]) -> Verdict:
         """Judge the live servers of the datacenter, this one among them."""
@@ -62,7 +65,7 @@ class Bootstrap:
         ]
         if others:
             return Verdict(proposal, reason=f"waiting for {', '.join(others)} to agree")
-        return Verdict(proposal, voters)
+        return Verdict(proposal, voters, followed=self._followed)
 
     def _choose(self, servers: Sequence[Candidate]) -> str:
         """Fix the proposal if it can be; otherwise say why not."""
@@ -72,7 +75,7 @@ class Bootstrap:
             ids = self._founders(servers, started[0].cluster)
             if not ids:
                 return f"cluster {started[0].cluster[:8]} exists; waiting to be added to it"
-            self._proposal = (started[0].cluster, ids)
+            self._proposal, self._followed = (started[0].cluster, ids), True
             return ""
         expecting = sorted(server.id for server in servers if server.expect == self._expect)
         if len(expecting) < self._expect:

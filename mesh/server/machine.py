@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from mesh.registry.envelope import Envelope, open_sealed
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
 from mesh.store.live import Answers
-from mesh.store.snapshot import freeze, thaw
+from mesh.store.snapshot import STEP_ITEMS, Thawed, freeze, thaw
 
 REQUESTS_KEPT = 10_000
 """At least so many of the latest requests are known when they come again,"""
@@ -24,7 +24,7 @@ REQUESTS_MAX = 65_536
 FORMAT = 1
 
 
-class _Done(msgspec.Struct, array_like=True, frozen=True):
+class _Done(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a request ended: its packed result, or the error it was refused with."""
 
     value: bytes = b""
@@ -34,10 +34,9 @@ class _Done(msgspec.Struct, array_like=True, frozen=True):
     """When it entered the log, by the leader's clock."""
 
 
-class _Snapshot(msgspec.Struct):
+class _Head(msgspec.Struct, array_like=True):
     format: int
-    tables: bytes
-    requests: list[tuple[str, _Done]]
+    requests: int
 
 
 class Machine:
@@ -95,20 +94,60 @@ class Machine:
             if len(self._done) > (REQUESTS_KEPT if old else REQUESTS_MAX):
                 del self._done[oldest]
 
-    def snapshot(self) -> Callable[[], bytes]:
-        """Copy the state now; the function returned packs it, in any thread."""
-        tables = freeze(self.database)
-        requests = list(self._done.items())
-        return lambda: pack({"format": FORMAT, "tables": tables(), "requests": requests})
+    def snapshot(self) -> Iterator[bytes]:
+        """Copy the state now; the iterator packs the copy, in any thread.
 
-    def restore(self, index: int, data: bytes) -> None:  # noqa: ARG002 - the Raft node's interface.
-        """Become the state in the snapshot. Raises Invalid, changing nothing, if it is bad."""
-        snapshot = unpack(data, _Snapshot)
-        if snapshot.format != FORMAT:
-            raise Invalid(f"snapshot of format {snapshot.format}; this program knows {FORMAT}")
-        thaw(self.database, snapshot.tables)
-        self._done = dict(snapshot.requests)
+        An empty piece says no more than that some work was done.
+        """
+        tables = freeze(self.database)
+        return _pieces(tables, list(self._done), list(self._done.values()))
+
+    def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
+        """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
+        head = unpack(next(pieces, b""), _Head)
+        if head.format != FORMAT:
+            raise Invalid(f"snapshot of format {head.format}; this program knows {FORMAT}")
+        tables = thaw(self.database, pieces)
+        done: dict[str, _Done] = {}
+        for piece in pieces:
+            done.update(unpack(piece, list[tuple[str, _Done]]))
+        if len(done) != head.requests:
+            raise Invalid(f"snapshot has {len(done)} of {head.requests} requests")
+        return Restored(self, tables, done)
+
+    def trade(self, done: dict[str, _Done]) -> dict[str, _Done]:
+        """The tables were replaced: replace the requests that led to them too."""
+        former, self._done = self._done, done
         self.answers.restored()
+        return former
+
+
+class Restored:
+    """A state of the machine out of a snapshot, which `install` trades for the present one."""
+
+    def __init__(self, machine: Machine, tables: Thawed, done: dict[str, _Done]) -> None:
+        self._machine, self._tables, self._done = machine, tables, done
+
+    def install(self) -> None:
+        """Trade places with the machine's state. Takes no longer for many rows."""
+        self._tables.install()
+        self._done = self._machine.trade(self._done)
+
+    def discard(self) -> Iterator[None]:
+        """Free the state that is not in place, a little at each step; in any thread."""
+        yield from self._tables.discard()
+        while self._done:
+            for _ in range(min(STEP_ITEMS, len(self._done))):
+                self._done.popitem()
+            yield
+
+
+def _pieces(tables: Iterator[bytes], requests: list[str], ends: list[_Done]) -> Iterator[bytes]:
+    yield pack(_Head(FORMAT, len(requests)))
+    yield from tables
+    for first in range(0, len(requests), STEP_ITEMS):
+        part = slice(first, first + STEP_ITEMS)
+        yield pack(list(zip(requests[part], ends[part], strict=True)))
 
 
 def _outcome(envelope: Envelope, done: _Done) -> object:

@@ -67,7 +67,7 @@ class View:
         contents = self._database.contents
         return (
             max(
-                (contents[table].marks[name].of(value) for table, name, value in self.touched),
+                (contents[table].mark(name, value) for table, name, value in self.touched),
                 default=1,
             )
             or 1
@@ -125,8 +125,6 @@ class Transaction(View):
         """End the transaction; returns the buckets it changed, whose marks have moved."""
         contents = self._database.contents
         for table, index, value in sorted(self._changed, key=repr):
-            content = contents[table]
-            empty = content.is_empty(index, value)
-            content.marks[index].changed(value, self.log_index, empty=empty)
+            contents[table].changed(index, value, self.log_index)
         self._database.index = self.log_index
         return self._changed

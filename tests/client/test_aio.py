@@ -5,7 +5,7 @@ import pytest
 
 from mesh.client import ReadOptions, Settings, agent, kv
 from mesh.client.aio import AsyncClient
-from mesh.errors import NotFound, OutcomeUnknown, Unreachable
+from mesh.errors import Internal, NotFound, OutcomeUnknown, Unreachable
 from tests.client.scripted import Scripted
 
 
@@ -60,3 +60,15 @@ async def test_follow_and_stream() -> None:
             server.on("GET", "/v1/agent/monitor?loglevel=warn", "one\ntwo\n")
             lines = [line async for line in client.stream(agent.monitor("WARN"))]
             assert lines == [b"one\n", b"two\n"]
+
+
+async def test_health_is_an_answer_though_servers_are_not_well() -> None:
+    with Scripted() as server:
+        async with AsyncClient(Settings(address=server.address)) as client:
+            body = '{"Healthy":false,"FailureTolerance":0,"Servers":[{"ID":"1","Voter":true}]}'
+            server.on("GET", "/v1/operator/autopilot/health", body, status=429)
+            health = await client.operator.autopilot_health()
+            assert (health.healthy, [one.voter for one in health.servers]) == (False, [True])
+            server.on("DELETE", "/v1/operator/raft/peer?id=1", "s1 is the only voter", status=500)
+            with pytest.raises(Internal, match="only voter"):
+                await client.operator.remove_peer("1")

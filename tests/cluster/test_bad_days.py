@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.processes import TOP, Meshd, eventually
+from tests.cluster.processes import TOP, Meshd, cluster, eventually
 from tests.daemon.test_main import files, has_key, ready, refused, running, server
 
 OPERATIONS = (TOP / "docs" / "operations.md").read_text()
@@ -144,3 +144,38 @@ def test_what_a_kill_left_half_written_is_no_damage(tmp_path: Path) -> None:
     with running(node):
         eventually(lambda: has_key(node))
         assert node.put("/v1/kv/k2", b"v2") is True
+
+
+def test_a_damaged_server_of_three_comes_back_with_an_empty_directory(tmp_path: Path) -> None:
+    """The way out that docs/operations.md gives, step by step."""
+    with cluster(tmp_path, servers=3, agents=0) as three:
+        assert three.leader().meshctl(
+            "operator", "autopilot", "set-config", "-server-stabilization-time=500ms"
+        ).returncode == 0  # fmt: skip
+        ill = next(one for one in three.servers if not one.leads())
+        others = [one for one in three.servers if one is not ill]
+        for number in range(20):
+            assert others[0].put(f"/v1/kv/{number}", b"%d" % number) is True
+        assert ill.stop() == 0
+        data = Path(ill.config["data_dir"])
+        (folder,) = (data / "raft").glob("epoch-*")
+        path = flip_in_the_middle(folder)
+        (ill.folder / "log").unlink()
+        refused(ill, str(path), "damaged at byte")
+        # The others do not miss it.
+        assert others[1].put("/v1/kv/meanwhile", b"1") is True
+        data.rename(tmp_path / "bad")
+        ill.start()
+        eventually(lambda: ill.get("/v1/kv/meanwhile?stale"))
+        assert len(ill.get("/v1/kv/?recurse&stale")) == 21
+        # It votes again, and nobody votes in its old name: without either of the others it goes on.
+
+        def voters() -> set[tuple[str, str]]:
+            found = others[0].get("/v1/operator/raft/configuration")["Servers"]
+            return {(one["Node"], one["ID"]) for one in found if one["Voter"]}
+
+        new = ill.get("/v1/agent/self")["Config"]["NodeID"]
+        eventually(lambda: (ill.name, new) in voters())
+        eventually(lambda: len(voters()) == 3)
+        others[1].kill()
+        assert eventually(lambda: ill.put("/v1/kv/after", b"2")) is True

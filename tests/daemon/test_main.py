@@ -147,9 +147,9 @@ def kept(tmp_path: Path) -> tuple[Meshd, Path]:
         assert node.put("/v1/kv/k1", b"v1") is True
         assert node.stop() == 0
     raft = Path(node.config["data_dir"], "raft")
-    epoch = Epochs(str(raft)).load()
-    assert epoch is not None
-    return node, Path(Epochs(str(raft)).folder(epoch.number))
+    place = Epochs(str(raft)).load()
+    assert place is not None
+    return node, Path(Epochs(str(raft)).folder(place.epoch.number))
 
 
 def has_key(node: Meshd) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +24,8 @@ from mesh.gossip.packets import join, split
 from mesh.gossip.probe import Probing
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
+from tests.sim.clock import Timeline
+from tests.sim.network import Network
 
 
 class Node:
@@ -136,17 +136,17 @@ class World:
 
     def __init__(self, seed: int, count: int, options: Options, loss: float = 0.0) -> None:
         self.dice = SeededDice(seed)
-        self.options, self.loss = options, loss
-        self.now = 0.0
+        self.options = options
+        self.timeline = Timeline()
+        self.network = Network(self.dice, loss)
         self.trace: list[tuple[float, str, str]] = []
-        self.blocked: Callable[[str, str], bool] = lambda _from, _to: False
-        self.udp_blocked: Callable[[str, str], bool] = lambda _from, _to: False
-        self.delays: dict[str, float] = {}
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
         self._planned: dict[str, float] = {}
         self.by_address: dict[str, Node] = {}
         self.nodes = [self.add(f"n{number:03}", number) for number in range(count)]
+
+    @property
+    def now(self) -> float:
+        return self.timeline.now
 
     def add(self, name: str, number: int) -> Node:
         node = Node(self, name, f"10.0.{number // 250}.{number % 250 + 1}")
@@ -160,9 +160,6 @@ class World:
         everybody = {node.name: "ALIVE" for node in self.nodes}
         self.run_until(lambda: all(node.statuses() == everybody for node in self.nodes), 120.0)
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now + seconds, next(self._order), act))
-
     def plan(self, node: Node) -> None:
         when = node.deadline()
         if (
@@ -170,38 +167,35 @@ class World:
             or self._planned[node.name] <= self.now
         ):
             self._planned[node.name] = when
-            self.later(max(0.0, when - self.now), lambda: self._due(node, when))
+            self.timeline.after(max(0.0, when - self.now), lambda: self._due(node, when))
 
     def _due(self, node: Node, when: float) -> None:
         if node.down or self._planned.get(node.name) != when:
             return
         node.tick()
 
-    def _lost(self, source: Node, target: Node) -> bool:
-        cut = self.blocked(source.name, target.name) or self.udp_blocked(source.name, target.name)
-        return cut or self.dice.uniform(0, 1) < self.loss
-
     def send(self, source: Node, address: str, packet: bytes) -> None:
         target = self.by_address.get(address)
-        if target is None or self._lost(source, target):
+        if target is None or self.network.loses(source.name, target.name):
             return
 
         def arrive() -> None:
             if not target.down:
                 target.receive(packet, source.address)
 
-        slow = self.delays.get(source.name, 0.0) + self.delays.get(target.name, 0.0)
-        self.later(self.dice.uniform(0.0005, 0.002) + slow, arrive)
+        slow = self.network.delay(source.name, target.name)
+        self.timeline.after(self.dice.uniform(0.0005, 0.002) + slow, arrive)
 
     def _connected(self, source: Node, target: Node) -> bool:
-        cut = self.blocked(source.name, target.name) or self.blocked(target.name, source.name)
-        return not (cut or target.down or source.down)
+        network, names = self.network, (source.name, target.name)
+        both = network.reaches(*names) and network.reaches(*reversed(names))
+        return both and not (target.down or source.down)
 
     def tcp_ping(self, source: Node, effect: TcpPing) -> None:
         target = self.by_address.get(effect.address)
         if target is not None and self._connected(source, target):
-            slow = self.delays.get(source.name, 0.0) + self.delays.get(target.name, 0.0)
-            self.later(0.002 + slow, lambda: source.probing.tcp_answered(effect.seq))
+            slow = self.network.delay(source.name, target.name)
+            self.timeline.after(0.002 + slow, lambda: source.probing.tcp_answered(effect.seq))
 
     def exchange(self, source: Node, address: str) -> None:
         target = self.by_address.get(address)
@@ -212,7 +206,7 @@ class World:
                 target.merge(request)
                 source.merge(reply)
 
-        self.later(0.003, happen)
+        self.timeline.after(0.003, happen)
 
     def kill(self, node: Node) -> None:
         node.down = True
@@ -223,13 +217,10 @@ class World:
     def run_until(self, true: Callable[[], bool], seconds: float, *, must: bool = True) -> None:
         end = self.now + seconds
         check = self.now
-        while self._queue and self._queue[0][0] <= end:
-            when, _, act = heapq.heappop(self._queue)
-            self.now = max(self.now, when)
-            act()
+        while self.timeline.next_within(end):
             if self.now >= check:
                 check = self.now + 0.1
                 if true():
                     return
-        self.now = end
+        self.timeline.now = end
         assert true() or not must, f"not within {seconds} virtual seconds"

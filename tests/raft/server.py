@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import MeshError
@@ -21,12 +21,26 @@ class Memory:
         self.commands.append(data)
         return len(self.commands)
 
-    def snapshot(self) -> Callable[[], bytes]:
+    def snapshot(self) -> Iterator[bytes]:
         copy = list(self.commands)
-        return lambda: json.dumps([command.hex() for command in copy]).encode()
+        return (command + b"\n" for command in copy)
 
-    def restore(self, index: int, data: bytes) -> None:
-        self.commands = [bytes.fromhex(command) for command in json.loads(data)]
+    def prepare(self, index: int, pieces: Iterator[bytes]) -> "Remembered":
+        return Remembered(self, [piece[:-1] for piece in pieces])
+
+
+class Remembered:
+    """What a snapshot holds, for `Memory`."""
+
+    def __init__(self, machine: Memory, commands: list[bytes]) -> None:
+        self._machine, self._commands = machine, commands
+
+    def install(self) -> None:
+        self._machine.commands, self._commands = self._commands, self._machine.commands
+
+    def discard(self) -> Iterator[None]:
+        self._commands.clear()
+        yield
 
 
 class Server:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
-from mesh.raft.engine import NO_OP, Engine
+from mesh.raft.engine import NO_OP, STOP_SIGN, Engine
 from mesh.raft.journal import Journal
 
 VERSION = "0.3.17"
@@ -20,9 +20,13 @@ class Hooks:
     def __init__(self) -> None:
         self.applied: list[tuple[int, int, bytes | None]] = []
         self.asked: list[str] = []
+        self.stops: list[tuple[int, int, bytes]] = []
 
     def apply(self, index: int, term: int, command: bytes | None) -> None:
         self.applied.append((index, term, command))
+
+    def stop_sign(self, index: int, term: int, record: bytes) -> None:
+        self.stops.append((index, term, record))
 
     def ask_vote(self, voter: str) -> None:
         self.asked.append(voter)
@@ -103,3 +107,17 @@ def test_the_library_cannot_pickle(name: str) -> None:
     assert module["__name__"] == "pysyncobj.syncobj"
     with pytest.raises(AssertionError, match="ever pickled"):
         getattr(module["pickle"], name)(b"N.")
+
+
+def test_nothing_after_a_stop_sign_is_applied() -> None:
+    made, hooks, journal = engine()
+    made.campaign()
+    made.append(b"before")
+    made.append(b"next", STOP_SIGN)
+    made.append(b"after")
+    made.tick()
+    made.tick()
+    assert hooks.stops == [(4, 1, b"next")]
+    assert [command for _, _, command in hooks.applied] == [None, b"before"]
+    assert made.commit == made.applied == 4
+    assert journal.last_index == 5

@@ -93,7 +93,7 @@ def test_a_candidate_needs_a_log_as_new() -> None:
     assert not log_is_new_enough(log, 9, 1)
 
 
-@pytest.mark.parametrize("command", [b"", b"\x02x", b"\x03", b"\x00" * (2 << 20)])
+@pytest.mark.parametrize("command", [b"", b"\x03x", b"\x03", b"\x00" * (2 << 20)])
 def test_entries_of_other_kinds_are_refused(command: bytes) -> None:
     with pytest.raises(Invalid):
         check_entries([(1, command)])

@@ -93,13 +93,40 @@ def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
     segments.close()
 
 
-def test_a_segment_torn_while_it_was_made_is_made_again(tmp_path: Path) -> None:
-    _, segments = filled(tmp_path / "j", 3)
+@pytest.mark.parametrize(
+    "left",
+    [b"", MAGIC[:3], bytes(20), b"?" + MAGIC[1:], MAGIC, MAGIC + b"\0" * 9],
+    ids=["nothing", "begun", "zeros", "flipped", "without-term", "torn-term"],
+)
+def test_a_segment_torn_while_it_was_made_is_made_again(tmp_path: Path, left: bytes) -> None:
+    journal, segments = filled(tmp_path / "j", 3)
+    journal.set_term(4, "somebody")
+    store(journal, segments)
     segments.close()
-    (tmp_path / "j" / "000000000002.journal").write_bytes(MAGIC[:3])
+    (tmp_path / "j" / "000000000002.journal").write_bytes(left)
     journal, segments = reopen(tmp_path / "j")
     assert journal.last_index == 3
+    journal.append(b"next", 4, 4)
+    journal.delete_to(4)
+    store(journal, segments)
+    segments.drop_below(4)
     segments.close()
+    again, segments = reopen(tmp_path / "j")
+    assert (again.term, again.vote, again.last_index) == (4, "somebody", 4)
+    segments.close()
+
+
+def test_damage_at_the_beginning_of_the_last_segment_is_no_torn_tail(tmp_path: Path) -> None:
+    _, segments = filled(tmp_path / "j", 3)
+    segments.close()
+    (path,) = (tmp_path / "j").iterdir()
+    for place in (0, len(MAGIC) + 3):
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(Invalid, match=path.name):
+            reopen(tmp_path / "j")
+        assert path.read_bytes() == data
 
 
 def test_damage_in_a_sealed_segment_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -26,13 +26,17 @@ def test_one_reset_is_obeyed_per_generation() -> None:
     assert progress.sent == 1
 
 
-def test_what_it_acknowledged_is_never_sent_again() -> None:
+def test_what_it_acknowledged_is_sent_again_only_if_it_forgot_it() -> None:
     progress = Progress(9, connected=True)
     progress.acknowledged(7)
-    assert progress.reset(0, 3)
-    assert progress.sent == 7
     progress.reconnected(connected=True)
-    assert (progress.sent, progress.match) == (7, 7)
+    assert (progress.sent, progress.match) == (9, 7)
+    assert progress.reset(progress.generation, 9)
+    assert (progress.sent, progress.match) == (8, 7)
+    assert progress.reset(progress.generation, 3)
+    assert (progress.sent, progress.match) == (2, 2)
+    assert progress.reset(progress.generation, 0)
+    assert (progress.sent, progress.match) == (0, 0)
 
 
 def test_a_heartbeat_speaks_only_of_what_left() -> None:

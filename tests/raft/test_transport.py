@@ -2,16 +2,25 @@
 
 import asyncio
 import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.codec import pack, unpack
-from mesh.raft.epochs import Epoch, Peer
+from mesh.raft.epochs import Epoch, Peer, Place, digest, founded
 from mesh.raft.messages import Hello, Message, Vote, Welcome, pack_message
 from mesh.raft.node import RAFT_BYTE
-from mesh.raft.transport import FORMAT, HELLO_BYTES_MAX, Transport, pack_frame, read_frame
+from mesh.raft.succession import FORMATS
+from mesh.raft.transport import (
+    HELLO_BYTES_MAX,
+    Streams,
+    Transport,
+    dial,
+    pack_frame,
+    read_frame,
+)
 from tests.raft.cluster import Cluster, until
 
 RANDOM = random.Random(1)
@@ -48,19 +57,22 @@ async def test_strangers_change_nothing(tmp_path: Path) -> None:
         leader = await cluster.leader()
         before = await leader.ask("status")
         me, other = leader.me, next(peer for peer in cluster.peers if peer != leader.me)
-        cluster_id = before["cluster"]
-        for data in GARBAGE:
-            await say(me.address, data)
+        cluster_id, newer = before["cluster"], (FORMATS[1] + 1, FORMATS[1] + 1)
+        sign = digest(founded(cluster.peers))
         for hello in (
-            Hello(FORMAT + 1, cluster_id, 1, other.id, me.id),
-            Hello(FORMAT, "another", 1, other.id, me.id),
-            Hello(FORMAT, cluster_id, 2, other.id, me.id),
-            Hello(FORMAT, cluster_id, 1, "stranger", me.id),
-            Hello(FORMAT, cluster_id, 1, other.id, "somebody else"),
+            Hello(newer, cluster_id, 1, sign, other.id, me.id),
+            Hello(FORMATS, "another", 1, sign, other.id, me.id),
+            Hello(FORMATS, cluster_id, 1, "another", other.id, me.id),
+            Hello(FORMATS, cluster_id, 1, sign, "stranger", me.id),
+            Hello(FORMATS, cluster_id, 1, sign, other.id, "somebody else"),
         ):
             answer = await say(me.address, pack_frame(pack(hello)), end=False)
             assert unpack(answer[4:], Welcome).refusal
-        fine = pack_frame(pack(Hello(FORMAT, cluster_id, 1, other.id, me.id)))
+        fine = pack_frame(pack(Hello(FORMATS, cluster_id, 1, sign, other.id, me.id)))
+        later = pack_frame(pack(Hello(FORMATS, cluster_id, 2, "x", other.id, me.id)))
+        for data in GARBAGE[1:6]:
+            answer = await say(me.address, later + data)
+            assert unpack(answer[4:], Welcome).epoch == 1
         for data in GARBAGE[1:6]:
             answer = await say(me.address, fine + data)
             assert not unpack(answer[4:], Welcome).refusal
@@ -90,11 +102,30 @@ class Heard:
         self.messages.append((peer, message))
 
 
+class Wired:
+    """What a transport needs, on plain TCP; every connection goes to the next address."""
+
+    def __init__(self, addresses: Iterator[str]) -> None:
+        self._addresses = addresses
+
+    async def dial(self, peer: Peer) -> Streams:
+        return await dial(next(self._addresses))
+
+    def identify(self, writer: asyncio.StreamWriter) -> str | None:
+        return None
+
+    def since(self, number: int) -> list[Epoch]:
+        return []
+
+    def offer(self, records: Sequence[Epoch]) -> None:
+        raise AssertionError("nobody is in another epoch")
+
+
 async def test_an_address_that_is_none_is_tried_again_until_it_is_one() -> None:
     a, b = Peer("a", "a", ""), Peer("b", "b", "")
-    epoch, chance = Epoch("cluster", 1, (a, b)), (SystemClock(), SeededDice(1))
+    place, chance = Place(Epoch("cluster", 1, (a, b))), (SystemClock(), SeededDice(1))
     heard = Heard()
-    called = Transport("b", epoch, heard, lambda _: "", chance)
+    called = Transport("b", place, heard, Wired(iter([])), chance)
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readexactly(1) == RAFT_BYTE
@@ -104,7 +135,7 @@ async def test_an_address_that_is_none_is_tried_again_until_it_is_one() -> None:
     port = listener.sockets[0].getsockname()[1]
     wrong = ["", "nowhere", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:123456", "..:1", "a\0b:1"]
     addresses = iter([*wrong, f"127.0.0.1:{port}"])
-    caller = Transport("a", epoch, Heard(), lambda _: next(addresses), chance)
+    caller = Transport("a", place, Heard(), Wired(addresses), chance)
     caller.start()
 
     async def connected() -> bool:

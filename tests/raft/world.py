@@ -13,7 +13,7 @@ from mesh.raft.engine import NO_OP
 from mesh.raft.journal import Batch, Journal, Record, unpack_record
 from mesh.raft.messages import Message
 from mesh.raft.replica import Replica, Timing
-from mesh.raft.snapshots import Incoming, Snapshot, Snapshots
+from mesh.raft.snapshots import Incoming, Snapshots, Stored
 
 TIMING = Timing((0.5, 1.0), 0.1)
 THRESHOLD = 40
@@ -216,7 +216,7 @@ class HostInWorld:
         journal.replay(self._records())
         self.state = []
         if snapshot is not None:
-            self.state = json.loads(snapshot.data)
+            self._restore(snapshot)
             if journal.term_at(snapshot.index) != snapshot.term:
                 journal.clear(snapshot.index, snapshot.term, NO_OP)
         chance = (world.clock, world.dice)
@@ -290,11 +290,11 @@ class HostInWorld:
         self._compacting = True
         term = self.replica.journal.term_at(index)
         assert term is not None
-        snapshot = Snapshot(index, term, json.dumps(self.state).encode())
+        pieces = [json.dumps(self.state).encode()]
 
         def saved() -> None:
             self._compacting = False
-            self.replica.snapshots.save(snapshot)
+            self.replica.snapshots.save(index, term, pieces)
             self.replica.compacted(index - THRESHOLD // 4)
 
         self.later(self._world.dice.uniform(0.001, 0.05), saved)
@@ -313,11 +313,12 @@ class HostInWorld:
 
     def install(self, incoming: Incoming) -> None:
         def arrived() -> None:
-            snapshot = self.replica.snapshots.receive(incoming)
+            snapshots = self.replica.snapshots
+            snapshot = snapshots.adopt(snapshots.check(incoming))
             self.replica.installed(snapshot, lambda: self._restore(snapshot))
             self.pump()
 
         self.later(self._world.dice.uniform(0.001, 0.02), arrived)
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.state = json.loads(snapshot.data)
+    def _restore(self, snapshot: Stored) -> None:
+        self.state = json.loads(b"".join(snapshot.pieces()))

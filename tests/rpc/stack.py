@@ -19,7 +19,12 @@ from mesh.rpc.router import AgentRouter, Forwarded, ServerRouter
 from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
+from mesh.server.electorate import Changes, Electorate
 from mesh.server.machine import Machine
+from mesh.server.observation import Sighting
+from mesh.server.operator import ServerOperator
+from mesh.server.pilot import Options as PilotOptions
+from mesh.server.pilot import Pilot
 
 WORLD = (SystemClock(), SeededDice())
 HOLD = 0.4
@@ -49,7 +54,10 @@ class Stack:
         self.client = client()
         consensus = RaftConsensus(self.raft, lambda peer: peer.address)
         self.reader = LocalReader(self.machine.answers)
-        self.forwarded = Forwarded(consensus, self.reader, Gate(WORLD[0]))
+        self.audit: list[str] = []
+        self.forwarded = Forwarded(consensus, self.reader, Gate(WORLD[0], self.audit.append))
+        self.sightings: list[Sighting] = []
+        self.operate_on(self.raft)
         local = (self.reader, self.forwarded)
         self.router = ServerRouter(
             RouterOptions("dc1", name, hold), consensus, local, self.client, WORLD
@@ -60,6 +68,15 @@ class Stack:
             self.forwarded,
             {RAFT_BYTE: self.raft.serve},
         )
+
+    def operate_on(self, node: Electorate, options: PilotOptions | None = None) -> None:
+        """Have autopilot and operators act on this electorate."""
+        self.changes = Changes(node)
+        electorate = (node, self.changes)
+        seen = self.sightings.copy
+        self.pilot = Pilot(self.forwarded, electorate, seen, options or PilotOptions(), WORLD)
+        reach = (self.client, lambda peer: peer.address)
+        self.forwarded.operator = ServerOperator(electorate, self.pilot, seen, reach, WORLD[0])
 
     @property
     def address(self) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 import math
 from contextlib import aclosing, suppress
+from typing import Any
 
 import msgspec
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import (
+    Conflict,
     Invalid,
     MeshError,
     NoLeader,
@@ -17,8 +19,17 @@ from mesh.errors import (
     TooLarge,
     Unreachable,
 )
-from mesh.registry import catalog, kv
-from mesh.registry.port import READ, STALE, Answer, ReadOptions, WriteOptions
+from mesh.registry import catalog, kv, orders
+from mesh.registry.port import (
+    HERE,
+    READ,
+    STALE,
+    Answer,
+    Order,
+    OrderOptions,
+    ReadOptions,
+    WriteOptions,
+)
 from mesh.rpc.client import Client
 from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
@@ -297,3 +308,65 @@ async def test_agents_spread_over_servers_that_came_later(serve: Serve, asks: Cl
         clock.ahead += 200.0
         await router.status()
     assert sorted(asks._connections) == sorted(known)
+
+
+async def test_an_order_reaches_the_leader_and_leaves_an_audit_line(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server)
+    found = await router.operate(orders.RaftConfiguration())
+    assert [(one.name, one.leader, one.voter) for one in found.servers] == [("s1", True, True)]
+    assert server.audit == []
+    with pytest.raises(Conflict, match="only voter"):
+        await router.operate(orders.RemovePeer(id="s1"), OrderOptions(author="ops"))
+    assert server.audit == [
+        "RemovePeer(id='s1', address='', leaving=False) ordered by ops through a1"
+    ]
+    with pytest.raises(Invalid, match="only one of"):
+        await router.operate(orders.RemovePeer(id="s1", address="127.0.0.1:1"))
+    with pytest.raises(NotFound, match="No path to datacenter"):
+        await router.operate(orders.OwnStatus(), OrderOptions(datacenter="dc9"))
+    assert server.rpc.counters["operate"] == 4
+
+
+async def test_without_a_leader_only_orders_for_any_server_are_carried_out(
+    serve: Serve, asks: Client
+) -> None:
+    server = await serve(leads=False)
+    router = agent(asks, server)
+    with pytest.raises(NoLeader):
+        await router.operate(orders.RaftConfiguration())
+    with pytest.raises(NoLeader):
+        await asks.operate(
+            server.address, orders.RaftConfiguration(), OrderOptions(), forwarded=True
+        )
+    (figures,) = await router.operate(orders.RaftStatus(), HERE)
+    assert (figures.server.name, figures.figures["leader"]) == ("s1", "")
+    assert (await router.operate(orders.OwnStatus(), HERE)).server.name == "s1"
+
+
+class Dying:
+    """Carries out orders by taking the server's connections away."""
+
+    def __init__(self, server: Stack) -> None:
+        self.server = server
+        self.seen: list[str] = []
+
+    async def operate(self, order: Order[Any]) -> Any:
+        self.seen.append(type(order).__name__)
+        for writer in list(self.server.rpc._writers):
+            writer.transport.abort()
+        await asyncio.sleep(60)
+
+
+async def test_an_act_that_may_have_happened_is_not_repeated_a_question_is(
+    server: Stack, asks: Client
+) -> None:
+    router, dying = agent(asks, server), Dying(server)
+    server.forwarded.operator = dying
+    with pytest.raises(OutcomeUnknown):
+        await router.operate(orders.TransferLeader())
+    assert dying.seen == ["TransferLeader"]
+    with pytest.raises(Unreachable):
+        await router.operate(orders.RaftConfiguration())
+    assert dying.seen.count("RaftConfiguration") > 1

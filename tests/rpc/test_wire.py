@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mesh.codec import pack
 from mesh.errors import Invalid
-from mesh.registry import catalog, health, kv
-from mesh.registry.port import ReadOptions, ServerStatus, WriteOptions
+from mesh.registry import catalog, health, kv, orders
+from mesh.registry.port import HERE, ReadOptions, ServerStatus, WriteOptions
 from mesh.rpc import wire
 
 REQUESTS: list[wire.Request] = [
@@ -19,6 +19,7 @@ REQUESTS: list[wire.Request] = [
     wire.Read(2, catalog.Services((("rack", "a"),)), ReadOptions(), forwarded=True),
     wire.Write(3, kv.Set("a", b"\x00\xff", check_index=0), WriteOptions(request="r")),
     wire.Watch(4, kv.Under("a/"), ReadOptions(consistency="stale")),
+    wire.Operate(6, orders.RemovePeer(address="10.0.0.1:8300"), HERE, forwarded=True),
     wire.AskStatus(5),
     wire.Cancel(4),
 ]

@@ -68,9 +68,9 @@ class LiveAnswers(RuleBasedStateMachine):
 
     @rule()
     def restore_own_snapshot(self) -> None:
-        packed = freeze(self.database)()
-        thaw(self.database, packed)
-        assert freeze(self.database)() == packed
+        pieces = [piece for piece in freeze(self.database) if piece]
+        thaw(self.database, iter(pieces)).install()
+        assert [piece for piece in freeze(self.database) if piece] == pieces
         self.answers.restored()
 
     @rule(question=st.sampled_from(QUESTIONS))

@@ -91,7 +91,7 @@ def test_a_slow_node_is_not_killed_and_kills_nobody() -> None:
     slow = world.nodes[5]
     # Each of its packets takes longer than a probe may, so datagrams to it seem lost.
     worst = {node.name: 0 for node in world.nodes}
-    world.delays[slow.name] = 0.8
+    world.network.delays[slow.name] = 0.8
     for _ in range(200):
         world.run(1.0)
         for node in world.nodes:
@@ -100,7 +100,7 @@ def test_a_slow_node_is_not_killed_and_kills_nobody() -> None:
     assert slow.swim.me.incarnation > 5, "it was suspected and refuted"
     assert all(f"suspect {slow.name} has not" not in one for n in world.nodes for one in n.remarks)
     assert worst.pop(slow.name) > max(worst.values())
-    del world.delays[slow.name]
+    del world.network.delays[slow.name]
     world.run(60.0)
     assert all(node.statuses()[slow.name] == "ALIVE" for node in world.nodes)
     assert slow.swim.awareness == 0
@@ -200,10 +200,9 @@ def test_who_stops_for_a_moment_refutes() -> None:
     world = World(4, 10, LAN)
     world.settle()
     sleeper = world.nodes[3]
-    world.udp_blocked = lambda source, target: sleeper.name in {source, target}
-    world.blocked = world.udp_blocked
+    world.network.isolate(sleeper.name)
     world.run(3.5)
-    world.udp_blocked = world.blocked = lambda _from, _to: False
+    world.network.heal()
     world.run(60.0)
     everybody = {node.name: "ALIVE" for node in world.nodes}
     assert all(node.statuses() == everybody for node in world.nodes)
@@ -213,7 +212,7 @@ def test_who_can_only_be_reached_by_streams_stays() -> None:
     world = World(5, 6, LAN)
     world.settle()
     deaf = world.nodes[2]
-    world.udp_blocked = lambda _from, target: target == deaf.name
+    world.network.block(lambda _from, target: target == deaf.name, only_datagrams=True)
     world.run(60.0)
     assert not [event for node in world.nodes for event in node.events if "failed" in event]
 
@@ -222,10 +221,10 @@ def test_a_split_pool_grows_together_again() -> None:
     world = World(6, 12, LAN)
     world.settle()
     left = {node.name for node in world.nodes[:5]}
-    world.blocked = lambda source, target: (source in left) != (target in left)
+    world.network.part(left)
     world.run(60.0)
     assert set(world.nodes[0].statuses().values()) == {"ALIVE", "FAILED"}
-    world.blocked = lambda _from, _to: False
+    world.network.heal()
     everybody = {node.name: "ALIVE" for node in world.nodes}
     world.run_until(lambda: all(n.statuses() == everybody for n in world.nodes), 300.0)
 
@@ -302,7 +301,7 @@ def test_whatever_is_heard_a_node_stays_alive_in_its_own_eyes(
     for one in news:
         if isinstance(one, float):
             world.run(min(one, 100.0))
-            world.now += max(0.0, one - 100.0)
+            world.timeline.now += max(0.0, one - 100.0)
         elif isinstance(one, NodeState):
             node.swim.merge(world.now, [one])
         else:

@@ -1,0 +1,107 @@
+"""Calls about the servers: who votes, who leads, how they fare, and autopilot's settings."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from mesh import codec
+from mesh.client.call import Answer, Call, ReadOptions, deciding, decode_json, reading
+from mesh.client.shapes import (
+    AutopilotHealth,
+    AutopilotSettings,
+    AutopilotState,
+    RaftConfiguration,
+    RaftStatus,
+    Transferred,
+)
+
+T = TypeVar("T")
+LATEST = ReadOptions()
+CHANGE_SECONDS = 30.0
+"""A change of the voters takes an election's time; it must not be given up earlier."""
+
+
+def raft_configuration(*, stale: bool = False, datacenter: str = "") -> Call[RaftConfiguration]:
+    """The servers that keep the log, voters first. With stale any server answers."""
+    return _asking("/v1/operator/raft/configuration", RaftConfiguration, stale, dc=datacenter)
+
+
+def raft_status(server: str = "", *, stale: bool = False, datacenter: str = "") -> Call[RaftStatus]:
+    """The figures of every server's log, or of one, by its id or name."""
+    return _asking("/v1/operator/raft/status", RaftStatus, stale, server=server, dc=datacenter)
+
+
+def add_peer(server: str = "", *, address: str = "", datacenter: str = "") -> Call[None]:
+    """Give a server that follows the log a vote, by its id or name, or its address."""
+    return _changing("PUT", server, address, datacenter)
+
+
+def remove_peer(server: str = "", *, address: str = "", datacenter: str = "") -> Call[None]:
+    """Take a server's vote, by its id or name, or its address. It gets none again by itself."""
+    return _changing("DELETE", server, address, datacenter)
+
+
+def transfer_leader(server: str = "", *, datacenter: str = "") -> Call[Transferred]:
+    """Hand leadership to a voter, by its id or name; to the fittest when empty."""
+    return Call(
+        method="POST",
+        path="/v1/operator/raft/transfer-leader",
+        decode=lambda response: decode_json(response.body, Transferred),
+        params=_given(id=server, dc=datacenter),
+        wait_seconds=CHANGE_SECONDS,
+    )
+
+
+def autopilot_settings(options: ReadOptions = LATEST) -> Call[Answer[AutopilotSettings]]:
+    """How the leader cares for the servers."""
+    return reading("/v1/operator/autopilot/configuration", AutopilotSettings, options)
+
+
+def set_autopilot_settings(
+    settings: AutopilotSettings, *, cas: int | None = None, datacenter: str = ""
+) -> Call[bool]:
+    """Write the settings. With cas only if their modify index is that; False when it is not."""
+    params = _given(cas="" if cas is None else str(cas), dc=datacenter)
+    body = codec.to_json(settings)
+    return deciding("PUT", "/v1/operator/autopilot/configuration", params, body)
+
+
+def autopilot_health(*, datacenter: str = "") -> Call[AutopilotHealth]:
+    """How each server fares."""
+    path = "/v1/operator/autopilot/health"
+    return Call(
+        method="GET",
+        path=path,
+        decode=lambda response: decode_json(response.body, AutopilotHealth),
+        params=_given(dc=datacenter),
+        accepts=(200, 429),
+    )
+
+
+def autopilot_state(*, datacenter: str = "") -> Call[AutopilotState]:
+    """How each server fares, who votes, and what autopilot did last."""
+    return _asking("/v1/operator/autopilot/state", AutopilotState, stale=False, dc=datacenter)
+
+
+def _asking(path: str, kind: type[T], stale: bool, **params: str) -> Call[T]:
+    return Call(
+        method="GET",
+        path=path,
+        decode=lambda response: decode_json(response.body, kind),
+        params=(*((("stale", ""),) if stale else ()), *_given(**params)),
+    )
+
+
+def _changing(method: str, server: str, address: str, datacenter: str) -> Call[None]:
+    return Call(
+        method=method,
+        path="/v1/operator/raft/peer",
+        decode=lambda _: None,
+        params=_given(id=server, address=address, dc=datacenter),
+        body=b"" if method == "PUT" else None,
+        wait_seconds=CHANGE_SECONDS,
+    )
+
+
+def _given(**params: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in params.items() if value)

@@ -1,0 +1,42 @@
+"""Waiting callers: each has a deadline, after which the outcome is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, OutcomeUnknown
+
+Answered = tuple[int, object]  # Log index and result.
+
+
+class Waiting:
+    """Whoever waits for something to be committed. Belongs to the event loop."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+        self._deadlines: deque[tuple[float, asyncio.Future[Answered]]] = deque()
+
+    def begin(self) -> asyncio.Future[Answered]:
+        """Somebody waits from now on."""
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._deadlines.append((self._clock.monotonic() + self._seconds, future))
+        return future
+
+    def expire(self) -> None:
+        """Answer those whose time is over."""
+        now, deadlines = self._clock.monotonic(), self._deadlines
+        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):
+            _, future = deadlines.popleft()
+            settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+
+
+def settle(future: asyncio.Future[Answered], answer: Answered, error: MeshError | None) -> None:
+    """Answer who waits, once."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(answer)
+    else:
+        future.set_exception(error)
