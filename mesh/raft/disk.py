@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -165,8 +165,9 @@ def discarding(path: Path) -> Iterator[None]:
     try:
         with naming(path):
             yield
-    except BaseException:
-        path.unlink(missing_ok=True)
+    except Exception:
+        with suppress(OSError):  # What matters is why it failed.
+            path.unlink()
         raise
 
 

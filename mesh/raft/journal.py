@@ -296,10 +296,13 @@ class Segments:
 
     def close(self) -> None:
         """Close the file. Call it after the last `store` has returned."""
+        if self._file >= 0 and self._synced:
+            with contextlib.suppress(OSError):  # It only helps to tell damage from a torn tail.
+                self._write(_mark(self._size))
+        self._close()
+
+    def _close(self) -> None:
         if self._file >= 0:
-            if self._synced:
-                with contextlib.suppress(OSError):  # It only helps to tell damage from a torn tail.
-                    self._write(_mark(self._size))
             os.close(self._file)
             self._file, self._synced = -1, False
 
@@ -307,7 +310,7 @@ class Segments:
         return self._folder / f"{number:012d}.journal"
 
     def _create(self, number: int) -> None:
-        self.close()
+        self._close()  # Without a mark, which could be torn in a segment that must be whole.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(self._path(number), flags, 0o600)
         self._number, self._size = number, 0
