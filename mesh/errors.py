@@ -64,6 +64,12 @@ class Busy(MeshError):
     retry = True
 
 
+class DiskFull(MeshError):
+    """A server's disk is almost full. Nothing was done; somebody must make room."""
+
+    code = "disk-full"
+
+
 class Unreachable(MeshError):
     """The other side did not answer, or the connection broke before the request was sent."""
 
@@ -113,6 +119,13 @@ class Internal(MeshError):
     code = "internal"
 
 
+def explained(error: BaseException) -> str:
+    """An error as one line for a person; one of the system's names its file first."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or repr(error)
+
+
 BY_CODE: dict[str, type[MeshError]] = {
     kind.code: kind
     for kind in (
@@ -123,6 +136,7 @@ BY_CODE: dict[str, type[MeshError]] = {
         TooLarge,
         NoLeader,
         Busy,
+        DiskFull,
         Unreachable,
         OutcomeUnknown,
         Outdated,

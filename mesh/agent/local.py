@@ -321,6 +321,20 @@ class Agent:
             check.row = msgspec.structs.replace(check.row, status=status, output=output)
             self._changed()
 
+    def tell(self, check_id: str, name: str, status: str, output: str) -> None:
+        """Keep a check of the node itself, which runs nothing and which no file defines."""
+        known = self._checks.get(check_id)
+        if known is None or known.definition is not None:
+            self._runners.end(check_id)
+            self._put_check(CheckDefinition(id=check_id, name=name), "api")
+        row = self._checks[check_id].row
+        wanted = msgspec.structs.replace(row, status=status, output=output, kind="")
+        if wanted != row:
+            if row.status != status:
+                log.info("check %s is now %s: %s", check_id, status, output)
+            self._checks[check_id].row = wanted
+            self._changed()
+
     def _keep_state(self, state: CheckState) -> None:
         try:
             self._storage.save(STATES_FOLDER, state.id, state, sync=False)

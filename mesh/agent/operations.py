@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mesh.telemetry.metrics import Metrics
+
 
 class MemberInfo(msgspec.Struct, frozen=True):
     """A member of the pool. `status` is Serf's number; versions are (lowest, highest, in use)."""
@@ -41,6 +43,10 @@ class NodeOperations(Protocol):
 
     async def reload(self) -> list[str]:
         """Read the configuration anew; what changed. Raises Invalid with its errors."""
+        ...
+
+    def metrics(self) -> Metrics:
+        """What every part counts and measures."""
         ...
 
     def self_info(self) -> dict[str, Any]:

@@ -43,7 +43,8 @@ NOT_YET = _names(
 RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config http_config
-    limits.http_max_conns_per_client limits.kv_max_value_size log_level node_meta services
+    limits.http_max_conns_per_client limits.kv_max_value_size log_level node_meta
+    raft_disk_floor services
     """
 )
 """Keys, with all below them, that a reload applies; the others need a restart."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.config import sections as s
-from mesh.config.sections import Seconds
+from mesh.config.sections import Bytes, Seconds
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +183,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How often the threshold is looked at."""
     raft_trailing_logs: int = 10240
     """Entries to keep behind a snapshot."""
+    raft_disk_floor: Bytes | None = None
+    """Free disk space, such as 512MiB, below which a server takes no writes; 0 for none. When not
+    set, 256MiB or 1 % of the disk, whichever is less."""
     raft_prevote_disabled: bool = False
     """Campaign without asking first."""
     raft_logstore: dict[str, Any] = {}

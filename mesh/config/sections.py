@@ -11,6 +11,9 @@ from mesh.registry.levels import HIGHEST
 Seconds = Annotated[float, msgspec.Meta(title="duration")]
 """Written as a Go duration such as 30s, kept as seconds."""
 
+Bytes = Annotated[int, msgspec.Meta(title="size")]
+"""Written as a number of bytes or as a size such as 512MiB, kept as bytes."""
+
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """What each listener binds; empty for client_addr."""

@@ -12,7 +12,8 @@ from mesh.config import definitions
 from mesh.config.marks import FILLED, IN_USE, NOT_YET, OLD_NAMES, SECRET, under
 from mesh.config.problems import Problem, shown, suggestion
 from mesh.config.schema import Config
-from mesh.config.sections import Seconds
+from mesh.config.sections import Bytes, Seconds
+from mesh.config.sizes import parse_size
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 
@@ -186,6 +187,18 @@ def _duration(value: Any) -> Converted:
     return seconds, "" if seconds >= 0 else f'expected a duration above 0, got "{value}"'
 
 
+def _bytes(value: Any) -> Converted:
+    if isinstance(value, str):
+        try:
+            return parse_size(value), ""
+        except Invalid as error:
+            return None, error.message
+    found, complaint = _int(value)
+    if complaint or found < 0:
+        return None, f'expected a size such as "512MiB" or a number of bytes, got {shown(value)}'
+    return found, ""
+
+
 def _text(value: Any) -> Converted:
     return value, "" if isinstance(value, str) else f"expected a text, got {shown(value)}"
 
@@ -228,6 +241,7 @@ _CONVERTERS: dict[str, Callable[[Any], Converted]] = {
     str(int): _int,
     str(float): _float,
     str(Seconds): _duration,
+    str(Bytes | None): _bytes,
     str(str): _text,
     str(tuple[str, ...]): _texts,
     str(tuple[dict[str, Any], ...]): _objects,

@@ -17,7 +17,7 @@ from mesh.collector import settle
 from mesh.config.flags import help_text, parse
 from mesh.config.load import validate
 from mesh.config.schema import Config
-from mesh.errors import MeshError
+from mesh.errors import MeshError, explained
 from mesh.tasks import Tasks
 from mesh.telemetry.logs import LiveLines, set_up
 
@@ -117,8 +117,7 @@ def _run(arguments: Sequence[str], *, server: bool) -> int:
         sys.stderr.write(f"meshd: {error}\n")
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"meshd: {where}{error.strerror or error}\n")
+        sys.stderr.write(f"meshd: {explained(error)}\n")
         return 1
 
 
@@ -182,7 +181,7 @@ class _Process:
             pid_file.unlink(missing_ok=True)
         error = self._ended.result() if self._ended.done() else None
         if error is not None:
-            sys.stderr.write(f"meshd: {error}\n")
+            sys.stderr.write(f"meshd: {explained(error)}\n")
             return 1
         return code or code_of_stop
 

@@ -16,11 +16,14 @@ from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import options
 from mesh.daemon.ground import Ground
+from mesh.daemon.health import Health
+from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import open_directory
 from mesh.dns.server import DnsServer
+from mesh.errors import explained
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
 from mesh.http.server import HttpServer, Parts
@@ -32,6 +35,7 @@ from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.servers import agent_tags, endpoint, read_tags
 from mesh.tasks import Tasks
 from mesh.telemetry.logs import LEVELS, LiveLines
+from mesh.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Node:
         self._tasks = Tasks(on_fatal=finish)
         self._stops: list[Callable[[], object]] = []
         self._temporary = ""
+        self.metrics = Metrics(SystemClock())
         self.replica: Replica | None = None
 
     async def start(self) -> None:
@@ -78,7 +83,13 @@ class Node:
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
+        if self.replica is not None:
+            election = options.raft(config, "").election_seconds[1]
+            health = Health(self.replica.raft, self.agent, election, ground.clock)
+            self._tasks.start(health.run(), name="health of the log")
         await self._start_edges()
+        measure(self, self.metrics)
+        self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
         self._tasks.start(
             keep_joining(ground.gossip, options.join(config), ground.clock, self._give_up),
@@ -195,6 +206,8 @@ class Node:
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
+        if self.replica is not None:
+            self.replica.raft.disk.set_floor(config.raft_disk_floor)
         changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         log.info("reload: %s", "; ".join(changed) or "nothing changed")
         return changed
@@ -235,5 +248,5 @@ class Node:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _fatal(self, error: BaseException) -> None:
-        log.critical("stopping: %s", error)
+        log.critical("stopping: %s", explained(error))
         self._finish(error)

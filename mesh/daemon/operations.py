@@ -13,6 +13,7 @@ from mesh.daemon.ground import Ground
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
+from mesh.telemetry.metrics import Metrics
 
 
 class Running(Protocol):
@@ -28,6 +29,8 @@ class Running(Protocol):
     async def reload(self) -> list[str]:
         """Read the configuration anew; what changed."""
         ...
+
+    metrics: Metrics
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -65,6 +68,10 @@ class Operations:
     def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
         """Call the listener with each log line."""
         return self._running.live.listen(listener)
+
+    def metrics(self) -> Metrics:
+        """What every part counts and measures."""
+        return self._running.metrics
 
     def self_info(self) -> dict[str, Any]:
         """The body of /v1/agent/self: configuration, member entry and figures."""

@@ -14,6 +14,8 @@ from mesh.http.shapes import Shape
 from mesh.telemetry.logs import LEVELS
 
 LINES_MAX = 512
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+SCRAPERS = ("application/openmetrics-text", "text/plain;version=0.0.4")
 
 
 class MemberShape(Shape, frozen=True):
@@ -96,6 +98,17 @@ async def force_leave(request: Request) -> Reply:
     except MeshError as error:
         return respond.text(500, error.message)
     return respond.nothing()
+
+
+async def metrics(request: Request) -> Reply:
+    """Counters, gauges and durations: JSON, or the text that Prometheus reads."""
+    found = _operations(request).metrics()
+    if (wanted := request.param("format")) not in {"", "prometheus"}:
+        raise Invalid(f'format: expected prometheus or nothing, got "{wanted}"')
+    accepted = request.headers.get("Accept", "").replace(" ", "")
+    if wanted or any(name in accepted for name in SCRAPERS):
+        return Reply(found.exposition().encode(), content_type=EXPOSITION)
+    return respond.json(found.report())
 
 
 async def reload(request: Request) -> Reply:

@@ -13,6 +13,7 @@ from mesh.errors import (
     Cancelled,
     Conflict,
     Denied,
+    DiskFull,
     Internal,
     Invalid,
     MeshError,
@@ -43,6 +44,7 @@ STATUS: dict[type[MeshError], int] = {
     OutcomeUnknown: 500,
     Outdated: 500,
     Cancelled: 409,
+    DiskFull: 507,  # Not 503, which tells clients to come back soon: this needs a person.
     Internal: 500,
 }
 

@@ -45,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/v1/agent/join/:addr", agent_node.join, "Join the pool through an address"),
     Route("PUT", "/v1/agent/leave", agent_node.leave, "Leave the pool and stop"),
     Route("PUT", "/v1/agent/force-leave/:node", agent_node.force_leave, "Take a member for left"),
+    Route("GET", "/v1/agent/metrics", agent_node.metrics, "Metrics: JSON, or for Prometheus"),
     Route("PUT", "/v1/agent/reload", agent_node.reload, "Read the configuration anew"),
     Route("GET", "/v1/agent/monitor", agent_node.monitor, "Stream the agent's log"),
     Route("PUT", "/v1/agent/maintenance", agent.maintain_node, "Node maintenance on or off"),

@@ -15,6 +15,7 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.errors import Invalid
 from mesh.raft.epochs import Place
+from mesh.raft.figures import Figures
 from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
 from mesh.raft.packer import Packer, Prepared, StateMachine, restore
@@ -46,6 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     snapshot_bytes: int = 128 << 20
     answer_seconds: float = 10.0  # A proposal or barrier without an answer is unknown after this.
     segment_bytes: int = SEGMENT_BYTES
+    disk_floor: int | None = None  # Bytes of free space below which no writes are taken, see disk.
 
 
 class Driver:
@@ -70,6 +72,8 @@ class Driver:
         self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
+        self.figures = Figures(self._clock)
+        self.journal_folder = Path(folder, "journal")
         self._base = 1  # The index at which this run of the epoch found or got the machine.
         self.on_step: Callable[[], None] = _nothing
         self.on_snapshot: Callable[[], None] = _nothing
@@ -176,8 +180,11 @@ class Driver:
     # Steps.
 
     async def _tick(self) -> None:
+        period = self._options.heartbeat_seconds / 2
+        self.figures.pause()
         while True:
-            await self._clock.sleep(self._options.heartbeat_seconds / 2)
+            self.figures.tick(period)
+            await self._clock.sleep(period)
             self.poke()
 
     def _run(self) -> None:
@@ -197,7 +204,8 @@ class Driver:
             self._fail(error)
             return
         if batch is not None:
-            work = self._loop.run_in_executor(self._disk, self._segments.store, batch)
+            store = partial(self.figures.syncs.timed, self._segments.store, batch)
+            work = self._loop.run_in_executor(self._disk, store)
             work.add_done_callback(self._stored)
 
     def _stored(self, work: asyncio.Future[None]) -> None:
@@ -213,6 +221,10 @@ class Driver:
         first = latest is None and self._base > 1  # Others may need it, and the past can go then.
         if self._compacting or not (first or self._much(index - since, size)):
             return
+        room = self.replica.room.fits(size + self._applied_bytes)
+        if not room or self.figures.snapshots.held_back():
+            return
+        self.figures.snapshots.began()
         self._compacting, self._applied_bytes = True, 0
         term = self._journal.term_at(index)
         assert term is not None
@@ -228,6 +240,9 @@ class Driver:
 
     def _saved(self, index: int, work: asyncio.Future[Stored]) -> None:
         self._compacting = False
+        if not work.cancelled() and self.figures.snapshots.ended(work.exception()):
+            log.error("no snapshot was made: %s", self.figures.snapshots.reason)
+            return
         if self._failed(work):
             return
         self.counters["snapshots_saved"] += 1
@@ -279,7 +294,8 @@ class Driver:
         if self.ended:
             return True
         if error is not None:
-            log.error("raft cannot go on", exc_info=error)
+            # What the disk refuses is told by its error; a traceback would only hide that.
+            log.error("raft cannot go on", exc_info=None if isinstance(error, OSError) else error)
             self._fail(error)
             return True
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -12,17 +13,19 @@ from typing import NamedTuple
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.raft.disk import naming
 
 Entry = tuple[bytes, int, int]  # Command, index, term: the order pysyncobj uses.
 
-ENTRY, TERM, DELETE_FROM, DELETE_TO, CLEAR = range(1, 6)
-MAGIC = b"MESHJNL1"
+ENTRY, TERM, DELETE_FROM, DELETE_TO, CLEAR, MARK = range(1, 7)
+MAGIC = b"MESHJNL1"  # The last byte is the version of the format.
 SEGMENT_BYTES = 64 << 20
 DATA_BYTES_MAX = 2 << 20
 SLICE_ENTRIES_MAX = 1024  # Taken in at once by whoever gets them, some 3 us each.
 _HEADER = struct.Struct(">IIBQQ")  # Length of data, CRC32 of all that follows, kind, index, term.
 _CHECKED = struct.Struct(">BQQ")
 _NUMBER_MAX = (1 << 63) - 1
+_MARK_DATA = b"all before this was on disk"
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -56,7 +59,7 @@ def unpack_record(data: bytes | memoryview, offset: int) -> tuple[Record, int]:
     if start > len(data):
         raise Invalid("record header is cut short")
     length, check, kind, index, term = _HEADER.unpack_from(data, offset)
-    if length > DATA_BYTES_MAX or not ENTRY <= kind <= CLEAR:
+    if length > DATA_BYTES_MAX or not ENTRY <= kind <= MARK:
         raise Invalid("record header makes no sense")
     if index > _NUMBER_MAX or term > _NUMBER_MAX:
         raise Invalid("record number makes no sense")
@@ -105,6 +108,11 @@ class Journal:
     def dirty(self) -> bool:
         """Whether there are records that no batch has taken."""
         return bool(self._pending)
+
+    @property
+    def waiting(self) -> int:
+        """Records that no batch has taken."""
+        return len(self._pending)
 
     @property
     def term_durable(self) -> bool:
@@ -215,13 +223,19 @@ class Journal:
 
 
 class Segments:
-    """The files of a journal. `store` and `drop_below` run in one worker thread, never at once."""
+    """The files of a journal. `store` and `drop_below` run in one worker thread, never at once.
+
+    Each batch begins with a mark, and so does a clean end: what lies before a mark was on disk
+    when it was written. A bad record with no mark behind it was being written when the machine
+    stopped; with one it is damage, and acknowledged entries may be behind it.
+    """
 
     def __init__(self, folder: str, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = Path(folder)
         self._limit = segment_bytes
         self._file = -1
         self._size = 0
+        self._synced = False
         self._number = 0
         self._term, self._vote = 0, ""
         self._last: dict[int, int] = {}  # Segment number to the highest entry index in it.
@@ -265,8 +279,11 @@ class Segments:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
         if self._size >= self._limit:
             self._create(self._number + 1)
-        self._write(b"".join(batch.records))
-        os.fdatasync(self._file)
+        with naming(self._path(self._number)):
+            self._synced = False
+            self._write(b"".join([_mark(self._size), *batch.records]))
+            os.fdatasync(self._file)
+            self._synced = True
         self._term, self._vote = batch.term, batch.vote
         self._last[self._number] = max(self._last.get(self._number, 0), batch.last_index)
 
@@ -281,22 +298,29 @@ class Segments:
 
     def close(self) -> None:
         """Close the file. Call it after the last `store` has returned."""
+        if self._file >= 0 and self._synced:
+            with contextlib.suppress(OSError):  # It only helps to tell damage from a torn tail.
+                self._write(_mark(self._size))
+        self._close()
+
+    def _close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
-            self._file = -1
+            self._file, self._synced = -1, False
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012d}.journal"
 
     def _create(self, number: int) -> None:
-        self.close()
+        self._close()  # Without a mark, which could be torn in a segment that must be whole.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._file = os.open(self._path(number), flags, 0o600)
         self._number, self._size = number, 0
-        self._write(self._beginning())
-        os.fsync(self._file)
+        with naming(self._path(number)):
+            self._write(self._beginning())
+            os.fsync(self._file)
         sync_folder(self._folder)
-        self._last[number] = 0
+        self._last[number], self._synced = 0, True
 
     def _beginning(self) -> bytes:
         return MAGIC + pack_record(Record(TERM, 0, self._term, self._vote.encode()))
@@ -313,6 +337,9 @@ class Segments:
         data = path.read_bytes()
         offset = len(MAGIC)
         self._last[number] = 0
+        if data.startswith(MAGIC[:-1]) and len(data) >= len(MAGIC) and not data.startswith(MAGIC):
+            version = data[: len(MAGIC)][-1:].decode(errors="replace")
+            raise Invalid(f"{path}: written by another mesh (journal format {version}); run that")
         if not sealed and len(data) <= len(self._beginning()) and not _begins(data):
             self._size = 0  # Cut off while it was made: it holds nothing that was ever promised.
             return
@@ -322,7 +349,8 @@ class Segments:
             try:
                 record, offset = unpack_record(data, offset)
             except Invalid as error:
-                if sealed or offset == len(MAGIC):  # The first record was synced before the rest.
+                # The first record was synced before the rest, and what is marked before the mark.
+                if sealed or offset == len(MAGIC) or _marked(data, offset):
                     raise Invalid(f"{path}: damaged at byte {offset}: {error.message}") from error
                 break
             self._note(number, record)
@@ -342,6 +370,22 @@ class Segments:
         if torn:
             os.ftruncate(self._file, size)
         os.fsync(self._file)  # What a killed process wrote may be in the kernel only.
+        self._synced = True
+
+
+def _mark(offset: int) -> bytes:
+    return pack_record(Record(MARK, offset, 0, _MARK_DATA))
+
+
+def _marked(data: bytes, offset: int) -> bool:
+    """Whether a mark lies behind the offset. It names its place, so values look like none."""
+    while (place := data.find(_MARK_DATA, offset)) >= 0:
+        start, offset = place - _HEADER.size, place + 1
+        with contextlib.suppress(Invalid):
+            record, _ = unpack_record(data, start)
+            if record.kind == MARK and record.index == start:
+                return True
+    return False
 
 
 def make_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from mesh.clock import Clock, Dice
 from mesh.errors import (
@@ -17,12 +18,15 @@ from mesh.errors import (
     Unreachable,
 )
 from mesh.raft import membership, succession
+from mesh.raft.disk import Disk
 from mesh.raft.driver import Driver, Options
 from mesh.raft.epochs import Epoch, Epochs, Peer, Place, cluster_id, founded, succeeding
+from mesh.raft.figures import Figures, describe
 from mesh.raft.guard import COMMAND_BYTES_MAX
 from mesh.raft.leading import Leading
 from mesh.raft.membership import PeerProgress
 from mesh.raft.messages import Message
+from mesh.raft.owner import check_owner, claim
 from mesh.raft.packer import StateMachine
 from mesh.raft.past import Past
 from mesh.raft.replica import CHANGING
@@ -65,6 +69,8 @@ class Node:
         self._learners: list[Peer] = []
         self._listeners: list[Listener] = []
         self._announced = ""
+        self.disk = Disk(options.directory, options.disk_floor, clock)
+        self.figures = Figures(clock)
         self._waiting = Waiting(clock, options.answer_seconds)
         self._switched = asyncio.Event()
         self.resolve: Callable[[Peer], str] = lambda peer: peer.address
@@ -79,6 +85,7 @@ class Node:
         disk was changed.
         """
         place = self._epochs.load()
+        self.disk.poll(now=True)
         if place is not None:
             if place.epoch.recovered:
                 log.warning(
@@ -115,7 +122,11 @@ class Node:
         number, chance = place.epoch.number, (self._clock, self._dice)
         folder = self._epochs.folder(number)
         driver = Driver(self.me.id, place, folder, self._options, self._machine, chance)
+        journal = Path(folder, "journal")
+        check_owner(journal, self.me.id)
         driver.open(self, Past(self._epochs), fresh=fresh, carried=carried)
+        claim(journal, self.me.id)
+        driver.replica.room, driver.figures = self.disk.room, self.figures
         driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
         driver.on_snapshot = self._forget_past
         if fresh:  # After the journal: a record without a journal means that it was lost.
@@ -266,9 +277,12 @@ class Node:
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
         driver, future = self._participating(), self._waiting.begin()
+        began = self._clock.monotonic()
 
         def done(index: int, result: object, error: MeshError | None) -> None:
             settle(future, (index, result), error)
+            if error is None:
+                self.figures.commits.add(self._clock.monotonic() - began)
 
         driver.replica.propose(data, done)
         driver.poke()
@@ -339,6 +353,11 @@ class Node:
         return self._driver.replica.engine.applied if self._driver else 0
 
     @property
+    def known_commit(self) -> int:
+        """Highest log index that this node or a leader it heard knows to be committed."""
+        return max(self._driver.replica.heard_commit, self.commit_index) if self._driver else 0
+
+    @property
     def voters(self) -> list[Peer]:
         """The voters of the present epoch."""
         return list(self._place.epoch.voters) if self._place else []
@@ -375,15 +394,15 @@ class Node:
             "applied_index": self.applied_index,
             "last_contact": self.last_contact,
             "leased": self.leased(),
+            "disk_free": self.disk.space.free,
+            "disk_floor": self.disk.room.floor,
+            "disk_low": self.disk.room.low,
         }
         if driver is not None:
-            journal, latest = driver.replica.journal, driver.replica.snapshots.latest
-            status["log"] = [journal.first_index, journal.last_index]
-            status["durable_index"] = journal.durable_index
-            status["snapshot_index"] = latest.index if latest else 0
+            names = {peer.id: peer.name for peer in [*self.voters, *self._learners]}
+            status.update(describe(driver, names, self._clock))
             status["seeded"] = driver.replica.seeded
             status["observes"] = driver.place.observes
-            names = {peer.id: peer.name for peer in [*self.voters, *self._learners]}
             status["connected"] = sorted(
                 names.get(peer, peer) for peer in driver.transport.connected()
             )
@@ -416,6 +435,7 @@ class Node:
         return driver
 
     def _stepped(self) -> None:
+        self.disk.poll()
         self._waiting.expire()
         self._announce()
         driver = self._driver

@@ -11,6 +11,7 @@ from mesh.clock import Clock, Dice
 from mesh.codec import unpack
 from mesh.errors import Invalid, NoLeader, Unreachable
 from mesh.raft import guard
+from mesh.raft.disk import Room
 from mesh.raft.elections import Elections
 from mesh.raft.engine import NO_OP, STOP_SIGN, Engine
 from mesh.raft.epochs import Epoch
@@ -132,6 +133,8 @@ class Replica:
         self._storing = False
         self._fetch = Fetch(self.snapshots)
         self.installs = 0
+        self.room = Room()
+        self.heard_commit = 0  # What leaders said is committed, held here or not.
 
     @property
     def seeded(self) -> bool:
@@ -170,6 +173,8 @@ class Replica:
             done(0, None, NoLeader("this server does not lead"))
         elif self.stop is not None:
             done(0, None, NoLeader(CHANGING))
+        elif self.room.low:
+            done(0, None, self.room.refusal())
         else:
             self.proposals.stage(command, done)
 
@@ -409,16 +414,21 @@ class Replica:
         if not self._follow(peer, message.term):
             return
         engine, journal, probe = self.engine, self.journal, self._show(message.probe)
+        self.heard_commit = max(self.heard_commit, message.commit)
         if not message.prev_index:
             engine.hear_leader(peer, message.term, engine.commit)
             send = self._send if journal.term_durable else self._send_durable
             send(peer, Ack(message.term, 0, probe))
             return
         previous = (message.prev_index, message.prev_term)
-        verdict = guard.receive_entries(journal, engine.commit, previous, message.entries)
+        entries = self.room.admit(journal, message.prev_index, message.entries)
+        verdict = guard.receive_entries(journal, engine.commit, previous, entries)
         commit = guard.clamp_commit(verdict, message.commit, engine.commit)
         engine.hear_leader(peer, message.term, commit)
         if not isinstance(verdict, Matches):
+            if self.room.silent(message.term):
+                self._send_durable(peer, Ack(message.term, 0, probe))
+                return
             reset = Reset(message.term, message.generation, verdict.hint, probe)
             self._send_durable(peer, reset)
         elif message.entries or not journal.term_durable:
@@ -442,6 +452,10 @@ class Replica:
             self._fetch.drop()
             self._send_durable(peer, Ack(term, index, probe))
             return
+        if not self.room.fits(message.size - message.offset):
+            self._fetch.drop()
+            self._send_durable(peer, Ack(term, 0, probe))
+            return
         received = self._fetch.take_chunk(peer, message)
         if received or not message.data:  # A hole is reported once, to the next empty piece.
             self._send_durable(peer, ChunkReply(term, probe, index, received))
@@ -456,7 +470,8 @@ class Replica:
             self._send(*wanted)
 
     def _piece(self, peer: str, message: Piece) -> None:
-        if self.seeded or message.index < self._vote_from:
+        room = self.room.fits(message.size - message.offset)
+        if self.seeded or message.index < self._vote_from or not room:
             return
         self._fetch.take_piece(peer, message, self._clock.monotonic())
         if (wanted := self._fetch.next_pull()) is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.raft.disk import discarding
 from mesh.raft.journal import make_folder, sync_folder
 
 _HEADER = struct.Struct(">7scQQ")  # Magic, version, index, term.
@@ -77,12 +78,13 @@ class Snapshots:
     def save(self, index: int, term: int, pieces: Iterable[bytes]) -> Stored:
         """Write it durably and make it the latest, unless a newer one is there."""
         fresh = self._folder / "own.part"
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            head = _HEADER.pack(_MAGIC, _VERSION, index, term)
-            size = _write(file, head, pieces)
-        finally:
-            os.close(file)
+        with discarding(fresh):
+            file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                head = _HEADER.pack(_MAGIC, _VERSION, index, term)
+                size = _write(file, head, pieces)
+            finally:
+                os.close(file)
         return self._adopt(Stored(fresh, index, term, size))
 
     def check(self, incoming: Incoming) -> Stored:

@@ -12,6 +12,7 @@ from mesh.store.database import View
 
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+RAFT_HEALTH = "mesh-raft"
 
 
 class Instance(msgspec.Struct, frozen=True):

@@ -97,17 +97,24 @@ class Meshd:
             **config,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []  # A program to start it with, which becomes it.
 
     @property
     def joinable(self) -> str:
         """Its gossip address."""
         return f"{self.address}:{self.lan}"
 
-    def start(self) -> None:
-        """Run it; returns at once."""
+    def write_config(self) -> Path:
+        """Write its configuration, also for a reload; the file."""
         file = self.folder / "config.json"
         file.write_text(json.dumps(self.config))
-        command = [sys.executable, "-m", "mesh.daemon", "agent", "-config-file", str(file)]
+        return file
+
+    def start(self) -> None:
+        """Run it; returns at once."""
+        file = self.write_config()
+        command = [*self.prefix, sys.executable, "-m", "mesh.daemon", "agent"]
+        command += ["-config-file", str(file)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log)
 

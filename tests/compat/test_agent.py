@@ -16,6 +16,7 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
+from mesh.telemetry.metrics import Metrics, gauge
 from tests.compat.conftest import Api, Got, until
 from tests.registry_memory import MemoryRegistry
 
@@ -50,6 +51,11 @@ class Node:
     async def reload(self) -> list[str]:
         self.asked.append(("reload",))
         raise Invalid("ports: expected a number")
+
+    def metrics(self) -> Metrics:
+        found = Metrics(SystemClock())
+        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
+        return found
 
     def self_info(self) -> dict[str, Any]:
         return {"Config": {"NodeName": "n0"}}
@@ -379,3 +385,22 @@ async def test_py_consul_ttl_maintenance_and_members(api: AgentApi, client: Any)
         assert not agent.service.deregister("db")
 
     await asyncio.to_thread(work)
+
+
+async def test_metrics_are_json_or_text_for_prometheus(api: AgentApi) -> None:
+    got = await api.get("/v1/agent/metrics")
+    assert set(got.json) == {"Timestamp", "Gauges", "Points", "Counters", "Samples"}
+    assert got.json["Gauges"] == [{"Name": "mesh.raft.term", "Value": 7, "Labels": {}}]
+    text = b"# HELP mesh_raft_term Present term\n# TYPE mesh_raft_term gauge\nmesh_raft_term 7\n"
+    asked: list[tuple[str, dict[str, str]]] = [
+        ("/v1/agent/metrics?format=prometheus", {}),
+        ("/v1/agent/metrics", {"Accept": "text/plain; version=0.0.4"}),
+        ("/v1/agent/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"}),
+    ]
+    for path, headers in asked:
+        got = await api.ask("GET", path, headers=headers)
+        assert (got.status, got.body) == (200, text)
+        assert got.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    got = await api.get("/v1/agent/metrics?format=xml")
+    assert got.status == 400
+    assert "prometheus" in got.text

@@ -165,7 +165,7 @@ def test_a_damaged_sealed_segment_is_named_and_mends_when_restored(tmp_path: Pat
     record = pack_record(Record(TERM, 0, terms[-1] + 1, b""))
     segments.store(Batch([record], terms[-1] + 1, "", 0))
     segments.close()
-    sealed, _ = sorted((folder / "journal").iterdir())
+    sealed, _ = sorted((folder / "journal").glob("*.journal"))
     good = sealed.read_bytes()
     bad = bytearray(good)
     bad[len(bad) // 2] ^= 1

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from mesh.errors import Invalid
 from mesh.raft.journal import (
+    _MARK_DATA,
     ENTRY,
     MAGIC,
+    MARK,
     SLICE_ENTRIES_MAX,
     Journal,
     Record,
@@ -70,10 +72,16 @@ def test_a_new_segment_knows_term_and_vote(tmp_path: Path) -> None:
     segments.close()
 
 
+def crash(segments: Segments) -> None:
+    """End as a kill would: without the mark of a clean end."""
+    segments._synced = False
+    segments.close()
+
+
 @pytest.mark.parametrize("cut", [1, 10, 25, 30])
 def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
     _, segments = filled(tmp_path / "j", 5)
-    segments.close()
+    crash(segments)
     (path,) = (tmp_path / "j").iterdir()
     path.write_bytes(path.read_bytes()[:-cut])
     journal, segments = reopen(tmp_path / "j")
@@ -133,6 +141,58 @@ def test_damage_in_a_sealed_segment_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(Invalid, match=path.name):
         reopen(tmp_path / "j")
     assert {each: each.read_bytes() for each in (tmp_path / "j").iterdir()} == before
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_no_flipped_bit_in_the_last_segment_drops_what_was_acknowledged(
+    tmp_path: Path, clean: bool
+) -> None:
+    written, segments = filled(tmp_path / "j", 4)
+    (segments.close if clean else lambda: crash(segments))()
+    (path,) = (tmp_path / "j").iterdir()
+    good = path.read_bytes()
+    outcomes = set()
+    for place in range(len(good)):
+        bad = bytearray(good)
+        bad[place] ^= 1 << place % 8
+        path.write_bytes(bad)
+        try:
+            journal, segments = reopen(tmp_path / "j")
+        except Invalid as error:
+            named = str(path) in error.message
+            outcomes.add("refused" if named and path.read_bytes() == bad else error.message)
+            continue
+        crash(segments)
+        # Only the last thing written can be taken for torn: the mark, or one unmarked batch.
+        least = 4 if clean else 3
+        assert journal.entries == written.entries[: max(least, journal.last_index)]
+        outcomes.add(f"{journal.last_index} of 4")
+    assert outcomes == ({"refused", "4 of 4"} if clean else {"refused", "3 of 4"})
+
+
+def test_a_value_like_a_mark_makes_no_damage_of_a_torn_tail(tmp_path: Path) -> None:
+    journal, segments = filled(tmp_path / "j", 1)
+    journal.append(pack_record(Record(MARK, 7, 0, _MARK_DATA)), 2, 1)
+    store(journal, segments)
+    crash(segments)
+    (path,) = (tmp_path / "j").iterdir()
+    data = bytearray(path.read_bytes())
+    data[data.rindex(_MARK_DATA) - 60] ^= 1  # In the header of the entry that holds it.
+    path.write_bytes(data)
+    journal, segments = reopen(tmp_path / "j")
+    assert journal.last_index == 1
+    segments.close()
+
+
+def test_a_journal_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    _, segments = filled(tmp_path / "j", 3)
+    segments.close()
+    (path,) = (tmp_path / "j").iterdir()
+    newer = b"MESHJNL2" + path.read_bytes()[8:]
+    path.write_bytes(newer)
+    with pytest.raises(Invalid, match="journal format 2"):
+        reopen(tmp_path / "j")
+    assert path.read_bytes() == newer
 
 
 def test_a_missing_segment_is_refused(tmp_path: Path) -> None:

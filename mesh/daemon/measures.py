@@ -1,0 +1,114 @@
+"""Measures: which figures of a node become which metrics, by the names Consul's users know."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mesh import __version__
+from mesh.gossip.members import Status
+from mesh.raft.node import Node as RaftNode
+from mesh.rpc.servers import read_tags
+from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, summary
+
+if TYPE_CHECKING:
+    from mesh.daemon.node import Node
+
+MILLISECONDS = 1000.0
+_HTTP = "Requests and connections of the HTTP API"
+_DNS = "Questions and connections of DNS"
+_GOSSIP = "Packets and streams of gossip"
+_RPC = "Messages between servers and agents"
+_RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
+
+
+def measure(node: Node, metrics: Metrics) -> None:
+    """Add the metrics of a node, of every part that it has."""
+    metrics.add(lambda: _process(node))
+    metrics.add(lambda: _edges(node))
+    metrics.add(lambda: _pool(node))
+    if node.replica is not None:
+        replica = node.replica
+        metrics.add(lambda: raft(replica.raft))
+        metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
+
+
+def _process(node: Node) -> Iterator[Reading]:
+    yield gauge("mesh.version", 1.0, "Which mesh this is", version=__version__)
+    yield gauge("mesh.runtime.tasks", len(asyncio.all_tasks()), "Tasks of the process")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    yield gauge("mesh.runtime.max_resident_bytes", most, "Most memory the process ever had")
+    yield gauge("mesh.agent.services", len(node.agent.services()), "Services of this agent")
+    yield gauge("mesh.agent.checks", len(node.agent.checks()), "Checks of this agent")
+
+
+def _edges(node: Node) -> Iterator[Reading]:
+    yield from counters("mesh.http", node.http.counters, _HTTP)
+    yield from counters("mesh.dns", node.dns.counters, _DNS)
+
+
+def _pool(node: Node) -> Iterator[Reading]:
+    gossip = node.ground.gossip
+    alive = [one for one in gossip.members() if one.status == Status.ALIVE]
+    servers = sum(read_tags(one.tags) is not None for one in alive)
+    yield gauge("mesh.members.servers", servers, "Servers alive in the pool")
+    yield gauge("mesh.members.clients", len(alive) - servers, "Clients alive in the pool")
+    health = "How badly this node hears; 0 is well"
+    yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
+    yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
+
+
+def raft(node: RaftNode) -> Iterator[Reading]:
+    """The metrics of a server's log."""
+    status, figures = node.status(), node.figures
+    yield gauge("mesh.server.isLeader", float(node.is_leader), "1 on the server that leads")
+    for name, meaning in _GAUGES.items():
+        if name in status:
+            yield gauge(f"mesh.raft.{name}", _number(status[name]), meaning)
+    contact = _contact(status) * MILLISECONDS
+    yield gauge("mesh.raft.leader.lastContact", contact, "Ms since leader and majority met")
+    yield counter("mesh.raft.apply", figures.commits.total, "Writes this server got committed")
+    yield summary("mesh.raft.commitTime", figures.commits, "From a write to its commit, ms")
+    yield summary("mesh.raft.storeLogs", figures.syncs, "Writing and syncing of log entries, ms")
+    yield summary("mesh.raft.snapshot.takeSnapshot", figures.snapshots.times, "Snapshots made, ms")
+    yield summary("mesh.runtime.stall", figures.stalls, "How late the loop's timer came, ms")
+    followers = status.get("followers")
+    for name, one in sorted(followers.items()) if isinstance(followers, dict) else ():
+        yield gauge("mesh.raft.follower.lag", one["lag"], "Entries a voter lacks", peer=name)
+        since = one["last_contact"] * MILLISECONDS
+        yield gauge("mesh.raft.follower.lastContact", since, "Ms since its answer", peer=name)
+    yield from counters("mesh.raft", node.counters, _RAFT)
+
+
+_GAUGES = {
+    "term": "Present term",
+    "epoch": "Present epoch: how often the voters changed",
+    "last_index": "Newest log entry here",
+    "commit_index": "Newest entry known to be committed",
+    "applied_index": "Newest entry applied here",
+    "durable_index": "Newest entry on this disk",
+    "sync_queue": "Records waiting for the next sync",
+    "journal_size": "Bytes of the journal on disk",
+    "journal_segments": "Files of the journal",
+    "snapshot_index": "Entry at which the newest snapshot was made",
+    "snapshot_bytes": "Bytes of the newest snapshot",
+    "snapshot_age": "Seconds since the newest snapshot was made",
+    "snapshot_failures": "Snapshots in a row that found no space",
+    "disk_free": "Free bytes of the disk",
+    "disk_floor": "Below so many free bytes no writes are taken",
+}
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+def _contact(status: dict[str, Any]) -> float:
+    """On the leader, since when it surely heard a majority; elsewhere, since it was heard."""
+    followers = status.get("followers", {}).values()
+    since = sorted(one["last_contact"] for one in followers if one["voter"])
+    if since:
+        return float(since[(len(since) - 1) // 2])
+    return float(status["last_contact"])
