@@ -9,7 +9,7 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.codec import unpack
-from mesh.errors import Invalid, NoLeader, Unreachable
+from mesh.errors import Invalid, NoLeader
 from mesh.raft import guard
 from mesh.raft.disk import Room
 from mesh.raft.elections import Elections
@@ -17,6 +17,7 @@ from mesh.raft.engine import NO_OP, STOP_SIGN, Engine
 from mesh.raft.epochs import Epoch
 from mesh.raft.fetch import Fetch, piece
 from mesh.raft.guard import Matches, Tripwire
+from mesh.raft.handover import Handover
 from mesh.raft.journal import Batch, Journal
 from mesh.raft.leading import Confirmed, Leading
 from mesh.raft.messages import (
@@ -62,13 +63,6 @@ class Stop(msgspec.Struct, frozen=True):
     index: int
     term: int
     next: Epoch
-
-
-class _Handover(msgspec.Struct):
-    target: str
-    until: float
-    done: Confirmed
-    asked: bool = False
 
 
 class Host(Protocol):
@@ -125,7 +119,7 @@ class Replica:
         self.proposals = Proposals()
         self.stop: Stop | None = None
         self._learners: list[str] = []
-        self._handover: _Handover | None = None
+        self._handover = Handover(self._clock, timing.election[1], self._send)
         self._linger_until = 0.0
         self._connected: set[str] = set()
         self._outbox: list[tuple[str, Message]] = []
@@ -202,11 +196,8 @@ class Replica:
             done(NoLeader("this server does not lead"))
         elif target not in self.leading.peers:
             done(Invalid(f"{target} is no other voter"))
-        elif self._handover is not None:
-            done(NoLeader("leadership is being handed over already"))
         else:
-            until = self._clock.monotonic() + self._timing.election[1]
-            self._handover = _Handover(target, until, done)
+            self._handover.begin(target, done)
 
     def receive(self, peer: str, message: Message) -> None:
         """A server says something. Raises Invalid when no server of ours would."""
@@ -274,11 +265,11 @@ class Replica:
         self.elections.tick()
         if self._may_tick:
             self.engine.tick()
-        if self.leading and self.stop is None and not (self._storing or self._handover):
+        if self.leading and self.stop is None and not self._busy:
             self.proposals.append(self.engine)  # After the tick, or a stream would put it off.
-        if self._handover:
-            self._hand_over(self._handover)
         if self.leading:
+            stopped = self.stop is not None
+            self._handover.step(self.leading, self.journal.last_index, stopped=stopped)
             self.leading.send(self._send, self._send_durable)
             self.leading.answer_barriers()
         if not self.seeded:
@@ -290,6 +281,10 @@ class Replica:
         if self.engine.behind and self._may_tick:
             return True
         return self.leading is not None and self.leading.restless
+
+    @property
+    def _busy(self) -> bool:
+        return self._storing or self._handover.under_way
 
     @property
     def _may_tick(self) -> bool:
@@ -376,22 +371,7 @@ class Replica:
             self.proposals.refuse_staged("this server does not lead any more")
             self.proposals.lose_pending()
             self.elections.postpone()
-            if self._handover is not None:
-                handover, self._handover = self._handover, None
-                handover.done(None)
-
-    def _hand_over(self, handover: _Handover) -> None:
-        leading = self.leading
-        assert leading is not None
-        caught_up = leading.peers[handover.target].match == self.journal.last_index
-        if self._clock.monotonic() >= handover.until or self.stop is not None:
-            self._handover = None
-            handover.done(Unreachable(f"{handover.target} did not take over in time"))
-        elif caught_up and not handover.asked:
-            # For good: nobody knows when it asks for votes, nor that it ever will not.
-            leading.lease_allowed = False
-            handover.asked = True
-            self._send(handover.target, TimeoutNow(leading.term))
+            self._handover.end(None)
 
     # Following.
 
@@ -491,9 +471,7 @@ class Replica:
             self.leading.end()
         if self.stop is None:
             self.proposals.lose_pending()
-        if self._handover is not None:
-            handover, self._handover = self._handover, None
-            handover.done(NoLeader("this server stops"))
+        self._handover.end(NoLeader("this server stops"))
         self._fetch.drop()
 
     def _send(self, peer: str, message: Message) -> None:
