@@ -50,6 +50,10 @@ SETTINGS = (
 )
 
 
+ATTEMPTS = 3
+"""Only what was given changes, so that somebody else's change in between is kept."""
+
+
 def get_config(invocation: Invocation) -> int:
     """Show the settings."""
     settings = invocation.client.operator.autopilot_settings(read_options(invocation.parsed)).value
@@ -60,15 +64,19 @@ def get_config(invocation: Invocation) -> int:
 
 
 def set_config(invocation: Invocation) -> int:
-    """Change those settings that are given, unless somebody else changed them meanwhile."""
+    """Change those settings that are given, and keep the others."""
     parsed, operator = invocation.parsed, invocation.client.operator
     changes = _changes(parsed)
     if not changes:
         raise Usage('nothing to change; "meshctl operator autopilot set-config --help" shows what')
     datacenter = parsed.text("datacenter")
-    before = operator.autopilot_settings(ReadOptions(datacenter=datacenter)).value
-    after = msgspec.structs.replace(before, **changes)
-    if not operator.set_autopilot_settings(after, cas=before.modify_index, datacenter=datacenter):
+    for _ in range(ATTEMPTS):
+        before = operator.autopilot_settings(ReadOptions(datacenter=datacenter)).value
+        after = msgspec.structs.replace(before, **changes)
+        version = before.modify_index
+        if operator.set_autopilot_settings(after, cas=version, datacenter=datacenter):
+            break
+    else:
         raise Conflict("the settings were changed meanwhile; look at them and try again")
     invocation.out.done("Configuration updated!", **_shown(changes))
     return OK
