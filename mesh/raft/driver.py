@@ -156,6 +156,8 @@ class Driver:
             self.replica.receive(peer, message)
         except Invalid:
             raise
+        except OSError as error:  # A snapshot on its way in.
+            self._give_up(error)
         except Exception as error:
             log.exception("raft cannot go on")
             self._fail(error)
@@ -294,11 +296,14 @@ class Driver:
         if self.ended:
             return True
         if error is not None:
-            # What the disk refuses is told by its error; a traceback would only hide that.
-            log.error("raft cannot go on", exc_info=None if isinstance(error, OSError) else error)
-            self._fail(error)
+            self._give_up(error)
             return True
         return False
+
+    def _give_up(self, error: BaseException) -> None:
+        # What the disk refuses is told by its error; a traceback would only hide that.
+        log.error("raft cannot go on", exc_info=None if isinstance(error, OSError) else error)
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self.ended:

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.raft.disk import discarding
+from mesh.raft.disk import discarding, naming
 from mesh.raft.journal import make_folder, sync_folder
 
 _HEADER = struct.Struct(">7scQQ")  # Magic, version, index, term.
@@ -145,7 +145,8 @@ class Incoming:
         """Take the next bytes. Raises Invalid when there are more than were announced."""
         if self.received + len(data) > self.size:
             raise Invalid("snapshot is longer than announced")
-        _write_all(self._file, data)
+        with naming(self.path):
+            _write_all(self._file, data)
         self.received += len(data)
 
     def close(self) -> None:

@@ -7,13 +7,16 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.raft.world import World, WorldClock
 
 from mesh.clock import SeededDice
-from mesh.errors import DiskFull, MeshError
+from mesh.errors import DiskFull, MeshError, OutcomeUnknown, explained
 from mesh.raft.disk import Disk, Room, Space, discarding, floor_bytes, is_full, measure, naming
 from mesh.raft.journal import Journal
 from mesh.raft.messages import Append, Reset
+from mesh.raft.node import Options, Peer
+from tests.raft.cluster import until
+from tests.raft.server import Server
+from tests.raft.world import World, WorldClock
 
 FLOOR = 1000
 COMMAND, OTHER = b"\0x", b"\1"
@@ -296,3 +299,39 @@ def test_disks_that_fill_and_empty_lose_nothing(tmp_path: Path, seed: int) -> No
     assert equal(world)
     written = set(world.hosts["n0"].state)
     assert {one.decode() for one in world.acknowledged.values()} <= written
+
+
+async def test_a_failed_sync_is_fatal_and_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
+    await server.start()
+    server.node.bootstrap([server.me])
+    await until(lambda: _is(server.node.leased()))
+    await server.node.propose(b"kept")
+
+    def fails(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails)
+        with pytest.raises(OutcomeUnknown):
+            await server.node.propose(b"perhaps")
+        path = only(tmp_path, "*.journal")
+        assert [explained(error) for error in server.fatal] == [f"{path}: Input/output error"]
+        assert "Traceback" not in caplog.text
+        await server.stop()
+    again = Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
+    await again.start()
+    await until(lambda: _is(again.node.leased()))
+    assert again.machine.commands[0] == b"kept"
+    await again.stop()
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (path,) = folder.rglob(pattern)
+    return path
+
+
+async def _is(found: bool) -> bool:
+    return found
