@@ -157,11 +157,17 @@ class _Patience:
         if not self._until or worked:
             self._until = now + self._hold
         if now >= self._until:
-            if self._unknown and not isinstance(error, OutcomeUnknown):
-                raise OutcomeUnknown("the write was sent, and its outcome is not known") from error
-            raise error
+            raise self.last(error)
         await self._clock.sleep(self._dice.uniform(*PAUSE_SECONDS))
         self._step_began = self._clock.monotonic()
+
+    def last(self, error: MeshError) -> MeshError:
+        """What to report when this error ends it: nothing was done now, but before, perhaps."""
+        if self._unknown and error.retry and not isinstance(error, OutcomeUnknown):
+            unknown = OutcomeUnknown("the write was sent, and its outcome is not known")
+            unknown.__cause__ = error
+            return unknown
+        return error
 
     def remaining(self, options: ReadOptions) -> ReadOptions:
         """The options for a repeated read: it waits no longer in all than was asked."""
@@ -334,6 +340,8 @@ class AgentRouter:
             except (Unreachable, OutcomeUnknown) as error:
                 self._move_on(address)
                 await patience.rest(error)
+            except MeshError as error:
+                raise patience.last(error) from error.__cause__
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE
