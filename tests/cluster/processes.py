@@ -44,7 +44,7 @@ def eventually(probe: Callable[[], T], seconds: float = 30.0) -> T:
             answer = probe()
             if answer:
                 return answer
-        except (OSError, AssertionError, LookupError, ValueError) as error:
+        except (OSError, AssertionError, LookupError, ValueError, StopIteration) as error:
             problem, answer = error, None
         if time.monotonic() > until:
             raise AssertionError(f"not within {seconds} s; last: {problem or answer!r}")
@@ -97,6 +97,15 @@ class Meshd:
             **config,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.module = "mesh.daemon"
+        self.environment: dict[str, str] = {}
+        self.prefix: list[str] = []
+        """What runs the command, for example in a network namespace."""
+
+    @property
+    def client_address(self) -> str:
+        """Where its HTTP API listens."""
+        return str(self.config["client_addr"])
 
     @property
     def joinable(self) -> str:
@@ -107,9 +116,15 @@ class Meshd:
         """Run it; returns at once."""
         file = self.folder / "config.json"
         file.write_text(json.dumps(self.config))
-        command = [sys.executable, "-m", "mesh.daemon", "agent", "-config-file", str(file)]
+        command = [sys.executable, "-m", self.module, "agent", "-config-file", str(file)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self.prefix, *command],
+                cwd=TOP,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment,
+            )
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -135,7 +150,7 @@ class Meshd:
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """An HTTP request; the JSON answer. Raises OSError on any status of 400 and above."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        url = f"http://{self.address}:{self.http}{path}"
+        url = f"http://{self.client_address}:{self.http}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=20) as response:
