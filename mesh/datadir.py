@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -41,9 +42,9 @@ class DataDirectory:
             _write_marker(top, msgspec.structs.replace(marker, level=level))
 
     def folder(self, name: str) -> str:
-        """A folder in it, made when missing."""
+        """A folder in it, made when missing; it is there durably."""
         path = Path(self.path, name)
-        path.mkdir(mode=0o700, exist_ok=True)
+        _make_durably(path)
         return str(path)
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ def open_directory(path: str, node_id: str, level_max: int = LEVEL) -> DataDirec
     """
     top = Path(path)
     try:
-        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_durably(top)
         marker = _read_marker(top)
         if marker is not None and marker.level > level_max:
             raise Invalid(
@@ -127,8 +128,22 @@ def _write_marker(top: Path, marker: _Marker) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(top / _MARKER)
-    folder = os.open(top, os.O_RDONLY)
+    _sync(top)
+
+
+def _make_durably(folder: Path) -> None:
+    """Make it with all above it. Without this a power failure may take away all that is in it."""
+    if not folder.parent.is_dir():
+        _make_durably(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Also when it was there: who made it may have died before this.
+    with suppress(PermissionError):  # Then it is not ours to make either, and was there before.
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -335,6 +335,8 @@ class AgentRouter:
             except (Unreachable, OutcomeUnknown) as error:
                 self._move_on(address)
                 await sending.failed(error)
+            except MeshError as error:
+                raise sending.last(error) from error
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE

@@ -61,6 +61,13 @@ class Sending:
             since = self.options.since or 0
             raise OutcomeUnknown(final.message, self.options.request, since) from error
 
+    def last(self, error: MeshError) -> MeshError:
+        """What to report when this error ends it: nothing was done now, but before, perhaps."""
+        if self._unknown and error.retry and not isinstance(error, OutcomeUnknown):
+            message, since = "the write was sent, and its outcome is not known", self.options.since
+            return OutcomeUnknown(message, self.options.request, since or 0)
+        return error
+
     def _afresh(self, error: Outdated) -> bool:
         """Begin anew when this was the only copy; whether more is known than before."""
         if self._unknown:

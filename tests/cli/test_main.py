@@ -162,10 +162,9 @@ def test_ctrl_c_ends_monitor_quietly() -> None:
     with Scripted() as server:
         server.on("GET", "/v1/agent/monitor?loglevel=info", "one line\n", stall=True)
         command = [sys.executable, "-m", "mesh.cli.main", "monitor", "-http-addr", server.address]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Tests that run in the background of a shell would hand on that SIGINT is ignored.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        process = subprocess.Popen(command, **pipes)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         signal.signal(signal.SIGINT, before)
         with process:
             assert process.stdout is not None

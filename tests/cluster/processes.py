@@ -44,7 +44,7 @@ def eventually(probe: Callable[[], T], seconds: float = 30.0) -> T:
             answer = probe()
             if answer:
                 return answer
-        except (OSError, AssertionError, LookupError, ValueError) as error:
+        except (OSError, AssertionError, LookupError, ValueError, StopIteration) as error:
             problem, answer = error, None
         if time.monotonic() > until:
             raise AssertionError(f"not within {seconds} s; last: {problem or answer!r}")
@@ -97,7 +97,14 @@ class Meshd:
             **config,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.module = "mesh.daemon"
+        self.environment: dict[str, str] = {}
         self.prefix: list[str] = []  # A program to start it with, which becomes it.
+
+    @property
+    def client_address(self) -> str:
+        """Where its HTTP API listens."""
+        return str(self.config["client_addr"])
 
     @property
     def joinable(self) -> str:
@@ -113,10 +120,15 @@ class Meshd:
     def start(self) -> None:
         """Run it; returns at once."""
         file = self.write_config()
-        command = [*self.prefix, sys.executable, "-m", "mesh.daemon", "agent"]
-        command += ["-config-file", str(file)]
+        command = [sys.executable, "-m", self.module, "agent", "-config-file", str(file)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self.prefix, *command],
+                cwd=TOP,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment,
+            )
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -142,7 +154,7 @@ class Meshd:
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """An HTTP request; the JSON answer. Raises OSError on any status of 400 and above."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        url = f"http://{self.address}:{self.http}{path}"
+        url = f"http://{self.client_address}:{self.http}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=20) as response:

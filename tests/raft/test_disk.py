@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.raft.world import World, WorldClock
 
 from mesh.clock import SeededDice
 from mesh.errors import DiskFull, MeshError, OutcomeUnknown, explained
@@ -16,7 +17,6 @@ from mesh.raft.messages import Append, Reset
 from mesh.raft.node import Options, Peer
 from tests.raft.cluster import until
 from tests.raft.server import Server
-from tests.raft.world import World, WorldClock
 
 FLOOR = 1000
 COMMAND, OTHER = b"\0x", b"\1"

@@ -30,6 +30,7 @@ from mesh.registry.port import (
     ReadOptions,
     WriteOptions,
 )
+from mesh.rpc import wire
 from mesh.rpc.client import Client
 from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
@@ -236,6 +237,27 @@ async def test_an_agent_moves_on_when_its_server_stops(serve: Serve, asks: Clien
     assert value(await waiting) == b"there"
     assert await router.write(kv.Set("a", b"2"))
     assert list(asks._connections) == [second.address]
+
+
+async def test_what_may_have_happened_at_one_server_is_not_denied_by_the_next(
+    serve: Serve, asks: Client
+) -> None:
+    async def vanish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.frame(wire.Hello(wire.VERSION, "s0", "dc1")))
+        await reader.readuntil(b"vanish/")
+        writer.transport.abort()
+
+    first = await asyncio.start_server(vanish, "127.0.0.1", 0)
+    address = f"127.0.0.1:{first.sockets[0].getsockname()[1]}"
+    second = await serve("s2", leads=False)
+    servers = [address, second.address]
+    router = AgentRouter(RouterOptions("dc1", "a1", HOLD), lambda: servers, asks, WORLD)
+    router._current, router._stay_until = address, math.inf
+    with pytest.raises(OutcomeUnknown):
+        await router.write(kv.Set("vanish/a", b""))
+    assert second.rpc.counters["write"]
+    first.close()
+    await first.wait_closed()
 
 
 async def test_a_repeated_blocking_read_waits_no_longer_in_all(serve: Serve, asks: Client) -> None:
