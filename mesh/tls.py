@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import ssl
 from collections.abc import Iterator, Mapping
@@ -92,20 +93,26 @@ class Loaded(NamedTuple):
     calling: ssl.SSLContext
     ends: list[tuple[Setting, float]]
     """When each certificate expires, in seconds since the Unix epoch."""
+    digest: str
+    """Of what the files hold."""
 
 
 class Credentials:
     """What a node shows and whom it trusts. New connections use what was loaded last."""
 
     def __init__(self, loaded: Loaded, clock: Clock) -> None:
-        self._clock = clock
-        self.use(loaded)
-
-    def use(self, loaded: Loaded) -> None:
-        """Show and trust these from the next connection on; warns of what expires soon."""
-        self._loaded = loaded
+        self._clock, self._loaded = clock, loaded
         self.names = Names(loaded.options.datacenter, loaded.options.domain)
         self.warn()
+
+    def use(self, loaded: Loaded) -> bool:
+        """Show and trust these from the next connection on; whether they are others.
+
+        Warns of what expires soon.
+        """
+        before, self._loaded = self._loaded.digest, loaded
+        self.warn()
+        return before != loaded.digest
 
     def warn(self) -> None:
         """Log a warning for each certificate that expires within 30 days."""
@@ -194,7 +201,9 @@ def load(options: Options) -> Loaded:
         raise Invalid(_blame_chain(options, error)) from error
     ends = [(options.certificate, end)]
     ends += [(options.authorities, _end(one)) for one in calling.get_ca_certs()]
-    return Loaded(options, listening, calling, ends)
+    content = "".join([*(text for _, text in trusted), _text(options.certificate)])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Loaded(options, listening, calling, ends, digest)
 
 
 def _own_end(options: Options) -> float:

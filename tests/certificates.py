@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from mesh.clock import Clock, SystemClock
@@ -38,6 +39,12 @@ class Certificates:
         self.authority = Authority.read(*pair)
         self.ca = folder / "mesh-agent-ca.pem"
         self.ca.write_bytes(pair.certificate)
+
+    def beside(self, folder: Path) -> Certificates:
+        """The same authority, which signs into another folder."""
+        other = copy.copy(self)
+        other.folder = folder
+        return other
 
     def issue(
         self, role: Role, node: str = "", clock: Clock = CLOCK, *, days: int = 30, dc: str = "dc1"

@@ -33,6 +33,7 @@ from mesh.registry.port import (
 )
 from mesh.rpc import wire
 from mesh.tasks import Tasks
+from mesh.tls import Credentials, explain
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Options(msgspec.Struct, frozen=True):
     connect_seconds: float = CONNECT_SECONDS
     call_seconds: float = CALL_SECONDS
     """How long a request may take beyond the time it asked to wait."""
+    credentials: Credentials | None = None
+    """For mutual TLS; without them connections are plain."""
 
 
 class Connection:
@@ -62,6 +65,9 @@ class Connection:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[wire.Reply]] = {}
         self.closed = False
+        self.greeted = asyncio.Event()
+        """Set by the server's first word, or by the end."""
+        self.reason = "the connection to the server broke"
 
     async def run(self) -> None:
         """Read replies until the stream ends."""
@@ -71,12 +77,15 @@ class Connection:
                 for body in frames.feed(data):
                     self._deliver(wire.reply(body))
         except (OSError, MeshError) as error:
-            log.debug("connection to a server ended: %s", error)
+            why = explain(error) if isinstance(error, OSError) else error.message
+            self.reason = f"the connection to the server broke: {why}"
+            log.debug("%s", self.reason)
         finally:
             self.close()
 
     def _deliver(self, message: wire.Reply) -> None:
         if isinstance(message, wire.Hello):
+            self.greeted.set()
             return
         queue = self._waiting.get(message.id)
         if queue is not None:
@@ -90,10 +99,11 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self.greeted.set()
         # Not closed in good order: a server that reads no more would keep what is unsent for ever.
         self._writer.transport.abort()
         for number, queue in self._waiting.items():
-            gone = wire.Failed(number, Unreachable.code, "the connection to the server broke")
+            gone = wire.Failed(number, Unreachable.code, self.reason)
             while queue.full():
                 queue.get_nowait()
             queue.put_nowait(gone)
@@ -183,9 +193,25 @@ class Client:
         host, _, port = address.rpartition(":")
         try:
             async with asyncio.timeout(self._options.connect_seconds):
-                reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, TimeoutError) as error:
+                return await self._greet(address, *await self._dial(host.strip("[]"), int(port)))
+        except TimeoutError:
+            seconds = self._options.connect_seconds
+            raise Unreachable(
+                f"cannot connect to the server at {address}: no answer in {seconds:.0f} s"
+            ) from None
+        except (OSError, Unreachable) as error:
             raise Unreachable(f"cannot connect to the server at {address}: {error}") from error
+
+    async def _dial(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._options.credentials is not None:
+            return await self._options.credentials.connect(host, port)
+        return await asyncio.open_connection(host, port)
+
+    async def _greet(
+        self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Connection:
         if self._stopped:
             writer.transport.abort()
             raise Unreachable("this node stops")
@@ -194,6 +220,15 @@ class Client:
         connection = Connection(reader, writer)
         connection.send(wire.Hello(wire.VERSION, self._options.node, self._options.datacenter))
         self._tasks.start(self._run(address, connection), name=f"rpc to {address}")
+        if self._options.credentials is not None:
+            # A server looks at our certificate after we believe the handshake to be over.
+            try:
+                await connection.greeted.wait()
+            except asyncio.CancelledError:
+                connection.close()
+                raise
+            if connection.closed:
+                raise Unreachable(f"{connection.reason}; does it refuse our certificate?")
         return connection
 
     async def _run(self, address: str, connection: Connection) -> None:
