@@ -149,19 +149,22 @@ class Credentials:
 
         Raises Unreachable, saying why, when there is none, or not the one.
         """
+        name = self.names.node(node) if node else self.names.server
+        try:  # asyncio would leave a connection open behind the error.
+            self._loaded.calling.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+        except ValueError as error:
+            raise Unreachable(f'"{node}" cannot stand in a certificate: {error}') from error
         try:
             reader, writer = await asyncio.open_connection(
                 host,
                 port,
                 ssl=self._loaded.calling,
-                server_hostname=self.names.node(node) if node else self.names.server,
+                server_hostname=name,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except OSError as error:
             raise Unreachable(explain(error)) from error
-        except ValueError as error:  # A node name that no certificate can carry.
-            raise Unreachable(f'"{node}" cannot stand in a certificate: {error}') from error
         try:
             found = self.server_node(writer) if node else ""
         except Denied as error:

@@ -47,7 +47,7 @@ class Certificates:
         return other
 
     def issue(
-        self, role: Role, node: str = "", clock: Clock = CLOCK, *, days: int = 30, dc: str = "dc1"
+        self, role: Role, node: str = "", clock: Clock = CLOCK, *, days: int = 60, dc: str = "dc1"
     ) -> Pair:
         return self.authority.issue(Subject(role, dc, "mesh", node), clock, days)
 

@@ -78,6 +78,7 @@ class Listener:
                 self._counters["refused"] += 1
                 connection.close()
                 continue
+            self._counters["connections"] += 1
             self._tasks.start(self._welcome(connection, address), name="rpc connection")
 
     async def _pause(self) -> None:
