@@ -120,6 +120,7 @@ class Meshd:
             role: Role = "server" if config.get("server") else "client"
             made = certificates().beside(folder)
             self.config["tls"] = made.config(role, self.config["node_name"])
+        self.flags: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -132,6 +133,7 @@ class Meshd:
         file = self.folder / "config.json"
         file.write_text(json.dumps(self.config))
         command = [sys.executable, "-m", "mesh.daemon", "agent", "-config-file", str(file)]
+        command += self.flags
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log)
 
