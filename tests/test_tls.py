@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +181,9 @@ def test_names_in_certificates() -> None:
         names.read({"subjectAltName": (("URI", "server.dc1.mesh"),)})
     with pytest.raises(Denied):
         names.read({})
+
+
+def test_a_node_starts_without_the_library_that_makes_certificates() -> None:
+    look = "import sys, mesh.daemon.node, mesh.daemon.main; print('cryptography' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

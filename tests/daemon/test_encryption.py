@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mesh.cli.main import Process, run
 from tests.certificates import DAY, AtTime, Certificates
-from tests.cluster.processes import PLAIN, Meshd, eventually
+from tests.cluster.processes import PLAIN, TOP, Meshd, eventually
 from tests.daemon.network import network
 from tests.daemon.test_main import meshd, ready, refused, running, server
 
@@ -142,3 +145,22 @@ def test_a_reload_replaces_certificates_and_authority(tmp_path: Path) -> None:
         second.put("/v1/kv/a", b"1")
         assert first.process is not None
         assert first.process.poll() is None
+
+
+def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (TOP / "docs" / "tls.md").read_text()
+    blocks = dict(re.findall(r"```(sh|hcl)\n(.*?)```", text, re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    commands = blocks["sh"].splitlines()
+    assert len(commands) == 5
+    for line in commands:
+        program, *words = line.split()
+        assert program == "meshctl"
+        quiet = io.StringIO()
+        assert run(words, Process({}, io.BytesIO(), quiet, quiet)) == 0, quiet.getvalue()
+    node = server(tmp_path)
+    del node.config["tls"]
+    (tmp_path / "tls.hcl").write_text(blocks["hcl"].replace("/etc/mesh", str(tmp_path)))
+    node.flags = ["-config-file", str(tmp_path / "tls.hcl")]
+    with running(node):
+        eventually(lambda: ready(node))
