@@ -97,6 +97,7 @@ def mesh() -> Iterator[Node]:
         "bench",
         "-bind",
         "127.0.0.1",
+        "-plaintext-rpc",
     ]
     with _running("mesh", [*command, "-bootstrap-expect", "1", "-hcl", ports], http, dns) as node:
         yield node

@@ -211,13 +211,13 @@ async def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         folder = Path(name)
         certificates = ""
-        if options.tls:
+        if not options.plain:
             certificates = str(folder / "certificates")
             make_certificates(folder / "certificates")
         busy, cores = os.getloadavg()[0], os.cpu_count()
         print(f"before it began, {busy:.1f} processes wanted a core; there are {cores}")
         print(f"fdatasync of 512 bytes: {sync_times(folder)}")
-        print(f"transport: {'TLS 1.3' if options.tls else 'plain TCP'}", flush=True)
+        print(f"transport: {'plain TCP' if options.plain else 'mutual TLS 1.3'}", flush=True)
         phases = options.phases.split(",")
         if "starts" in phases:
             await starts(folder, certificates, 3)
@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--kills", type=int, default=5, help="how often the leader is killed")
     parser.add_argument("--keys", type=int, default=200_000, help="keys in the snapshot")
     parser.add_argument("--megabytes", type=int, default=1000, help="state for a new server")
-    parser.add_argument("--tls", action="store_true", help="mutual TLS between the voters")
+    parser.add_argument("--plain", action="store_true", help="plain TCP instead of mutual TLS")
     parser.add_argument("--directory", default=None, help="where the data goes; a real disk")
     parser.add_argument("--phases", default="starts,writes,kills,snapshot,join")
     asyncio.run(run(parser.parse_args(arguments)))

@@ -15,6 +15,7 @@ import msgspec
 
 from bench.node import free_ports
 from bench.raft_server import Settings
+from bench.raft_tls import VOTERS
 from mesh.raft.node import Peer
 
 TOP = Path(__file__).parent.parent
@@ -85,7 +86,10 @@ class Cluster:
 
     def __init__(self, folder: Path, *, tables: bool = False, certificates: str = "") -> None:
         ports = free_ports(3)
-        self.peers = [Peer(f"n{n}", f"n{n}", f"127.0.0.1:{port}") for n, port in enumerate(ports)]
+        self.peers = [
+            Peer(f"n{n}", name, f"127.0.0.1:{port}")
+            for n, (name, port) in enumerate(zip(VOTERS, ports, strict=True))
+        ]
         self.founders = [msgspec.to_builtins(peer) for peer in self.peers]
         self.voters = [
             Voter(Settings(peer, str(folder / peer.id), tables, certificates))

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bench.raft_tls import contexts, dialer
+from bench.raft_tls import credentials, dial_with
 from mesh.clock import SeededDice, SystemClock
 from mesh.collector import settle
 from mesh.errors import MeshError, NoLeader
@@ -116,8 +116,9 @@ class Voter:
         host, _, port = self._settings.me.address.rpartition(":")
         context = None
         if self._settings.certificates:
-            context, client = contexts(self._settings.certificates)
-            self.node.dialer = dialer(client)
+            shown = credentials(self._settings.certificates, self._settings.me.name)
+            context = shown.listening
+            dial_with(self.node, shown)
         began = time.perf_counter()
         await self.node.start()
         self.started_in = time.perf_counter() - began

@@ -1,49 +1,41 @@
-"""Certificates for the Raft benchmark and contexts made of them, until mesh makes its own."""
+"""Certificates for the Raft benchmark, and what a voter makes of them."""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-import subprocess
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from mesh.raft.node import Peer
-from mesh.raft.transport import Streams
+from mesh.cli.certificates import make
+from mesh.clock import SystemClock
+from mesh.daemon.encryption import secure
+from mesh.raft.node import Node
+from mesh.tls import Credentials, Options, Setting, load
+
+VOTERS = ("server0", "server1", "server2")
 
 
 def make_certificates(folder: Path) -> None:
-    """A CA and one certificate for all voters, with the `openssl` program."""
-    folder.mkdir(parents=True, exist_ok=True)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    _openssl(folder, "req", "-x509", *key, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
-    name = ["-subj", "/CN=voter", "-addext", "subjectAltName=IP:127.0.0.1"]
-    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "voter.key", "-out", "voter.pem"]
-    _openssl(folder, "req", "-x509", *key, *name, *signed)
+    """An authority, and a certificate for each voter."""
+    make(folder, VOTERS)
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+def credentials(folder: str, name: str) -> Credentials:
+    """What this voter shows and trusts."""
+
+    def file(kind: str, path: str) -> Setting:
+        return Setting(kind, str(Path(folder, path)))
+
+    options = Options(
+        authorities=file("ca_file", "mesh-agent-ca.pem"),
+        certificate=file("cert_file", f"{name}.pem"),
+        key=file("key_file", f"{name}-key.pem"),
+        node=name,
+        datacenter="dc1",
+        domain="mesh",
+        server=True,
+    )
+    return Credentials(load(options), SystemClock())
 
 
-def contexts(folder: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """For who listens and for who connects; both ask for a certificate of the CA."""
-    found = []
-    for purpose in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
-        context = ssl.SSLContext(purpose)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(Path(folder, "voter.pem"), Path(folder, "voter.key"))
-        context.load_verify_locations(Path(folder, "ca.pem"))
-        context.verify_mode = ssl.CERT_REQUIRED
-        found.append(context)
-    return found[0], found[1]
-
-
-def dialer(context: ssl.SSLContext) -> Callable[[Peer], Awaitable[Streams]]:
-    """How a node connects to others."""
-
-    async def dial(peer: Peer) -> Streams:
-        host, _, port = peer.address.rpartition(":")
-        return await asyncio.open_connection(host, int(port), ssl=context)
-
-    return dial
+def dial_with(node: Node, shown: Credentials) -> None:
+    """Have the voter speak over mutual TLS, as a server does."""
+    secure(node, shown, lambda peer: peer.address)

@@ -23,6 +23,8 @@ PROGRAMS = {
     "python": [sys.executable],
 }
 
+CERTIFICATES = ["python", "-m", "mesh.cli.certificates"]
+
 
 class Network(msgspec.Struct, forbid_unknown_fields=True):
     """A container's place in a network."""
@@ -31,15 +33,16 @@ class Network(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Container(msgspec.Struct, forbid_unknown_fields=True):
-    """One entry of `services`. Build, image and depends_on matter to Docker only."""
+    """One entry of `services`. Build, image, depends_on and volumes matter to Docker only."""
 
     command: str | list[str]
-    networks: dict[str, Network]
+    networks: dict[str, Network] = {}
     environment: dict[str, str] = {}
     ports: list[str] = []
     build: str = ""
     image: str = ""
-    depends_on: list[str] = []
+    depends_on: list[str] | dict[str, dict[str, str]] = []
+    volumes: list[str] = []
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +50,7 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
 
     services: dict[str, Container]
     networks: dict[str, Any] = {}
+    volumes: dict[str, Any] = {}
     name: str = ""
 
 
@@ -76,6 +80,8 @@ class Cluster(NamedTuple):
     processes: list[Process]
     published: bool
     """True when one node also answers on 127.0.0.1, as its container's ports ask for."""
+    certified: list[str]
+    """The nodes that a container makes certificates for; the demo makes them itself."""
 
     @property
     def nodes(self) -> list[Process]:
@@ -119,9 +125,13 @@ def processes(file: File, loopback: str, *, publish: bool) -> Cluster:
     A container that publishes ports on 127.0.0.1 listens there too, if publish says so.
     """
     networks = networks_of(file)
-    found = []
+    found: list[Process] = []
+    certified: list[str] = []
     published = False
     for name, container in file.services.items():
+        if nodes := _certified(container):
+            certified += nodes
+            continue
         if len(container.networks) != 1:
             raise Invalid(f"services.{name}.networks: expected one network with an ipv4_address")
         address = next(iter(container.networks.values())).ipv4_address
@@ -137,7 +147,13 @@ def processes(file: File, loopback: str, *, publish: bool) -> Cluster:
                 _environment(container.environment, networks, loopback),
             )
         )
-    return Cluster(found, published)
+    return Cluster(found, published, certified)
+
+
+def _certified(container: Container) -> list[str]:
+    written = container.command
+    words = shlex.split(written) if isinstance(written, str) else written
+    return words[3:] if words[:3] == CERTIFICATES else []
 
 
 def _command(name: str, container: Container, networks: set[str], loopback: str) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from mesh.cli import compose, picture
+from mesh.cli import certificates, compose, picture
 from mesh.cli.command import FAILED, OK, WRONG_USE, Command, Example, parse
 from mesh.cli.flags import Flag, Parsed, Usage
 from mesh.cli.help import explain
@@ -70,6 +70,7 @@ class Demo:
         self._observer = Observer(self.cluster.nodes)
         self.stopping = threading.Event()
         self.picture = Picture()
+        self._certify()
         self._copy_definitions(path.parent / "demo", compose.networks_of(file), place.loopback)
 
     @property
@@ -127,6 +128,15 @@ class Demo:
                 if name in at
             ),
         ]
+
+    def _certify(self) -> None:
+        """Make the certificates where every node looks for them."""
+        folder = self.processes.folder / certificates.FOLDER
+        certificates.make(folder, self.cluster.certified)
+        for process in self.cluster.nodes:
+            own = self.processes.folder / process.name
+            own.mkdir()
+            (own / certificates.FOLDER).symlink_to(folder)
 
     def _copy_definitions(self, source: Path, networks: set[str], loopback: str) -> None:
         """Give every process the folder `demo` as its container has it, addresses moved."""

@@ -47,6 +47,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "operator autopilot set-config": ("mesh.cli.autopilot", "Change autopilot's settings"),
     "operator autopilot health": ("mesh.cli.autopilot", "Show how the servers fare"),
     "operator autopilot state": ("mesh.cli.autopilot", "Show who votes, and why others do not"),
+    "tls ca create": ("mesh.cli.tls", "Make a certificate authority for the nodes"),
+    "tls cert create": ("mesh.cli.tls", "Sign a certificate for a server, an agent or a person"),
     "info": ("mesh.cli.node", "Show the agent's statistics"),
     "monitor": ("mesh.cli.node", "Show the agent's log, live"),
     "reload": ("mesh.cli.node", "Make the agent read its configuration again"),

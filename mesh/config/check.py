@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from itertools import combinations
 
+from mesh.config import certificates
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -105,6 +106,7 @@ def problems(config: Config) -> Iterator[Complaint]:
     """Everything that keeps this configuration from being used."""
     for rules in (_role, _names, _meta, _domains, _choices, _numbers, _addresses, _ports, _rest):
         yield from rules(config)
+    yield from certificates.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

@@ -89,6 +89,7 @@ Logging
   log-rotate-max-files   log_rotate_max_files       NUMBER
   syslog                 enable_syslog
 Security and protocols
+  plaintext-rpc          tls.internal_rpc.plaintext
   encrypt                encrypt                    KEY
   disable-keyring-file   disable_keyring_file
   protocol               protocol                   NUMBER

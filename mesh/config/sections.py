@@ -325,13 +325,20 @@ class TlsListener(msgspec.Struct, frozen=True, kw_only=True):
     tls_cipher_suites: str = ""
     """Ciphers allowed, comma separated."""
     verify_incoming: bool = False
-    """Demand certificates of clients."""
+    """Demand certificates of clients; the server port always does."""
     verify_outgoing: bool = False
-    """Check certificates of servers."""
+    """Check certificates of servers; always done on the server port."""
     verify_server_hostname: bool = False
-    """Demand server.<datacenter>.<domain> in certificates of servers (internal_rpc)."""
+    """Demand server.<datacenter>.<domain> of servers; always done on the server port."""
     use_auto_cert: bool = False
     """Use the certificate of auto_encrypt (grpc)."""
+
+
+class TlsRpc(TlsListener, frozen=True, kw_only=True):
+    """TLS of the server port, where mutual TLS is the rule."""
+
+    plaintext: bool = False
+    """Plain TCP, where everybody who reaches the port is believed; on a network you trust only."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,8 +346,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
     defaults: TlsListener = TlsListener()
     """What applies where the others say nothing."""
-    internal_rpc: TlsListener = TlsListener()
-    """RPC between nodes."""
+    internal_rpc: TlsRpc = TlsRpc()
+    """RPC and Raft on the server port: both sides always show and check certificates."""
     https: TlsListener = TlsListener()
     """The HTTPS API."""
     grpc: TlsListener = TlsListener()

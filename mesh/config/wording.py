@@ -34,7 +34,9 @@ def _meaning(key: str) -> str:
     parent, _, name = key.rpartition(".")
     kind: type[msgspec.Struct] = OPTIONS[parent] if parent else Config
     module = inspect.getmodule(kind) or sections
-    return " ".join(_texts(inspect.getsource(module))[kind.__name__, name].split())
+    texts = _texts(inspect.getsource(module))
+    home = next(one for one in kind.__mro__ if (one.__name__, name) in texts)
+    return " ".join(texts[home.__name__, name].split())
 
 
 MEANINGS = {key: _meaning(key) for key in OPTIONS}

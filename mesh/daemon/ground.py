@@ -11,6 +11,7 @@ from mesh.daemon.membership import Membership
 from mesh.datadir import DataDirectory
 from mesh.gossip.driver import Gossip
 from mesh.rpc.client import Client
+from mesh.tls import Credentials
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Ground:
     gossip: Gossip
     membership: Membership
     client: Client
+    credentials: Credentials | None
     fatal: Callable[[BaseException], None]
 
     @property

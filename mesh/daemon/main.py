@@ -126,9 +126,7 @@ def _unprotected(config: Config) -> list[str]:
     asked = {
         "acl.enabled": config.acl.enabled,
         "encrypt": bool(config.encrypt),
-        "tls.internal_rpc.verify_incoming": config.tls.internal_rpc.verify_incoming,
         "tls.https.verify_incoming": config.tls.https.verify_incoming,
-        "tls.defaults.verify_incoming": config.tls.defaults.verify_incoming,
     }
     return [
         f"{key}: not available yet; starting without it would leave the cluster open, so mesh "

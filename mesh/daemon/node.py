@@ -14,7 +14,7 @@ from mesh.agent.local import Agent
 from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
-from mesh.daemon import options
+from mesh.daemon import encryption, options
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.measures import measure
@@ -36,6 +36,7 @@ from mesh.rpc.servers import agent_tags, endpoint, read_tags
 from mesh.tasks import Tasks
 from mesh.telemetry.logs import LEVELS, LiveLines
 from mesh.telemetry.metrics import Metrics
+from mesh.tls import load
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,9 @@ class Node:
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
+        if ground.credentials is not None:
+            watching = encryption.watch(ground.credentials, ground.clock)
+            self._tasks.start(watching, name="watching certificates")
         self._tasks.start(
             keep_joining(ground.gossip, options.join(config), ground.clock, self._give_up),
             name="joining",
@@ -107,6 +111,7 @@ class Node:
 
     def _lay_ground(self) -> Ground:
         config, clock, dice = self.config, SystemClock(), SeededDice()
+        credentials = encryption.credentials(config, clock)
         path = config.data_dir
         if not path:
             path = self._temporary = tempfile.mkdtemp(prefix="mesh-dev-")
@@ -116,9 +121,18 @@ class Node:
         tags = agent_tags(directory.node_id, config.datacenter)
         gossip = Gossip(config.node_name, options.gossip(config), clock, dice, tags)
         seconds = config.limits.rpc_client_timeout
-        client = Client(ClientOptions(config.node_name, config.datacenter, call_seconds=seconds))
+        client = Client(
+            ClientOptions(
+                config.node_name,
+                config.datacenter,
+                call_seconds=seconds,
+                credentials=credentials,
+            )
+        )
         membership = Membership(gossip, config.datacenter)
-        return Ground(config, directory, clock, dice, gossip, membership, client, self._fatal)
+        return Ground(
+            config, directory, clock, dice, gossip, membership, client, credentials, self._fatal
+        )
 
     def _router_options(self) -> RouterOptions:
         config = self.config
@@ -195,6 +209,10 @@ class Node:
         applied, restart = changes(self.config, config)
         config = reloaded(self.config, config)
         # First what may be refused, so that a refusal changes nothing.
+        credentials, files = self.ground.credentials, encryption.options(config)
+        loaded = load(files) if credentials is not None and files is not None else None
+        if credentials is None and files is not None:
+            log.warning("reload: to begin with TLS on the server port needs a restart")
         changed = self.agent.reload(
             options.agent(config, self.ground.node_id, self.agent.options.data_dir),
             [service_definition(service) for service in config.services],
@@ -204,6 +222,8 @@ class Node:
             log.warning("reload: these changes need a restart: %s", ", ".join(restart))
         self.config = config
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
+        if credentials is not None and loaded is not None and credentials.use(loaded):
+            changed.append("certificates changed")
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
         if self.replica is not None:

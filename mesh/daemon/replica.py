@@ -10,6 +10,7 @@ from pathlib import Path
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
+from mesh.daemon.encryption import secure
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
 from mesh.errors import MeshError
@@ -72,6 +73,8 @@ class Replica:
             ground.fatal,
         )
         self.raft.resolve = self._find
+        if ground.credentials is not None:
+            secure(self.raft, ground.credentials, self._find)
         self.raft.founding = options.expected_voters(self._ground.config) > 0
         self._proposal_file = Path(directory, "proposal")
         consensus = RaftConsensus(self.raft, self._find)
@@ -81,7 +84,14 @@ class Replica:
         forwarded = Forwarded(consensus, reader, gate, ground.dice)
         router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
         self.rpc = RpcServer(
-            RpcOptions(config.bind_addr, self.rpc_port, config.node_name, config.datacenter),
+            RpcOptions(
+                config.bind_addr,
+                self.rpc_port,
+                config.node_name,
+                config.datacenter,
+                ground.credentials,
+                config.limits.rpc_handshake_timeout,
+            ),
             router,
             forwarded,
             {RAFT_BYTE: self.raft.serve},

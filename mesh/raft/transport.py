@@ -293,10 +293,15 @@ class Transport:
 
 async def dial(address: str) -> Streams:
     """Connect over plain TCP to `ip:port`. Raises Unreachable when that is no address."""
+    return await asyncio.open_connection(*host_and_port(address))
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of `ip:port`. Raises Unreachable when that is no address."""
     host, _, port = address.rpartition(":")
     if not (port.isdecimal() and len(port) <= 5 and int(port) < 65536):
         raise Unreachable(f'"{address}" is no address')
-    return await asyncio.open_connection(host.strip("[]"), int(port))
+    return host.strip("[]"), int(port)
 
 
 def _give_up_early(writer: asyncio.StreamWriter) -> None:

@@ -34,6 +34,7 @@ from mesh.registry.port import (
 )
 from mesh.rpc import wire
 from mesh.tasks import Tasks
+from mesh.tls import Credentials, explain
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,6 +54,8 @@ class Options(msgspec.Struct, frozen=True):
     connect_seconds: float = CONNECT_SECONDS
     call_seconds: float = CALL_SECONDS
     """How long a request may take beyond the time it asked to wait."""
+    credentials: Credentials | None = None
+    """For mutual TLS; without them connections are plain."""
 
 
 class Connection:
@@ -69,6 +72,7 @@ class Connection:
         """Why this client cannot speak with the server."""
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the server has introduced itself, or the stream has ended."""
+        self.reason = "the connection to the server broke"
 
     async def run(self) -> None:
         """Read replies until the stream ends."""
@@ -78,7 +82,9 @@ class Connection:
                 for body in frames.feed(data):
                     self._deliver(wire.reply(body))
         except (OSError, MeshError) as error:
-            log.debug("connection to a server ended: %s", error)
+            why = explain(error) if isinstance(error, OSError) else error.message
+            self.reason = f"the connection to the server broke: {why}"
+            log.debug("%s", self.reason)
         finally:
             self.close()
 
@@ -115,7 +121,7 @@ class Connection:
         # Not closed in good order: a server that reads no more would keep what is unsent for ever.
         self._writer.transport.abort()
         for number, queue in self._waiting.items():
-            gone = wire.Failed(number, Unreachable.code, "the connection to the server broke")
+            gone = wire.Failed(number, Unreachable.code, self.reason)
             while queue.full():
                 queue.get_nowait()
             queue.put_nowait(gone)
@@ -214,9 +220,25 @@ class Client:
         host, _, port = address.rpartition(":")
         try:
             async with asyncio.timeout(self._options.connect_seconds):
-                reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, TimeoutError) as error:
+                return await self._greet(address, *await self._dial(host.strip("[]"), int(port)))
+        except TimeoutError:
+            seconds = self._options.connect_seconds
+            raise Unreachable(
+                f"cannot connect to the server at {address}: no answer in {seconds:.0f} s"
+            ) from None
+        except (OSError, Unreachable) as error:
             raise Unreachable(f"cannot connect to the server at {address}: {error}") from error
+
+    async def _dial(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._options.credentials is not None:
+            return await self._options.credentials.connect(host, port)
+        return await asyncio.open_connection(host, port)
+
+    async def _greet(
+        self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Connection:
         if self._stopped:
             writer.transport.abort()
             raise Unreachable("this node stops")
@@ -237,7 +259,9 @@ class Client:
         if connection.refused is not None:
             raise connection.refused
         if connection.closed:
-            raise Unreachable(f"the server at {address} closed the connection at once")
+            # A server looks at our certificate after we believe the handshake to be over.
+            asks = "; does it refuse our certificate?" if self._options.credentials else ""
+            raise Unreachable(f"{connection.reason}{asks}")
         return connection
 
     async def _run(self, address: str, connection: Connection) -> None:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import msgspec
 
 from mesh.codec import pack
-from mesh.errors import Busy, Conflict, Internal, Invalid, MeshError, Outdated, TooLarge
+from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, Outdated, TooLarge
 from mesh.registry.port import Answer, Query, Registry
 from mesh.rpc import wire
 from mesh.rpc.client import keep_alive
+from mesh.rpc.listener import Listener, Serve
 from mesh.rpc.router import Forwarded
 from mesh.tasks import Tasks
+from mesh.tls import HANDSHAKE_SECONDS, Credentials
 
 log = logging.getLogger(__name__)
 
 REQUESTS_MAX = 8192
 FIRST_BYTE_SECONDS = 5.0
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _Work: TypeAlias = wire.Read | wire.Write | wire.Watch | wire.Operate | wire.AskStatus
 
 
@@ -34,12 +34,16 @@ class Options(msgspec.Struct, frozen=True):
     port: int
     node: str
     datacenter: str
+    credentials: Credentials | None = None
+    """For mutual TLS; without them connections are plain, and everybody is trusted."""
+    handshake_seconds: float = HANDSHAKE_SECONDS
 
 
 class RpcServer:
     """Accepts connections on the server port and answers requests through the registry.
 
-    `others` maps a first byte to whoever serves connections that start with it.
+    `others` maps a first byte to whoever serves connections that start with it; over TLS they are
+    for servers only, and so are forwarded requests.
     """
 
     def __init__(
@@ -51,58 +55,55 @@ class RpcServer:
     ) -> None:
         self._options, self._registry, self._forwarded = options, registry, forwarded
         self._others = others
-        self._tasks = Tasks()
-        self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._stopping = False
         self.port = options.port
         self.counters: Counter[str] = Counter()
+        self._listener = Listener(
+            self._serve, options.credentials, self.counters, options.handshake_seconds
+        )
 
     async def start(self) -> None:
         """Listen. Raises Conflict, naming the address, when it cannot."""
-        host, port = self._options.host, self._options.port
-        try:
-            self._server = await asyncio.start_server(self._accept, host, port)
-        except OSError as error:
-            raise Conflict(f"cannot listen on {host}:{port} (server port): {error}") from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._listener.start(self._options.host, self._options.port)
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
-        self._stopping = True
-        if self._server is not None:
-            self._server.close()
         for writer in list(self._writers):
             writer.close()
-        await self._tasks.stop()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._stopping:
-            writer.close()
-            return
-        # A client that vanished without a word would hold its connection and its waits for ever.
-        keep_alive(writer.get_extra_info("socket"))
-        self._tasks.start(self._serve(reader, writer), name="rpc connection")
+        await self._listener.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A client that vanished without a word would hold its connection and its waits for ever.
+        keep_alive(writer.get_extra_info("socket"))
         self._writers.add(writer)
         try:
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
                 first = await reader.readexactly(1)
+            trusted = self._trusts(writer)
             if first == wire.RPC_BYTE:
-                await _Session(self, reader, writer).run()
-            elif first in self._others:
+                await _Session(self, reader, writer, trusted=trusted).run()
+            elif first not in self._others:
+                self.counters["unknown_protocol"] += 1
+            elif trusted:
                 await self._others[first](reader, writer)
             else:
-                self.counters["unknown_protocol"] += 1
+                raise Denied("only servers speak Raft")  # noqa: TRY301 - handled like all others.
+        except Denied as error:
+            self.counters["denied"] += 1
+            log.warning("closing a connection from %s: %s", _peer(writer), error)
         except MeshError as error:
             self.counters["malformed"] += 1
-            log.debug("dropping a connection: %s", error)
+            log.debug("closing a connection from %s: %s", _peer(writer), error)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             self.counters["broken"] += 1
         finally:
             self._writers.discard(writer)
             writer.close()
+
+    def _trusts(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether a server called, as far as anybody can tell. Raises Denied for strangers."""
+        credentials = self._options.credentials
+        return credentials is None or credentials.caller(writer).server
 
     def hello(self) -> wire.Hello:
         """How this server introduces itself."""
@@ -150,9 +151,15 @@ class _Session:
     """One client's connection."""
 
     def __init__(
-        self, server: RpcServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        server: RpcServer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        trusted: bool,
     ) -> None:
         self._server, self._reader, self._writer = server, reader, writer
+        self._trusted = trusted
         self._tasks = Tasks()
         self._running: dict[int, asyncio.Task[None]] = {}
 
@@ -176,6 +183,8 @@ class _Session:
             if (task := self._running.get(message.id)) is not None:
                 task.cancel()
             return
+        if not self._trusted and getattr(message, "forwarded", False):
+            raise Denied("only servers send requests on")
         if message.id in self._running:
             raise Invalid(f"request {message.id} is still being answered")
         if len(self._running) >= REQUESTS_MAX:
@@ -230,6 +239,11 @@ class _Session:
     async def _send_and_drain(self, reply: wire.Reply) -> None:
         self._send(reply)
         await self._writer.drain()
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    host, port, *_ = writer.get_extra_info("peername") or ("somebody", 0)
+    return f"{host}:{port}"
 
 
 def answered(number: int, answer: Answer[Any], applied: int) -> wire.Answered:

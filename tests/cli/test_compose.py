@@ -29,6 +29,9 @@ def test_the_projects_file_is_three_servers_two_agents_and_the_shop() -> None:
     ]
     assert sum(one.is_server for one in cluster.nodes) == 3
     assert len(cluster.processes) == 9
+    assert cluster.certified == [one.name for one in cluster.nodes]
+    for one in cluster.nodes:
+        assert f"certificates/{one.name}.json" in one.command
     assert len({one.address for one in cluster.processes}) == 9
     web = next(one for one in cluster.processes if one.name == "web")
     assert web.command[:3] == [sys.executable, "-m", "mesh.cli.shop"]
@@ -47,7 +50,9 @@ def test_published_ports_become_a_second_address() -> None:
 
 def test_every_registered_service_is_a_container_and_every_definition_is_read() -> None:
     file = compose.read(TOP / "cluster-compose.yml")
-    addresses = {box.networks["mesh"].ipv4_address for box in file.services.values()}
+    addresses = {
+        box.networks["mesh"].ipv4_address for box in file.services.values() if box.networks
+    }
     found = []
     for path in sorted((TOP / "demo").rglob("*.yaml")):
         for service in yaml.safe_load(path.read_text())["services"]:
@@ -70,7 +75,7 @@ def test_only_addresses_of_the_network_move() -> None:
         ("services: {a: {command: sh, networks: {n: {ipv4_address: 10.0.0.1}}}}", "start with"),
         ("services: {a: {command: meshd, networks: {n: {ipv4_address: x}}}}", "IPv4"),
         ("services: {a: {command: meshd, networks: {}}}", "one network"),
-        ("services: {a: {volumes: [x], command: meshd, networks: {}}}", "volumes"),
+        ("services: {a: {secrets: [x], command: meshd, networks: {}}}", "secrets"),
         ("services: [", "cannot read"),
     ],
 )

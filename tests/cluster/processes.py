@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mesh.connect.certs import Role
+from tests.certificates import Certificates
+
 TOP = Path(__file__).parent.parent.parent
 T = TypeVar("T")
+PLAIN = {"internal_rpc": {"plaintext": True}}
+"""As section `tls`: plain TCP on the server port."""
 
 SERVICE = """
 import http.server, sys
@@ -67,8 +76,19 @@ def free_ports(address: str, count: int) -> list[int]:
     return found
 
 
+@cache
+def certificates() -> Certificates:
+    """The authority of this test process."""
+    folder = tempfile.mkdtemp(prefix="mesh-test-ca-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Certificates(Path(folder))
+
+
 class Meshd:
-    """One node: its configuration, and the process while it runs."""
+    """One node: its configuration, and the process while it runs.
+
+    Its server port speaks TLS unless the configuration has a section `tls` of its own.
+    """
 
     def __init__(self, name: str, address: str, folder: Path, config: dict[str, Any]) -> None:
         self.name, self.address, self.folder = name, address, folder
@@ -96,6 +116,11 @@ class Meshd:
             },
             **config,
         }
+        if "tls" not in config:
+            role: Role = "server" if config.get("server") else "client"
+            made = certificates().beside(folder)
+            self.config["tls"] = made.config(role, self.config["node_name"])
+        self.flags: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.module = "mesh.daemon"
         self.environment: dict[str, str] = {}
@@ -121,6 +146,7 @@ class Meshd:
         """Run it; returns at once."""
         file = self.write_config()
         command = [sys.executable, "-m", self.module, "agent", "-config-file", str(file)]
+        command += self.flags
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, *command],
@@ -205,17 +231,18 @@ class Meshd:
 class Cluster:
     """Servers and agents on one loopback network of their own."""
 
-    def __init__(self, folder: Path, servers: int, agents: int) -> None:
+    def __init__(self, folder: Path, servers: int, agents: int, *, plain: bool = False) -> None:
         # A network of its own for each test process, so that runs side by side never meet.
         number = os.getpid()
         network = f"127.{64 + number % 128}.{number // 128 % 250}"
         self.folder = folder
+        tls: dict[str, Any] = {"tls": PLAIN} if plain else {}
         self.servers = [
-            Meshd(f"s{n}", f"{network}.{n}", folder / f"s{n}", {"server": True})
+            Meshd(f"s{n}", f"{network}.{n}", folder / f"s{n}", {"server": True} | tls)
             for n in range(1, servers + 1)
         ]
         self.agents = [
-            Meshd(f"a{n}", f"{network}.{100 + n}", folder / f"a{n}", {})
+            Meshd(f"a{n}", f"{network}.{100 + n}", folder / f"a{n}", tls)
             for n in range(1, agents + 1)
         ]
         self.services: list[subprocess.Popen[bytes]] = []
@@ -272,9 +299,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, servers: int, agents: int) -> Iterator[Cluster]:
+def cluster(folder: Path, servers: int, agents: int, *, plain: bool = False) -> Iterator[Cluster]:
     """A running cluster; prints the end of every log when the test fails."""
-    made = Cluster(folder, servers, agents)
+    made = Cluster(folder, servers, agents, plain=plain)
     try:
         made.start()
         yield made

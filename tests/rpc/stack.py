@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.daemon.consensus import RaftConsensus
+from mesh.daemon.encryption import secure
 from mesh.raft.node import RAFT_BYTE, Node, Options, Peer
 from mesh.registry.envelope import ENTRY_MAX_BYTES
 from mesh.rpc import wire
@@ -25,6 +27,7 @@ from mesh.server.observation import Sighting
 from mesh.server.operator import ServerOperator
 from mesh.server.pilot import Options as PilotOptions
 from mesh.server.pilot import Pilot
+from mesh.tls import Credentials
 
 WORLD = (SystemClock(), SeededDice())
 HOLD = 0.4
@@ -38,20 +41,33 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
-def client(call_seconds: float = 5.0, connect_seconds: float = 1.0) -> Client:
-    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds))
+def client(
+    call_seconds: float = 5.0,
+    connect_seconds: float = 1.0,
+    credentials: Credentials | None = None,
+) -> Client:
+    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds, credentials))
 
 
 class Stack:
     """One voter, as mesh/daemon/replica.py puts it together."""
 
-    def __init__(self, directory: Path, name: str = "s1", hold: float = HOLD) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str = "s1",
+        hold: float = HOLD,
+        credentials: Credentials | None = None,
+        handshake_seconds: float = 20.0,
+    ) -> None:
         self.machine = Machine()
         self.fatal: list[BaseException] = []
         self.me = Peer(name, name, "127.0.0.1:1")
         options = Options(str(directory), election_seconds=(0.2, 0.4), heartbeat_seconds=0.04)
         self.raft = Node(self.me, options, self.machine, *WORLD, self.fatal.append)
-        self.client = client()
+        self.client = client(credentials=credentials)
+        if credentials is not None:
+            secure(self.raft, credentials, lambda peer: peer.address)
         consensus = RaftConsensus(self.raft, lambda peer: peer.address)
         self.reader = LocalReader(self.machine.answers)
         self.audit: list[str] = []
@@ -64,7 +80,7 @@ class Stack:
             RouterOptions("dc1", name, hold), consensus, local, self.client, WORLD
         )
         self.rpc = RpcServer(
-            RpcOptions("127.0.0.1", 0, name, "dc1"),
+            RpcOptions("127.0.0.1", 0, name, "dc1", credentials, handshake_seconds),
             self.router,
             self.forwarded,
             {RAFT_BYTE: self.raft.serve},
@@ -125,8 +141,10 @@ class Raw:
         self._frames = wire.Frames(wire.REPLY_MAX_BYTES)
 
     @classmethod
-    async def open(cls, server: Stack, first: bytes = wire.RPC_BYTE) -> Raw:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.rpc.port)
+    async def open(
+        cls, server: Stack, first: bytes = wire.RPC_BYTE, tls: ssl.SSLContext | None = None
+    ) -> Raw:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.rpc.port, ssl=tls)
         writer.write(first)
         return cls(reader, writer)
 
@@ -148,7 +166,7 @@ class Raw:
             try:
                 while await self.reader.read(65536):
                     pass
-            except ConnectionError:
+            except OSError:
                 pass
         self.writer.close()
         return True

@@ -1,0 +1,1 @@
+"""The service mesh: certificates, for now those of the nodes."""

@@ -1,0 +1,166 @@
+"""Certificates of real nodes: without them none starts, and a reload replaces them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.cli.main import Process, run
+from tests.certificates import DAY, AtTime, Certificates
+from tests.cluster.processes import PLAIN, TOP, Meshd, eventually
+from tests.daemon.network import network
+from tests.daemon.test_main import meshd, ready, refused, running, server
+
+pytestmark = pytest.mark.xdist_group("daemon")
+
+
+def agent(folder: Path, first: Meshd, tls: dict[str, Any], name: str = "a1") -> Meshd:
+    config = {"retry_join": [first.joinable], "tls": tls}
+    return Meshd(name, network(10), folder / name, config)
+
+
+def reload(node: Meshd) -> None:
+    """Have it read its certificates again, and wait until it did."""
+    before = node.log().count("reload: ")
+    node.signal(signal.SIGHUP)
+    eventually(lambda: node.log().count("reload: ") > before)
+
+
+def knows_leader(node: Meshd) -> bool:
+    return bool(node.get("/v1/status/leader")) and bool(node.get("/v1/catalog/nodes"))
+
+
+def test_without_certificates_nothing_starts_but_says_how_to_make_them(tmp_path: Path) -> None:
+    node = server(tmp_path, tls={})
+    words = ("meshctl tls ca create", "meshctl tls cert create -server -node s1", "ca_file")
+    refused(node, *words, "cert_file", "key_file", "-plaintext-rpc")
+    assert not Path(node.config["data_dir"]).exists()
+    refused(agent(tmp_path, node, {}), "meshctl tls cert create -client", "-plaintext-rpc")
+
+
+def test_plain_tcp_is_for_who_asks_by_name(tmp_path: Path) -> None:
+    first = server(tmp_path, tls=PLAIN)
+    second = agent(tmp_path, first, PLAIN)
+    with running(first, second):
+        eventually(lambda: knows_leader(second))
+    # -dev needs no certificates either.
+    dev = Meshd("dev", network(9), tmp_path / "dev", {"tls": {}})
+    del dev.config["data_dir"]
+    dev.flags = ["-dev"]
+    with running(dev):
+        eventually(lambda: ready(dev))
+
+
+@pytest.mark.parametrize(
+    ("tls", "words"),
+    [
+        (
+            {"defaults": {"cert_file": "a", "ca_file": "b"}},
+            "tls.defaults.key_file: required together with tls.defaults.cert_file",
+        ),
+        (
+            {"internal_rpc": {"cert_file": "a", "key_file": "b"}},
+            "tls.defaults.ca_file: required together with tls.internal_rpc.cert_file",
+        ),
+        (
+            {"internal_rpc": {"plaintext": True, "verify_incoming": True}},
+            "tls.internal_rpc.verify_incoming: cannot be set together with",
+        ),
+        (
+            {"defaults": {"tls_min_version": "TLSv1_0"}},
+            'tls.defaults.tls_min_version: expected TLSv1_2 or TLSv1_3, got "TLSv1_0"',
+        ),
+    ],
+)
+def test_half_a_configuration_is_refused(tmp_path: Path, tls: dict[str, Any], words: str) -> None:
+    file = tmp_path / "tls.json"
+    file.write_text(json.dumps({"tls": tls}))
+    code, _, err = meshd("agent", "-config-file", str(file), "-data-dir", str(tmp_path / "d"))
+    assert code == 1
+    assert [line for line in err.splitlines() if words in line], err
+    assert meshd("validate", str(file))[0] == 1
+
+
+def test_certificates_that_nobody_would_accept_are_refused_at_start(tmp_path: Path) -> None:
+    made = Certificates(tmp_path / "made")
+    expired = made.issue("server", "s1", AtTime(-10 * DAY), days=5)
+    tls = made.config("server", "s1", expired)
+    refused(server(tmp_path, tls=tls), "tls.defaults.cert_file", "server-s1.pem", "has expired")
+    tls = made.config("server", "s2")
+    node = server(tmp_path / "other", tls=tls)
+    refused(node, "tls.defaults.cert_file", '"s2"', 'node_name is "s1"')
+    assert not Path(node.config["data_dir"]).exists()
+
+
+def test_an_agent_of_another_authority_stays_outside(tmp_path: Path) -> None:
+    first = server(tmp_path)
+    theirs = Certificates(tmp_path / "theirs")
+    stranger = agent(tmp_path, first, theirs.config("client", "a1"))
+    with running(first, stranger):
+        eventually(lambda: ready(first))
+        eventually(lambda: first.name in stranger.log())
+        with pytest.raises(OSError, match="certificate"):
+            stranger.get("/v1/catalog/nodes")
+        names = {one["Node"] for one in first.get("/v1/catalog/nodes")}
+        assert first.name in names
+        eventually(lambda: "TLS handshake with" in first.log())
+        assert first.get("/v1/agent/self")["Stats"]["rpc"]["handshakes_failed"]
+
+
+def test_a_reload_replaces_certificates_and_authority(tmp_path: Path) -> None:
+    made = Certificates(tmp_path / "made")
+    newer = Certificates(tmp_path / "newer")
+    first = server(tmp_path, tls=made.config("server", "s1"))
+    second = agent(tmp_path, first, made.config("client", "a1"))
+    old, new = made.ca.read_bytes(), newer.ca.read_bytes()
+    with running(first, second):
+        eventually(lambda: knows_leader(second))
+        # What nobody could use is refused, and the node goes on with what it has.
+        good = made.folder.joinpath("server-s1.pem").read_bytes()
+        made.files("server-s1", newer.issue("server", "s1"))
+        reload(first)
+        assert "nothing was changed: tls.defaults.cert_file" in first.log()
+        # First both trust the new authority too, then the certificates change, then the old goes.
+        made.files("server-s1", made.issue("server", "s1"))
+        assert made.folder.joinpath("server-s1.pem").read_bytes() != good
+        made.ca.write_bytes(old + new)
+        reload(first)
+        reload(second)
+        assert "certificates changed" in first.log()
+        made.files("server-s1", newer.issue("server", "s1"))
+        made.files("client-a1", newer.issue("client", "a1"))
+        reload(first)
+        reload(second)
+        made.ca.write_bytes(new)
+        reload(first)
+        assert second.stop() == 0
+        second.start()
+        eventually(lambda: knows_leader(second))
+        second.put("/v1/kv/a", b"1")
+        assert first.process is not None
+        assert first.process.poll() is None
+
+
+def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (TOP / "docs" / "tls.md").read_text()
+    blocks = dict(re.findall(r"```(sh|hcl)\n(.*?)```", text, re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    commands = blocks["sh"].splitlines()
+    assert len(commands) == 5
+    for line in commands:
+        program, *words = line.split()
+        assert program == "meshctl"
+        quiet = io.StringIO()
+        assert run(words, Process({}, io.BytesIO(), quiet, quiet)) == 0, quiet.getvalue()
+    node = server(tmp_path)
+    del node.config["tls"]
+    (tmp_path / "tls.hcl").write_text(blocks["hcl"].replace("/etc/mesh", str(tmp_path)))
+    node.flags = ["-config-file", str(tmp_path / "tls.hcl")]
+    with running(node):
+        eventually(lambda: ready(node))
