@@ -7,52 +7,68 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.raft.world import World, WorldClock
 
 from mesh.clock import SeededDice
 from mesh.errors import DiskFull, MeshError, OutcomeUnknown, explained
 from mesh.raft.disk import Disk, Room, Space, discarding, floor_bytes, is_full, measure, naming
+from mesh.raft.figures import SNAPSHOT_PAUSE_SECONDS
 from mesh.raft.journal import Journal
-from mesh.raft.messages import Append, Reset
+from mesh.raft.messages import Append, Message, Reset
 from mesh.raft.node import Options, Peer
+from tests.raft import server as voter
 from tests.raft.cluster import until
-from tests.raft.server import Server
+from tests.sim.checks import State
+from tests.sim.clock import HostClock, Timeline
+from tests.sim.faults import disturb
+from tests.sim.network import Pair
+from tests.sim.runs import heal_and_judge
+from tests.sim.scenarios import calm, load, write
+from tests.sim.server import FLOOR, PLENTY, Server
+from tests.sim.world import World
 
-FLOOR = 1000
+SMALL = 1000  # A floor.
 COMMAND, OTHER = b"\0x", b"\1"
 
 
-def low(world: World, name: str, free: int = FLOOR - 1) -> None:
+def low(server: Server, free: int = FLOOR - 1) -> None:
     """Let the disk of one server have so much space."""
-    world.hosts[name].replica.room.observe(free, FLOOR)
+    server.room.observe(free, FLOOR)
 
 
-def calm(tmp_path: Path, count: int = 3) -> tuple[World, str, list[str]]:
-    world = World(1, count, tmp_path)
-    world.heal()
-    world.run(3.0)
-    leader = world.leaders[max(world.leaders)]
-    return world, leader, [name for name in world.names if name != leader]
-
-
-def write(world: World, name: str, number: int) -> list[MeshError | None]:
+def propose(world: World, server: Server, command: bytes) -> list[MeshError | None]:
     """Propose at one server; its answer appears in the list."""
     answers: list[MeshError | None] = []
-    replica = world.hosts[name].replica
+    floor = world.checks.newest
 
     def done(index: int, _result: object, error: MeshError | None) -> None:
         answers.append(error)
         if error is None:
-            world.acknowledged[index] = b"%d" % number
+            world.checks.acknowledge(index, command, floor)
 
-    replica.propose(b"%d" % number, done)
-    world.hosts[name].pump()
+    server.replica.propose(command, done)
+    server.pump()
     return answers
 
 
-def equal(world: World) -> bool:
-    states = [host.state for host in world.hosts.values()]
-    return all(state == states[0] for state in states)
+def read(world: World, server: Server) -> list[MeshError | None]:
+    """Read at one server; its answer appears in the list."""
+    answers: list[MeshError | None] = []
+    floor = world.checks.newest
+
+    def done(error: MeshError | None) -> None:
+        answers.append(error)
+        if error is None:
+            server.look()
+            world.checks.read("barrier", server.state.index, floor)
+
+    server.replica.barrier(done)
+    server.pump()
+    return answers
+
+
+def commands(world: World) -> list[bytes]:
+    """What was applied, in order."""
+    return [command for _, command in sorted(world.checks.applied.items())]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +88,7 @@ def test_the_floor_is_left_only_a_little_above_it() -> None:
     room = Room()
     seen = []
     for free in (5000, 1000, 999, 1000, 1099, 1100, 1000, 999):
-        changed = room.observe(free, FLOOR)
+        changed = room.observe(free, SMALL)
         seen.append((room.low, changed))
     assert seen == [
         (False, False),
@@ -106,7 +122,7 @@ def test_what_a_follower_takes_without_room() -> None:
         journal.append(COMMAND, index, term)
     entries = [(1, COMMAND), (1, COMMAND), (2, OTHER), (2, COMMAND), (2, OTHER)]
     assert room.admit(journal, 1, entries) == entries
-    room.observe(1, FLOOR)
+    room.observe(1, SMALL)
     # Held, held, a no-op; then a new command and nothing after it.
     assert room.admit(journal, 1, entries) == entries[:3]
     assert room.admit(journal, 1, [(2, COMMAND)]) == []
@@ -123,7 +139,7 @@ def test_what_a_follower_takes_without_room() -> None:
 def test_the_disk_is_looked_at_once_a_second_and_told_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock, looks = WorldClock(), []
+    timeline, looks = Timeline(100.0), []
     free = [5000]
 
     def look(folder: str) -> Space:
@@ -132,9 +148,9 @@ def test_the_disk_is_looked_at_once_a_second_and_told_of_once(
             raise OSError(errno.EIO, "broken")
         return Space(free[0], 100_000)
 
-    disk = Disk("/x", FLOOR, clock, look)
+    disk = Disk("/x", SMALL, HostClock(timeline), look)
     for step in range(30):
-        clock.now = 100.0 + step / 10
+        timeline.now = 100.0 + step / 10
         disk.poll()
     assert len(looks) == 3
     free[0] = 7
@@ -175,136 +191,147 @@ def test_errors_of_the_disk_name_their_file(tmp_path: Path) -> None:
     assert not is_full(None)
 
 
-def test_a_leader_without_room_refuses_writes_and_serves_reads(tmp_path: Path) -> None:
-    world, leader, _ = calm(tmp_path)
-    assert write(world, leader, 1) == []
-    world.run(0.5)
-    low(world, leader)
-    [error] = write(world, leader, 2)
-    assert isinstance(error, DiskFull)
-    assert "free space or lower the floor" in error.message
-    terms, reads = set(world.leaders), world.reads
-    for _ in range(20):
-        world.read()
-        world.run(0.1)
-    assert world.reads > reads
-    assert set(world.leaders) == terms
-    low(world, leader, 2 * FLOOR)
-    answers = write(world, leader, 3)
-    world.run(0.5)
-    assert answers == [None]
-    assert world.hosts[leader].state == ["1", "3"]
+def test_a_leader_without_room_refuses_writes_and_serves_reads() -> None:
+    with calm(1) as (world, leader, _):
+        write(world, leader, b"1")
+        low(leader)
+        [error] = propose(world, leader, b"2")
+        assert isinstance(error, DiskFull)
+        assert "free space or lower the floor" in error.message
+        terms, reads = set(world.checks.leaders), list[MeshError | None]()
+        for _ in range(20):
+            answers = read(world, leader)
+            world.run(0.1)
+            reads += answers
+        assert reads == [None] * 20
+        assert set(world.checks.leaders) == terms
+        low(leader, 2 * FLOOR)
+        write(world, leader, b"3", 0.5)
+        assert commands(world) == [b"1", b"3"]
+        assert leader.state.index == max(world.checks.applied)
 
 
-def test_the_leader_goes_on_without_a_follower_that_has_no_room(tmp_path: Path) -> None:
-    world, leader, (full, _) = calm(tmp_path)
-    answers = write(world, leader, 0)
-    world.run(0.5)
-    follower = world.hosts[full].replica
-    last, terms = follower.journal.last_index, set(world.leaders)
-    low(world, full)
-    carried: list[Append | Reset] = []
-    carry = world.carry
+def test_the_leader_goes_on_without_a_follower_that_has_no_room() -> None:
+    with calm(1) as (world, leader, (full, _)):
+        write(world, leader, b"0", 0.5)
+        follower = full.replica
+        last, terms = follower.journal.last_index, set(world.checks.leaders)
+        low(full)
+        carried: list[Append | Reset] = []
+        carry = world.carry
 
-    def count(link: tuple[str, str], message: object) -> None:
-        if full in link and isinstance(message, Append | Reset):
-            carried.append(message)
-        carry(link, message)  # type: ignore[arg-type]
+        def count(pair: Pair, message: Message) -> None:
+            if full.name in pair and isinstance(message, Append | Reset):
+                carried.append(message)
+            carry(pair, message)
 
-    world.carry = count  # type: ignore[method-assign]
-    for number in range(1, 31):
-        answers += write(world, leader, number)
-        world.run(0.2)
-    assert len(world.acknowledged) == 31
-    assert follower.journal.last_index == last
-    assert follower.engine.commit == last
-    assert follower.heard_commit > last
-    # It is not sent everything again with each heartbeat.
-    assert len([one for one in carried if isinstance(one, Reset)]) <= 1
-    assert sum(len(one.entries) for one in carried if isinstance(one, Append)) < 90
-    assert set(world.leaders) == terms
-    low(world, full, 2 * FLOOR)
-    world.run(2.0)
-    assert equal(world)
+        world.carry = count  # type: ignore[method-assign]
+        for number in range(1, 31):
+            write(world, leader, b"%d" % number, 0.2)
+        assert len(world.checks.acknowledged) == 31
+        assert follower.journal.last_index == last
+        assert follower.engine.commit == last
+        assert follower.heard_commit > last
+        # It is not sent everything again with each heartbeat.
+        assert len([one for one in carried if isinstance(one, Reset)]) <= 1
+        assert sum(len(one.entries) for one in carried if isinstance(one, Append)) < 90
+        assert set(world.checks.leaders) == terms
+        low(full, 2 * FLOOR)
+        world.run(2.0)
+        world.checks.look_at_end(world.servers.values())
 
 
-def test_a_snapshot_that_does_not_fit_waits_until_it_does(tmp_path: Path) -> None:
-    world, leader, (full, _) = calm(tmp_path)
-    low(world, full)
-    for number in range(120):  # Beyond what the leader keeps in its log.
-        write(world, leader, number)
-        world.run(0.05)
-    host = world.hosts[full]
-    world.cut((leader, full))
-    world.cut((full, leader))
-    world.run(0.1)
-    low(world, full, FLOOR // 4)
-    world.heal()
-    terms = set(world.leaders)
-    world.run(3.0)
-    assert host.state == []
-    assert not list((tmp_path / full).glob("incoming.part"))
-    low(world, full, 10**6)
-    world.run(3.0)
-    assert equal(world)
-    assert host.replica.installs == 1
-    assert set(world.leaders) == terms
+def test_a_snapshot_that_does_not_fit_waits_until_it_does() -> None:
+    with calm(1, 3, 40) as (world, leader, (full, _)):
+        low(full, FLOOR // 4)
+        for number in range(120):  # Beyond what the leader keeps in its log.
+            write(world, leader, b"%d" % number, 0.05)
+        assert leader.journal.first_index > full.journal.last_index
+        for pair in ((leader.name, full.name), (full.name, leader.name)):
+            world.links.cut(pair)
+        terms = set(world.checks.leaders)
+        world.run(3.0)
+        assert world.links.is_up((leader.name, full.name))
+        assert full.state == State()
+        assert not any(name.endswith("incoming.part") for name in full.disk.names)
+        low(full, PLENTY)
+        world.run(3.0)
+        world.checks.look_at_end(world.servers.values())
+        assert full.installs == 1
+        assert set(world.checks.leaders) == terms
 
 
-def test_without_room_anywhere_a_leader_is_still_found_and_reads_are_served(
-    tmp_path: Path,
-) -> None:
-    world, leader, others = calm(tmp_path)
-    write(world, leader, 1)
-    world.run(0.5)
-    for name in world.names:
-        low(world, name)
-    world.hosts[leader].crash()
-    world.run(5.0)
-    now = world.leaders[max(world.leaders)]
-    assert now in others
-    reads: list[object] = []
-    world.hosts[now].replica.barrier(reads.append)
-    world.run(1.0)
-    assert reads == [None]
-    assert world.hosts[now].state == ["1"]
-    assert isinstance(write(world, now, 2)[0], DiskFull)
+def test_without_room_for_a_snapshot_the_log_stays() -> None:
+    with calm(1, 3, 40) as (world, leader, (full, other)):
+        full.room.observe(10, 10)  # Commands fit, a snapshot does not.
+        for number in range(60):
+            write(world, leader, b"%d" % number, 0.05)
+        assert (other.saves, full.saves, full.journal.first_index) == (1, 0, 1)
+        low(full, PLENTY)
+        world.run(0.5)
+        assert full.saves == 1
+        assert full.journal.first_index > 1
+        world.checks.look_at_end(world.servers.values())
+
+
+def test_a_snapshot_that_finds_the_disk_full_is_given_up_and_made_later() -> None:
+    with calm(1, 3, 40) as (world, leader, (full, _)):
+        labels: list[str] = []
+
+        def fill(label: str) -> None:
+            labels.append(label)
+            if label == "snapshot" and labels.count(label) == 1:
+                full.disk.fails = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        full.submitted = fill  # type: ignore[method-assign]
+        for number in range(60):
+            write(world, leader, b"%d" % number, 0.05)
+        assert full.snapshot_figures.failures == labels.count("snapshot") == 1
+        assert (full.saves, full.failed_disks) == (0, 0)
+        assert not any(name.endswith("own.part") for name in full.disk.names)
+        world.run(2 * SNAPSHOT_PAUSE_SECONDS)
+        assert (full.saves, full.failed_disks) == (1, 0)
+        assert full.snapshot_figures.failures == 0
+        world.checks.look_at_end(world.servers.values())
+
+
+def test_without_room_anywhere_a_leader_is_still_found_and_reads_are_served() -> None:
+    with calm(1) as (world, leader, others):
+        write(world, leader, b"1", 0.5)
+        for server in world.servers.values():
+            low(server)
+        leader.crash()
+        world.run(5.0)
+        now = world.leader
+        assert now in others
+        answers = read(world, now)
+        world.run(1.0)
+        assert answers == [None]
+        assert commands(world) == [b"1"]
+        assert now.state.index == max(world.checks.applied)
+        assert isinstance(propose(world, now, b"2")[0], DiskFull)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_disks_that_fill_and_empty_lose_nothing(tmp_path: Path, seed: int) -> None:
-    world, dice = World(seed, 3, tmp_path), SeededDice(seed)
-    world.heal()
-    world.run(2.0)
-    for number in range(400):
-        world.write(number)
-        if dice.below(4) == 0:
-            world.read()
-        if dice.below(8) == 0:
-            low(world, dice.choice(world.names), dice.choice([0, FLOOR // 2, 10**6, 10**6]))
-        if dice.below(20) == 0:
-            world.disturb()
-        world.run(dice.uniform(0.0, 0.05))
-    world.heal()
-    for name in world.names:
-        low(world, name, 10**6)
-    world.run(6.0)
-    before = len(world.acknowledged)
-    world.hosts[world.leaders[max(world.leaders)]].pump()
-    for number in range(1000, 1030):
-        world.write(number)
-        world.run(0.05)
-    world.run(2.0)
-    assert len(world.acknowledged) > before
-    assert equal(world)
-    written = set(world.hosts["n0"].state)
-    assert {one.decode() for one in world.acknowledged.values()} <= written
+def test_disks_that_fill_and_empty_lose_nothing(seed: int) -> None:
+    dice = SeededDice(seed)
+    with calm(seed, 3, 40) as (world, _, _):
+        clients = load(world, 5)
+        for _ in range(400):
+            if dice.below(8) == 0:
+                one = world.servers[dice.choice(world.names)]
+                low(one, dice.choice([0, FLOOR // 2, PLENTY, PLENTY]))
+            if dice.below(20) == 0:
+                disturb(world)
+            world.run(dice.uniform(0.0, 0.05))
+        heal_and_judge(world, clients)
+        assert len(world.checks.acknowledged) > 100
 
 
 async def test_a_failed_sync_is_fatal_and_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
+    server = voter.Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
     await server.start()
     server.node.bootstrap([server.me])
     await until(lambda: _is(server.node.leased()))
@@ -321,7 +348,7 @@ async def test_a_failed_sync_is_fatal_and_names_the_file(
         assert [explained(error) for error in server.fatal] == [f"{path}: Input/output error"]
         assert "Traceback" not in caplog.text
         await server.stop()
-    again = Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
+    again = voter.Server(Peer("one", "one", "127.0.0.1:0"), Options(str(tmp_path)))
     await again.start()
     await until(lambda: _is(again.node.leased()))
     assert again.machine.commands[0] == b"kept"

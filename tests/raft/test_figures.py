@@ -6,10 +6,9 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from tests.raft.world import WorldClock
-
 from mesh.raft.figures import SNAPSHOT_PAUSE_SECONDS, Figures, SnapshotFigures
 from tests.raft.cluster import Cluster, until
+from tests.sim.clock import HostClock, Timeline
 
 
 async def test_status_tells_how_a_leader_its_disk_and_its_followers_are(tmp_path: Path) -> None:
@@ -56,8 +55,8 @@ async def test_status_tells_how_a_leader_its_disk_and_its_followers_are(tmp_path
 
 
 def test_a_snapshot_that_found_no_space_is_tried_again_after_a_pause() -> None:
-    clock = WorldClock()
-    figures = SnapshotFigures(clock)
+    timeline = Timeline(100.0)
+    figures = SnapshotFigures(HostClock(timeline))
     full = OSError(errno.ENOSPC, "No space left on device", "/x/own.part")
     assert not figures.held_back()
     for failure in (1, 2):
@@ -66,28 +65,28 @@ def test_a_snapshot_that_found_no_space_is_tried_again_after_a_pause() -> None:
         assert figures.failures == failure
         assert figures.reason == "/x/own.part: No space left on device"
         assert figures.held_back()
-        clock.now += SNAPSHOT_PAUSE_SECONDS
+        timeline.now += SNAPSHOT_PAUSE_SECONDS
         assert not figures.held_back()
     figures.began()
     assert not figures.ended(OSError(errno.EIO, "Input/output error"))
     figures.began()
-    clock.now += 3.0
+    timeline.now += 3.0
     assert not figures.ended(None)
     assert (figures.failures, figures.reason, figures.times.summary().max) == (0, "", 3.0)
     assert not figures.held_back()
 
 
 def test_a_timer_that_comes_late_is_a_stall_and_a_pause_is_none() -> None:
-    clock = WorldClock()
-    figures = Figures(clock)
+    timeline = Timeline(100.0)
+    figures = Figures(HostClock(timeline))
     figures.tick(0.1)
-    clock.now += 0.1
+    timeline.now += 0.1
     figures.tick(0.1)
-    clock.now += 0.6
+    timeline.now += 0.6
     figures.tick(0.1)
     found = figures.stalls.summary()
     assert (found.count, round(found.max, 6)) == (2, 0.5)
-    clock.now += 100.0
+    timeline.now += 100.0
     figures.pause()
     figures.tick(0.1)
     assert figures.stalls.summary().count == 0

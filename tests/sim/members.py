@@ -98,6 +98,7 @@ class Member(Server):
         memory = (self.journal, self._snapshots)
         self.replica = Replica((self.name, epoch.voter_ids), memory, self, TIMING, chance, start)
         self._base = base
+        self.replica.room = self.room
         self.journal.replica = self.replica
         checks.started(self, before)
         checks.knows(self.name, base)
@@ -107,6 +108,7 @@ class Member(Server):
         if fresh or len(epoch.voters) == 1:
             self.replica.elections.hurry(first=first)
         self._compacting = self._soon = False
+        self._applied_bytes = 0
         self.follow()
 
     def follow(self) -> None:

@@ -10,6 +10,8 @@ import msgspec
 
 from mesh.clock import SeededDice
 from mesh.errors import Invalid
+from mesh.raft.disk import Room, is_full
+from mesh.raft.figures import SnapshotFigures
 from mesh.raft.journal import Segments
 from mesh.raft.messages import Chunk, Message
 from mesh.raft.recovery import recover
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TIMING = Timing((0.5, 1.0), 0.1)
+FLOOR = 10_000  # Bytes of free space, where a disk fills up; some snapshots' worth.
+PLENTY = 1 << 30
 Job = tuple[str, Callable[[], object], Callable[[], None]]
 
 
@@ -68,6 +72,7 @@ class Server:
         self._world, self.name, self.clock = world, name, clock
         self._dice = SeededDice(world.dice.below(1 << 30))
         self.disk = world.disks[name]
+        self.room = Room()  # With a floor of 0: always, until it is filled.
         self._life = 0
         self._fresh = not self.disk.names
         self.alive = False
@@ -132,6 +137,7 @@ class Server:
         self.replica = Replica(
             (self.name, world.names), (journal, snapshots), self, TIMING, chance
         )  # fmt: skip
+        self.replica.room = self.room
         journal.replica = self.replica
         checks.started(self, before)
         if journal.dirty:
@@ -147,6 +153,8 @@ class Server:
         self.installs_before = self.installs
         self._life += 1
         self.alive, self._compacting, self._soon = True, False, False
+        self._applied_bytes = 0  # Since the last snapshot.
+        self.snapshot_figures = SnapshotFigures(self.clock)
         self._journal_lane, self._packer_lane = Lane(self), Lane(self)
 
     def kill(self, steps: int | None = None) -> None:
@@ -256,20 +264,35 @@ class Server:
         index = self.replica.engine.applied
         if self._compacting or not self._due(index):
             return
-        self._compacting = True
-        term = self.journal.term_at(index)
+        snapshots, errors = self.replica.snapshots, list[OSError]()
+        size = snapshots.latest.size if snapshots.latest else 0
+        if not self.room.fits(size + self._applied_bytes) or self.snapshot_figures.held_back():
+            return
+        self.snapshot_figures.began()
+        self._compacting, self._applied_bytes = True, 0
+        term, pieces = self.journal.term_at(index), self.state.pack()
         assert term is not None
-        pieces, snapshots = self.state.pack(), self.replica.snapshots
-        self._packer_lane.submit(
-            "snapshot", lambda: snapshots.save(index, term, pieces), lambda: self._saved(index)
-        )
+
+        def save() -> None:
+            try:
+                snapshots.save(index, term, pieces)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                errors.append(error)
+
+        def done() -> None:
+            self._compacting = False
+            if not self.snapshot_figures.ended(errors[0] if errors else None):
+                self._saved(index)
+
+        self._packer_lane.submit("snapshot", save, done)
 
     def _due(self, index: int) -> bool:
         latest = self.replica.snapshots.latest
         return index - (latest.index if latest else 1) >= self._world.threshold
 
     def _saved(self, index: int) -> None:
-        self._compacting = False
         self.saves += 1
         kept = self._world.threshold // 4
         self.replica.compacted(self.journal.keep_from(index, kept, 1 << 30))
@@ -305,6 +328,7 @@ class Server:
 
     def apply(self, index: int, command: bytes) -> object:
         self.look()
+        self._applied_bytes += len(command)
         self._world.checks.apply(index, command, self.state)
         return index
 

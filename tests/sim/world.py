@@ -15,7 +15,7 @@ from tests.sim.clock import HostClock, Timeline
 from tests.sim.disk import Disk, mount
 from tests.sim.members import Member
 from tests.sim.network import Links, Network, Pair
-from tests.sim.server import Server
+from tests.sim.server import FLOOR, PLENTY, Server
 
 NEVER = 1 << 60
 
@@ -99,13 +99,14 @@ class World:
         self.links.cut_blocked()
 
     def heal(self) -> None:
-        """No fault is left: everybody is up, awake, quick and connected."""
+        """No fault is left: everybody is up, awake, quick and connected, with room."""
         self.network.heal()
         for server in self.servers.values():
             server.slow_until = 0.0
             server.wakes = min(server.wakes, self.timeline.now)
             server.damages = 0
             server.disk.fails = None
+            server.room.observe(PLENTY, FLOOR)
             if not server.alive:
                 server.start()
         self.links.connect_all()
