@@ -41,7 +41,7 @@ class Listener:
         self._tasks = Tasks()
         self._stopping = asyncio.Event()
         self._socket: socket.socket | None = None
-        self._handshakes = 0
+        self._shaking: dict[asyncio.Task[None], None] = {}  # Oldest first.
         self._warned = float("-inf")
 
     def start(self, host: str, port: int) -> int:
@@ -74,12 +74,20 @@ class Listener:
                 log.warning("cannot accept connections on the server port: %s", error)
                 await self._pause()
                 continue
-            if self._handshakes >= HANDSHAKES_MAX:
+            if len(self._shaking) >= HANDSHAKES_MAX:
+                # Who means it is done in milliseconds, and need not wait behind those who do not.
                 self._counters["refused"] += 1
-                connection.close()
-                continue
+                oldest = next(iter(self._shaking))
+                del self._shaking[oldest]
+                oldest.cancel()
             self._counters["connections"] += 1
-            self._tasks.start(self._welcome(connection, address), name="rpc connection")
+            task = self._tasks.start(self._welcome(connection, address), name="rpc connection")
+            self._shaking[task] = None
+            task.add_done_callback(self._shook)
+
+    def _shook(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            self._shaking.pop(task, None)
 
     async def _pause(self) -> None:
         try:
@@ -89,15 +97,13 @@ class Listener:
             return
 
     async def _welcome(self, connection: socket.socket, address: tuple[object, ...]) -> None:
-        self._handshakes += 1
         try:
             reader, writer = await self._open(connection)
         except OSError as error:
             connection.close()
             self._failed(address, error)
             return
-        finally:
-            self._handshakes -= 1
+        self._shook(asyncio.current_task())
         await self._serve(reader, writer)
 
     async def _open(

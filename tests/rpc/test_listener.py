@@ -20,7 +20,7 @@ from mesh.raft.node import RAFT_BYTE
 from mesh.raft.transport import pack_frame
 from mesh.registry import kv
 from mesh.registry.port import READ, WriteOptions
-from mesh.rpc import wire
+from mesh.rpc import listener, wire
 from mesh.rpc.client import Client
 from mesh.rpc.listener import Listener
 from mesh.tls import Credentials, load
@@ -257,6 +257,20 @@ async def test_who_says_nothing_is_not_waited_for(start: Start, made: Certificat
     raw = await Raw.open(server, b"\x16")
     assert await raw.closed()
     assert server.rpc.counters["handshakes_failed"] == 1
+
+
+async def test_the_silent_do_not_keep_others_out(
+    server: Stack, made: Certificates, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HANDSHAKES_MAX", 3)
+    silent = [await Raw.open(server, b"\x16") for _ in range(3)]
+    await until(lambda: len(server.rpc._listener._shaking) == 3)
+    await works(server, calls, made.credentials("client", "a1"))
+    assert await silent[0].closed()
+    assert server.rpc.counters["refused"] == 1
+    for one in silent[1:]:
+        one.writer.close()
+    await until(lambda: not server.rpc._listener._shaking)
 
 
 async def test_failed_handshakes_are_a_warning_once_a_minute(
