@@ -16,10 +16,10 @@ from functools import partial
 from tests.sim.runs import CONFIGURATIONS, Figures, run
 
 COLUMNS = {
-    "events": "events", "acked": "acknowledged", "barrier reads": "barrier_reads",
-    "lease reads": "lease_reads", "elections": "elections", "snapshots": "snapshots",
-    "installs": "installs", "damaged": "damaged_snapshots", "torn": "torn",
-    "disk errors": "failed_disks",
+    "events": "events", "acked": "acknowledged", "refused": "refused",
+    "barrier reads": "barrier_reads", "lease reads": "lease_reads", "elections": "elections",
+    "snapshots": "snapshots", "installs": "installs", "damaged": "damaged_snapshots",
+    "torn": "torn", "disk errors": "failed_disks",
 }  # fmt: skip
 FIRST = f"{'configuration':18}{'runs':>6}{'bad':>5}{'seconds':>9}"
 

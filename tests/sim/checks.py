@@ -80,6 +80,7 @@ class Checks:
         self.acknowledged: dict[int, bytes] = {}
         self.newest = 0  # Highest index that a client was told of, by a write or by a read.
         self.reads = {"barrier": 0, "lease": 0}
+        self.refused = 0  # Writes, for lack of room.
         self.epochs: dict[int, Epoch] = {}
         self._stops: dict[int, int] = {}  # Epoch to the index of its stop-sign.
         self._known_commit: dict[str, int] = {}

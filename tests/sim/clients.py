@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.clock import SeededDice
-from mesh.errors import MeshError
+from mesh.errors import DiskFull, MeshError
 from tests.sim.checks import Violation
 from tests.sim.server import Server
 from tests.sim.world import World
@@ -77,6 +77,7 @@ class Client:
             self._open -= 1
             if error is None:
                 checks.acknowledge(index, command, floor)
+            checks.refused += isinstance(error, DiskFull)
             go_on()
 
         server.replica.propose(command, done)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mesh.errors import MeshError
 from tests.sim.members import Member
+from tests.sim.server import FLOOR, PLENTY
 from tests.sim.world import World
 
 
@@ -71,6 +72,17 @@ def _failing_disk(world: World) -> None:
     if server.alive:
         code = world.dice.choice([errno.ENOSPC, errno.EIO])
         server.disk.fails = OSError(code, "the disk of this world")
+
+
+def _fill_disk(world: World) -> None:
+    """Somebody's disk is below its floor for a while; at times not even a snapshot fits."""
+    server = world.somebody()
+    server.room.observe(world.dice.choice([0, FLOOR // 4, FLOOR - 1]), FLOOR)
+
+    def space() -> None:
+        server.room.observe(PLENTY, FLOOR)
+
+    world.timeline.after(world.dice.uniform(0.2, 4.0), space, f"{server.name} has room")
 
 
 def _isolate(world: World) -> None:
@@ -152,7 +164,7 @@ _NETWORK: list[Callable[[World], None]] = [
 FAULTS: list[list[Callable[[World], None]]] = [
     [_kill, _crash, _crash, _crash_all, _kill_then_crash],
     [_pause],
-    [_slow_disk, _failing_disk],
+    [_slow_disk, _failing_disk, _fill_disk],
     _NETWORK,
     _NETWORK,
     [_cut, _stall, _damage_chunk],

@@ -64,6 +64,7 @@ class Figures(msgspec.Struct):
     events: int = 0
     digest: int = 0
     acknowledged: int = 0
+    refused: int = 0
     barrier_reads: int = 0
     lease_reads: int = 0
     elections: int = 0
@@ -150,7 +151,7 @@ def sizes(*, small: bool) -> Iterator[None]:
 def _count(made: World, figures: Figures) -> None:
     checks, servers, disks = made.checks, made.servers.values(), made.disks.values()
     figures.events, figures.digest = made.timeline.events, made.timeline.digest
-    figures.acknowledged = len(checks.acknowledged)
+    figures.acknowledged, figures.refused = len(checks.acknowledged), checks.refused
     figures.barrier_reads, figures.lease_reads = checks.reads["barrier"], checks.reads["lease"]
     figures.elections = len(checks.leaders)
     figures.epochs = len(checks.epochs) + 1
