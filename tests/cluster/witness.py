@@ -1,7 +1,8 @@
 """meshd with a witness: on SIGUSR2 a server tells the digest of its state, in a file.
 
 `python -m tests.cluster.witness agent ...` is meshd in every other way. With MESH_POWER in the
-environment its disk also forgets what was never synced, see tests.powerloss.disk.
+environment its disk also forgets what was never synced, see tests.powerloss.disk. With
+MESH_NO_LEASE a leader takes its word for it that it leads, which a test has to notice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.powerloss.disk import Disk
 
 WITNESS = "MESH_WITNESS"
 POWER = "MESH_POWER"
+NO_LEASE = "MESH_NO_LEASE"
 
 
 def digest(pieces: list[bytes]) -> str:
@@ -51,6 +53,10 @@ def main() -> int:
     if power := os.environ.get(POWER):
         Disk(**json.loads(power)).interpose()
     watch(Path(os.environ[WITNESS]))
+    if os.environ.get(NO_LEASE):
+        from mesh.raft.node import Node  # noqa: PLC0415
+
+        Node.leased = Node.is_leader.fget  # type: ignore[assignment, attr-defined, method-assign]
     from mesh.daemon.main import main as meshd  # noqa: PLC0415
 
     return meshd()

@@ -198,6 +198,12 @@ class Client:
                 await self.write(key, self._recorder.unique(self.name), index)
             await asyncio.sleep(dice.uniform(0, 2 * pause))
 
+    async def look(self, keys: list[str], dice: random.Random, pause: float) -> None:
+        """Only read, in default mode: all else soon hangs at a leader that is cut off."""
+        while True:
+            await self.read(dice.choice(keys), "default")
+            await asyncio.sleep(dice.uniform(0, 2 * pause))
+
     async def lock(self, key: str, dice: random.Random, pause: float) -> None:
         """Take a lock and give it back without end."""
         while True:

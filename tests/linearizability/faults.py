@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 from tests.cluster.processes import Meshd, eventually
+from tests.linearizability.network import Network
 from tests.linearizability.trial import Trial
 
 PROGRESS = 40
@@ -80,6 +81,42 @@ async def pause_and_kill(trial: Trial) -> None:
         first.signal(signal.SIGCONT)
     await trial.acknowledged(PROGRESS)
     await restart(trial, second)
+    await trial.acknowledged(PROGRESS)
+
+
+async def partition_leader(trial: Trial, net: Network, seconds: float) -> None:
+    """Cut the leader off from the other servers; its clients go on asking it. Then heal."""
+    servers, leader = trial.cluster.servers, await trial.leader()
+    net.divide([servers.index(leader) + 1])
+    try:
+        await asyncio.gather(trial.other_leader(leader), asyncio.sleep(seconds))
+        await trial.acknowledged(PROGRESS)
+    finally:
+        net.divide([])
+    await trial.acknowledged(PROGRESS)
+
+
+async def deafen_leader(trial: Trial, net: Network, seconds: float) -> bool:
+    """Let the leader be heard, but hear nobody. False where the kernel cannot do that."""
+    servers, leader = trial.cluster.servers, await trial.leader()
+    number = servers.index(leader) + 1
+    if not net.deafen(number, deaf=True):
+        return False
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        net.deafen(number, deaf=False)
+    await trial.acknowledged(PROGRESS)
+    return True
+
+
+async def partition_any(trial: Trial, net: Network, seconds: float) -> None:
+    """Cut some server off, whichever; then heal."""
+    net.divide([trial.dice.randint(1, len(trial.cluster.servers))])
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        net.divide([])
     await trial.acknowledged(PROGRESS)
 
 

@@ -24,7 +24,10 @@ WITNESS = "tests.cluster.witness"
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What the clients do. `pause` is the mean time of a client between two requests, seconds."""
+    """What the clients do. `pause` is the mean time of a client between two requests, seconds.
+
+    Of the clients of each node one takes locks, one only reads, and the others do all.
+    """
 
     keys: int = 4
     locks: int = 1
@@ -53,6 +56,8 @@ class Trial:
                 if self._load.locks and number == 0:
                     lock = f"lock/{dice.randrange(self._load.locks)}"
                     work = client.lock(lock, dice, self._load.pause)
+                elif number == 1:
+                    work = client.look(keys, dice, self._load.pause)
                 else:
                     work = client.work(keys, dice, self._load.pause)
                 self._tasks.append(asyncio.create_task(work))
