@@ -24,8 +24,13 @@ def create_ca(invocation: Invocation) -> int:
     key = Path(f"{domain}-agent-ca-key.pem")
     _absent(certificate, key)
     days = _days(parsed, DAYS_OF_CA)
-    name = parsed.text("common-name")
-    save(Authority.make(SystemClock(), domain=domain, name=name, days=days), certificate, key)
+    name, permitted = parsed.text("common-name"), parsed.many("additional-name-constraint")
+    if parsed.switch("name-constraint"):
+        permitted = ["localhost", domain, *permitted]
+    elif permitted:
+        raise Usage("--additional-name-constraint needs --name-constraint beside it")
+    pair = Authority.make(SystemClock(), domain=domain, name=name, days=days, permitted=permitted)
+    save(pair, certificate, key)
     invocation.out.done(
         f"Saved {certificate}, which every node needs.\n"
         f"Saved {key}, which signs certificates: keep it away from the nodes.",
@@ -56,8 +61,10 @@ def create_certificate(invocation: Invocation) -> int:
     certificate, key = _free_names(subject)
     save(pair, certificate, key)
     hint = ""
-    if role == "server" and not subject.node:
-        hint = "\nA server of mesh shows the name of its node: give --node too, to use it there."
+    if role == "server":
+        hint = "\nWhoever holds the key can act as a server: keep it on that server only."
+        if not subject.node:
+            hint += "\nA server of mesh shows the name of its node: give --node to use it there."
     invocation.out.done(
         f"Saved {certificate} for {', '.join(subject.names)}.\nSaved {key}, its private key.{hint}",
         Certificate=str(certificate),
@@ -67,16 +74,24 @@ def create_certificate(invocation: Invocation) -> int:
 
 
 def save(pair: Pair, certificate: Path, key: Path) -> None:
-    """Write both as new files, the key readable for its owner only. Raises Conflict."""
-    for path, data, mode in ((key, pair.key, 0o600), (certificate, pair.certificate, 0o644)):
-        try:
+    """Write both as new files, the key readable for its owner only; or none of them.
+
+    Raises Conflict for a file that exists, Invalid when one cannot be written.
+    """
+    made: list[Path] = []
+    try:
+        for path, data, mode in ((key, pair.key, 0o600), (certificate, pair.certificate, 0o644)):
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        except FileExistsError:
-            raise Conflict(f"{path} exists already; it is not overwritten") from None
-        except OSError as error:
-            raise Invalid(f"cannot write {path}: {error.strerror}") from error
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
+            made.append(path)
+            with os.fdopen(number, "wb") as file:
+                file.write(data)
+    except OSError as error:
+        for half in made:
+            half.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise Conflict(f"{error.filename} exists already; it is not overwritten") from error
+        path = error.filename or made[-1]
+        raise Invalid(f"cannot write {path}: {error.strerror}") from error
 
 
 def _role(parsed: Parsed) -> Role:
@@ -130,11 +145,18 @@ COMMANDS = {
         examples=(
             Example("tls ca create", "For the domain mesh, valid for five years"),
             Example("tls ca create --domain example --days 365", "example-agent-ca.pem"),
+            Example("tls ca create --name-constraint", "It can sign for names in mesh only"),
         ),
         flags=(
             _DOMAIN,
             Flag("days", f"how long it is valid; {DAYS_OF_CA} unless told", "number", value="DAYS"),
             Flag("common-name", "its name; has a random number unless told", value="NAME"),
+            Flag(
+                "name-constraint",
+                "let it sign for names in the domain, and for localhost, only",
+                "switch",
+            ),
+            Flag("additional-name-constraint", "and for names in this one", "list", value="NAME"),
         ),
         asks_agent=False,
     ),

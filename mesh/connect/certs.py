@@ -25,6 +25,7 @@ _Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _HOST = re.compile(rf"(\*\.)?{_NAME.pattern}")
+_DATACENTER = re.compile(r"[a-z0-9_-]{1,63}")  # As in the configuration.
 
 
 class Pair(NamedTuple):
@@ -56,16 +57,27 @@ class Subject(msgspec.Struct, frozen=True):
 
     def alternatives(self) -> list[x509.GeneralName]:
         """Every name and address in the certificate. Raises Invalid for what cannot be one."""
+        if not _DATACENTER.fullmatch(self.datacenter):
+            raise Invalid(f'dc: expected a-z, 0-9, _ and - only, got "{self.datacenter}"')
         _check(self.name, "dc and domain", _NAME)
         if self.node:
             _check(f"{self.node}.{self.name}", "node", _NAME)
         for name in self.dns_names:
             _check(name, "additional-dnsname", _HOST)
+            self._check_modest(name.lower())
         found: list[x509.GeneralName] = [
             x509.DNSName(one) for one in dict.fromkeys([*self.names, "localhost", *self.dns_names])
         ]
         addresses = ["127.0.0.1", *self.addresses] if self.role != "cli" else self.addresses
         return found + [x509.IPAddress(_address(one)) for one in dict.fromkeys(addresses)]
+
+    def _check_modest(self, name: str) -> None:
+        """Nobody becomes a server, or another one, by a name that was only meant in addition."""
+        server = f"server.{self.datacenter}.{self.domain}".lower()
+        parent = server.partition(".")[2]
+        wild = name in {f"*.{server}", f"*.{parent}"}
+        if wild or ((name == server or name.endswith(f".{server}")) and name not in self.names):
+            raise Invalid(f'additional-dnsname: "{name}" is for servers; use -server and -node')
 
 
 class Authority:
@@ -75,9 +87,22 @@ class Authority:
         self.certificate, self._key = certificate, key
 
     @classmethod
-    def make(cls, clock: Clock, *, domain: str = "mesh", name: str = "", days: int = 1825) -> Pair:
-        """A new authority. Raises Invalid for names or days that cannot be."""
+    def make(
+        cls,
+        clock: Clock,
+        *,
+        domain: str = "mesh",
+        name: str = "",
+        days: int = 1825,
+        permitted: Sequence[str] = (),
+    ) -> Pair:
+        """A new authority; where some are permitted, for these names and those below them only.
+
+        Raises Invalid for names or days that cannot be.
+        """
         _check(domain, "domain", _NAME)
+        for one in permitted:
+            _check(one, "additional-name-constraint", _NAME)
         key = ec.generate_private_key(ec.SECP256R1())
         serial = x509.random_serial_number()
         common = name or f"Mesh Agent CA {serial}"
@@ -102,6 +127,9 @@ class Authority:
             .add_extension(identifier, critical=False)
             .add_extension(_issuer(identifier), critical=False)
         )
+        if permitted:
+            names = [x509.DNSName(one) for one in dict.fromkeys(permitted)]
+            builder = builder.add_extension(x509.NameConstraints(names, None), critical=True)
         return _pair(builder.sign(key, hashes.SHA256()), key)
 
     @classmethod
@@ -135,6 +163,8 @@ class Authority:
         now = _now(clock)
         if end <= now:
             raise Invalid(f"ca: expired on {end:%Y-%m-%d}")
+        alternatives = subject.alternatives()
+        self._check_permitted(alternatives)
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if subject.role != "cli":
@@ -149,10 +179,25 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .add_extension(x509.SubjectAlternativeName(subject.alternatives()), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(_issuer(identifier), critical=False)
         )
         return _pair(builder.sign(self._key, hashes.SHA256()), key)
+
+    def _check_permitted(self, names: Sequence[x509.GeneralName]) -> None:
+        """Raise Invalid for a name that the authority may not sign: nobody would accept it."""
+        try:
+            extension = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        except x509.ExtensionNotFound:
+            return
+        subtrees = extension.value.permitted_subtrees or ()
+        permitted = [one.value.lower() for one in subtrees if isinstance(one, x509.DNSName)]
+        for name in (one.value.lower() for one in names if isinstance(one, x509.DNSName)):
+            if permitted and not any(name == one or name.endswith(f".{one}") for one in permitted):
+                raise Invalid(
+                    f'"{name}": the ca is constrained to names in {", ".join(permitted)}; '
+                    "make another ca, with -additional-name-constraint"
+                )
 
 
 def _now(clock: Clock) -> dt.datetime:

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 512
 HANDSHAKES_MAX = 512
+ACCEPTS_AT_ONCE = 16
 WARN_SECONDS = 60.0
 EXHAUSTED_SECONDS = 1.0
 
@@ -39,9 +40,8 @@ class Listener:
         self._serve, self._credentials, self._counters = serve, credentials, counters
         self._handshake_seconds = handshake_seconds
         self._tasks = Tasks()
-        self._stopping = asyncio.Event()
         self._socket: socket.socket | None = None
-        self._shaking: dict[asyncio.Task[None], None] = {}  # Oldest first.
+        self._handshakes: dict[socket.socket, asyncio.Task[None]] = {}  # Oldest first.
         self._warned = float("-inf")
 
     def start(self, host: str, port: int) -> int:
@@ -52,58 +52,59 @@ class Listener:
         except OSError as error:
             raise Conflict(f"cannot listen on {host}:{port} (server port): {error}") from error
         self._socket.setblocking(False)
-        self._tasks.start(self._accept(self._socket), name="server port", fatal=True)
+        self._listen(self._socket)
         bound: int = self._socket.getsockname()[1]
         return bound
 
     async def stop(self) -> None:
         """Listen no more, and end what is left of the connections."""
-        self._stopping.set()
+        listening, self._socket = self._socket, None
+        if listening is not None:
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
         await self._tasks.stop()
-        if self._socket is not None:
-            self._socket.close()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._stopping.is_set():
+    def _listen(self, listening: socket.socket) -> None:
+        if self._socket is listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take a few of those who wait, so that a flood of them does not stop everything else."""
+        for _ in range(ACCEPTS_AT_ONCE):
             try:
-                connection, address = await loop.sock_accept(listening)
-            except ConnectionError:
-                continue  # It went before it was accepted.
+                connection, address = listening.accept()
+            except (BlockingIOError, ConnectionError):
+                return  # No more, or it went before it was accepted.
             except OSError as error:  # Out of file descriptors, most likely.
                 log.warning("cannot accept connections on the server port: %s", error)
-                await self._pause()
-                continue
-            if len(self._shaking) >= HANDSHAKES_MAX:
-                # Who means it is done in milliseconds, and need not wait behind those who do not.
-                self._counters["refused"] += 1
-                oldest = next(iter(self._shaking))
-                del self._shaking[oldest]
-                oldest.cancel()
-            self._counters["connections"] += 1
-            task = self._tasks.start(self._welcome(connection, address), name="rpc connection")
-            self._shaking[task] = None
-            task.add_done_callback(self._shook)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                loop.call_later(EXHAUSTED_SECONDS, self._listen, listening)
+                return
+            connection.setblocking(False)
+            self._admit(connection, address)
 
-    def _shook(self, task: asyncio.Task[None] | None) -> None:
-        if task is not None:
-            self._shaking.pop(task, None)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(EXHAUSTED_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+    def _admit(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+        if len(self._handshakes) >= HANDSHAKES_MAX:
+            # An honest handshake takes milliseconds: the oldest is most likely a silent one.
+            self._counters["refused"] += 1
+            self._handshakes.pop(next(iter(self._handshakes))).cancel()
+        self._counters["connections"] += 1
+        task = self._tasks.start(self._welcome(connection, address), name="rpc connection")
+        self._handshakes[connection] = task
 
     async def _welcome(self, connection: socket.socket, address: tuple[object, ...]) -> None:
         try:
             reader, writer = await self._open(connection)
         except OSError as error:
-            connection.close()
             self._failed(address, error)
+            connection.close()
             return
-        self._shook(asyncio.current_task())
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        finally:
+            self._handshakes.pop(connection, None)
         await self._serve(reader, writer)
 
     async def _open(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import resource
+import signal
 import ssl
 import subprocess
 from pathlib import Path
@@ -10,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.main import Process, run
+from mesh.clock import SystemClock
+from mesh.connect.certs import Authority, Subject
+
+CA = "-ca mesh-agent-ca.pem -key mesh-agent-ca-key.pem"
 
 
 class Ran:
@@ -101,7 +107,22 @@ def test_nothing_is_overwritten(folder: Path) -> None:
         ("cert create -server -node a/b", 1, 'node: "a/b.server.dc1.mesh" is no DNS name'),
         ("cert create -client -additional-ipaddress x", 1, 'expected an IP address, got "x"'),
         ("cert create -client -additional-dnsname -.x", 1, 'additional-dnsname: "-.x" is no DNS'),
-        ("cert create -client -dc a..b", 1, "dc and domain"),
+        (
+            f"cert create -client -domain a..b {CA}",
+            1,
+            "dc and domain",
+        ),
+        ("cert create -client -dc server.dc1", 1, 'dc: expected a-z, 0-9, _ and - only, got "serv'),
+        ("cert create -client -additional-dnsname S1.server.dc1.mesh", 1, "is for servers; use"),
+        ("cert create -client -additional-dnsname server.dc1.mesh", 1, "is for servers; use"),
+        ("cert create -client -additional-dnsname *.dc1.mesh", 1, "is for servers; use"),
+        ("cert create -server -node a -additional-dnsname b.server.dc1.mesh", 1, "is for servers"),
+        ("ca create -domain b -additional-name-constraint c", 2, "needs --name-constraint"),
+        (
+            "ca create -domain b -name-constraint -additional-name-constraint .",
+            1,
+            'constraint: "."',
+        ),
         ("ca create -domain a..b", 1, 'domain: "a..b" is no DNS name'),
         ("ca create -domain other -days x", 2, 'expected a whole number, got "x"'),
     ],
@@ -125,3 +146,43 @@ def test_a_foreign_key_is_not_taken_for_the_authoritys(folder: Path) -> None:
     Ran("tls cert create -server")
     ran = Ran("tls cert create -cli -ca dc1-server-mesh-0.pem -key dc1-server-mesh-0-key.pem")
     assert "ca: is no certificate authority" in ran.err
+
+
+def verified(folder: Path, ca: str, certificate: str) -> bool:
+    """Whether openssl accepts it."""
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", ca, certificate]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def test_a_constrained_authority_signs_for_its_names_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Ran("tls ca create -name-constraint -additional-name-constraint ui.example")
+    assert made.code == 0
+    line = "tls cert create -server -node s1"
+    assert Ran(f"{line} -additional-dnsname a.ui.example").code == 0
+    assert verified(folder, "mesh-agent-ca.pem", "dc1-server-mesh-0.pem")
+    refused = Ran(f"{line} -additional-dnsname xui.example")
+    assert (refused.code, refused.out) == (1, "")
+    assert "the ca is constrained to names in localhost, mesh, ui.example" in refused.err
+    # Whoever signs such a name with its key all the same is believed by nobody.
+    authority = Authority.read(
+        *(Path(f"mesh-agent-ca{end}.pem").read_bytes() for end in ("", "-key"))
+    )
+    monkeypatch.setattr(Authority, "_check_permitted", lambda *_: None)
+    pair = authority.issue(Subject("server", domain="other"), SystemClock(), 1)
+    Path("other.pem").write_bytes(pair.certificate)
+    assert not verified(folder, "mesh-agent-ca.pem", "other.pem")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(folder: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # As a full disk does.
+    try:
+        ran = Ran("tls ca create")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("meshctl: cannot write mesh-agent-ca-key.pem: ")
+    assert not list(folder.iterdir())

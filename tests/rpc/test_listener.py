@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -259,18 +263,55 @@ async def test_who_says_nothing_is_not_waited_for(start: Start, made: Certificat
     assert server.rpc.counters["handshakes_failed"] == 1
 
 
-async def test_the_silent_do_not_keep_others_out(
+async def test_silent_callers_do_not_keep_others_out(
     server: Stack, made: Certificates, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "HANDSHAKES_MAX", 3)
-    silent = [await Raw.open(server, b"\x16") for _ in range(3)]
-    await until(lambda: len(server.rpc._listener._shaking) == 3)
+    monkeypatch.setattr(listener, "HANDSHAKES_MAX", 4)
+    silent = [await Raw.open(server, b"\x16") for _ in range(6)]
+    await until(lambda: server.rpc.counters["connections"] == 6)
+    assert server.rpc.counters["refused"] == 2
+    for raw in silent[:2]:
+        assert await raw.closed()
     await works(server, calls, made.credentials("client", "a1"))
-    assert await silent[0].closed()
-    assert server.rpc.counters["refused"] == 1
-    for one in silent[1:]:
-        one.writer.close()
-    await until(lambda: not server.rpc._listener._shaking)
+    assert server.rpc.counters["refused"] == 3
+    for raw in silent:
+        raw.writer.close()
+    await until(lambda: not server.rpc._listener._handshakes)
+
+
+async def test_a_flood_of_callers_leaves_time_for_others(start: Start) -> None:
+    server = await start(None)
+    callers = [socket.create_connection(("127.0.0.1", server.rpc.port)) for _ in range(100)]
+    seen = []
+    while (count := server.rpc.counters["connections"]) < len(callers):
+        seen.append(count)
+        await asyncio.sleep(0)
+    steps = [after - before for before, after in pairwise([*seen, count])]
+    assert max(steps) <= 2 * listener.ACCEPTS_AT_ONCE
+    for caller in callers:
+        caller.close()
+
+
+async def test_it_goes_on_when_there_are_file_descriptors_again(
+    server: Stack,
+    made: Certificates,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(listener, "EXHAUSTED_SECONDS", 0.02)
+    caller = socket.socket()
+    free = os.dup(caller.fileno())
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))  # None with a higher number.
+    try:
+        caller.connect(("127.0.0.1", server.rpc.port))
+        await until(lambda: sum("cannot accept" in one for one in caplog.messages) > 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    caller.close()
+    await works(server, calls, made.credentials("client", "a1"))
 
 
 async def test_failed_handshakes_are_a_warning_once_a_minute(
