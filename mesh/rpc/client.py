@@ -220,7 +220,8 @@ class Client:
         host, _, port = address.rpartition(":")
         try:
             async with asyncio.timeout(self._options.connect_seconds):
-                return await self._greet(address, *await self._dial(host.strip("[]"), int(port)))
+                streams = await self._dial(host.strip("[]"), int(port))
+            return await self._greet(address, *streams)
         except TimeoutError:
             seconds = self._options.connect_seconds
             raise Unreachable(
@@ -252,7 +253,7 @@ class Client:
                 await asyncio.shield(connection.greeted)
         except TimeoutError:
             connection.close()
-            raise Unreachable(f"the server at {address} does not introduce itself") from None
+            raise Unreachable("it does not introduce itself") from None
         except asyncio.CancelledError:
             connection.close()
             raise

@@ -17,7 +17,7 @@ from mesh.registry.levels import Finalize
 from mesh.registry.port import WriteOptions
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
-from tests.cluster.processes import Cluster, Meshd, eventually
+from tests.cluster.processes import Cluster, Meshd, certificates, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -128,7 +128,8 @@ def test_up_one_by_one_back_up_again_and_finalize(old: Cluster) -> None:
 
 async def the_leader_refuses_too(leader: Meshd, lagging: Meshd) -> None:
     """Whatever the node that was asked saw in gossip, the leader decides."""
-    asks = Client(ClientOptions("test", "dc1"))
+    shown = certificates().beside(leader.folder).credentials("client", "test")
+    asks = Client(ClientOptions("test", "dc1", credentials=shown))
     address = f"{leader.address}:{leader.server}"
     with pytest.raises(Conflict, match=rf"{lagging.name} \(level 1\)"):
         await asks.write(address, Finalize(2), WriteOptions(request=f"test {lagging.name}"))
