@@ -182,12 +182,16 @@ def explain(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate there is refused: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).lower().replace("_", " ")
+        reason = _reason(error)
         plain = " (no TLS?)" if "wrong version" in reason or "http request" in reason else ""
         return f"TLS: {reason}{plain}"
     if isinstance(error, ConnectionError) and error.errno in {None, 104}:
         return str(error) or "the connection was closed in the TLS handshake"
     return str(error)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).lower().replace("_", " ")
 
 
 def load(options: Options) -> Loaded:
@@ -200,7 +204,7 @@ def load(options: Options) -> Loaded:
     end = _own_end(options)
     try:
         _rehearse(options, listening, calling)
-    except ssl.SSLCertVerificationError as error:
+    except ssl.SSLError as error:
         raise Invalid(_blame_chain(options, error)) from error
     ends = [(options.certificate, end)]
     ends += [(options.authorities, _end(one)) for one in calling.get_ca_certs()]
@@ -214,11 +218,13 @@ def _own_end(options: Options) -> float:
     itself = _text(options.certificate)
     try:
         certificate = _rehearse(options, *_contexts(options, [(options.certificate, itself)]))
-    except ssl.SSLCertVerificationError as error:
+    except ssl.SSLError as error:
         raise Invalid(_blame(options.certificate, error)) from error
     names = Names(options.datacenter, options.domain)
     kind = "-server" if options.server else "-client"
     advice = f"make one with: meshctl tls cert create {kind} -dc {options.datacenter}"
+    if (domain := options.domain.removesuffix(".")) != "mesh":
+        advice += f" -domain {domain}"
     if options.server:
         advice += f" -node {options.node}"
     try:
@@ -244,8 +250,11 @@ def _end(certificate: Mapping[str, Any]) -> float:
 
 
 def _bytes(setting: Setting) -> bytes:
+    path = Path(setting.path)
     try:
-        with Path(setting.path).open("rb") as file:
+        if path.exists() and not path.is_file():  # To open a pipe would wait for somebody.
+            raise Invalid(f"{setting}: is no file")
+        with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Invalid(f"{setting}: cannot be read: {error.strerror}") from error
@@ -315,12 +324,22 @@ def _load_own(context: ssl.SSLContext, options: Options) -> None:
     try:
         context.load_cert_chain(certificate.path, key.path, password)
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise Invalid(f"{key}: is not the key of {certificate.path}") from error
-        with suppress(ssl.SSLError):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_text(certificate))
-            raise Invalid(f"{key}: the private key in it is damaged") from error
-        raise Invalid(f"{certificate}: a certificate in it is damaged") from error
+        raise Invalid(_blame_pair(options, error)) from error
+    except OSError as error:  # It was there a moment ago.
+        raise Invalid(f"{certificate}: cannot be read: {error.strerror}") from error
+
+
+def _blame_pair(options: Options, error: ssl.SSLError) -> str:
+    certificate, key = options.certificate, options.key
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"{key}: is not the key of {certificate.path}"
+    if str(error.reason).endswith(("_TOO_SMALL", "_TOO_WEAK")):  # It may be None.
+        return f"{certificate}: TLS does not take it: {_reason(error)}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_text(certificate))
+    except ssl.SSLError:
+        return f"{certificate}: a certificate in it is damaged"
+    return f"{key}: the private key in it is damaged"
 
 
 def _rehearse(
@@ -328,7 +347,7 @@ def _rehearse(
 ) -> Mapping[str, Any]:
     """A handshake with ourselves, in memory: our certificate as other nodes will see it.
 
-    Only a server is judged as one that is called. Raises ssl.SSLCertVerificationError.
+    Only a server is judged as one that is called. Raises ssl.SSLError.
     """
     calling_check = calling.check_hostname, calling.verify_mode
     calling.check_hostname = False
@@ -347,7 +366,9 @@ def _rehearse(
     return server.getpeercert() or {}
 
 
-def _blame(where: Setting, error: ssl.SSLCertVerificationError) -> str:
+def _blame(where: Setting, error: ssl.SSLError) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"{where}: TLS does not take it: {_reason(error)}"
     if error.verify_code == _EXPIRED:
         return f"{where}: the certificate has expired"
     if error.verify_code == _NOT_YET_VALID:
@@ -357,7 +378,7 @@ def _blame(where: Setting, error: ssl.SSLCertVerificationError) -> str:
     return f"{where}: {error.verify_message}"
 
 
-def _blame_chain(options: Options, error: ssl.SSLCertVerificationError) -> str:
-    if error.verify_code in _UNKNOWN_ISSUER:
+def _blame_chain(options: Options, error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_ISSUER:
         return f"{options.certificate}: no CA in {options.authorities.path} has signed it"
     return _blame(options.authorities, error)  # Ours was tried alone before.

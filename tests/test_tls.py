@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +63,22 @@ def _foreign(made: Certificates) -> Options:
     return made.options("server", "s1", other.issue("server", "s1"))
 
 
+def _self_signed(made: Certificates, algorithm: str) -> Options:
+    """A key that TLS has no use for, made by openssl since mesh makes none."""
+    certificate, key = made.folder / "odd.pem", made.folder / "odd-key.pem"
+    names = "subjectAltName=DNS:server.dc1.mesh,DNS:s1.server.dc1.mesh"
+    command = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=x", "-addext", names]
+    command += ["-newkey", *algorithm.split(), "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    good = made.options("server", "s1")
+    return _replaced(made, good, certificate=str(certificate), key=str(key))
+
+
+def _pipe(made: Certificates) -> Options:
+    os.mkfifo(made.folder / "pipe")
+    return _replaced(made, made.options("server", "s1"), key=str(made.folder / "pipe"))
+
+
 CASES: dict[str, tuple[Callable[[Certificates], Options], str]] = {
     "no such file": (
         lambda made: _replaced(made, made.options("server", "s1"), certificate="/no/such.pem"),
@@ -93,6 +110,15 @@ CASES: dict[str, tuple[Callable[[Certificates], Options], str]] = {
     "expired": (_expired, r"^tls.defaults.cert_file: .*: the certificate has expired"),
     "not yet valid": (_early, r"^tls.defaults.cert_file: .*: the certificate is not valid yet"),
     "foreign ca": (_foreign, r"^tls.defaults.cert_file: .*: no CA in .*agent-ca.pem has signed it"),
+    "odd curve": (
+        lambda made: _self_signed(made, "ec -pkeyopt ec_paramgen_curve:secp256k1"),
+        r"^tls.defaults.cert_file: .*odd.pem: TLS does not take it: no shared cipher",
+    ),
+    "weak key": (
+        lambda made: _self_signed(made, "rsa:1024"),
+        r"^tls.defaults.cert_file: .*odd.pem: TLS does not take it: ee key too small",
+    ),
+    "a pipe": (_pipe, r"^tls.defaults.key_file: .*pipe: is no file"),
     "no node": (
         lambda made: made.options("server", "s1", made.issue("server")),
         r'names no node, but node_name is "s1"; make one with: meshctl tls .* -server .* -node s1',
@@ -187,3 +213,10 @@ def test_a_node_starts_without_the_library_that_makes_certificates() -> None:
     look = "import sys, mesh.daemon.node, mesh.daemon.main; print('cryptography' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
+
+
+def test_nodes_do_without_the_library_that_makes_certificates() -> None:
+    """It takes long to load, and every start would wait for it."""
+    code = "import sys, mesh.daemon.main, mesh.daemon.node; print('cryptography' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

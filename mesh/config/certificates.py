@@ -31,9 +31,15 @@ def given(config: Config, name: str) -> Given:
 
 
 def authorities(config: Config) -> Given:
-    """The file or the directory of certificates to trust."""
-    file = given(config, "ca_file")
-    return file if file.path else given(config, "ca_path")
+    """The file or the directory of certificates to trust, from the section that wins.
+
+    A directory there is not widened by a file that `tls.defaults` names for other ports.
+    """
+    for section in _SECTIONS:
+        for name in ("ca_file", "ca_path"):
+            if path := value_at(config, f"{section}.{name}"):
+                return Given(f"{section}.{name}", path)
+    return Given("tls.defaults.ca_file", "")
 
 
 def oldest_version(config: Config) -> str:
@@ -71,3 +77,10 @@ def _beside_plaintext(config: Config) -> Iterator[tuple[str, str]]:
     for key in keys:
         if value_at(config, key):
             yield key, "cannot be set together with tls.internal_rpc.plaintext"
+
+
+def warnings(config: Config) -> Iterator[tuple[str, str]]:
+    """What is set and does nothing."""
+    for section in _SECTIONS:
+        if value_at(config, f"{section}.ca_file") and value_at(config, f"{section}.ca_path"):
+            yield f"{section}.ca_path", "is not used beside ca_file"

@@ -122,6 +122,7 @@ def warnings(config: Config) -> Iterator[Complaint]:
     for key, name in (("node_name", config.node_name), ("datacenter", config.datacenter)):
         if not _LABEL.fullmatch(name):
             yield key, f"{shown(name)} cannot be looked up in DNS; use letters, digits and -"
+    yield from certificates.warnings(config)
 
 
 def _role(config: Config) -> Iterator[Complaint]:

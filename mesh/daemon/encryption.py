@@ -24,12 +24,7 @@ def options(config: Config) -> Options | None:
     if config.tls.internal_rpc.plaintext or (config.dev and not trusted.path):
         return None
     if not trusted.path:
-        kind = f"-server -node {config.node_name}" if config.server else "-client"
-        raise Invalid(
-            "no certificates for the server port: make them with `meshctl tls ca create` and "
-            f"`meshctl tls cert create {kind}`, and set tls.defaults.ca_file, cert_file and "
-            "key_file; on a network you trust, -plaintext-rpc does without"
-        )
+        raise Invalid(_how_to_begin(config))
     return Options(
         authorities=Setting(*trusted),
         certificate=Setting(*certificates.given(config, "cert_file")),
@@ -39,6 +34,19 @@ def options(config: Config) -> Options | None:
         domain=config.domain,
         server=config.server,
         oldest=certificates.oldest_version(config),
+    )
+
+
+def _how_to_begin(config: Config) -> str:
+    kind = f"-server -node {config.node_name}" if config.server else "-client"
+    if config.datacenter != "dc1":
+        kind += f" -dc {config.datacenter}"
+    name = config.domain.removesuffix(".")
+    domain = "" if name == "mesh" else f" -domain {name}"
+    return (
+        f"no certificates for the server port: make them with `meshctl tls ca create{domain}` and "
+        f"`meshctl tls cert create {kind}{domain}`, and set tls.defaults.ca_file, cert_file and "
+        "key_file; on a network you trust, -plaintext-rpc does without"
     )
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def test_without_certificates_nothing_starts_but_says_how_to_make_them(tmp_path:
     refused(node, *words, "cert_file", "key_file", "-plaintext-rpc")
     assert not Path(node.config["data_dir"]).exists()
     refused(agent(tmp_path, node, {}), "meshctl tls cert create -client", "-plaintext-rpc")
+    elsewhere = Meshd(
+        "b1", network(11), tmp_path / "b1", {"tls": {}, "datacenter": "east", "domain": "lan"}
+    )
+    advice = "`meshctl tls ca create -domain lan` and `meshctl tls cert create -client -dc east"
+    refused(elsewhere, f"{advice} -domain lan`")
 
 
 def test_plain_tcp_is_for_who_asks_by_name(tmp_path: Path) -> None:
@@ -164,3 +170,23 @@ def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     node.flags = ["-config-file", str(tmp_path / "tls.hcl")]
     with running(node):
         eventually(lambda: ready(node))
+
+
+def test_a_reload_of_what_tls_cannot_use_changes_nothing(tmp_path: Path) -> None:
+    made = Certificates(tmp_path / "made")
+    node = server(tmp_path, tls=made.config("server", "s1"))
+    certificate, key = made.folder / "server-s1.pem", made.folder / "server-s1-key.pem"
+    good = certificate.read_bytes(), key.read_bytes()
+    with running(node):
+        eventually(lambda: ready(node))
+        # A curve that no TLS speaks.
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/CN=x"]
+        command += ["-pkeyopt", "ec_paramgen_curve:secp256k1", "-keyout", str(key)]
+        command += ["-addext", "subjectAltName=DNS:s1.server.dc1.mesh", "-out", str(certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        reload(node)
+        assert "nothing was changed: tls.defaults.cert_file" in node.log()
+        certificate.write_bytes(good[0])
+        key.write_bytes(good[1])
+        reload(node)
+        assert ready(node)
