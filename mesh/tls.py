@@ -333,7 +333,7 @@ def _blame_pair(options: Options, error: ssl.SSLError) -> str:
     certificate, key = options.certificate, options.key
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"{key}: is not the key of {certificate.path}"
-    if error.reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
+    if str(error.reason).endswith(("_TOO_SMALL", "_TOO_WEAK")):  # It may be None.
         return f"{certificate}: TLS does not take it: {_reason(error)}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_text(certificate))
