@@ -56,7 +56,7 @@ def main() -> int:
     if os.environ.get(NO_LEASE):
         from mesh.raft.node import Node  # noqa: PLC0415
 
-        Node.leased = Node.is_leader.fget  # type: ignore[assignment, attr-defined, method-assign]
+        Node.leased = Node.is_leader.fget  # type: ignore[attr-defined, method-assign]
     from mesh.daemon.main import main as meshd  # noqa: PLC0415
 
     return meshd()
