@@ -18,6 +18,7 @@ from tests.linearizability.history import ACQUIRE, CAS, READ, RELEASE, WRITE, Op
 ANSWER_SECONDS = 25.0
 """Longer than any node holds a request for want of a leader, and than any pause of a server."""
 MODES = ("default", "consistent")
+ONCE = "once/"
 
 
 class NotSent(Exception):
@@ -98,6 +99,8 @@ class Recorder:
     def __init__(self) -> None:
         self.keys: list[Operation] = []
         self.locks: list[Operation] = []
+        self.once: dict[str, Outcome] = {}
+        """Keys that are written once and never again, and what became of that."""
         self.acknowledged = 0
         self._number = itertools.count(1)
 
@@ -189,7 +192,9 @@ class Client:
         """Read, write and compare without end; half of the reads in each mode."""
         while True:
             key, kind = dice.choice(keys), dice.random()
-            if kind < 0.5:
+            if kind < 0.1:
+                await self.once(ONCE)
+            elif kind < 0.5:
                 await self.read(key, dice.choice(MODES))
             elif kind < 0.75:
                 await self.write(key, self._recorder.unique(self.name))
@@ -197,6 +202,33 @@ class Client:
                 index = self._indexes.get(key, 0)
                 await self.write(key, self._recorder.unique(self.name), index)
             await asyncio.sleep(dice.uniform(0, 2 * pause))
+
+    async def once(self, prefix: str) -> None:
+        """Create a key that nobody else touches."""
+        key = prefix + self._recorder.unique(self.name)
+        outcome: Outcome = "unknown"
+        try:
+            answer = await self._http.ask("PUT", f"/v1/kv/{key}?cas=0", b"")
+            outcome = written(answer)
+        except NotSent:
+            outcome = "failed"
+        except Broken:
+            pass
+        finally:
+            self._recorder.once[key] = outcome
+        if outcome == "done":
+            self._recorder.acknowledged += 1
+
+    async def names(self, prefix: str) -> set[str]:
+        """Every key with the prefix; waits until the node can tell."""
+        while True:
+            try:
+                answer = await self._http.ask("GET", f"/v1/kv/{prefix}?keys")
+            except (NotSent, Broken):
+                continue
+            if answer.status in {200, 404}:
+                return set(json.loads(answer.body) if answer.body else ())
+            await asyncio.sleep(0.1)
 
     async def look(self, keys: list[str], dice: random.Random, pause: float) -> None:
         """Only read, in default mode: all else soon hangs at a leader that is cut off."""

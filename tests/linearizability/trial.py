@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tests.cluster.processes import Cluster, Meshd, eventually
-from tests.linearizability.clients import Client, Recorder
+from tests.linearizability.clients import ONCE, Client, Recorder
 from tests.linearizability.history import Operation, save
 from tests.linearizability.models import Anomaly, judge, judge_locks
 
@@ -90,9 +90,7 @@ class Trial:
 
     async def finish(self) -> None:
         """Read every key once more at every node, and stop the clients."""
-        for task in self._tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+        for ended in await self._cancel():
             if isinstance(ended, Exception):
                 raise ended
         keys = sorted({one.key for one in self.recorder.keys})
@@ -102,8 +100,28 @@ class Trial:
                 for mode in ("default", "consistent"):
                     while await client.read(key, mode) is None:
                         await asyncio.sleep(0.1)
+            self._check_once(node, await client.names(ONCE))
+
+    async def _cancel(self) -> list[Any]:
+        for task in self._tasks:
+            task.cancel()
+        return await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop whatever still runs."""
+        await self._cancel()
         for client in self._clients:
             client.close()
+        await asyncio.sleep(0)  # What was aborted is closed in the next turn.
+
+    def _check_once(self, node: Meshd, found: set[str]) -> None:
+        """Nothing acknowledged is missing, nothing said not to be done is there, or done twice."""
+        told = self.recorder.once
+        assert "refused" not in told.values(), "a key made once was there before: applied twice"
+        missing = {key for key, outcome in told.items() if outcome == "done"} - found
+        assert not missing, f"{node.name} lost what was acknowledged: {sorted(missing)[:5]}"
+        denied = {key for key, outcome in told.items() if outcome == "failed"} & found
+        assert not denied, f"{node.name} has what was said not to be done: {sorted(denied)[:5]}"
 
     def judgement(self, kept: Path | None = None) -> list[Anomaly]:
         """Everything wrong with what was recorded, which is kept in files when there is any."""
@@ -121,6 +139,7 @@ class Trial:
             "operations": len(keys),
             "most for one key": max(by_key.values(), default=0),
             **{f"{kind} {outcome}": n for (kind, outcome), n in sorted(_outcomes(keys).items())},
+            "keys made once": Counter(self.recorder.once.values())["done"],
             "locks taken": _outcomes(self.recorder.locks)[("acquire", "done")],
         }
 
@@ -189,8 +208,7 @@ async def trial(folder: Path, load: Load, make: Callable[[Path], Cluster]) -> As
             print(f"---- {node.name} ----\n{node.log()[-3000:]}")
         raise
     finally:
-        for task in running._tasks:
-            task.cancel()
+        await running.close()
         await asyncio.to_thread(cluster.stop)
     found = running.judgement(folder)
     assert not found, f"{found[0].reason}: {found[0].operations[-4:]}; all of it is in {folder}"

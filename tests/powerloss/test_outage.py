@@ -10,7 +10,7 @@ import pytest
 from tests.linearizability.trial import Load, trial
 from tests.powerloss.outage import cut, kill_then_cut, outage, powered
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.xdist_group("faults")
 
 SNAPSHOTS = 60
 """Entries between snapshots: so few that many failures fall into one or the compaction after."""
@@ -20,17 +20,17 @@ async def test_a_single_server_keeps_what_it_acknowledged(tmp_path: Path) -> Non
     load = Load(clients_each=6, pause=0.01, seed=5)
     async with trial(tmp_path, load, powered(1, 0, raft_snapshot_threshold=SNAPSHOTS)) as running:
         lost = 0
-        for _ in range(6):
+        for _ in range(3):
             await asyncio.sleep(running.dice.uniform(0.1, 0.6))
             lost += await outage(running, 1)
         await kill_then_cut(running)
     assert lost  # There was something to lose.
 
 
-async def test_one_a_majority_and_all_of_three_servers(tmp_path: Path) -> None:
+async def test_a_majority_and_all_of_three_servers(tmp_path: Path) -> None:
     load = Load(seed=6, pause=0.01)
     async with trial(tmp_path, load, powered(3, 0, raft_snapshot_threshold=SNAPSHOTS)) as running:
-        for count in (1, 2, 3, 3):
+        for count in (2, 3):
             await asyncio.sleep(running.dice.uniform(0.1, 0.4))
             await outage(running, count)
         await kill_then_cut(running)
@@ -44,5 +44,5 @@ async def test_a_disk_that_lies_is_noticed(tmp_path: Path) -> None:
             running.cluster.servers[0].start()
             await running.acknowledged(10)
 
-    with pytest.raises(AssertionError, match=r"no order explains it|has two values|two indexes"):
+    with pytest.raises(AssertionError, match="lost what was acknowledged"):
         await lied_to()
