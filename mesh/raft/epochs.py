@@ -127,7 +127,10 @@ class Epochs:
         """The newest epoch, or None. Raises Invalid, naming the file, when it is damaged."""
         make_folder(self._top)
         folders = self._recorded()
-        return self._read(folders[-1]) if folders else None
+        if not folders:
+            return None
+        sync_folder(folders[-1])  # A killed process may have left the name in the kernel only.
+        return self._read(folders[-1])
 
     def since(self, number: int) -> list[Epoch]:
         """The records of later epochs, oldest first. Raises Invalid when one is damaged."""

@@ -389,11 +389,12 @@ def _marked(data: bytes, offset: int) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder durably, with all above it, unless it is there."""
+    """Make the folder durably, with all above it. One that is there may be in the kernel only."""
     if not folder.is_dir():
-        make_folder(folder.parent)
+        if not folder.parent.is_dir():
+            make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def save_durably(path: Path, data: bytes) -> None:
