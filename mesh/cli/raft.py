@@ -143,9 +143,26 @@ def _text(name: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or "-"
+    if isinstance(value, dict):
+        return _durations(value) if "p99" in value else _by_name(value)
     if isinstance(value, float) and ("Contact" in name or "Age" in name or "Second" in name):
         return f"{value:.3f}s"
     return str(value) if value != "" else "-"
+
+
+def _durations(value: dict[str, Any]) -> str:
+    """A window of durations, in milliseconds."""
+    parts = [f"{name} {value[name] * 1000:.1f} ms" for name in ("p50", "p99", "max")]
+    return f"{', '.join(parts)} of {value['count']}"
+
+
+def _by_name(value: dict[str, Any]) -> str:
+    found = []
+    for name, one in sorted(value.items()):
+        inner = one.items() if isinstance(one, dict) else [("", one)]
+        said = ", ".join(f"{key} {_text(key, item)}".strip() for key, item in inner)
+        found.append(f"{name} ({said})")
+    return "; ".join(found) or "-"
 
 
 COMMANDS = {
