@@ -29,7 +29,7 @@ class Member(Server):
 
     def __init__(self, world: World, name: str, clock: HostClock, first: Place) -> None:
         super().__init__(world, name, clock)
-        self._epochs = Epochs(f"/{name}")
+        self._epochs = Epochs(f"/{name}/raft")
         self._first = first
         self.place = first
         self._switching = False
