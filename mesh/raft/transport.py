@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mesh.clock import Clock, Dice
 from mesh.codec import pack, unpack
-from mesh.errors import Denied, Invalid, MeshError, TooLarge, Unreachable
+from mesh.errors import Denied, MeshError, TooLarge, Unreachable
 from mesh.raft import succession
 from mesh.raft.epochs import Epoch, Peer, Place
 from mesh.raft.messages import Chain, Hello, Message, Welcome, pack_message, unpack_message
@@ -210,7 +210,12 @@ class Transport:
             writer.write(pack_frame(pack(answer)))
             if answer.refusal:
                 self.counters["refused"] += 1
-                raise Invalid(answer.refusal)
+                # A server that has just been removed or added asks again until all know.
+                ours = hello.cluster == answer.cluster
+                from_whom = writer.get_extra_info("peername")
+                level = logging.DEBUG if ours else logging.WARNING
+                log.log(level, "refused a raft connection from %s: %s", from_whom, answer.refusal)
+                raise Unreachable(answer.refusal)
             if hello.epoch > answer.epoch:
                 chain = unpack(await read_frame(reader, CHAIN_BYTES_MAX), Chain)
                 self._wiring.offer(chain.records)
