@@ -16,7 +16,7 @@ TOP = Path(__file__).parent.parent.parent
 
 
 SEEDS = dict.fromkeys(CONFIGURATIONS, 6) | {"three": 24, "three-compact": 24}
-SEEDS |= {"five": 12, "five-compact": 12}
+SEEDS |= {"five": 12, "five-compact": 12, "changing": 24, "changing-compact": 24}
 
 
 @pytest.mark.parametrize(
