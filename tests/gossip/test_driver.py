@@ -272,9 +272,9 @@ async def test_a_listener_that_fails_stops_nothing(
 
 async def test_datagrams_that_nobody_takes_are_dropped_not_kept(pool: Pool) -> None:
     first, second = await pool.joined(2)
-    first.pause_writing()
+    first.transport.pause_writing()
     await until(lambda: first.counters["packets_dropped"] > 0)
-    first.resume_writing()
+    first.transport.resume_writing()
     await until(lambda: statuses(second) == {"n0": "ALIVE", "n1": "ALIVE"})
 
 

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from mesh.clock import SeededDice
 from mesh.gossip.intents import Intents, Options
 from mesh.gossip.members import MemberEvent
-from mesh.gossip.messages import (
-    Ack,
-    Alive,
-    Dead,
-    IndirectPing,
-    Message,
-    Nack,
-    Ping,
-    Suspect,
-    User,
-    encode_tags,
-)
+from mesh.gossip.messages import encode_tags
 from mesh.gossip.packets import join, split
-from mesh.gossip.probe import Probing
+from mesh.gossip.pool import Pool
 from mesh.gossip.streams import PushPull
-from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
+from mesh.gossip.swim import Exchange, Remark, Send, Swim, TcpPing
 from tests.sim.clock import Timeline
 from tests.sim.network import Network
 
 
 class Node:
-    """One node: the three cores, driven as `driver.py` drives them."""
+    """One node: a pool, driven as `driver.py` drives it."""
 
     def __init__(self, world: World, name: str, address: str) -> None:
         self.world, self.name, self.address = world, name, address
@@ -39,45 +27,41 @@ class Node:
         self.boot()
 
     def boot(self) -> None:
-        now, dice = self.world.now, self.world.dice
-        options = self.world.options
-        self.swim = Swim(self.name, options, dice, now)
-        self.probing = Probing(self.swim, now)
-        self.intents = Intents(self.swim, options, now)
-        self.swim.go_live(now, self.address, 7946, encode_tags({}))
-        self.intents.enter()
+        self.pool = Pool(self.name, self.world.options, self.world.dice, self.world.now)
+        self.pool.enter(self.world.now, self.address, 7946, encode_tags({}))
         self.down = False
         self.perform()
+
+    @property
+    def swim(self) -> Swim:
+        return self.pool.swim
+
+    @property
+    def intents(self) -> Intents:
+        return self.pool.intents
 
     def statuses(self) -> dict[str, str]:
         return {member.name: member.status.name for member in self.intents.members()}
 
     def tick(self) -> None:
-        now = self.world.now
-        self.swim.tick(now)
-        self.probing.tick(now)
-        self.intents.tick(now)
+        self.pool.tick(self.world.now)
         self.perform()
 
-    def deadline(self) -> float:
-        return min(self.swim.deadline(), self.probing.deadline(), self.intents.deadline())
-
     def perform(self) -> None:
-        while effects := self.swim.take():
-            for effect in effects:
-                if isinstance(effect, Send):
-                    packet = join(effect.parts, crc=effect.crc)
-                    self.world.send(self, effect.address, packet)
-                elif isinstance(effect, Notice):
-                    self.intents.notice(self.world.now, effect)
-                elif isinstance(effect, Remark):
-                    self.remarks.append(effect.text)
-                elif isinstance(effect, TcpPing):
-                    self.world.tcp_ping(self, effect)
-                elif isinstance(effect, Exchange):
-                    self.world.exchange(self, effect.address)
-        for event in self.intents.take():
-            self.note(event)
+        while outcomes := self.pool.take(self.world.now):
+            for outcome in outcomes:
+                match outcome:
+                    case Send():
+                        packet = join(outcome.parts, crc=outcome.crc)
+                        self.world.send(self, outcome.address, packet)
+                    case MemberEvent():
+                        self.note(outcome)
+                    case Remark():
+                        self.remarks.append(outcome.text)
+                    case TcpPing():
+                        self.world.tcp_ping(self, outcome)
+                    case Exchange():
+                        self.world.exchange(self, outcome.address)
         self.world.plan(self)
 
     def note(self, event: MemberEvent) -> None:
@@ -88,33 +72,14 @@ class Node:
         messages, problems = split(packet)
         assert problems == [], "our own bytes are well formed"
         for message in messages:
-            self.hear(message, source)
+            assert self.pool.receive(self.world.now, message, (source, 7946))
         self.perform()
-
-    def hear(self, message: Message, address: str) -> None:
-        now, source = self.world.now, (address, 7946)
-        if isinstance(message, User):
-            self.perform()
-            self.intents.receive(now, message.payload)
-            return
-        act: dict[type, Callable[[Any], None]] = {
-            Ping: lambda ping: self.probing.ping(ping, source),
-            IndirectPing: lambda ping: self.probing.indirect_ping(now, ping, source),
-            Ack: self.probing.ack,
-            Nack: self.probing.nack,
-            Alive: lambda news: self.swim.alive(now, news),
-            Suspect: lambda news: self.swim.suspect(now, news),
-            Dead: lambda news: self.swim.dead(now, news),
-        }
-        act[type(message)](message)
 
     def state(self) -> PushPull:
-        return PushPull(self.swim.states(), self.intents.state())
+        return self.pool.state(join=False)
 
     def merge(self, state: PushPull) -> None:
-        assert self.swim.merge(self.world.now, state.nodes) == 0
-        self.perform()
-        self.intents.merge(self.world.now, state.user_state)
+        assert self.pool.merge(self.world.now, state) == 0
         self.perform()
 
     def join(self, other: Node) -> None:
@@ -161,7 +126,7 @@ class World:
         self.run_until(lambda: all(node.statuses() == everybody for node in self.nodes), 120.0)
 
     def plan(self, node: Node) -> None:
-        when = node.deadline()
+        when = node.pool.deadline()
         if (
             self._planned.get(node.name, float("inf")) > when
             or self._planned[node.name] <= self.now
@@ -195,7 +160,7 @@ class World:
         target = self.by_address.get(effect.address)
         if target is not None and self._connected(source, target):
             slow = self.network.delay(source.name, target.name)
-            self.timeline.after(0.002 + slow, lambda: source.probing.tcp_answered(effect.seq))
+            self.timeline.after(0.002 + slow, lambda: source.pool.probing.tcp_answered(effect.seq))
 
     def exchange(self, source: Node, address: str) -> None:
         target = self.by_address.get(address)

@@ -177,7 +177,7 @@ def test_a_thousand_members_are_little_work() -> None:
         calls += 1
 
     sys.setprofile(trace)
-    node.deadline()
+    node.pool.deadline()
     node.swim.send("10.0.0.1", 1, Ack(1))
     sys.setprofile(None)
     # A walk over the suspicions, but neither a logarithm nor a sort of all of them.
@@ -306,7 +306,7 @@ def test_whatever_is_heard_a_node_stays_alive_in_its_own_eyes(
             node.swim.merge(world.now, [one])
         else:
             with contextlib.suppress(Invalid):
-                node.hear(one, "10.0.0.3")
+                node.pool.receive(world.now, one, ("10.0.0.3", 7946))
         node.perform()
         assert node.statuses()["n000"] == "ALIVE"
         assert node.swim.me.incarnation >= highest

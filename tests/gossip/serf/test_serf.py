@@ -128,6 +128,6 @@ async def test_serf_sees_us_fail_and_return_and_we_see_it_fail(pool: Pool, their
     await again.join([theirs.bind])
     await theirs.says("alive", "members", "-name=ours")
     # Serf held its death against it.
-    await until(lambda: again._swim.me.incarnation > 1)
+    await until(lambda: again.pool.swim.me.incarnation > 1)
     await theirs.end()
     await until(lambda: statuses(again)["theirs"] == "FAILED")

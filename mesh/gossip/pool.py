@@ -1,0 +1,121 @@
+"""One member of a pool, whole and without I/O: SWIM, its failure detector and Serf's layer.
+
+Messages, exchanged state and time go in; what is to be sent, asked and told comes out of `take`.
+The driver runs it on real sockets, the simulator in virtual time.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from mesh.clock import Dice
+from mesh.gossip.intents import Intents, Options
+from mesh.gossip.members import MemberEvent
+from mesh.gossip.messages import (
+    Ack,
+    Alive,
+    Dead,
+    IndirectPing,
+    Message,
+    Nack,
+    Ping,
+    Suspect,
+    User,
+)
+from mesh.gossip.probe import Probing
+from mesh.gossip.streams import PushPull
+from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
+
+Outcome: TypeAlias = Send | TcpPing | Exchange | Remark | MemberEvent
+"""What a pool wants done (send, ping over a stream, exchange state) or wants known."""
+
+
+class Pool:
+    """This node's part in one pool."""
+
+    def __init__(self, name: str, options: Options, dice: Dice, now: float) -> None:
+        self.name = name
+        self.swim = Swim(name, options, dice, now)
+        self.probing = Probing(self.swim, now)
+        self.intents = Intents(self.swim, options, now)
+
+    def enter(self, now: float, address: str, port: int, meta: bytes) -> None:
+        """Enter the list with an address others can reach, and tell them."""
+        self.swim.go_live(now, address, port, meta)
+        self.intents.enter()
+
+    def take(self, now: float) -> list[Outcome]:
+        """What came of the inputs since the last call, in order."""
+        outcomes: list[Outcome] = []
+        while effects := self.swim.take():
+            for effect in effects:
+                if isinstance(effect, Notice):
+                    self.intents.notice(now, effect)
+                else:
+                    outcomes.append(effect)
+        outcomes += self.intents.take()
+        return outcomes
+
+    # Time
+
+    def deadline(self) -> float:
+        """When `tick` has something to do, on the clock of `now`."""
+        return min(self.swim.deadline(), self.probing.deadline(), self.intents.deadline())
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self.swim.tick(now)
+        self.probing.tick(now)
+        self.intents.tick(now)
+
+    # What arrives
+
+    def receive(self, now: float, message: Message, source: tuple[str, int]) -> bool:
+        """A message of a datagram; False when its kind does not belong there. Raises Invalid."""
+        match message:
+            case Ping():
+                self.probing.ping(message, source)
+            case IndirectPing():
+                self.probing.indirect_ping(now, message, source)
+            case Ack():
+                self.probing.ack(message)
+            case Nack():
+                self.probing.nack(message)
+            case Alive():
+                self.swim.alive(now, message)
+            case Suspect():
+                self.swim.suspect(now, message)
+            case Dead():
+                self.swim.dead(now, message)
+            case User():
+                self.receive_user(now, message)
+            case _:
+                return False
+        return True
+
+    def receive_user(self, now: float, message: User) -> None:
+        """A message of Serf's layer, from a datagram or a stream. Raises Invalid."""
+        self._settle(now)
+        self.intents.receive(now, message.payload)
+
+    def _settle(self, now: float) -> None:
+        # Serf's part is about members: what SWIM noticed before comes first.
+        effects = self.swim.take()
+        for effect in effects:
+            if isinstance(effect, Notice):
+                self.intents.notice(now, effect)
+            else:
+                self.swim.effects.append(effect)
+
+    # Push/pull
+
+    def state(self, *, join: bool) -> PushPull:
+        """All this node knows, for the other side of a push/pull."""
+        return PushPull(self.swim.states(), self.intents.state(), join)
+
+    def merge(self, now: float, state: PushPull) -> int:
+        """Take over what another node knows; how many entries made no sense. Raises Invalid."""
+        bad = self.swim.merge(now, state.nodes)
+        self._settle(now)
+        self.intents.merge(now, state.user_state)
+        return bad
