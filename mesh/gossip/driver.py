@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import intents
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
+from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool
 from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
@@ -58,6 +60,7 @@ class Gossip:
         self.transport = Transport(self._hear, self._answer, options.stream_timeout_seconds)
         self._tasks = Tasks()
         self._wake = asyncio.Event()
+        self._due = math.inf
         self._listeners: list[Callable[[MemberEvent], None]] = []
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
@@ -178,7 +181,8 @@ class Gossip:
         while True:
             self.pool.tick(self._clock.monotonic())
             self._perform()
-            pause = self.pool.deadline() - self._clock.monotonic()
+            self._due = self.pool.deadline()
+            pause = self._due - self._clock.monotonic()
             if pause > 0:
                 try:
                     async with asyncio.timeout(pause):
@@ -188,14 +192,12 @@ class Gossip:
                 self._wake.clear()
 
     def _perform(self) -> None:
-        before = self.pool.deadline()
         while outcomes := self.pool.take(self._clock.monotonic()):
             for outcome in outcomes:
                 match outcome:
                     case Send():
-                        self.transport.send(
-                            outcome.address, outcome.port, outcome.parts, crc=outcome.crc
-                        )
+                        parts = [encoded(message) for message in outcome.messages]
+                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
@@ -205,7 +207,7 @@ class Gossip:
                         self._background(self._tcp_ping(outcome), "gossip tcp ping")
                     case Exchange():
                         self._background(self._push_pull(outcome), "gossip push/pull")
-        if self.pool.deadline() < before:
+        if self.pool.deadline() < self._due:
             self._wake.set()
 
     def _tell(self, event: MemberEvent) -> None:

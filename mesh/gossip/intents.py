@@ -18,7 +18,8 @@ from mesh.gossip import swim
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.gossip.messages import (
-    USER,
+    Message,
+    User,
     check_name,
     decode_tags,
     number,
@@ -26,8 +27,9 @@ from mesh.gossip.messages import (
     text,
     unpack_map,
 )
+from mesh.gossip.peers import Peer
 from mesh.gossip.streams import LEFT
-from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Peer, Remark, Swim
+from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Remark, Swim
 
 LEAVE, JOIN, STATE = 0, 1, 2
 CLOCK_MAX = 2**64 - 1
@@ -68,11 +70,12 @@ class Intents:
         self._clock = 1
         self._known: dict[str, _Known] = {}
         self._recent: dict[str, tuple[int, int, float]] = {}
-        self.queue = Broadcasts(options.retransmit_mult)
+        self.queue: Broadcasts[bytes] = Broadcasts(options.retransmit_mult, len)
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
         self._next_reconnect = now + options.reconnect_interval_seconds
         core.draw_above = self._draw
+        core.waits_above = lambda: bool(self.queue)
 
     def take(self) -> list[MemberEvent]:
         """The member events since the last call, in order."""
@@ -88,9 +91,9 @@ class Intents:
         known = self._known.get(name)
         return known.member if known else None
 
-    def _draw(self, budget: int, overhead: int) -> list[bytes]:
+    def _draw(self, budget: int, overhead: int) -> list[Message]:
         drawn = self.queue.draw(budget, overhead + 1, len(self._known))
-        return [bytes((USER,)) + body for body in drawn]
+        return [User(body) for body in drawn]
 
     def _spread(self, body: bytes, done: Callable[[], None] | None = None) -> None:
         # Each body is an item of its own: an old intent must not push a newer one out.
@@ -125,8 +128,7 @@ class Intents:
 
     def _erase(self, name: str) -> None:
         known = self._known.pop(name)
-        self._swim.peers.pop(name, None)
-        self._swim.suspicions.pop(name, None)
+        self._swim.forget({name})
         self.events.append(MemberEvent("reap", known.member))
 
     def _reconnect(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
 
@@ -11,8 +12,12 @@ from mesh.gossip.messages import (
     COMPOUND,
     COMPRESS,
     HAS_CRC,
+    Alive,
+    Dead,
     Message,
+    Suspect,
     decode,
+    encode,
     number,
     raw,
     unpack_map,
@@ -25,6 +30,26 @@ PARTS_MAX = 255
 NESTING_MAX = 4
 UNPACKED_MAX_BYTES = 128 * 1024
 """All that one datagram may unpack to, at any depth together."""
+
+NEWS_KEPT_MAX = 4096
+"""Encoded news that is kept, all pools of a process together; some 700 bytes each at most."""
+
+
+@functools.lru_cache(NEWS_KEPT_MAX)
+def _encode_news(news: Alive | Suspect | Dead) -> bytes:
+    return encode(news)
+
+
+def encoded(message: Message) -> bytes:
+    """The bytes of one message. News is sent many times, so its bytes are kept."""
+    if isinstance(message, Suspect | Dead | Alive):
+        return _encode_news(message)
+    return encode(message)
+
+
+def size(message: Message) -> int:
+    """How many bytes it takes."""
+    return len(encoded(message))
 
 
 def join(parts: Sequence[bytes], *, crc: bool) -> bytes:

@@ -46,6 +46,7 @@ class Pool:
 
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
+        self.swim.plan(now)
         outcomes: list[Outcome] = []
         while effects := self.swim.take():
             for effect in effects:
