@@ -294,7 +294,8 @@ def _symbol(char: str, flags: _Flags) -> _Node:
             return _Assert("^" if flags.m else "A")
         case "$":
             return _Assert("$" if flags.m else "z")
-    return _literal(char, flags)
+        case _:
+            return _literal(char, flags)
 
 
 def _literal(char: str, flags: _Flags) -> _Chars:
@@ -437,8 +438,8 @@ def _holds(kind: str, text: str, place: int) -> bool:
             return before in {"", "\n"}
         case "$":
             return after in {"", "\n"}
-    border = _is_word(before) != _is_word(after)
-    return border if kind == "b" else not border
+        case _:
+            return (_is_word(before) != _is_word(after)) == (kind == "b")
 
 
 def _is_word(char: str) -> bool:

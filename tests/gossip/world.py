@@ -75,6 +75,8 @@ class Node:
                 self.note(f"event {news.name}")
             case Answered():
                 self.answers.append(news.answer)
+            case _:
+                pass
 
     def note(self, event: str) -> None:
         self.events.append(event)
