@@ -110,7 +110,7 @@ class Pool:
             case IndirectPing():
                 self.probing.indirect_ping(now, message, source)
             case Ack():
-                self.probing.ack(message)
+                self.probing.ack(now, message)
             case Nack():
                 self.probing.nack(message)
             case Alive():
