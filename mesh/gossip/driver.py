@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import intents
+from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
 from mesh.gossip.pool import Pool
@@ -19,6 +21,7 @@ from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Ques
 from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Transport
+from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,11 @@ class Gossip:
         self._wake = asyncio.Event()
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
+        self._end_listeners: Listeners[str] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.keys = Keys(
+            self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
+        )
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
@@ -150,6 +157,21 @@ class Gossip:
     def listen(self, listener: Callable[[MemberEvent], None]) -> Callable[[], None]:
         """Call the listener with every member event; returns what ends that."""
         return self._listeners.add(listener)
+
+    def on_conflict_lost(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call the listener, with the reason, when this node's name is another's for the pool.
+
+        This node should end then. Returns what ends that.
+        """
+        return self._end_listeners.add(listener)
+
+    def coordinate(self) -> Coordinate:
+        """Where this node is in the network, by the round trips it measured."""
+        return self.pool.vivaldi.here
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Where other members are, by their own word in the last ack this node got of each."""
+        return dict(self.pool.vivaldi.others)
 
     # Events and queries
 
@@ -275,12 +297,15 @@ class Gossip:
         if self.pool.deadline() < before:
             self._wake.set()
 
-    def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended) -> None:
+    def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
         match news:
             case MemberEvent():
                 self._listeners.tell(news, f"the {news.kind} of {news.member.name}")
             case UserEvent():
                 self._event_listeners.tell(news, f"event {news.name}")
+            case NameLost():
+                log.error("%s", news.text)
+                self._end_listeners.tell(news.text, "the loss of the name")
             case _:
                 self._conversations.hear(news)
 
