@@ -135,7 +135,9 @@ async def test_t18_we_say_whose_name_it_is(agents: Agents, ours: Ours) -> None:
     await theirs.wait()
     assert theirs.lines("(?i)minority in name conflict resolution, quit")
     # Ours was asked for nothing and goes on.
-    assert nodes[0].address == (nodes[1].members()[2].address, nodes[1].members()[2].port)
+    known = nodes[1].member("theirs")
+    assert known is not None
+    assert nodes[0].address == (known.address, known.port)
 
 
 async def test_t18_we_end_when_the_name_is_theirs(agents: Agents, ours: Ours) -> None:
