@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import intents
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.members import Member, MemberEvent
-from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
+from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.pool import Pool
-from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
+from mesh.gossip.sealing import Sealing
+from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
-from mesh.gossip.transport import Transport
+from mesh.gossip.transport import Compression, Transport
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,14 @@ class Options(intents.Options, frozen=True, kw_only=True):
     advertise_address: str = ""
     """The address others reach this node at; the bound one when empty."""
     advertise_port: int = 0
+    label: str = ""
+    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
+    verify_incoming: bool = True
+    """With a keyring, hear nothing in plain text."""
+    verify_outgoing: bool = True
+    """With a keyring, say nothing in plain text."""
+    compression: Compression = Compression()
+    """What is sent compressed."""
     stream_timeout_seconds: float = 10.0
     """How long one exchange over a stream may take."""
     leave_timeout_seconds: float = 5.0
@@ -48,14 +58,32 @@ class Gossip:
         clock: Clock,
         dice: Dice,
         tags: Mapping[str, str] | None = None,
+        *,
+        keyring: Keyring | None = None,
     ) -> None:
-        """Nothing happens before `start`. Raises Invalid for a name or tags that are too long."""
+        """Nothing happens before `start`. With a keyring all is encrypted.
+
+        Raises Invalid for a name, a label or tags that are too long.
+        """
         check_name(name)
-        self.name, self.options = name, options
+        self.name, self.options, self.keyring = name, options, keyring
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        self.transport = Transport(self._hear, self._answer, options.stream_timeout_seconds)
+        sealing = Sealing(
+            options.label,
+            keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        self.transport = Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
         self._tasks = Tasks()
         self._wake = asyncio.Event()
         self._listeners: list[Callable[[MemberEvent], None]] = []
@@ -239,15 +267,15 @@ class Gossip:
                 log.debug("from %s:%d: %s", *source, problem)
         self._perform()
 
-    def _answer(self, message: StreamMessage) -> bytes:
-        reply = b""
+    def _answer(self, message: StreamMessage) -> StreamMessage | None:
+        reply: StreamMessage | None = None
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
-            reply = encode_push_pull(self.pool.state(join=False))
+            reply = self.pool.state(join=False)
             self._merge(message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
-                reply = encode(Ack(message.seq))
+                reply = Ack(message.seq)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
@@ -263,15 +291,17 @@ class Gossip:
         await self._exchange(effect.address, effect.port, join=effect.join)
 
     async def _exchange(self, host: str, port: int, *, join: bool) -> None:
-        state = encode_push_pull(self.pool.state(join=join))
+        state = self.pool.state(join=join)
         reply = await self.transport.ask(host, port, state, self.options.stream_timeout_seconds)
+        if isinstance(reply, Fault):
+            raise Unreachable(f"{host}:{port} answered: {reply.text}")
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
         self._merge(reply)
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()
-        ping = encode(Ping(effect.seq, effect.node))
+        ping = Ping(effect.seq, effect.node)
         reply = await self.transport.ask(effect.address, effect.port, ping, seconds)
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
