@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -65,7 +65,7 @@ class Transport(asyncio.DatagramProtocol):
     def __init__(
         self,
         hear: Callable[[Sequence[Message], tuple[str, int]], None],
-        answer: Callable[[StreamMessage], StreamMessage | None],
+        answer: Callable[[StreamMessage], Awaitable[StreamMessage | None]],
         sealing: Sealing,
         stream_seconds: float,
         compression: Compression,
@@ -223,7 +223,7 @@ class Transport(asyncio.DatagramProtocol):
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             message = await self._read(reader, self._sealing.opener())
-            if reply := self._answer(message):
+            if reply := await self._answer(message):
                 writer.write(await self._encode(reply))
             await writer.drain()
         except Rejected as problem:
