@@ -14,7 +14,7 @@ from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
-from mesh.gossip.intents import Intents, Options
+from mesh.gossip.intents import Intents, Known, Options
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
@@ -28,6 +28,7 @@ from mesh.gossip.messages import (
     Suspect,
     User,
 )
+from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
 from mesh.gossip.streams import PushPull
@@ -49,14 +50,30 @@ Outcome: TypeAlias = (
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 
 
+class Tables:
+    """Where a pool keeps what it knows of the members, by name; empty at first.
+
+    A simulation of thousands of nodes brings its own, which share what nobody has changed.
+    """
+
+    def __init__(self) -> None:
+        self.peers: Table[Peer] = Table()
+        self.order = Order([])
+        self.known: Table[Known] = Table()
+
+
 class Pool:
     """This node's part in one pool."""
 
-    def __init__(self, name: str, options: Options, dice: Dice, now: float) -> None:
+    def __init__(
+        self, name: str, options: Options, dice: Dice, now: float, tables: Tables | None = None
+    ) -> None:
+        """It knows nobody, but for `tables`."""
         self.name = name
-        self.swim = Swim(name, options, dice, now)
+        tables = tables or Tables()
+        self.swim = Swim(name, options, dice, now, tables.peers, tables.order)
         self.probing = Probing(self.swim, now)
-        self.intents = Intents(self.swim, options, now)
+        self.intents = Intents(self.swim, options, now, tables.known)
         self.events = Events(Broadcasts(options.retransmit_mult, len), options.event_bytes_max)
         limits = Limits(options.query_bytes_max, options.answer_bytes_max)
         self.queries = Queries(
