@@ -185,6 +185,8 @@ class Agent(_Noun):
 
     about = _awaiting(agent.about)
     members = _awaiting(agent.members)
+    guard = _awaiting(agent.guard)
+    release_guard = _awaiting(agent.release_guard)
     services = _awaiting(agent.services)
     checks = _awaiting(agent.checks)
     register = _awaiting(agent.register)

@@ -239,6 +239,8 @@ class Agent(_Noun):
 
     about = _blocking(agent.about)
     members = _blocking(agent.members)
+    guard = _blocking(agent.guard)
+    release_guard = _blocking(agent.release_guard)
     services = _blocking(agent.services)
     checks = _blocking(agent.checks)
     register = _blocking(agent.register)

@@ -169,7 +169,7 @@ class Guard:
         rule = self.rule
         return (
             f"it ends when all are back, when the rule has not held for {rule.window_seconds:g} s, "
-            f"after {rule.hold_max_seconds:g} s, or by `meshctl members release`"
+            f"after {rule.hold_max_seconds:g} s, or by `meshctl guard release`"
         )
 
     def _watch(self, now: float) -> None:

@@ -42,6 +42,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
     Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
     Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route("GET", "/v1/agent/guard", agent_node.guard, "What is frozen or damped, why, till when"),
+    Route("PUT", "/v1/agent/guard/release", agent_node.release_guard, "End a freeze"),
     Route("PUT", "/v1/agent/join/:addr", agent_node.join, "Join the pool through an address"),
     Route("PUT", "/v1/agent/leave", agent_node.leave, "Leave the pool and stop"),
     Route("PUT", "/v1/agent/force-leave/:node", agent_node.force_leave, "Take a member for left"),

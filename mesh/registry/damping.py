@@ -1,8 +1,8 @@
 """Flap damping: who comes and goes again and again stays out until it has been quiet for a while.
 
-As routers do with routes (RFC 2439): each fall adds 1 to a penalty, which halves in every half-life.
-Above the threshold `suppress` the subject is damped, until the penalty is down at `reuse`. A ceiling
-on the penalty bounds how long that takes.
+As routers do with routes (RFC 2439): each fall adds 1 to a penalty, which halves in every
+half-life. Above the threshold `suppress` the subject is damped, until the penalty is down at
+`reuse`. A ceiling on the penalty bounds how long that takes.
 
 The defaults, and why: with a half-life of 5 min it takes more than three falls close together, or
 four within some 8 min, to be damped; then it is out for about 8 min. One bad deployment, a restart
@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The highest penalty: it is down at `reuse` after `hold_max_seconds`."""
         # Beyond 60 half-lives it makes no difference, and floats would end.
         halvings = min(self.hold_max_seconds / self.half_life_seconds, 60.0)
-        return max(self.reuse * 2.0**halvings, self.suppress)
+        return max(self.reuse * math.exp2(halvings), self.suppress)
 
 
 class _Record:

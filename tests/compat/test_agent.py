@@ -11,7 +11,7 @@ import consul
 import pytest
 
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import MemberInfo
+from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.http.options import Options as HttpOptions
@@ -47,6 +47,27 @@ class Node:
         self.asked.append(("force-leave", name, prune))
         if name == "none":
             raise NotFound("No node found with name 'none'")
+
+    def guard(self) -> GuardInfo:
+        damped = [DampedInfo("n2", 4.256, 1_700_000_900.0)]
+        if ("release",) in self.asked:
+            return GuardInfo(False, "many", "soon", damped)
+        return GuardInfo(
+            True,
+            "many",
+            "soon",
+            damped,
+            since=1_700_000_000.4,
+            latest=1_700_000_300.0,
+            vanished=3,
+            pool=5,
+            held=["n1"],
+        )
+
+    async def release_guard(self) -> bool:
+        released = ("release",) not in self.asked
+        self.asked.append(("release",))
+        return released
 
     async def reload(self) -> list[str]:
         self.asked.append(("reload",))
@@ -267,6 +288,25 @@ async def test_service_maintenance_and_replacing_checks(api: AgentApi) -> None:
     assert sorted((await api.get("/v1/agent/checks")).json) == ["a"]
 
 
+async def test_what_the_guard_holds(api: AgentApi) -> None:
+    damped = [{"Name": "n2", "Penalty": 4.26, "Until": "2023-11-14T22:28:20Z"}]
+    assert (await api.get("/v1/agent/guard")).json == {
+        "Frozen": True,
+        "Rule": "many",
+        "Ends": "soon",
+        "Since": "2023-11-14T22:13:20Z",
+        "EndsBy": "2023-11-14T22:18:20Z",
+        "Vanished": 3,
+        "Pool": 5,
+        "Members": ["n1"],
+        "Damped": damped,
+    }
+    assert (await api.put("/v1/agent/guard/release")).json is True
+    assert (await api.put("/v1/agent/guard/release")).json is False
+    got = (await api.get("/v1/agent/guard")).json
+    assert (got["Frozen"], got["Since"], got["EndsBy"], got["Damped"]) == (False, "", "", damped)
+
+
 async def test_the_node_itself(api: AgentApi) -> None:
     assert (await api.get("/v1/agent/self")).json["Config"]["NodeName"] == "n0"
     assert (await api.get("/v1/agent/version")).json["HumanVersion"]
@@ -283,6 +323,9 @@ async def test_the_node_itself(api: AgentApi) -> None:
             "DelegateMin": 2,
             "DelegateMax": 5,
             "DelegateCur": 4,
+            "Frozen": False,
+            "Penalty": 0.0,
+            "Damped": False,
         }
     ]
     assert (await api.get("/v1/agent/members", wan=1)).json == []

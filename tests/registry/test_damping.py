@@ -61,9 +61,7 @@ def test_not_many_of_a_pool_are_kept_out() -> None:
     assert len(damping.kept_out(30.0, 50)) == 5
     assert len(damping.kept_out(30.0, 3)) == 1
     worst = [damping.penalty(30.0, name) for name in damping.kept_out(30.0, 50)]
-    assert min(worst) >= max(
-        damping.penalty(30.0, name) for name in damping.damped(30.0)[5:]
-    )
+    assert min(worst) >= max(damping.penalty(30.0, name) for name in damping.damped(30.0)[5:])
 
 
 def test_it_can_be_turned_off() -> None:
