@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mesh.gossip.guard import Guard, Rule
 from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent, Status
+from mesh.gossip.pool import Outcome
 from tests.gossip.world import Node, World
 
 NAMES = [f"n{number}" for number in range(10)]
@@ -198,22 +199,29 @@ def guarded(world: World) -> dict[str, Guard]:
         made = found[node.name] = Guard(Rule())
         for name in node.statuses():
             made.came(world.now, name)
-        node.note = _feeding(world, node, made)  # type: ignore[method-assign]
+        _feed(world, node, made)
     return found
 
 
-def _feeding(world: World, node: Node, made: Guard):  # type: ignore[no-untyped-def]
-    def note(event: MemberEvent) -> None:
-        made.tick(world.now)
-        member = event.member
-        if event.kind == "reap" or member.status == Status.LEFT:
-            made.left(world.now, member.name)
-        elif member.status == Status.FAILED:
-            made.failed(world.now, member.name, node.swim.suspicions)
-        else:
-            made.came(world.now, member.name)
+def _feed(world: World, node: Node, made: Guard) -> None:
+    take = node.pool.take
 
-    return note
+    def taken(now: float) -> list[Outcome]:
+        outcomes = take(now)
+        made.tick(now)
+        for event in outcomes:
+            if not isinstance(event, MemberEvent):
+                continue
+            member = event.member
+            if event.kind == "reap" or member.status == Status.LEFT:
+                made.left(now, member.name)
+            elif member.status == Status.FAILED:
+                made.failed(now, member.name, node.swim.suspicions)
+            else:
+                made.came(now, member.name)
+        return outcomes
+
+    node.pool.take = taken  # type: ignore[method-assign]
 
 
 def everybody_is_back(world: World) -> bool:
