@@ -9,14 +9,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import intents
+from mesh.gossip import doctor, intents
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.examiner import Examiner
 from mesh.gossip.members import Member, MemberEvent
-from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
+from mesh.gossip.messages import (
+    Ack,
+    Fault,
+    Message,
+    Ping,
+    User,
+    check_name,
+    encode,
+    encode_tags,
+)
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
-from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
+from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull, encode_stream
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Transport
 from mesh.tasks import Tasks
@@ -66,6 +76,15 @@ class Gossip:
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.examiner = Examiner(
+            self.pool,
+            lambda host, port, body, seconds: self.transport.ask(
+                host, port, encode_stream(body), seconds
+            ),
+            lambda host, port, body: self.transport.send(host, port, [body], crc=False),
+            self.counters,
+            (clock, dice),
+        )
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
@@ -299,6 +318,8 @@ class Gossip:
         now = self._clock.monotonic()
         for message in messages:
             try:
+                if self.examiner.hear(message, source):
+                    continue
                 if not self.pool.receive(now, message, source):
                     self.counters["unexpected_messages"] += 1
             except Invalid as problem:
@@ -306,7 +327,7 @@ class Gossip:
                 log.debug("from %s:%d: %s", *source, problem)
         self._perform()
 
-    def _answer(self, message: StreamMessage) -> bytes:
+    async def _answer(self, message: StreamMessage) -> bytes:
         reply = b""
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
@@ -315,10 +336,18 @@ class Gossip:
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = encode(Ack(message.seq))
+        elif isinstance(message, User) and message.payload[:1] == bytes((doctor.KIND,)):
+            return await self._consult(message)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
+
+    async def _consult(self, message: User) -> bytes:
+        try:
+            return encode_stream(await self.examiner.answer(message))
+        except MeshError as error:
+            return encode(Fault(error.message))
 
     def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
         now = self._clock.monotonic()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mesh.errors import Conflict, Invalid, Unreachable
 from mesh.gossip.messages import COMPRESS, Message
@@ -33,7 +33,7 @@ class Transport(asyncio.DatagramProtocol):
     def __init__(
         self,
         hear: Callable[[Sequence[Message], tuple[str, int]], None],
-        answer: Callable[[StreamMessage], bytes],
+        answer: Callable[[StreamMessage], Awaitable[bytes]],
         stream_seconds: float,
     ) -> None:
         """Nothing happens before `bind`. A stream may take `stream_seconds`."""
@@ -144,7 +144,7 @@ class Transport(asyncio.DatagramProtocol):
         try:
             async with asyncio.timeout(self._stream_seconds):
                 message = await _read(reader)
-                if reply := self._answer(message):
+                if reply := await self._answer(message):
                     writer.write(reply)
                 await writer.drain()
         except Invalid as problem:
