@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mesh.gossip.diagnosis import Examination
 from mesh.telemetry.metrics import Metrics
 
 
@@ -81,6 +82,10 @@ class NodeOperations(Protocol):
 
     async def release_guard(self) -> bool:
         """End a freeze here and at all other members; False when there is none here."""
+        ...
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        """Have these members, or all, test the paths between them. Raises Invalid or Busy."""
         ...
 
     async def reload(self) -> list[str]:

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from mesh.agent.operations import DampedInfo, GuardInfo
 from mesh.clock import Clock
 from mesh.gossip.driver import Gossip
+from mesh.gossip.events import UserEvent
 from mesh.gossip.guard import Guard, Rule
 from mesh.gossip.members import MemberEvent, Status
 from mesh.registry.damping import Damping, Settings
 
 log = logging.getLogger(__name__)
+
+RELEASE = "mesh:release-guard"
+"""The event by which an operator ends a freeze at all members."""
 
 
 class Calm:
@@ -28,6 +32,7 @@ class Calm:
         self._wake = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         gossip.listen(self._heard)
+        gossip.on_event(self._event)
 
     # What others ask
 
@@ -78,12 +83,10 @@ class Calm:
         """Call the listener when a freeze began or ended, or when somebody is let in again."""
         self._listeners.append(listener)
 
-    def release(self) -> bool:
-        """End the freeze by an operator's word; False when there is none."""
-        released = self.guard.release(self._clock.monotonic())
-        self._tell()
-        self._wake.set()
-        return released
+    def _event(self, event: UserEvent) -> None:
+        if event.name == RELEASE and self.guard.release(self._clock.monotonic()):
+            self._tell()
+            self._wake.set()
 
     # What drives it
 

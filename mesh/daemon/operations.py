@@ -11,8 +11,10 @@ from mesh import __version__
 from mesh.agent.operations import GuardInfo, MemberInfo
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
+from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.errors import Invalid, NotFound
+from mesh.gossip.diagnosis import Examination
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
@@ -78,8 +80,14 @@ class Operations:
         return self._ground.calm.info()
 
     async def release_guard(self) -> bool:
-        """End a freeze."""
-        return self._ground.calm.release()
+        """End a freeze, here and wherever this word gets."""
+        frozen = self._ground.calm.frozen
+        self._ground.gossip.fire(RELEASE, b"")
+        return frozen
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        """Test the paths between members."""
+        return await self._ground.gossip.examiner.examine(names)
 
     async def reload(self) -> list[str]:
         """Read the configuration anew."""

@@ -14,6 +14,8 @@ from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
+from mesh.gossip.diagnosis import Examination
+from mesh.gossip.doctor import Heard, Row, Sheet
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
 from mesh.telemetry.metrics import Metrics, gauge
@@ -68,6 +70,22 @@ class Node:
         released = ("release",) not in self.asked
         self.asked.append(("release",))
         return released
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        if "n9" in names:
+            raise Invalid("n9: no such member")
+        self.asked.append(("examine", *names))
+        sheet = Sheet("10.0.0.2:8301", 0.0, 0, [Heard("n0", 0, 0)])
+        row = Row("n1", "10.0.0.2:8301", 20, 0, None, 3, 0, 0.0012344)
+        return Examination(
+            asker="n0",
+            total=2,
+            addresses={"n0": "10.0.0.1:8301", "n1": "10.0.0.2:8301"},
+            rows={"n0": [row], "n1": []},
+            sheets={"n1": sheet},
+            silent={"n0": "busy"},
+            clocks={"n1": (0.25, 0.01)},
+        )
 
     async def reload(self) -> list[str]:
         self.asked.append(("reload",))
@@ -286,6 +304,40 @@ async def test_service_maintenance_and_replacing_checks(api: AgentApi) -> None:
     assert sorted((await api.get("/v1/agent/checks")).json) == ["_service_maintenance:web", "a"]
     await api.done("/v1/agent/service/maintenance/web?enable=false")
     assert sorted((await api.get("/v1/agent/checks")).json) == ["a"]
+
+
+async def test_the_network_doctor(api: AgentApi) -> None:
+    report = (await api.get("/v1/agent/doctor/network?node=n1&node=n0")).json
+    assert api.node.asked == [("examine", "n1", "n0")]
+    assert report["Healthy"] is False
+    assert (report["Asker"], report["Total"]) == ("n0", 2)
+    told = {"Name": "n1", "Address": "10.0.0.2:8301", "Score": 0, "Silent": ""}
+    assert report["Members"][1] == told | {"ClockAhead": 0.25, "ClockUncertain": 0.01}
+    untold = {"Name": "n0", "Address": "10.0.0.1:8301", "Score": None, "Silent": "busy"}
+    assert report["Members"][0] == untold | {"ClockAhead": None, "ClockUncertain": None}
+    assert report["Paths"] == [
+        {
+            "Source": "n0",
+            "Target": "n1",
+            "Address": "10.0.0.2:8301",
+            "Sent": 20,
+            "Heard": 0,
+            "Answered": 0,
+            "LargeSent": 3,
+            "LargeHeard": 0,
+            "UDPMs": None,
+            "TCPMs": 1.234,
+            "TCPError": "",
+            "Shown": "no UDP",
+        }
+    ]
+    fault, remark = report["Findings"]
+    assert fault["Text"].startswith("UDP from n0 to n1 at 10.0.0.2:8301 is blocked")
+    assert (fault["Kind"], fault["Fault"]) == ("udp-one-way", True)
+    assert (fault["Source"], fault["Target"]) == ("n0", "n1")
+    assert remark["Fault"] is False
+    got = await api.get("/v1/agent/doctor/network?node=n9")
+    assert (got.status, got.text) == (400, "n9: no such member")
 
 
 async def test_what_the_guard_holds(api: AgentApi) -> None:
