@@ -91,7 +91,10 @@ class Transport(asyncio.DatagramProtocol):
         if self._congested:
             self.counters["packets_dropped"] += 1
             return
-        self._datagrams.sendto(join(parts, crc=crc), (address, port))
+        packet = join(parts, crc=crc)
+        self.counters["packets_sent"] += 1
+        self.counters["bytes_sent"] += len(packet)
+        self._datagrams.sendto(packet, (address, port))
 
     def pause_writing(self) -> None:
         """The system takes no more datagrams and asyncio would keep any number: drop them."""
@@ -103,6 +106,8 @@ class Transport(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Take a datagram apart and pass its messages on."""
+        self.counters["packets_received"] += 1
+        self.counters["bytes_received"] += len(data)
         messages, problems = split(data)
         for problem in problems:
             self.counters["malformed_packets"] += 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import json
 import re
 import secrets
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -301,6 +304,43 @@ class Ours:
             await node.stop()
 
 
+class Deafness:
+    """Makes the kernel drop what arrives at a node of ours; needs no privilege.
+
+    A socket filter that keeps 0 bytes of everything: datagrams vanish, and so do the first packets
+    of connections to the listening socket. What the node sends still leaves.
+    """
+
+    _DROP = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF: return 0
+    _ATTACH, _DETACH = 26, 27  # SO_ATTACH_FILTER, SO_DETACH_FILTER of <asm-generic/socket.h>
+
+    def __init__(self, node: Gossip) -> None:
+        datagrams, server = node.transport._datagrams, node.transport._server
+        assert datagrams is not None
+        assert server is not None
+        self._datagrams: socket.socket = datagrams.get_extra_info("socket")
+        self._streams = server.sockets[0]
+
+    def datagrams(self) -> None:
+        """Drop datagrams from now on."""
+        self._drop(self._datagrams)
+
+    def streams(self) -> None:
+        """Drop new connections from now on."""
+        self._drop(self._streams)
+
+    def end(self) -> None:
+        """Hear everything again."""
+        for one in (self._datagrams, self._streams):
+            with contextlib.suppress(FileNotFoundError):
+                one.setsockopt(socket.SOL_SOCKET, self._DETACH, 0)
+
+    def _drop(self, one: socket.socket) -> None:
+        code = ctypes.create_string_buffer(self._DROP)
+        program = struct.pack("HL", 1, ctypes.addressof(code))
+        one.setsockopt(socket.SOL_SOCKET, self._ATTACH, program)
+
+
 FASTER: dict[str, object] = {
     "probe_interval_seconds": 0.5,
     "push_pull_interval_seconds": 1.0,
@@ -333,3 +373,19 @@ async def sees(node: Gossip, **wanted: str) -> None:
 def bad(node: Gossip) -> dict[str, int]:
     """What a node of ours could not read."""
     return {name: n for name, n in node.counters.items() if n and name.startswith("malformed")}
+
+
+def kill(names: str) -> tuple[str, str]:
+    """What agents may log as errors when members of these names (a|b) die without a word."""
+    reason = "agents say that a member which was killed cannot be reached"
+    return (
+        rf"Failed fallback ping: .*(refused|timeout|reset|EOF)|Push/Pull with ({names}) failed: "
+        rf"|Failed to (send|forward) .*(refused|timeout|closed)",
+        reason,
+    )
+
+
+def log_seconds(agent: Serf, pattern: str) -> list[int]:
+    """When the lines with this pattern were logged, in whole seconds from any start."""
+    times = [line.split()[1].split(":") for line in agent.lines(pattern)]
+    return [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in times]
