@@ -14,7 +14,8 @@ import pytest
 
 from tests.gossip.netns.member import Member
 from tests.gossip.netns.network import Network, network, why_not
-from tests.gossip.serf.harness import until
+from tests.gossip.serf.harness import Agents, kill, until
+from tests.gossip.serf.harness import why_not as why_no_serf
 
 pytestmark = pytest.mark.netns
 
@@ -176,3 +177,37 @@ async def test_three_parts_become_one(net: Network, pool: list[Member]) -> None:
     await all_see(some(pool, (1, 2, 3, 4)), EVERYBODY | gone([5]))
     net.heal()
     await all_see(pool, EVERYBODY)
+
+
+async def test_t23_a_pool_of_serf_and_us_splits_and_converges(net: Network, tmp_path: Path) -> None:
+    if reason := why_no_serf():
+        pytest.skip(reason)
+    agents = Agents(tmp_path)
+    agents.allow(*kill("m[1-5]"))
+    mine = [
+        Member(f"m{n}", net.address(n), net.prefix(n), tmp_path / f"m{n}.log") for n in (1, 2, 4)
+    ]
+    theirs = []
+    try:
+        for member in mine:
+            await member.start()
+        for n in (3, 5):
+            theirs.append(await agents.start(f"m{n}", address=net.address(n), prefix=net.prefix(n)))
+            await theirs[-1].says("Successfully", "join", net.address(1))
+        for member in mine[1:]:
+            await member.ask("join", net.address(1))
+        await all_see(mine, EVERYBODY)
+        net.split(MAJORITY, MINORITY)
+        await all_see(mine[:2], EVERYBODY | gone(MINORITY))
+        await theirs[0].sees(**EVERYBODY | gone(MINORITY))
+        await all_see(mine[2:], EVERYBODY | gone(MAJORITY))
+        await theirs[1].sees(**EVERYBODY | gone(MAJORITY))
+        net.heal()
+        await all_see(mine, EVERYBODY)
+        for agent in theirs:
+            await agent.sees(**EVERYBODY)
+        assert agents.errors() == []
+    finally:
+        await agents.end()
+        for member in mine:
+            await member.end()
