@@ -99,14 +99,20 @@ class Serf:
         tags: Mapping[str, str] | None = None,
         snapshot: Path | None = None,
         address: str = "",
+        prefix: Sequence[str] = (),
         more: Sequence[str] = (),
     ) -> None:
-        """`key` is base64; `more` are further arguments of `serf agent`."""
+        """`key` is base64; `more` are further arguments of `serf agent`.
+
+        `prefix` goes before every command line, to run it in another network; all ports are free
+        there.
+        """
         self.name = name
         self.address = address or draw_address()
-        self.port = draw_port(self.address)
+        self.port = 7946 if prefix else draw_port(self.address)
         self.bind = f"{self.address}:{self.port}"
-        self._rpc = f"{self.address}:{draw_port(self.address)}"
+        self._rpc = f"{self.address}:{7373 if prefix else draw_port(self.address)}"
+        self._prefix = prefix
         self._log = folder / f"{name}-{self.port}.log"
         options = ["-node", name, "-profile", profile, "-bind", self.bind, "-rpc-addr", self._rpc]
         options += ["-log-level", "debug"]
@@ -114,7 +120,7 @@ class Serf:
         options += ["-snapshot", str(snapshot)] if snapshot else []
         for tag, value in (tags or {}).items():
             options += ["-tag", f"{tag}={value}"]
-        self._arguments = [*_bound_to_us(), "serf", "agent", *options, *more]
+        self._arguments = [*prefix, *_bound_to_us(), "serf", "agent", *options, *more]
         self.process: asyncio.subprocess.Process | None = None
 
     # Life
@@ -162,7 +168,7 @@ class Serf:
         """What `serf VERB` prints, errors included."""
         assert self.running, f"{self.name} has ended"
         process = await asyncio.create_subprocess_exec(
-            *("serf", *verb.split(), f"-rpc-addr={self._rpc}", *arguments),
+            *(*self._prefix, "serf", *verb.split(), f"-rpc-addr={self._rpc}", *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
