@@ -16,7 +16,7 @@ import msgspec
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
 
-KIND = 0xF0
+KIND = b"\xf0"
 """First byte of a user message on a stream that is for the doctor; Serf knows no such type."""
 MEMBERS_MAX = 32
 """Members that take part in one test; of more, some are picked. Work grows with the square."""
@@ -106,7 +106,7 @@ Reply: TypeAlias = Rows | Sheet
 
 def write(message: Question | Reply) -> bytes:
     """The payload of a user message."""
-    return bytes((KIND,)) + pack(message)
+    return KIND + pack(message)
 
 
 def read_question(payload: bytes) -> Question:
@@ -127,7 +127,7 @@ def read_reply(payload: bytes) -> Reply:
 def _body(payload: bytes) -> bytes:
     if len(payload) > BODY_MAX_BYTES:
         raise Invalid(f"{len(payload)} bytes, expected up to {BODY_MAX_BYTES}")
-    if payload[:1] != bytes((KIND,)):
+    if payload[:1] != KIND:
         raise Invalid("not for the doctor")
     return payload[1:]
 
