@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import intents
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.pool import Pool
@@ -19,6 +20,9 @@ from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -233,9 +237,9 @@ class Gossip:
                     case MemberEvent():
                         self._tell(outcome)
                     case TcpPing():
-                        self._background(self._tcp_ping(outcome), "gossip tcp ping")
+                        self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Exchange():
-                        self._background(self._push_pull(outcome), "gossip push/pull")
+                        self._background(partial(self._push_pull, outcome), "gossip push/pull")
         if self.pool.deadline() < before:
             self._wake.set()
 
@@ -248,10 +252,10 @@ class Gossip:
                 self.counters["listener_failures"] += 1
                 log.exception("a listener failed on the %s of %s", event.kind, event.member.name)
 
-    def _background(self, work: Awaitable[None], name: str) -> None:
+    def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except MeshError as error:
                 log.debug("%s: %s", name, error)
 
