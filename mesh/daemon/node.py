@@ -18,6 +18,7 @@ from mesh.daemon import encryption, options
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
+from mesh.daemon.keyrings import open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
@@ -124,7 +125,9 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        gossip = Gossip(config.node_name, options.gossip(config), clock, dice, tags)
+        keyring = open_keyring(config, directory.folder("serf"))
+        made = options.gossip(config)
+        gossip = Gossip(config.node_name, made, clock, dice, tags, keyring=keyring)
         seconds = config.limits.rpc_client_timeout
         client = Client(
             ClientOptions(
@@ -268,6 +271,7 @@ class Node:
             "serf_lan": {
                 "members": len(ground.gossip.members()),
                 "alive": ground.membership.size(),
+                "encrypted": "false" if ground.gossip.keyring is None else "true",
                 "health_score": ground.gossip.health_score,
                 "frozen": len(ground.calm.held),
                 "guard": ground.calm.text or "never frozen",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
@@ -329,9 +330,9 @@ class Gossip:
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
                     case TcpPing():
-                        self._background(self._tcp_ping(outcome), "gossip tcp ping")
+                        self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Exchange():
-                        self._background(self._push_pull(outcome), "gossip push/pull")
+                        self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
                         self._tell(outcome)
         if self.pool.deadline() < before:
@@ -349,10 +350,10 @@ class Gossip:
             case _:
                 self._conversations.hear(news)
 
-    def _background(self, work: Awaitable[None], name: str) -> None:
+    def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except MeshError as error:
                 log.debug("%s: %s", name, error)
 
