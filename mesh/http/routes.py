@@ -8,6 +8,7 @@ from mesh.http import (
     agent,
     agent_node,
     catalog,
+    coordinate,
     health,
     kv,
     operator,
@@ -106,6 +107,16 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
     Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
     Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Coordinates
+    Route(
+        "GET",
+        "/v1/coordinate/datacenters",
+        coordinate.datacenters,
+        "Coordinates of the servers of each datacenter",
+    ),
+    Route("GET", "/v1/coordinate/nodes", coordinate.nodes, "Coordinates of all nodes"),
+    Route("GET", "/v1/coordinate/node/:node", coordinate.node, "Coordinates of one node"),
+    Route("PUT", "/v1/coordinate/update", coordinate.update, "Tell where a node is"),
     # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
