@@ -19,6 +19,7 @@ from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
+from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import open_directory
@@ -156,6 +157,8 @@ class Node:
         self.agent = Agent(
             self.registry, made, ground.clock, ground.dice, cluster_size=ground.membership.size
         )
+        self.messaging = Messaging(ground, self.registry, self.agent)
+        self._stops.append(self.messaging.stop)
         self.agent.operations = Operations(ground, self)
         for service in config.services:
             self.agent.register_service(service_definition(service), source="config")

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo
+from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
 from mesh.daemon.ground import Ground
+from mesh.daemon.messaging import Messaging
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
@@ -31,6 +33,7 @@ class Running(Protocol):
         ...
 
     metrics: Metrics
+    messaging: Messaging
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -42,6 +45,7 @@ class Operations:
 
     def __init__(self, ground: Ground, running: Running) -> None:
         self._ground, self._running = ground, running
+        self.events = running.messaging.events
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; there is no WAN pool yet, so its list is empty."""
@@ -51,7 +55,11 @@ class Operations:
         """Join the pool through these addresses."""
         if wan:
             raise Invalid("wan: there is no WAN pool yet")
-        return await self._ground.gossip.join(addresses)
+        return await self._ground.gossip.join(addresses, ignore_old=True)
+
+    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
+        """Ask everybody for an acknowledgement."""
+        return await self._running.messaging.reach(seconds, relay_factor)
 
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""

@@ -9,6 +9,7 @@ from mesh.http import (
     agent_node,
     catalog,
     coordinate,
+    event,
     health,
     kv,
     operator,
@@ -43,6 +44,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
     Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
     Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route(
+        "GET",
+        "/v1/agent/reachability",
+        agent_node.reachability,
+        "Ask every member for an acknowledgement, for `wait` at most",
+    ),
     Route("PUT", "/v1/agent/join/:addr", agent_node.join, "Join the pool through an address"),
     Route("PUT", "/v1/agent/leave", agent_node.leave, "Leave the pool and stop"),
     Route("PUT", "/v1/agent/force-leave/:node", agent_node.force_leave, "Take a member for left"),
@@ -117,6 +124,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/coordinate/nodes", coordinate.nodes, "Coordinates of all nodes"),
     Route("GET", "/v1/coordinate/node/:node", coordinate.node, "Coordinates of one node"),
     Route("PUT", "/v1/coordinate/update", coordinate.update, "Tell where a node is"),
+    # Events
+    Route("PUT", "/v1/event/fire/:name", event.fire, "Tell something to all agents"),
+    Route("GET", "/v1/event/list", event.listed, "The last events this agent heard"),
     # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),
