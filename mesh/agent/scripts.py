@@ -90,6 +90,9 @@ async def execute(
         except (OSError, ValueError) as error:
             transport.close()
             raise CannotStart(f"{arguments[0]}: {error}") from error
+        except asyncio.CancelledError:
+            transport.close()
+            raise
     finally:
         os.close(theirs)
     ended = False

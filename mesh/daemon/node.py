@@ -176,6 +176,7 @@ class Node:
         self.dns = DnsServer(self.registry, made, self.ground.clock, self.ground.dice)
         self._stops.append(self.dns.stop)
         await self.dns.start()
+        await self.messaging.watch(self.config.watches, self.http)
 
     def _member_event(self, event: MemberEvent) -> None:
         member = event.member
@@ -229,6 +230,8 @@ class Node:
             changed.append("certificates changed")
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
+        if "watches" in applied:
+            await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
         changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
