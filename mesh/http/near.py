@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from mesh.gossip.vivaldi import estimate
 from mesh.http import params
 from mesh.http.request import Request
 from mesh.registry import coordinates
@@ -51,4 +52,4 @@ async def _distances(
     here = known.get(source.lower())
     if here is None:
         return {}
-    return {name: coordinates.distance(here, place) for name, place in known.items()}
+    return {name: estimate(here, place) for name, place in known.items()}

@@ -8,24 +8,22 @@ from typing import ClassVar
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.gossip import vivaldi
+from mesh.gossip.vivaldi import DIMENSIONS, estimate
 from mesh.registry.levels import COORDINATES
 from mesh.registry.nodes import NODES
 from mesh.registry.port import Command, Order, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
-DIMENSIONS = 8
 BATCH_MAX = 640
 """Coordinates in one log entry: about 100 KB of them."""
 
 
-class Coordinate(msgspec.Struct, frozen=True):
+class Coordinate(vivaldi.Coordinate, frozen=True):
     """A point of Vivaldi's space. All values are seconds, but the error, which is relative."""
 
-    vec: tuple[float, ...]
-    error: float = 1.5
-    adjustment: float = 0.0
-    height: float = 1e-5
+    vec: tuple[float, ...] = (0.0,) * DIMENSIONS
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -67,13 +65,6 @@ def check(placed: Placed) -> None:
             raise Invalid(f"Coord.{name}: expected finite numbers of seconds")
 
 
-def distance(one: Coordinate, other: Coordinate) -> float:
-    """The round trip that the coordinates foretell, in seconds."""
-    raw = math.dist(one.vec, other.vec) + one.height + other.height
-    adjusted = raw + one.adjustment + other.adjustment
-    return adjusted if adjusted > 0 else raw
-
-
 class All(Query[list[Place]], frozen=True, tag="coordinates.all"):
     """Every node that has a coordinate, ordered by name."""
 
@@ -110,7 +101,7 @@ class Distances(Query[list[float | None]], frozen=True, tag="coordinates.distanc
         return [self._from(source, view.get(TABLE, name.lower())) for name in self.nodes]
 
     def _from(self, source: Place, target: Place | None) -> float | None:
-        return None if target is None else distance(source.coordinate, target.coordinate)
+        return None if target is None else estimate(source.coordinate, target.coordinate)
 
 
 class Update(Command[int], frozen=True, tag="coordinates.update"):

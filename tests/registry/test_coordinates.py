@@ -17,7 +17,7 @@ from mesh.store.snapshot import freeze
 
 
 def at(seconds: float, **more: float) -> Coordinate:
-    return Coordinate((seconds, *[0.0] * 7), **more)
+    return Coordinate(vec=(seconds, *[0.0] * 7), **more)
 
 
 class World:
@@ -35,17 +35,6 @@ class World:
 
     def ask(self, query: Query[Any]) -> Any:
         return query.run(self.database.view())
-
-
-def test_distances_add_heights_and_adjustments_unless_that_is_nonsense() -> None:
-    near, far = at(0.0, height=0.001), at(0.01, height=0.002)
-    assert coordinates.distance(near, far) == pytest.approx(0.013)
-    assert coordinates.distance(near, at(0.01, height=0.002, adjustment=0.004)) == pytest.approx(
-        0.017
-    )
-    assert coordinates.distance(near, at(0.01, height=0.002, adjustment=-1.0)) == pytest.approx(
-        0.013
-    )
 
 
 def test_only_nodes_of_the_catalog_have_a_place_and_it_goes_with_them() -> None:
