@@ -24,7 +24,7 @@ from mesh.durations import format_duration
 from mesh.errors import Invalid, MeshError
 from mesh.registry import kv
 from mesh.registry.catalog import check_uuid
-from mesh.registry.port import Registry, WriteOptions
+from mesh.registry.port import READ, Registry, WriteOptions
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -157,14 +157,26 @@ class Execution:
     async def _do(self, job: Job, session: str) -> None:
         output, number = Output(), 0
         running = self._tasks.start(self._run(job, output), name=f"remote job {session}")
+        wanted = self._tasks.start(self._until_unwanted(session, running), name=f"job {session}")
         try:
             while (piece := await output.piece()) or output.code is None:
-                if piece:
+                if piece and not wanted.done():
                     await self._write(session, f"out/{number:05}", piece)
                     number += 1
+            if not wanted.done():
+                await self._write(session, "exit", str(output.code).encode())
         finally:
             running.cancel()
-        await self._write(session, "exit", str(output.code).encode())
+            wanted.cancel()
+
+    async def _until_unwanted(self, session: str, running: asyncio.Task[None]) -> None:
+        """Who asked takes the job away when it is over, or when nobody waits for it any more."""
+        job = kv.Get(f"{PREFIX}/{session}/job")
+        async for answer in self._registry.watch(job, READ):
+            if answer.value is None:
+                break
+        log.info("remote exec %s: nobody waits for it any more", session)
+        running.cancel()
 
     async def _run(self, job: Job, output: Output) -> None:
         code = CANNOT_RUN

@@ -104,10 +104,10 @@ async def execute(
             ended = True
             return code
     finally:
+        transport.close()
         if not ended:
             _kill(process.pid)
-            await process.wait()
-        transport.close()
+            await _gone(process)
 
 
 async def _start(arguments: Sequence[str], output: int, given: Given) -> asyncio.subprocess.Process:
@@ -123,6 +123,18 @@ async def _start(arguments: Sequence[str], output: int, given: Given) -> asyncio
         process.stdin.write(given.stdin)
         process.stdin.close()  # Once all is written, or nobody reads it any more.
     return process
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    """Wait until it is, which takes no time after a kill; also for who is cancelled twice."""
+    cancelled = False
+    while process.returncode is None:
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _kill(group: int) -> None:

@@ -169,6 +169,17 @@ async def test_without_a_leader_the_job_is_not_begun(world: World, tmp_path: Pat
     assert not os.listdir(tmp_path)
 
 
+async def test_a_job_that_is_taken_away_is_ended(world: World, tmp_path: Path) -> None:
+    world.job(command=f"echo $$ > {tmp_path}/pid; echo said; sleep 300")
+    world.call()
+    await until(lambda: world.output() == b"said\n")
+    pid = int((tmp_path / "pid").read_text())
+    world.registry.apply(kv.DeleteUnder(f"_rexec/{SESSION}/"))
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    await until(lambda: not world.execution._tasks._running)
+    assert not world.registry.answers.read(kv.Under("")).value
+
+
 async def test_a_stopped_agent_ends_its_jobs(world: World, tmp_path: Path) -> None:
     world.job(command=f"echo $$ > {tmp_path}/pid; sleep 300")
     world.call()
