@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mesh.agent.events import Events
+from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
 from mesh.telemetry.metrics import Metrics
 
@@ -60,12 +62,18 @@ class GuardInfo(msgspec.Struct, frozen=True):
 class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
+    events: Events
+
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the LAN or the WAN pool."""
         ...
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         """Join the pool through these addresses; how many answered. Raises Unreachable."""
+        ...
+
+    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
+        """Ask everybody for an acknowledgement; None: as long as Serf's formula says."""
         ...
 
     async def leave(self) -> None:

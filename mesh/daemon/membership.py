@@ -213,7 +213,8 @@ class Acquaintances:
         joined = 0
         for start in range(0, min(len(addresses), MEET_MAX), MEET_AT_ONCE):
             try:
-                joined += await self._gossip.join(addresses[start : start + MEET_AT_ONCE])
+                some = addresses[start : start + MEET_AT_ONCE]
+                joined += await self._gossip.join(some, ignore_old=True)
             except MeshError as error:
                 log.debug("meeting again: %s", error)
             if joined >= MEET_AT_ONCE:
@@ -232,7 +233,8 @@ async def keep_joining(
     while options.addresses:
         attempt += 1
         try:
-            joined = await gossip.join(options.addresses)
+            # Or handlers and jobs of before the restart would run once more.
+            joined = await gossip.join(options.addresses, ignore_old=True)
         except MeshError as error:
             log.warning("joining: %s; next try in %.1f s", error, pause)
         else:

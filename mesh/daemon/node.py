@@ -21,6 +21,7 @@ from mesh.daemon.health import Health
 from mesh.daemon.keyrings import open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
+from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import open_directory
@@ -175,6 +176,8 @@ class Node:
         self.agent = Agent(
             self.registry, made, ground.clock, ground.dice, cluster_size=ground.membership.size
         )
+        self.messaging = Messaging(ground, self.registry, self.agent)
+        self._stops.append(self.messaging.stop)
         self.agent.operations = Operations(ground, self)
         for service in config.services:
             self.agent.register_service(service_definition(service), source="config")
@@ -192,6 +195,7 @@ class Node:
         self.dns = DnsServer(self.registry, made, self.ground.clock, self.ground.dice)
         self._stops.append(self.dns.stop)
         await self.dns.start()
+        await self.messaging.watch(self.config.watches, self.http)
 
     def _member_event(self, event: MemberEvent) -> None:
         member = event.member
@@ -255,6 +259,8 @@ class Node:
             changed.append("certificates changed")
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
+        if "watches" in applied:
+            await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
         changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]

@@ -9,10 +9,12 @@ import msgspec
 
 from mesh import __version__
 from mesh.agent.operations import GuardInfo, MemberInfo
+from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
 from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
+from mesh.daemon.messaging import Messaging
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.members import Member
@@ -35,6 +37,7 @@ class Running(Protocol):
         ...
 
     metrics: Metrics
+    messaging: Messaging
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -46,6 +49,7 @@ class Operations:
 
     def __init__(self, ground: Ground, running: Running) -> None:
         self._ground, self._running = ground, running
+        self.events = running.messaging.events
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; there is no WAN pool yet, so its list is empty."""
@@ -65,7 +69,11 @@ class Operations:
         """Join the pool through these addresses."""
         if wan:
             raise Invalid("wan: there is no WAN pool yet")
-        return await self._ground.gossip.join(addresses)
+        return await self._ground.gossip.join(addresses, ignore_old=True)
+
+    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
+        """Ask everybody for an acknowledgement."""
+        return await self._running.messaging.reach(seconds, relay_factor)
 
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""

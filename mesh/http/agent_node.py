@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo, NodeOperations
+from mesh.agent.reachability import SECONDS_MAX
+from mesh.durations import parse_duration
 from mesh.errors import Busy, Invalid, MeshError
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
@@ -37,6 +39,16 @@ class MemberShape(Shape, frozen=True):
     """This and what follows are ours."""
     penalty: float
     damped: bool
+
+
+class ReachabilityShape(Shape, frozen=True):
+    """Who answered whom."""
+
+    node: str
+    acknowledged: list[str]
+    missing: list[str]
+    strangers: list[str]
+    advice: list[str]
 
 
 def _operations(request: Request) -> NodeOperations:
@@ -119,6 +131,27 @@ async def guard(request: Request) -> Reply:
                 DampedShape(one.name, round(one.penalty, 2), _time(one.until))
                 for one in info.damped
             ],
+        )
+    )
+
+
+async def reachability(request: Request) -> Reply:
+    """Who of the pool says that a query reached it."""
+    text = request.param("wait")
+    try:
+        seconds = parse_duration(text) if text else None
+    except Invalid as error:
+        raise Invalid(f"Invalid wait time: {error.message}") from error
+    if seconds is not None and not 0 < seconds <= SECONDS_MAX:
+        raise Invalid(f"Invalid wait time: expected more than 0 and at most {SECONDS_MAX:g}s")
+    found = await _operations(request).reach(seconds, params.relay_factor(request))
+    return respond.json(
+        ReachabilityShape(
+            request.options.node_name,
+            found.acknowledged,
+            found.missing,
+            found.strangers,
+            found.advice,
         )
     )
 

@@ -8,7 +8,9 @@ from mesh.http import (
     agent,
     agent_node,
     catalog,
+    coordinate,
     doctor,
+    event,
     health,
     kv,
     operator,
@@ -50,6 +52,12 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/doctor/network",
         doctor.network,
         "Test the network between members, or those named by `node`",
+    ),
+    Route(
+        "GET",
+        "/v1/agent/reachability",
+        agent_node.reachability,
+        "Ask every member for an acknowledgement, for `wait` at most",
     ),
     Route("PUT", "/v1/agent/join/:addr", agent_node.join, "Join the pool through an address"),
     Route("PUT", "/v1/agent/leave", agent_node.leave, "Leave the pool and stop"),
@@ -115,6 +123,19 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/kv/:key", kv.get, "Read a key, or what is under a prefix"),
     Route("PUT", "/v1/kv/:key", kv.put, "Write a key", limit="kv_value_max_bytes"),
     Route("DELETE", "/v1/kv/:key", kv.delete, "Delete a key, or what is under a prefix"),
+    # Coordinates
+    Route(
+        "GET",
+        "/v1/coordinate/datacenters",
+        coordinate.datacenters,
+        "Coordinates of the servers of each datacenter",
+    ),
+    Route("GET", "/v1/coordinate/nodes", coordinate.nodes, "Coordinates of all nodes"),
+    Route("GET", "/v1/coordinate/node/:node", coordinate.node, "Coordinates of one node"),
+    Route("PUT", "/v1/coordinate/update", coordinate.update, "Tell where a node is"),
+    # Events
+    Route("PUT", "/v1/event/fire/:name", event.fire, "Tell something to all agents"),
+    Route("GET", "/v1/event/list", event.listed, "The last events this agent heard"),
     # Status
     Route("GET", "/v1/status/leader", status.leader, "Address of the leader"),
     Route("GET", "/v1/status/peers", status.peers, "Addresses of the voting servers"),

@@ -13,11 +13,13 @@ from mesh.store.database import Database, Transaction, View
 from mesh.store.table import Row, Table
 
 LOWEST = 1
-HIGHEST = 2
+HIGHEST = 3
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
-hold what was forgotten, so that a late retry cannot apply twice."""
+hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates."""
 EXACT = 2
-"""The level from which on that holds."""
+"""The level from which on retries are exact."""
+COORDINATES = 3
+"""The level from which on nodes have coordinates."""
 
 
 class Level(Row, frozen=True, kw_only=True):

@@ -10,8 +10,10 @@ from typing import Any
 import consul
 import pytest
 
+from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
+from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
@@ -30,6 +32,7 @@ class Node:
     """The node as a whole: remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.events = Events("n0", dict, lambda *_: 1)
         self.asked: list[tuple[object, ...]] = []
         self.listeners: list[Callable[[int, str, str], None]] = []
 
@@ -41,6 +44,10 @@ class Node:
         if addresses == ["10.9.9.9"]:
             raise Unreachable("nobody there")
         return 1
+
+    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
+        self.asked.append(("reach", seconds, relay_factor))
+        return judge(["n0", "n1"], ["n0"])
 
     async def leave(self) -> None:
         self.asked.append(("leave",))
@@ -400,6 +407,18 @@ async def test_the_node_itself(api: AgentApi) -> None:
         ("reload",),
         ("leave",),
     ]
+
+
+async def test_reachability(api: AgentApi) -> None:
+    got = (await api.get("/v1/agent/reachability")).json
+    advice = got.pop("Advice")
+    assert got == {"Node": "n0", "Acknowledged": ["n0"], "Missing": ["n1"], "Strangers": []}
+    assert "UDP" in advice[0]
+    await api.get("/v1/agent/reachability", wait="1500ms", **{"relay-factor": 5})
+    assert api.node.asked == [("reach", None, 0), ("reach", 1.5, 5)]
+    for query in ("wait=x", "wait=0s", "wait=2m", "relay-factor=6", "relay-factor=x"):
+        got = await api.get(f"/v1/agent/reachability?{query}")
+        assert got.status == 400, query
 
 
 @pytest.mark.parametrize(("query", "shown"), [("", "loud"), ("&logjson", '{"@message":"loud"}')])
