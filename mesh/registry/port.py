@@ -38,6 +38,10 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
     def validate(self) -> None:
         """Raise Invalid when no state of the tables could make this command right."""
 
+    def at(self, level: int) -> Command[T]:  # noqa: ARG002 - for commands that gained fields.
+        """The command as a cluster of this level writes it: without fields of later levels."""
+        return self
+
     def apply(self, transaction: Transaction) -> T:
         """Change the tables: a function of them and of the command's own fields, nothing else.
 
