@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from mesh.clock import Dice
+from mesh.gossip import bodies, relay
+from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.events import Events, UserEvent
 from mesh.gossip.intents import Intents, Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
+    USER,
     Ack,
     Alive,
     Dead,
@@ -23,10 +27,13 @@ from mesh.gossip.messages import (
     User,
 )
 from mesh.gossip.probe import Probing
+from mesh.gossip.queries import Answered, Asked, Ended, Limits, Queries
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
 
-Outcome: TypeAlias = Send | TcpPing | Exchange | Remark | MemberEvent
+Outcome: TypeAlias = (
+    Send | TcpPing | Exchange | Remark | MemberEvent | UserEvent | Asked | Answered | Ended
+)
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 
 
@@ -38,6 +45,23 @@ class Pool:
         self.swim = Swim(name, options, dice, now)
         self.probing = Probing(self.swim, now)
         self.intents = Intents(self.swim, options, now)
+        self.events = Events(Broadcasts(options.retransmit_mult), options.event_bytes_max)
+        limits = Limits(options.query_bytes_max, options.answer_bytes_max)
+        self.queries = Queries(
+            self.swim, Broadcasts(options.retransmit_mult), limits, self.intents.members
+        )
+        self.counters = self.queries.counters
+        # Serf's order: who is here matters most.
+        self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self.swim.draw_above = self._draw
+
+    def _draw(self, budget: int, overhead: int) -> list[bytes]:
+        parts, members = list[bytes](), self.intents.count()
+        for queue in self._queues:
+            drawn = queue.draw(budget, overhead + 1, members)
+            budget -= sum(len(body) + overhead + 1 for body in drawn)
+            parts += drawn
+        return [bytes((USER,)) + body for body in parts]
 
     def enter(self, now: float, address: str, port: int, meta: bytes) -> None:
         """Enter the list with an address others can reach, and tell them."""
@@ -54,19 +78,27 @@ class Pool:
                 else:
                     outcomes.append(effect)
         outcomes += self.intents.take()
+        outcomes += self.events.take()
+        outcomes += self.queries.take()
         return outcomes
 
     # Time
 
     def deadline(self) -> float:
         """When `tick` has something to do, on the clock of `now`."""
-        return min(self.swim.deadline(), self.probing.deadline(), self.intents.deadline())
+        return min(
+            self.swim.deadline(),
+            self.probing.deadline(),
+            self.intents.deadline(),
+            self.queries.deadline(),
+        )
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         self.swim.tick(now)
         self.probing.tick(now)
         self.intents.tick(now)
+        self.queries.tick(now)
 
     # What arrives
 
@@ -78,7 +110,7 @@ class Pool:
             case IndirectPing():
                 self.probing.indirect_ping(now, message, source)
             case Ack():
-                self.probing.ack(message)
+                self.probing.ack(now, message)
             case Nack():
                 self.probing.nack(message)
             case Alive():
@@ -96,7 +128,21 @@ class Pool:
     def receive_user(self, now: float, message: User) -> None:
         """A message of Serf's layer, from a datagram or a stream. Raises Invalid."""
         self._settle(now)
-        self.intents.receive(now, message.payload)
+        body = message.payload
+        match body[0] if body else -1:
+            case bodies.QUERY:
+                self.queries.receive_query(now, body)
+            case bodies.RESPONSE:
+                self.queries.receive_response(body)
+            case bodies.RELAY:
+                if not relay.forward(self.swim, bodies.decode_relay(body)):
+                    self.counters["relays_refused"] += 1
+            case bodies.EVENT:
+                self.events.receive(body)
+            case bodies.LEAVE | bodies.JOIN:
+                self.intents.receive(now, body)
+            case _:
+                self.counters["unknown_user_messages"] += 1
 
     def _settle(self, now: float) -> None:
         # Serf's part is about members: what SWIM noticed before comes first.
@@ -111,11 +157,19 @@ class Pool:
 
     def state(self, *, join: bool) -> PushPull:
         """All this node knows, for the other side of a push/pull."""
-        return PushPull(self.swim.states(), self.intents.state(), join)
+        fields = self.intents.fields() | self.events.fields() | self.queries.fields()
+        return PushPull(self.swim.states(), bodies.encode_state(fields), join)
 
-    def merge(self, now: float, state: PushPull) -> int:
-        """Take over what another node knows; how many entries made no sense. Raises Invalid."""
+    def merge(self, now: float, state: PushPull, *, ignore_old: bool = False) -> int:
+        """Take over what another node knows; how many entries made no sense. Raises Invalid.
+
+        With ignore_old, no user event is heard that was fired before.
+        """
         bad = self.swim.merge(now, state.nodes)
         self._settle(now)
-        self.intents.merge(now, state.user_state)
+        fields = bodies.decode_state(state.user_state)
+        if fields:
+            self.queries.merge(fields)
+            self.intents.merge(now, fields)
+            self.events.merge(fields, ignore_old=ignore_old)
         return bad

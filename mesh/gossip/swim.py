@@ -159,6 +159,8 @@ class Swim:
         self.effects: list[Effect] = []
         self.leaving = False
         self.awareness = 0
+        self.overhead = 0
+        """Bytes that the transport adds to each datagram: label and encryption."""
         self.draw_above: Callable[[int, int], list[bytes]] = lambda _budget, _overhead: []
         self.probe_order: list[Peer] = []
         interval = options.push_pull_interval_seconds
@@ -224,8 +226,11 @@ class Swim:
     def send(self, address: str, port: int, message: Message) -> None:
         """Send a message with as much news as fits beside it."""
         first = encode(message)
-        budget = PACKET_BYTES - COMPOUND_HEAD_BYTES - PART_HEAD_BYTES - len(first)
+        budget = self._budget() - PART_HEAD_BYTES - len(first)
         self.effects.append(Send(address, port, [first, *self._draw(budget)]))
+
+    def _budget(self) -> int:
+        return PACKET_BYTES - COMPOUND_HEAD_BYTES - self.overhead
 
     def _draw(self, budget: int) -> list[bytes]:
         drawn = self.queue.draw(budget, PART_HEAD_BYTES, self.count())
@@ -271,7 +276,7 @@ class Swim:
             )
 
         for peer in self.pick(self.options.gossip_nodes, hears):
-            parts = self._draw(PACKET_BYTES - COMPOUND_HEAD_BYTES)
+            parts = self._draw(self._budget())
             if not parts:
                 return
             self.effects.append(Send(peer.host, peer.port, parts, peer.protocol_max >= 5))
