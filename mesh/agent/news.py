@@ -3,8 +3,10 @@
 - A change of status is due at once. Statuses that checks begin with, at start or registration, are
   due after FIRST_SECONDS only: by then the catalog has them, and there is nothing to say.
 - A change stays here until the catalog has it; while it has not (no servers, no leader), it is said
-  again every AGAIN_SECONDS. Members that joined meanwhile, were cut off, or lost the event hear it
-  then, also when Serf's ring of recent events has long gone round.
+  again after AGAIN_SECONDS, soon at first and then every half minute. An event is gossip: each copy
+  may go to a member that has just died, and in a small pool of which half died at once one in five
+  misses somebody. Members that joined later or were cut off hear it then too, also when Serf's ring
+  of recent events has long gone round.
 - At most BURST events in a row, then one every PAUSE_SECONDS; both times are longer in large pools.
   What changes meanwhile is merged: an event says what is so when it is sent. A node whose checks
   flap as fast as they can costs the pool half an event a second up to 128 members, and with 10,000
@@ -21,7 +23,8 @@ import msgspec
 from mesh.registry.transitions import GONE, Transition, write
 
 FIRST_SECONDS = 5.0
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = (0.5, 2.0, 8.0, 30.0)
+"""Pauses before a change is said again; the last one from then on."""
 BURST = 8
 PAUSE_SECONDS = 2.0
 OPEN_MAX = 8192
@@ -34,6 +37,7 @@ class _Open(msgspec.Struct):
     transition: Transition
     due: float
     urgent: bool
+    told: int = 0
 
 
 class News:
@@ -115,8 +119,10 @@ class News:
         if not told:
             return b""
         for _, one in fresh[:told]:
-            self.counters["repeated"] += not one.urgent
-            one.due, one.urgent = now + AGAIN_SECONDS * self._scale(), False
+            self.counters["repeated"] += one.told > 0
+            pause = AGAIN_SECONDS[min(one.told, len(AGAIN_SECONDS) - 1)]
+            one.due, one.urgent = now + pause * self._scale(), False
+            one.told += 1
         self._credit -= 1
         self.counters["events"] += 1
         return data

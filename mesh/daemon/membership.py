@@ -58,6 +58,18 @@ class Membership:
         """How many members are alive."""
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
 
+    def absent(self) -> frozenset[str]:
+        """Names of members that discovery must leave out now: they failed or left."""
+        return frozenset(one.name for one in self._gossip.members() if one.status in _GONE)
+
+    def present(self) -> frozenset[str]:
+        """Names of members that discovery takes for alive, whatever the catalog says of them."""
+        return frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
+        )
+
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
         if self._servers is None:
@@ -143,6 +155,7 @@ class Membership:
         return found
 
 
+_GONE = {Status.FAILED, Status.LEFT}
 _STAYING = {Status.ALIVE, Status.LEAVING, Status.FAILED}
 _KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
     Status.ALIVE: "alive",
