@@ -13,7 +13,7 @@ from mesh.gossip.driver import Gossip
 from mesh.gossip.events import UserEvent
 from mesh.gossip.members import MemberEvent, Status
 from mesh.registry.overlay import Overlay, Standing
-from mesh.registry.transitions import EVENT, read
+from mesh.registry.transitions import EVENT, Transition, read
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ class Hearsay:
         self._gossip, self._membership, self._clock = gossip, membership, clock
         self.overlay = Overlay()
         self.counters: Counter[str] = Counter(dict.fromkeys(("events", "news", "malformed"), 0))
-        self.of_own: Callable[[int], None] = lambda _: None
-        """Called with each health sequence heard of this node itself."""
+        self.of_own: Callable[[float, list[Transition]], None] = lambda _, __: None
+        """Called with what was heard of this node itself, and when."""
         self._standing, self._standing_until = Standing(), float("-inf")
         gossip.on_event(self._heard)
         gossip.listen(self._member_event)
@@ -73,6 +73,7 @@ class Hearsay:
             self.counters["malformed"] += 1
             log.debug("%s", error)
             return
-        self.counters["news"] += self.overlay.hear(self._clock.monotonic(), node, transitions)
+        now = self._clock.monotonic()
+        self.counters["news"] += self.overlay.hear(now, node, transitions)
         if node.lower() == self._gossip.name.lower():
-            self.of_own(max((one.sequence for one in transitions), default=0))
+            self.of_own(now, transitions)

@@ -13,7 +13,7 @@ from mesh import __version__
 from mesh.agent.announcer import Announcer
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
-from mesh.agent.own import own_part
+from mesh.agent.own import hear_of_own, own_part
 from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
@@ -181,7 +181,7 @@ class Node:
 
     def _tell_of_health(self) -> None:
         hearsay, news = self.hearsay, self.agent.news
-        hearsay.of_own = self.agent.witness
+        hearsay.of_own = lambda now, said: hear_of_own(self.agent, news, now, said)
         announcer = Announcer(news, hearsay.fire, self.ground.clock)
         self._tasks.start(announcer.run(), name="news of health")
         self._tasks.start(hearsay.run(), name="forgetting who left")

@@ -29,8 +29,9 @@ that never goes back.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Container, Iterable, Sequence
+import operator
+from collections import OrderedDict, deque
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,6 +45,7 @@ T = TypeVar("T")
 
 ENTRIES_MAX = 65_536
 NODE_ENTRIES_MAX = 4096
+CHANGES_MAX = 1024
 SETTLE_SECONDS = 60.0
 
 LAID = (Instances, NodeChecks, ServiceChecks)
@@ -60,6 +62,10 @@ class Standing(msgspec.Struct, frozen=True):
     """Members that discovery leaves out."""
     present: frozenset[str] = frozenset()
 
+    def differing(self, other: Standing) -> frozenset[str]:
+        """Those who are not the same in both."""
+        return (self.absent ^ other.absent) | (self.present ^ other.present)
+
 
 class Patch(msgspec.Struct, frozen=True):
     """What differs from an answer: new items by their place, None for those to leave out."""
@@ -68,6 +74,8 @@ class Patch(msgspec.Struct, frozen=True):
     added: list[Any] = []
     until: float = math.inf
     """The patch holds for the same answer as long as that is the catalog's word of before this."""
+    nodes: frozenset[str] = frozenset()
+    """The nodes that the answer is about: nothing said of others changes the patch."""
 
     def __bool__(self) -> bool:
         return bool(self.items or self.added)
@@ -105,9 +113,10 @@ class Overlay:
     def __init__(self, limit: int = ENTRIES_MAX) -> None:
         self._limit = limit
         self._nodes: OrderedDict[str, dict[str, _Entry]] = OrderedDict()
+        self._changes: deque[tuple[int, str]] = deque(maxlen=CHANGES_MAX)
         self.entries = 0
         self.version = 0
-        """Grows with every change: patches made before may be wrong."""
+        """Grows with every change; see `changed_since`."""
         self.refused = 0
         """Statements not kept because the node has too many."""
 
@@ -128,11 +137,33 @@ class Overlay:
             news += 1
         if known:
             self._nodes[name] = known
-        while self.entries > self._limit:
-            self.entries -= len(self._nodes.popitem(last=False)[1])
         if news:
-            self.version += 1
+            self._changed(name)
+        while self.entries > self._limit:
+            self._forget(next(iter(self._nodes)))
         return news
+
+    def _forget(self, name: str) -> None:
+        self.entries -= len(self._nodes.pop(name))
+        self._changed(name)
+
+    def _changed(self, name: str) -> None:
+        self.version += 1
+        self._changes.append((self.version, name))
+
+    def changed_since(self, version: int) -> set[str] | None:
+        """The nodes of which something else is known than then; None if that is too long ago."""
+        if version == self.version:
+            return set()
+        if self._changes[0][0] > version + 1:
+            return None
+        return set(self._since(version))
+
+    def _since(self, version: int) -> Iterator[str]:
+        for number, name in reversed(self._changes):
+            if number <= version:
+                return
+            yield name
 
     def newest(self, node: str) -> int:
         """The highest sequence heard of a node; 0 when there is none."""
@@ -142,8 +173,7 @@ class Overlay:
     def retain(self, names: Container[str]) -> None:
         """Forget every node but these (lower case)."""
         for name in [name for name in self._nodes if name not in names]:
-            self.entries -= len(self._nodes.pop(name))
-            self.version += 1
+            self._forget(name)
 
     def patch(self, query: Query[Any], value: Any, as_of: float, standing: Standing) -> Patch:
         """What to change in the answer to one of the queries LAID.
@@ -151,16 +181,16 @@ class Overlay:
         `as_of` is when the value was the catalog's word, on the clock of `hear`.
         """
         laying = _Laying(self._nodes, as_of, standing)
-        items: dict[int, Any] = {}
         added: list[Check] = []
         if isinstance(query, Instances):
-            laying.over(value, laying.instance, items)
-        elif isinstance(query, NodeChecks | ServiceChecks):
-            laying.over(value, laying.check, items)
+            nodes = [one.node.name.lower() for one in value]
+            items = laying.over(value, nodes, laying.instance)
+        else:
+            nodes = [row.node.lower() for row in value]
+            items = laying.over(value, nodes, laying.check)
             if isinstance(query, NodeChecks) and value:
-                listed = {row.id for row in value}
-                added = laying.missing(value[0].node, listed, None)
-        return Patch(items, added, laying.until)
+                added = laying.missing(value[0].node, nodes[0], {row.id for row in value}, None)
+        return Patch(items, added, laying.until, frozenset(nodes))
 
 
 class _Laying:
@@ -172,27 +202,30 @@ class _Laying:
         self._nodes, self._as_of, self._standing = nodes, as_of, standing
         self.until = math.inf
 
-    def over(self, value: Sequence[T], change: Any, items: dict[int, Any]) -> None:
-        """Note by their place the items that come out changed."""
+    def over(self, value: Sequence[T], nodes: Sequence[str], change: Any) -> dict[int, Any]:
+        """By their place the items that come out changed. `nodes` are theirs, in lower case."""
+        items: dict[int, Any] = {}
         for at, item in enumerate(value):
-            changed = change(item)
+            node = nodes[at]
+            changed = change(item, node)
             if changed is not item:
                 items[at] = changed
+        return items
 
-    def instance(self, instance: Instance) -> Instance | None:
+    def instance(self, instance: Instance, node: str) -> Instance | None:
         """The instance by what was heard; None when it was deregistered."""
-        node, owner = instance.node.name.lower(), instance.service.id
-        entries = self._nodes.get(node, {})
-        gone = entries.get(_key(owner, ""))
-        if gone is not None and gone.status == GONE and self._was_gone(gone, instance.checks):
-            return None
-        checks = [self.check(row) for row in instance.checks]
-        listed = {row.id for row in instance.checks}
-        added = self.missing(instance.node.name, listed, owner)
-        if node in self._standing.absent and SERF_HEALTH not in listed:
+        owner, rows = instance.service.id, instance.checks
+        added: list[Check] = []
+        if node in self._nodes:
+            gone = self._nodes[node].get(_key(owner, ""))
+            if gone is not None and gone.status == GONE and self._was_gone(gone, rows):
+                return None
+            listed = {row.id for row in rows}
+            added = self.missing(instance.node.name, node, listed, owner)
+        if node in self._standing.absent and all(row.id != SERF_HEALTH for row in rows):
             added.append(_absent(instance.node))
-        unchanged = all(new is old for new, old in zip(checks, instance.checks, strict=True))
-        if unchanged and not added:
+        checks = [self.check(row, node) for row in rows]
+        if not added and all(map(operator.is_, checks, rows)):
             return instance
         kept = [check for check in checks if check is not None]
         return msgspec.structs.replace(instance, checks=kept + added)
@@ -203,12 +236,12 @@ class _Laying:
         known = [sequence for sequence in own if sequence is not msgspec.UNSET]
         return max(known, default=0) < gone.sequence and self._beats(gone, msgspec.UNSET)
 
-    def check(self, row: Check) -> Check | None:
+    def check(self, row: Check, node: str) -> Check | None:
         """The check by what was heard; None when it was deregistered."""
-        node = row.node.lower()
         if row.id == SERF_HEALTH:
             return self._member(row, node)
-        entry = self._nodes.get(node, {}).get(row.id)
+        entries = self._nodes.get(node)
+        entry = entries.get(row.id) if entries is not None else None
         if entry is None or not self._beats(entry, row.sequence):
             return row
         if entry.status == GONE or entry.service_id != row.service_id:
@@ -219,14 +252,16 @@ class _Laying:
             row, status=entry.status, sequence=entry.sequence, output=HEARD
         )
 
-    def missing(self, node: str, listed: Container[str], owner: str | None) -> list[Check]:
+    def missing(
+        self, name: str, node: str, listed: Container[str], owner: str | None
+    ) -> list[Check]:
         """Checks heard to be bad that are not listed: the node's, and those of one instance.
 
         None for an owner means every check of the node.
         """
         return [
             Check(
-                node=node,
+                node=name,
                 id=entry.check_id,
                 name=entry.check_id,
                 status=entry.status,
@@ -234,11 +269,11 @@ class _Laying:
                 service_id=entry.service_id,
                 sequence=entry.sequence,
             )
-            for entry in self._nodes.get(node.lower(), {}).values()
-            if entry.check_id not in listed
+            for entry in self._nodes.get(node, {}).values()
+            if entry.status not in {GONE, "passing"}
             and entry.check_id
+            and entry.check_id not in listed
             and (owner is None or entry.service_id in {"", owner})
-            and entry.status not in {GONE, "passing"}
             and self._beats(entry, msgspec.UNSET)
         ]
 

@@ -86,7 +86,9 @@ class _Laid(msgspec.Struct):
 
     value: Any
     patch: Patch
-    made_of: tuple[Any, int, Standing]
+    source: Any
+    version: int
+    standing: Standing
 
 
 class Discovery:
@@ -156,19 +158,38 @@ class Discovery:
     def _lay(self, query: Query[T], token: str, answer: Answer[T]) -> Answer[T]:
         """The answer with the newest health; the same value object while nothing changes."""
         standing, as_of = self._standing(), self._clock.monotonic() - answer.last_contact
-        key, made_of = (query, token), (answer.value, self._overlay.version, standing)
-        laid = self._laid.get(key)
-        if laid is None or as_of >= laid.patch.until or not _same(laid.made_of, made_of):
+        laid = self._laid.get((query, token))
+        if laid is None or as_of >= laid.patch.until or self._outdated(laid, answer, standing):
             patch = self._overlay.patch(query, answer.value, as_of, standing)
-            kept = laid is not None and laid.made_of[0] is answer.value and laid.patch.same(patch)
-            value = laid.value if kept and laid is not None else _applied(answer.value, patch)
-            laid = self._laid[key] = _Laid(value, patch, made_of)
+            value: Any = answer.value
+            if laid is not None and laid.source is value and laid.patch.same(patch):
+                value = laid.value
+            elif patch:
+                value = patch.applied(value)
+            version = self._overlay.version
+            laid = _Laid(value, patch, answer.value, version, standing)
+            self._laid[query, token] = laid
             if len(self._laid) > PATCHES_MAX:
                 self._laid.popitem(last=False)
         if not laid.patch:
             return answer
         self.counters["laid_over"] += 1
         return msgspec.structs.replace(answer, value=laid.value)
+
+    def _outdated(self, laid: _Laid, answer: Answer[Any], standing: Standing) -> bool:
+        """Whether the patch may be wrong; if not, it is good for what is known now."""
+        if laid.source is not answer.value:
+            return True
+        if laid.version != self._overlay.version:
+            changed = self._overlay.changed_since(laid.version)
+            if changed is None or not laid.patch.nodes.isdisjoint(changed):
+                return True
+            laid.version = self._overlay.version
+        if laid.standing is not standing:
+            if not laid.patch.nodes.isdisjoint(laid.standing.differing(standing)):
+                return True
+            laid.standing = standing
+        return False
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
@@ -189,11 +210,3 @@ class Discovery:
 
 def _among(query: object, kinds: tuple[type, ...]) -> bool:
     return isinstance(query, kinds)
-
-
-def _same(one: tuple[Any, int, Standing], other: tuple[Any, int, Standing]) -> bool:
-    return one[0] is other[0] and one[1] == other[1] and one[2] is other[2]
-
-
-def _applied(value: Any, patch: Patch) -> Any:
-    return patch.applied(value) if patch else value

@@ -76,6 +76,29 @@ def test_dns_follows_health_without_servers(made: Cluster, number: int) -> None:
     back_to_normal(made, number)
 
 
+def test_dns_follows_health_without_a_leader(made: Cluster) -> None:
+    """One server is left: it cannot write, and its DNS and that of agents follow all the same."""
+    first, second, _ = made.agents
+    register(first, 8001)
+    register(second, 8002)
+    everywhere(made.nodes, {8001, 8002})
+    left = next(one for one in made.servers if not one.leads())
+    for server in made.servers:
+        if server is not left:
+            server.signal(signal.SIGKILL)
+    running = [left, *made.agents]
+    first.put("/v1/agent/check/fail/web-ttl")
+    everywhere(running, {8002})
+    second.kill()
+    everywhere([left, first], set())
+    first.put("/v1/agent/check/pass/web-ttl")
+    everywhere([left, first], {8001})
+    eventually(lambda: headers(first, "/v1/health/service/web?stale")["X-Cache"] == "HIT")
+    path = "/v1/health/service/web?stale"
+    eventually(lambda: int(headers(first, path)["X-Consul-LastContact"]) > 1000)
+    eventually(lambda: int(headers(left, path)["X-Consul-LastContact"]) > 1000)
+
+
 def answers_say_how_old_they_are(made: Cluster, agent: Meshd) -> None:
     names = {server.name for server in made.servers}
 
