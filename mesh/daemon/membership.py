@@ -60,13 +60,19 @@ class Membership:
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
 
     def absent(self) -> frozenset[str]:
-        """Names of members that discovery must leave out now: failed or left, and not frozen."""
+        """Names of members that discovery must leave out now: gone and not frozen, or damped."""
         held = self._calm.held
-        return frozenset(
-            member.name
-            for member in self._gossip.members()
-            if member.status in _GONE and member.name not in held
+        gone = {one.name for one in self._gossip.members() if one.status in _GONE}
+        return frozenset(gone - held) | self._calm.kept_out()
+
+    def present(self) -> frozenset[str]:
+        """Names of members that discovery takes for alive, whatever the catalog says of them."""
+        alive = frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
         )
+        return alive - self._calm.kept_out()
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
