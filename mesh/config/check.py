@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 import uuid
 from collections.abc import Iterator
 from itertools import combinations
 
-from mesh.config import certificates
+from mesh.agent.watches import read_watch
+from mesh.config import calm, certificates
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
 from mesh.config.shape import value_at
+from mesh.errors import Invalid
+from mesh.gossip.keytext import read_key
+from mesh.gossip.sealing import LABEL_MAX_BYTES
 from mesh.registry.levels import HIGHEST, LOWEST
 
 Complaint = tuple[str, str]
@@ -104,9 +106,21 @@ NETWORKS = ("serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs", "http_config.all
 
 def problems(config: Config) -> Iterator[Complaint]:
     """Everything that keeps this configuration from being used."""
-    for rules in (_role, _names, _meta, _domains, _choices, _numbers, _addresses, _ports, _rest):
+    for rules in (
+        _role,
+        _names,
+        _meta,
+        _domains,
+        _choices,
+        _numbers,
+        _addresses,
+        _ports,
+        _watches,
+        _rest,
+    ):
         yield from rules(config)
     yield from certificates.problems(config)
+    yield from calm.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:
@@ -278,6 +292,16 @@ def _overlap(left: str, right: str) -> bool:
     return one == other or one.is_unspecified or other.is_unspecified
 
 
+def _watches(config: Config) -> Iterator[Complaint]:
+    for place, given in enumerate(config.watches):
+        try:
+            if read_watch(given).handler is None:
+                yield f"watches[{place}]", "nobody is told; it needs args or a handler"
+        except Invalid as error:
+            name, _, complaint = error.message.partition(": ")
+            yield f"watches[{place}].{name}", complaint
+
+
 def _rest(config: Config) -> Iterator[Complaint]:
     for key in NETWORKS:
         for part in value_at(config, key):
@@ -285,8 +309,7 @@ def _rest(config: Config) -> Iterator[Complaint]:
                 ipaddress.ip_network(part, strict=False)
             except ValueError:
                 yield key, f"expected networks such as 10.0.0.0/8, got {shown(part)}"
-    if config.encrypt and not _is_key(config.encrypt):
-        yield "encrypt", "expected a key of 16, 24 or 32 bytes in base64"
+    yield from _gossip_secrets(config)
     if not _CONTENT_PATH.fullmatch(config.ui_config.content_path):
         yield "ui_config.content_path", "expected letters, digits, / - _ . and ~"
     base_url = config.ui_config.metrics_proxy.base_url
@@ -297,8 +320,11 @@ def _rest(config: Config) -> Iterator[Complaint]:
             yield key, "an address is empty"
 
 
-def _is_key(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) in {16, 24, 32}
-    except (binascii.Error, ValueError):
-        return False
+def _gossip_secrets(config: Config) -> Iterator[Complaint]:
+    if config.encrypt:
+        try:
+            read_key(config.encrypt)
+        except Invalid as problem:
+            yield "encrypt", problem.message
+    if len(config.gossip_label.encode()) > LABEL_MAX_BYTES:
+        yield "gossip_label", f"expected at most {LABEL_MAX_BYTES} bytes"

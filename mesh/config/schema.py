@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.config import sections as s
+from mesh.config.calm import FlapDamping, MassFailure
 from mesh.config.sections import Bytes, Seconds
 
 
@@ -78,13 +79,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     advertise_reconnect_timeout: Seconds = 0.0
     """What this client asks others to use instead; 0 for nothing."""
     encrypt: str = ""
-    """Key of gossip, base64."""
+    """Key that gossip is encrypted with: 16, 24 or 32 bytes in base64, from `meshctl keygen`, the
+    same on every node. It begins the keyring in data_dir, which counts from then on."""
     encrypt_verify_incoming: bool = True
-    """Refuse gossip in plain text."""
+    """With a key, refuse gossip in plain text; false while a running cluster begins to encrypt."""
     encrypt_verify_outgoing: bool = True
-    """Send no gossip in plain text."""
+    """With a key, send no gossip in plain text; false while not every node has the key yet."""
     disable_keyring_file: bool = False
-    """Do not keep the keys of gossip in data_dir."""
+    """Do not keep the keys of gossip in data_dir (serf/local.keyring, serf/remote.keyring)."""
+    gossip_label: str = ""
+    """Name that all gossip carries, at most 255 bytes; nodes with another one, or none, are not
+    heard. Keeps clusters apart that can reach each other (memberlist's Label)."""
     leave_on_terminate: bool | None = None
     """Leave the cluster on SIGTERM; when not set, true for a client and false for a server."""
     skip_leave_on_interrupt: bool | None = None
@@ -134,7 +139,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[dict[str, Any]] = []
     """Check definitions (also `check`), keys in snake_case."""
     watches: tuple[dict[str, Any], ...] = ()
-    """Watches to run."""
+    """Watches to run: `type` with its keys, and `args`, or `handler_type = "http"` with
+    `http_handler_config`."""
     enable_central_service_config: bool = True
     """Merge config entries into proxies."""
     config_entries: dict[str, Any] = {}
@@ -142,9 +148,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_min: Seconds = 10.0
     """Shortest TTL of a session."""
     disable_coordinates: bool = False
-    """Send no network coordinates."""
+    """Tell no network coordinate, and answer none."""
     disable_remote_exec: bool = True
-    """Run no commands of others."""
+    """Run no commands that `meshctl exec` asks for."""
     disable_http_unprintable_char_filter: bool = False
     """Allow unprintable characters in URLs."""
     default_query_time: Seconds = 300.0
@@ -196,6 +202,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Timing of gossip in the datacenter."""
     gossip_wan: s.GossipWan = s.GossipWan()
     """Timing of gossip between datacenters."""
+    mass_failure: MassFailure = MassFailure()
+    """When much of the pool seems to vanish at once; see docs/calm.md."""
+    flap_damping: FlapDamping = FlapDamping()
+    """Members and checks that come and go again and again; see docs/calm.md."""
     primary_datacenter: str = ""
     """The datacenter that holds ACLs and the certificate authority."""
     acl: s.Acl = s.Acl()
