@@ -141,15 +141,22 @@ class Queries:
         self._ring: Ring[int] = Ring(lambda _: ITEM_BYTES)
         self._asking: dict[int, Asking] = {}
         self._words: list[Word] = []
+        self._last = 0
 
     def take(self) -> list[Word]:
         """What came up since the last call, in order."""
         words, self._words = self._words, []
         return words
 
-    def ignore_before(self, time: int) -> None:
-        """Hear no query that is older than this Lamport time."""
-        self._ring.floor = max(self._ring.floor, time)
+    @property
+    def last(self) -> int:
+        """The time of the newest query that was heard, 0 for none."""
+        return max(self._last, self._ring.floor - 1)
+
+    def restore(self, last: int) -> None:
+        """Go on after the query of this time, which an earlier life of this node heard."""
+        self.clock.witness(last)
+        self._ring.floor = max(self._ring.floor, last + 1)
 
     # Time
 
@@ -242,6 +249,7 @@ class Queries:
         self.clock.witness(query.time)
         if not self._ring.admit(self.clock.time, query.time, query.id):
             return False
+        self._last = max(self._last, query.time)
         if self._passes(query.filters):
             asked = Asked(
                 time=query.time,
