@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mesh import __version__
-from mesh.agent.operations import MemberInfo
+from mesh.agent.operations import KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
@@ -61,6 +61,10 @@ class Operations:
         """Ask everybody for an acknowledgement."""
         return await self._running.messaging.reach(seconds, relay_factor)
 
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say."""
+        return await self._running.messaging.keyring(act, key, relay_factor)
+
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
         await self._running.leave()
@@ -100,6 +104,7 @@ class Operations:
                 "BuildDate": "",
             },
             "DebugConfig": to_plain(config),
+            "Coord": self._coordinate(),
             "Member": {
                 "Name": info.name,
                 "Addr": info.address,
@@ -118,6 +123,17 @@ class Operations:
                 part: {name: str(value) for name, value in figures.items()}
                 for part, figures in self._running.stats().items()
             },
+        }
+
+    def _coordinate(self) -> dict[str, Any] | None:
+        if self._running.config.disable_coordinates:
+            return None
+        one = self._ground.gossip.coordinate()
+        return {
+            "Vec": list(one.vec),
+            "Error": one.error,
+            "Adjustment": one.adjustment,
+            "Height": one.height,
         }
 
 

@@ -11,6 +11,7 @@ from mesh.http import (
     coordinate,
     event,
     health,
+    keyring,
     kv,
     operator,
     outcomes,
@@ -185,6 +186,10 @@ ROUTES: tuple[Route, ...] = (
         operator.autopilot_state,
         "How the servers fare, who votes, what autopilot did last",
     ),
+    Route("GET", "/v1/operator/keyring", keyring.listed, "Gossip's keys, and who has them"),
+    Route("POST", "/v1/operator/keyring", keyring.install, "Give every member a key"),
+    Route("PUT", "/v1/operator/keyring", keyring.use, "Have every member encrypt with a key"),
+    Route("DELETE", "/v1/operator/keyring", keyring.remove, "Take a key from every member"),
     Route(
         "GET",
         "/v1/operator/request/:key",
