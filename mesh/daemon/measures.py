@@ -20,6 +20,8 @@ MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
 _DNS = "Questions and connections of DNS"
 _GOSSIP = "Packets and streams of gossip"
+_EVENTS = "Events heard here, meant for others, or unreadable"
+_WATCHES = "News told to the handlers of watches, and what failed"
 _RPC = "Messages between servers and agents"
 _RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
 
@@ -58,6 +60,8 @@ def _pool(node: Node) -> Iterator[Reading]:
     health = "How badly this node hears; 0 is well"
     yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
     yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
+    yield from counters("mesh.events", node.messaging.events.counters, _EVENTS)
+    yield from counters("mesh.watches", node.messaging.watch_counters, _WATCHES)
 
 
 def raft(node: RaftNode) -> Iterator[Reading]:

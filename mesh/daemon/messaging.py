@@ -49,6 +49,11 @@ class Messaging:
         if not config.disable_coordinates:
             self._tell_position(ground, registry)
 
+    @property
+    def watch_counters(self) -> Counter[str]:
+        """What the watches told, and what failed."""
+        return self._watching.counters if self._watching is not None else Counter()
+
     def _tell_position(self, ground: Ground, registry: Registry) -> None:
         world = (ground.clock, ground.dice)
         position = Position(self._gossip.name, registry, self._coordinate, world)

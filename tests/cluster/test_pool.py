@@ -54,6 +54,8 @@ def test_an_event_reaches_whom_it_is_meant_for(pool: Cluster) -> None:
     for node in pool.nodes:
         eventually(lambda node=node: "all" in names(node))  # type: ignore[misc]
     assert "deploy" not in names(pool.servers[0])
+    metrics = pool.servers[0].get("/v1/agent/metrics")["Counters"]
+    assert "mesh.events.for_others" in {one["Name"] for one in metrics}
     big = a2.meshctl("event", "-name", "deploy", "x" * 600)
     assert big.returncode == 1
     assert "the limit is 512" in big.stderr
