@@ -82,6 +82,7 @@ class Node:
         path = f"{ground.directory.folder('serf')}/members.json"
         self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
         ground.gossip.listen(self._member_event)
+        ground.gossip.on_conflict_lost(self._give_up)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
