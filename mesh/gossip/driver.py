@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from mesh.gossip.events import UserEvent
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
+from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
 from mesh.gossip.sealing import Sealing
@@ -102,6 +104,7 @@ class Gossip:
         self.pool.internal.keys = keyring
         self._tasks = Tasks()
         self._wake = asyncio.Event()
+        self._due = math.inf
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
@@ -303,7 +306,8 @@ class Gossip:
         while True:
             self.pool.tick(self._clock.monotonic())
             self._perform()
-            pause = self.pool.deadline() - self._clock.monotonic()
+            self._due = self.pool.deadline()
+            pause = self._due - self._clock.monotonic()
             if pause > 0:
                 try:
                     async with asyncio.timeout(pause):
@@ -313,14 +317,12 @@ class Gossip:
                 self._wake.clear()
 
     def _perform(self) -> None:
-        before = self.pool.deadline()
         while outcomes := self.pool.take(self._clock.monotonic()):
             for outcome in outcomes:
                 match outcome:
                     case Send():
-                        self.transport.send(
-                            outcome.address, outcome.port, outcome.parts, crc=outcome.crc
-                        )
+                        parts = [encoded(message) for message in outcome.messages]
+                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
@@ -330,7 +332,7 @@ class Gossip:
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
                         self._tell(outcome)
-        if self.pool.deadline() < before:
+        if self.pool.deadline() < self._due:
             self._wake.set()
 
     def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
