@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import pytest
 
 from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
+from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
-from mesh.errors import Invalid, NotFound, Unreachable
+from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.doctor import Heard, Row, Sheet
 from mesh.http.options import Options as HttpOptions
@@ -48,6 +50,13 @@ class Node:
     async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
         self.asked.append(("reach", seconds, relay_factor))
         return judge(["n0", "n1"], ["n0"])
+
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        self.asked.append(("keyring", act, key, relay_factor))
+        if len(self.asked) > 3:
+            raise Conflict("the gossip of this node is not encrypted: it has no keyring to change")
+        messages = {"n2": "no answer in time"} if act == "remove" else {}
+        return [KeyringInfo(False, "dc1", 3, {"k1": 3, "k2": 1}, {"k1": 3}, messages)]
 
     async def leave(self) -> None:
         self.asked.append(("leave",))
@@ -407,6 +416,62 @@ async def test_the_node_itself(api: AgentApi) -> None:
         ("reload",),
         ("leave",),
     ]
+
+
+async def test_keys_are_listed(api: AgentApi) -> None:
+    got = await api.get("/v1/operator/keyring?relay-factor=5&local-only=true")
+    assert got.json == [
+        {
+            "WAN": False,
+            "Datacenter": "dc1",
+            "Segment": "",
+            "Messages": {},
+            "Keys": {"k1": 3, "k2": 1},
+            "PrimaryKeys": {"k1": 3},
+            "NumNodes": 3,
+        }
+    ]
+    assert api.node.asked == [("keyring", "list", b"", 5)]
+
+
+async def test_keys_are_changed_by_every_member_or_the_answer_says_who_did_not(
+    api: AgentApi,
+) -> None:
+    path, key = "/v1/operator/keyring", base64.b64encode(b"k" * 16).decode()
+    for method in ("POST", "PUT"):
+        got = await api.ask(method, path, json.dumps({"Key": key}).encode())
+        assert (got.status, got.body) == (200, b"")
+    got = await api.ask("DELETE", f"{path}?relay-factor=2", json.dumps({"Key": key}).encode())
+    assert got.status == 500
+    assert got.text == "not every member did it: dc1: n2: no answer in time"
+    assert api.node.asked == [
+        ("keyring", "install", b"k" * 16, 0),
+        ("keyring", "use", b"k" * 16, 0),
+        ("keyring", "remove", b"k" * 16, 2),
+    ]
+    got = await api.ask("PUT", path, json.dumps({"Key": key}).encode())
+    assert (got.status, "not encrypted" in got.text) == (500, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body"),
+    [
+        ("GET", "relay-factor=6", ""),
+        ("GET", "local-only=x", ""),
+        ("POST", "local-only=true", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
+        ("PUT", "relay-factor=-1", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
+        ("DELETE", "", '{"Key": "a2s="}'),
+        ("POST", "", '{"Key": "not base64"}'),
+        ("POST", "", '{"Code": "a2tra2tra2tra2tra2traw=="}'),
+        ("POST", "", ""),
+    ],
+)
+async def test_orders_about_keys_that_make_no_sense(
+    api: AgentApi, method: str, query: str, body: str
+) -> None:
+    got = await api.ask(method, f"/v1/operator/keyring?{query}", body.encode())
+    assert got.status == 400
+    assert not api.node.asked
 
 
 async def test_reachability(api: AgentApi) -> None:
