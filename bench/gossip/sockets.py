@@ -8,10 +8,9 @@ import resource
 import time
 from collections.abc import Callable
 
-from mesh.gossip.events import UserEvent
-
 from mesh.clock import SeededDice, SystemClock
 from mesh.gossip.driver import Gossip, Options
+from mesh.gossip.events import UserEvent
 from mesh.gossip.members import Status
 
 MEMBERS = 300

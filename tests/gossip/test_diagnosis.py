@@ -113,7 +113,7 @@ class Network:
                         for other in self.names
                         if other != one and self.udp(other, one)
                     ],
-                    {"unauthenticated": 7} if self.is_so("refused", one) else {},
+                    {"packets_unauthenticated": 7} if self.is_so("refused", one) else {},
                 )
                 for one in telling
             },
