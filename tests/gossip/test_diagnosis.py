@@ -261,6 +261,12 @@ def test_faults_do_not_hide_each_other() -> None:
     ]
 
 
+def test_large_ones_may_be_lost_by_chance() -> None:
+    network = Network("half c a, large c a")
+    found = [one.kind for one in findings(network.examination())]
+    assert found == ["loss"], "one of eight triples is lost at random"
+
+
 def test_of_two_clocks_neither_is_right() -> None:
     network = Network("clock b -8", "ab")
     assert [one.text for one in findings(network.examination())] == [
