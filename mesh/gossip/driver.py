@@ -22,6 +22,7 @@ from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, en
 from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
+from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
+
+REJOIN_TRIES = 60
+"""Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
@@ -61,6 +65,10 @@ class Options(intents.Options, frozen=True, kw_only=True):
     """How long leaving waits for each of its two messages to spread."""
     leave_propagate_seconds: float = 1.0
     """How long a node that left goes on answering, so that the news spreads."""
+    snapshot_path: str = ""
+    """A file in which this node remembers members and clocks; none when empty."""
+    rejoin_after_leave: bool = False
+    """Leaving forgets nothing of it."""
 
 
 class Gossip:
@@ -112,6 +120,15 @@ class Gossip:
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
+        self._recorder: Recorder | None = None
+        if options.snapshot_path:
+            forever = options.rejoin_after_leave
+            self._recorder = Recorder(
+                options.snapshot_path, self.pool.times, self.counters, rejoin_after_leave=forever
+            )
+            self.listen(self._recorder.note)
+        self.previous: dict[str, str] = {}
+        """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
@@ -124,6 +141,10 @@ class Gossip:
 
     async def start(self) -> None:
         """Bind and enter the list. Raises Conflict, naming the address, when it cannot bind."""
+        if self._recorder is not None:
+            before = await self._recorder.load()
+            self.previous = before.members
+            self.pool.restore(before.times)
         host, port = await self.transport.bind(self.options.bind_address, self.options.bind_port)
         self.address = (
             self.options.advertise_address or host,
@@ -132,6 +153,8 @@ class Gossip:
         self.pool.enter(self._clock.monotonic(), *self.address, self._meta)
         self._running = True
         self._tasks.start(self._run(), name="gossip timer")
+        if self._recorder is not None:
+            self._tasks.start(self._recorder.run(self._clock), name="gossip snapshot")
         self._perform()
 
     async def stop(self) -> None:
@@ -140,6 +163,8 @@ class Gossip:
         await self.transport.close()
         await self._tasks.stop()
         self._conversations.end()
+        if self._recorder is not None:
+            await self._recorder.flush()
 
     async def leave(self) -> None:
         """Tell the others goodbye; answers them until `stop`. Returns once the news has spread."""
@@ -147,6 +172,8 @@ class Gossip:
             return
         others = any(not peer.gone for peer in self.pool.swim.others())
         self.pool.swim.leaving = True
+        if self._recorder is not None:
+            await self._recorder.leave()
         now = self._clock.monotonic()
         await self._spread(
             others,
@@ -298,6 +325,23 @@ class Gossip:
         if not self.pool.swim.leaving:
             self.pool.intents.announce_join()
             self._perform()
+        return joined
+
+    async def rejoin(self, enough: int = 1) -> int:
+        """Join through members that an earlier life of this node knew, in random order.
+
+        Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
+        may be there any more: that is no error.
+        """
+        addresses = [address for name, address in self.previous.items() if name != self.name]
+        joined = 0
+        for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
+            try:
+                joined += await self.join([address])
+            except MeshError as error:
+                log.debug("joining again: %s", error)
+            if joined >= enough:
+                break
         return joined
 
     # The timer

@@ -167,6 +167,15 @@ class Intents:
             known.member = _member(peer, known.member.status)
             self.events.append(MemberEvent("update", known.member))
 
+    @property
+    def last(self) -> int:
+        """The newest time of any intent, 0 for none."""
+        return self._clock - 1
+
+    def restore(self, last: int) -> None:
+        """Go on after this time, which an earlier life of this node had seen."""
+        self._witness(last)
+
     def enter(self) -> None:
         """List this node itself."""
         self._came(self._swim.me)

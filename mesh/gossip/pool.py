@@ -31,6 +31,7 @@ from mesh.gossip.messages import (
 from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
+from mesh.gossip.snapshot import Times
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
@@ -102,6 +103,16 @@ class Pool:
         """Enter the list with an address others can reach, and tell them."""
         self.swim.go_live(now, address, port, meta)
         self.intents.enter()
+
+    def restore(self, times: Times) -> None:
+        """Go on where an earlier life of this node ended; before `enter`."""
+        self.intents.restore(times.member)
+        self.events.restore(times.event)
+        self.queries.restore(times.query)
+
+    def times(self) -> Times:
+        """What `restore` of a later life of this node needs."""
+        return Times(self.intents.last, self.events.last, self.queries.last)
 
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
