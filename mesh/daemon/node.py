@@ -133,9 +133,9 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        serf = directory.folder("serf")
-        keyring = open_keyring(config, serf)
-        made = options.gossip(config, f"{serf}/local.snapshot")
+        folder = directory.folder("serf")
+        keyring = open_keyring(config, folder)
+        made = options.gossip(config, f"{folder}/local.snapshot")
         gossip = Gossip(config.node_name, made, clock, dice, tags, keyring=keyring)
         seconds = config.limits.rpc_client_timeout
         client = Client(
