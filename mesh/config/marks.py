@@ -36,7 +36,7 @@ NOT_YET = _names(
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time disable_coordinates
     disable_remote_exec session_ttl_min raft_trailing_logs raft_snapshot_interval
-    rejoin_after_leave limits.rpc_max_conns_per_client
+    limits.rpc_max_conns_per_client
     limits.txn_max_req_len http_config.use_cache http_config.max_header_bytes
     """
 )

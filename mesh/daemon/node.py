@@ -18,7 +18,7 @@ from mesh.daemon import encryption, options
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.measures import measure
-from mesh.daemon.membership import Acquaintances, Membership, keep_joining
+from mesh.daemon.membership import Membership, keep_joining, meet_again
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
 from mesh.datadir import open_directory
@@ -78,9 +78,8 @@ class Node:
         self.registry = await self._build_registry()
         self._stops.append(ground.gossip.stop)
         await ground.gossip.start()
-        path = f"{ground.directory.folder('serf')}/members.json"
-        self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
         ground.gossip.listen(self._member_event)
+        ground.gossip.on_conflict_lost(self._give_up)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
@@ -91,7 +90,7 @@ class Node:
         await self._start_edges()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
-        self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
+        self._tasks.start(meet_again(ground.gossip), name="meeting again")
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
@@ -119,7 +118,8 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        gossip = Gossip(config.node_name, options.gossip(config), clock, dice, tags)
+        snapshot = f"{directory.folder('serf')}/local.snapshot"
+        gossip = Gossip(config.node_name, options.gossip(config, snapshot), clock, dice, tags)
         seconds = config.limits.rpc_client_timeout
         client = Client(
             ClientOptions(
@@ -179,7 +179,6 @@ class Node:
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"} and (tags := read_tags(member.tags)):
             self.ground.client.forget(endpoint(member.address, tags.port))
-        self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
 

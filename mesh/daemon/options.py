@@ -19,8 +19,8 @@ HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
 
 
-def gossip(config: Config) -> GossipOptions:
-    """For the LAN pool."""
+def gossip(config: Config, snapshot_path: str) -> GossipOptions:
+    """For the LAN pool, whose members are remembered at the path."""
     timing = config.gossip_lan
     return GossipOptions(
         bind_address=bound(config, "serf_lan")[0],
@@ -33,6 +33,8 @@ def gossip(config: Config) -> GossipOptions:
         suspicion_mult=timing.suspicion_mult,
         retransmit_mult=timing.retransmit_mult,
         reconnect_timeout_seconds=config.reconnect_timeout,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
     )
 
 

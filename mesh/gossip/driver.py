@@ -10,15 +10,30 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import intents
+from mesh.gossip.conflict import NameLost
+from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
+from mesh.gossip.events import UserEvent
+from mesh.gossip.keyring import Keyring
+from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
-from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
+from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.pool import Pool
-from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
+from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
+from mesh.gossip.recorder import Recorder
+from mesh.gossip.sealing import Sealing
+from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
-from mesh.gossip.transport import Transport
+from mesh.gossip.transport import Compression, Transport
+from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+REJOIN_TRIES = 60
+"""Members of an earlier life that are tried, as each may take until the timeout of a stream."""
+
+MERGE_AT_ONCE = 200
+"""Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
 
 class Options(intents.Options, frozen=True, kw_only=True):
@@ -30,12 +45,24 @@ class Options(intents.Options, frozen=True, kw_only=True):
     advertise_address: str = ""
     """The address others reach this node at; the bound one when empty."""
     advertise_port: int = 0
+    label: str = ""
+    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
+    verify_incoming: bool = True
+    """With a keyring, hear nothing in plain text."""
+    verify_outgoing: bool = True
+    """With a keyring, say nothing in plain text."""
+    compression: Compression = Compression()
+    """What is sent compressed."""
     stream_timeout_seconds: float = 10.0
     """How long one exchange over a stream may take."""
     leave_timeout_seconds: float = 5.0
     """How long leaving waits for each of its two messages to spread."""
     leave_propagate_seconds: float = 1.0
     """How long a node that left goes on answering, so that the news spreads."""
+    snapshot_path: str = ""
+    """A file in which this node remembers members and clocks; none when empty."""
+    rejoin_after_leave: bool = False
+    """Leaving forgets nothing of it."""
 
 
 class Gossip:
@@ -48,17 +75,53 @@ class Gossip:
         clock: Clock,
         dice: Dice,
         tags: Mapping[str, str] | None = None,
+        *,
+        keyring: Keyring | None = None,
     ) -> None:
-        """Nothing happens before `start`. Raises Invalid for a name or tags that are too long."""
+        """Nothing happens before `start`. With a keyring all is encrypted.
+
+        Raises Invalid for a name, a label or tags that are too long.
+        """
         check_name(name)
-        self.name, self.options = name, options
+        self.name, self.options, self.keyring = name, options, keyring
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        self.transport = Transport(self._hear, self._answer, options.stream_timeout_seconds)
+        sealing = Sealing(
+            options.label,
+            keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        self.transport = Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
+        # One account of what went wrong, whoever saw it.
+        self.pool.counters = self.pool.queries.counters = self.transport.counters
+        self.pool.internal.keys = keyring
         self._tasks = Tasks()
         self._wake = asyncio.Event()
-        self._listeners: list[Callable[[MemberEvent], None]] = []
+        self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
+        self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
+        self._end_listeners: Listeners[str] = Listeners(self.counters)
+        self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.keys = Keys(
+            self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
+        )
+        self._recorder: Recorder | None = None
+        if options.snapshot_path:
+            forever = options.rejoin_after_leave
+            self._recorder = Recorder(
+                options.snapshot_path, self.pool.times, self.counters, rejoin_after_leave=forever
+            )
+            self.listen(self._recorder.note)
+        self.previous: dict[str, str] = {}
+        """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
@@ -71,6 +134,10 @@ class Gossip:
 
     async def start(self) -> None:
         """Bind and enter the list. Raises Conflict, naming the address, when it cannot bind."""
+        if self._recorder is not None:
+            before = await self._recorder.load()
+            self.previous = before.members
+            self.pool.restore(before.times)
         host, port = await self.transport.bind(self.options.bind_address, self.options.bind_port)
         self.address = (
             self.options.advertise_address or host,
@@ -79,6 +146,8 @@ class Gossip:
         self.pool.enter(self._clock.monotonic(), *self.address, self._meta)
         self._running = True
         self._tasks.start(self._run(), name="gossip timer")
+        if self._recorder is not None:
+            self._tasks.start(self._recorder.run(self._clock), name="gossip snapshot")
         self._perform()
 
     async def stop(self) -> None:
@@ -86,6 +155,9 @@ class Gossip:
         self._running = False
         await self.transport.close()
         await self._tasks.stop()
+        self._conversations.end()
+        if self._recorder is not None:
+            await self._recorder.flush()
 
     async def leave(self) -> None:
         """Tell the others goodbye; answers them until `stop`. Returns once the news has spread."""
@@ -93,6 +165,8 @@ class Gossip:
             return
         others = any(not peer.gone for peer in self.pool.swim.others())
         self.pool.swim.leaving = True
+        if self._recorder is not None:
+            await self._recorder.leave()
         now = self._clock.monotonic()
         await self._spread(
             others,
@@ -141,19 +215,93 @@ class Gossip:
 
     def listen(self, listener: Callable[[MemberEvent], None]) -> Callable[[], None]:
         """Call the listener with every member event; returns what ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._listeners.add(listener)
+
+    def on_conflict_lost(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call the listener, with the reason, when this node's name is another's for the pool.
+
+        This node should end then. Returns what ends that.
+        """
+        return self._end_listeners.add(listener)
+
+    def coordinate(self) -> Coordinate:
+        """Where this node is in the network, by the round trips it measured."""
+        return self.pool.vivaldi.here
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Where other members are, by their own word in the last ack this node got of each."""
+        return dict(self.pool.vivaldi.others)
+
+    # Events and queries
+
+    def fire(self, name: str, payload: bytes, *, coalesce: bool = False) -> int:
+        """Tell all members, this one too; returns the event's Lamport time.
+
+        Raises TooLarge naming the limit, Invalid without a name, Conflict before `start`.
+        """
+        self._check_running()
+        time = self.pool.events.fire(name, payload, coalesce=coalesce)
+        self._perform()
+        return time
+
+    def on_event(self, listener: Callable[[UserEvent], None]) -> Callable[[], None]:
+        """Call the listener with every user event, once; returns what ends that."""
+        return self._event_listeners.add(listener)
+
+    def query(
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        filters: Filters = EVERYBODY,
+        ack: bool = False,
+        relay_factor: int = 0,
+        seconds: float | None = None,
+    ) -> Answers:
+        """Ask all members, or those who pass the filters; this one too.
+
+        The query goes out at once, the answers come until its deadline: after `seconds`, or Serf's
+        formula. Raises TooLarge naming the limit, Busy, Invalid, or Conflict before `start`.
+        """
+        self._check_running()
+        question = Question(name, payload, filters, ack, relay_factor)
+        asking = self.pool.queries.ask(self._clock.monotonic(), question, seconds)
+
+        def end() -> None:
+            self.pool.queries.end(asking.time)
+            self._perform()
+
+        answers = self._conversations.start(asking, end)
+        self._perform()
+        return answers
+
+    def respond(self, name: str, responder: Responder) -> Callable[[], None]:
+        """Answer queries of this name; returns what ends that.
+
+        None gives no answer; who takes longer than the query's deadline is cancelled. Raises
+        Conflict when the name has a responder, Invalid for one of Serf's own names.
+        """
+        return self._conversations.respond(name, responder)
+
+    def _respond(self, asked: Asked, payload: bytes) -> None:
+        self.pool.queries.answer(self._clock.monotonic(), asked, payload)
+        self._perform()
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise Conflict("this node is not in the pool: it was not started, or was stopped")
 
     @property
     def health_score(self) -> int:
         """Lifeguard's local health: 0 is healthy, up to 7."""
         return self.pool.swim.awareness
 
-    async def join(self, addresses: Sequence[str]) -> int:
+    async def join(self, addresses: Sequence[str], *, ignore_old: bool = False) -> int:
         """Exchange state with each address (`host`, `host:port`, `[v6]:port`).
 
-        Returns how many answered. Raises Unreachable, naming every failure, when none did, and
-        Conflict after `leave`.
+        With ignore_old, user events that were fired before are not heard. Returns how many
+        answered. Raises Unreachable, naming every failure, when none did, and Conflict after
+        `leave`.
         """
         if self.pool.swim.leaving:
             raise Conflict("this node has left the pool; it can join again after a restart")
@@ -161,7 +309,7 @@ class Gossip:
         for address in addresses:
             try:
                 host, port = _parse(address, self.address[1])
-                await self._exchange(host, port, join=True)
+                await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
                 failures.append(f"{address}: {error}")
@@ -170,6 +318,23 @@ class Gossip:
         if not self.pool.swim.leaving:
             self.pool.intents.announce_join()
             self._perform()
+        return joined
+
+    async def rejoin(self, enough: int = 1) -> int:
+        """Join through members that an earlier life of this node knew, in random order.
+
+        Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
+        may be there any more: that is no error.
+        """
+        addresses = [address for name, address in self.previous.items() if name != self.name]
+        joined = 0
+        for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
+            try:
+                joined += await self.join([address])
+            except MeshError as error:
+                log.debug("joining again: %s", error)
+            if joined >= enough:
+                break
         return joined
 
     # The timer
@@ -199,23 +364,26 @@ class Gossip:
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
-                    case MemberEvent():
-                        self._tell(outcome)
                     case TcpPing():
                         self._background(self._tcp_ping(outcome), "gossip tcp ping")
                     case Exchange():
                         self._background(self._push_pull(outcome), "gossip push/pull")
+                    case _:
+                        self._tell(outcome)
         if self.pool.deadline() < before:
             self._wake.set()
 
-    def _tell(self, event: MemberEvent) -> None:
-        for listener in list(self._listeners):
-            # Others wrote it: when it fails, the timer that brought the event must go on.
-            try:
-                listener(event)
-            except Exception:
-                self.counters["listener_failures"] += 1
-                log.exception("a listener failed on the %s of %s", event.kind, event.member.name)
+    def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
+        match news:
+            case MemberEvent():
+                self._listeners.tell(news, f"the {news.kind} of {news.member.name}")
+            case UserEvent():
+                self._event_listeners.tell(news, f"event {news.name}")
+            case NameLost():
+                log.error("%s", news.text)
+                self._end_listeners.tell(news.text, "the loss of the name")
+            case _:
+                self._conversations.hear(news)
 
     def _background(self, work: Awaitable[None], name: str) -> None:
         async def guarded() -> None:
@@ -239,22 +407,31 @@ class Gossip:
                 log.debug("from %s:%d: %s", *source, problem)
         self._perform()
 
-    def _answer(self, message: StreamMessage) -> bytes:
-        reply = b""
+    async def _answer(self, message: StreamMessage) -> StreamMessage | None:
+        reply: StreamMessage | None = None
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
-            reply = encode_push_pull(self.pool.state(join=False))
-            self._merge(message)
+            reply = self.pool.state(join=False)
+            await self._merge(message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
-                reply = encode(Ack(message.seq))
+                reply = Ack(message.seq)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
 
-    def _merge(self, state: PushPull) -> None:
-        self.counters["malformed_states"] += self.pool.merge(self._clock.monotonic(), state)
+    async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
+        # To meet thousands takes long; in between, pings are answered.
+        for start in range(0, len(state.nodes), MERGE_AT_ONCE):
+            some = PushPull(state.nodes[start : start + MERGE_AT_ONCE], join=state.join)
+            self._merge_some(some)
+            await self._clock.sleep(0)
+        self._merge_some(PushPull((), state.user_state, state.join), ignore_old=ignore_old)
+
+    def _merge_some(self, state: PushPull, *, ignore_old: bool = False) -> None:
+        now = self._clock.monotonic()
+        self.counters["malformed_states"] += self.pool.merge(now, state, ignore_old=ignore_old)
         self._perform()
 
     # Streams
@@ -262,16 +439,20 @@ class Gossip:
     async def _push_pull(self, effect: Exchange) -> None:
         await self._exchange(effect.address, effect.port, join=effect.join)
 
-    async def _exchange(self, host: str, port: int, *, join: bool) -> None:
-        state = encode_push_pull(self.pool.state(join=join))
+    async def _exchange(
+        self, host: str, port: int, *, join: bool, ignore_old: bool = False
+    ) -> None:
+        state = self.pool.state(join=join)
         reply = await self.transport.ask(host, port, state, self.options.stream_timeout_seconds)
+        if isinstance(reply, Fault):
+            raise Unreachable(f"{host}:{port} answered: {reply.text}")
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
-        self._merge(reply)
+        await self._merge(reply, ignore_old=ignore_old)
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()
-        ping = encode(Ping(effect.seq, effect.node))
+        ping = Ping(effect.seq, effect.node)
         reply = await self.transport.ask(effect.address, effect.port, ping, seconds)
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)

@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import msgpack
 import msgspec
 
 from mesh.errors import Invalid, NotFound
 from mesh.gossip import swim
+from mesh.gossip.bodies import JOIN, LEAVE
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.gossip.messages import (
-    USER,
     check_name,
     decode_tags,
     number,
@@ -29,7 +28,6 @@ from mesh.gossip.messages import (
 from mesh.gossip.streams import LEFT
 from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Peer, Remark, Swim
 
-LEAVE, JOIN, STATE = 0, 1, 2
 CLOCK_MAX = 2**64 - 1
 INTENTS_MAX = 4096
 INTENT_MAX_BYTES = 512
@@ -38,7 +36,7 @@ REAP_SECONDS = 15.0
 
 
 class Options(swim.Options, frozen=True, kw_only=True):
-    """How long members that are gone stay listed, in seconds."""
+    """How Serf's layer behaves."""
 
     reconnect_timeout_seconds: float = 72 * 3600.0
     """A failed member is forgotten after this."""
@@ -46,6 +44,17 @@ class Options(swim.Options, frozen=True, kw_only=True):
     """A member that left is forgotten after this."""
     reconnect_interval_seconds: float = 30.0
     """How often one failed member is tried again."""
+    event_bytes_max: int = 512
+    """What name and payload of a user event, and all of it encoded, may take; at most 9 kB."""
+    query_bytes_max: int = 1024
+    """What a query may take, encoded."""
+    answer_bytes_max: int = 1024
+    """What an answer to a query may take, encoded."""
+    resolve_conflicts: bool = True
+    """When another node has this node's name, ask the pool, and end if it knows the other one."""
+    queue_depth_min: int = 4096
+    """Messages that wait to be passed on, of one kind, before any is dropped; in a large pool
+    twice as many as it has members."""
 
 
 class _Known:
@@ -72,7 +81,6 @@ class Intents:
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
         self._next_reconnect = now + options.reconnect_interval_seconds
-        core.draw_above = self._draw
 
     def take(self) -> list[MemberEvent]:
         """The member events since the last call, in order."""
@@ -83,14 +91,14 @@ class Intents:
         """Every member known, ordered by name."""
         return [self._known[name].member for name in sorted(self._known)]
 
+    def count(self) -> int:
+        """How many members are known, also those that failed or left."""
+        return len(self._known)
+
     def member(self, name: str) -> Member | None:
         """The member of this name."""
         known = self._known.get(name)
         return known.member if known else None
-
-    def _draw(self, budget: int, overhead: int) -> list[bytes]:
-        drawn = self.queue.draw(budget, overhead + 1, len(self._known))
-        return [bytes((USER,)) + body for body in drawn]
 
     def _spread(self, body: bytes, done: Callable[[], None] | None = None) -> None:
         # Each body is an item of its own: an old intent must not push a newer one out.
@@ -152,6 +160,15 @@ class Intents:
             known = self._known[peer.name]
             known.member = _member(peer, known.member.status)
             self.events.append(MemberEvent("update", known.member))
+
+    @property
+    def last(self) -> int:
+        """The newest time of any intent, 0 for none."""
+        return self._clock - 1
+
+    def restore(self, last: int) -> None:
+        """Go on after this time, which an earlier life of this node had seen."""
+        self._witness(last)
 
     def enter(self) -> None:
         """List this node itself."""
@@ -303,28 +320,20 @@ class Intents:
 
     # Push/pull
 
-    def state(self) -> bytes:
-        """Serf's part of a push/pull."""
-        fields = {
-            "EventLTime": 1,
-            "Events": None,
+    def fields(self) -> dict[str, Any]:
+        """This part of a push/pull."""
+        return {
             "LTime": self._clock,
             "LeftMembers": [
                 known.member.name
                 for known in self._known.values()
                 if known.member.status == Status.LEFT
             ],
-            "QueryLTime": 1,
             "StatusLTimes": {name: known.time for name, known in self._known.items()},
         }
-        packed: bytes = msgpack.packb(fields, use_bin_type=False, unicode_errors="surrogateescape")
-        return bytes((STATE,)) + packed
 
-    def merge(self, now: float, state: bytes) -> None:
+    def merge(self, now: float, fields: Mapping[bytes, Any]) -> None:
         """Take over another node's part of a push/pull. Raises Invalid."""
-        if state[:1] != bytes((STATE,)):
-            return
-        fields = unpack_map(state[1:])
         self._witness(max(number(fields, "LTime", CLOCK_MAX) - 1, 0))
         left = _names(fields, b"LeftMembers")
         times: Mapping[Any, Any] = fields.get(b"StatusLTimes") or {}

@@ -7,7 +7,7 @@ are both `raw`, keys are sorted, nil stands for anything empty.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgpack
@@ -17,7 +17,12 @@ from mesh.errors import Invalid
 
 META_MAX_BYTES = 512
 NAME_MAX_BYTES = 128
-ARRAY_MAX = 2**20
+FAULT_MAX_BYTES = 512
+"""What is kept of the other side's complaint: it goes to the log."""
+ARRAY_MAX = 2**17
+"""Items of an array in a message of the layer above."""
+FIELDS_MAX = 64
+"""Items of an array in a message of memberlist, which has none but versions of six."""
 VERSIONS = bytes((1, 5, 2, 2, 5, 5))
 
 PING, INDIRECT_PING, ACK, SUSPECT, ALIVE, DEAD = range(6)
@@ -100,66 +105,27 @@ class Fault(msgspec.Struct, frozen=True):
     text: str
 
 
+_U16, _U32 = 2**16 - 1, 2**32 - 1
+
 Message: TypeAlias = Ping | IndirectPing | Ack | Nack | Suspect | Dead | Alive | User | Fault
 
-_U8, _U16, _U32 = 2**8 - 1, 2**16 - 1, 2**32 - 1
-# (key on the wire, attribute, largest value, or str, bytes or bool; left out when empty).
-_Field: TypeAlias = tuple[str, str, int | type, bool]
-_SOURCE: tuple[_Field, ...] = (
-    ("SourceAddr", "source_address", bytes, True),
-    ("SourceNode", "source_node", str, True),
-    ("SourcePort", "source_port", _U16, True),
-)
-_SEQ: _Field = ("SeqNo", "seq", _U32, False)
-_INCARNATION: _Field = ("Incarnation", "incarnation", _U32, False)
-_NODE: _Field = ("Node", "node", str, False)
-_ACCUSATION: tuple[_Field, ...] = (("From", "source", str, False), _INCARNATION, _NODE)
-_SHAPES: dict[type, tuple[int, tuple[_Field, ...]]] = {
-    Ping: (PING, (_NODE, _SEQ, *_SOURCE)),
-    IndirectPing: (
-        INDIRECT_PING,
-        (
-            ("Nack", "nack", bool, False),
-            _NODE,
-            ("Port", "port", _U16, False),
-            _SEQ,
-            *_SOURCE,
-            ("Target", "target", bytes, False),
-        ),
-    ),
-    Ack: (ACK, (("Payload", "payload", bytes, False), _SEQ)),
-    Nack: (NACK, (_SEQ,)),
-    Suspect: (SUSPECT, _ACCUSATION),
-    Dead: (DEAD, _ACCUSATION),
-    Alive: (
-        ALIVE,
-        (
-            ("Addr", "address", bytes, False),
-            _INCARNATION,
-            ("Meta", "meta", bytes, False),
-            _NODE,
-            ("Port", "port", _U16, False),
-            ("Vsn", "versions", bytes, False),
-        ),
-    ),
-    Fault: (ERROR, (("Error", "text", str, False),)),
-}
-_BY_TYPE = {number: kind for kind, (number, _) in _SHAPES.items()}
+_packer = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape")
+_pack: Callable[[object], bytes] = _packer.pack
 
 
 def pack_map(fields: Mapping[str, Any]) -> bytes:
     """A msgpack map with sorted keys in the old dialect; empty bytes become nil."""
-    plain = {key: None if value == b"" else value for key, value in sorted(fields.items())}
-    packed: bytes = msgpack.packb(plain, use_bin_type=False, unicode_errors="surrogateescape")
-    return packed
+    return _pack({key: None if value == b"" else value for key, value in sorted(fields.items())})
 
 
-def unpack_map(data: bytes | memoryview) -> dict[Any, Any]:
-    """Read one msgpack map. Raises Invalid."""
+def unpack_map(data: bytes | memoryview, array_max: int = ARRAY_MAX) -> dict[bytes, Any]:
+    """Read one msgpack map whose arrays, at any depth, hold `array_max` items. Raises Invalid.
+
+    An array is given room before its items have come, at every depth anew: hence the limit.
+    """
     try:
-        fields = msgpack.unpackb(
-            data, raw=True, strict_map_key=False, max_array_len=min(len(data), ARRAY_MAX)
-        )
+        # Keys are raw only: numbers could be chosen so that they collide in the dict.
+        fields = msgpack.unpackb(data, raw=True, max_array_len=min(array_max, len(data)))
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
         raise Invalid(f"not a msgpack map: {error}") from error
     if not isinstance(fields, dict):
@@ -170,9 +136,9 @@ def unpack_map(data: bytes | memoryview) -> dict[Any, Any]:
 def number(fields: Mapping[bytes, Any], key: str, largest: int) -> int:
     """An unsigned field; absent or nil is 0. Raises Invalid when out of range."""
     value = fields.get(key.encode()) or 0
-    if not isinstance(value, int) or not 0 <= value <= largest:
-        raise Invalid(f"{key}: expected a number from 0 to {largest}")
-    return int(value)
+    if type(value) is int and 0 <= value <= largest:
+        return value
+    raise Invalid(f"{key}: expected a number from 0 to {largest}")
 
 
 def raw(fields: Mapping[bytes, Any], key: str) -> bytes:
@@ -190,17 +156,189 @@ def text(fields: Mapping[bytes, Any], key: str) -> str:
     return raw(fields, key).decode("utf-8", "surrogateescape")
 
 
+def name(fields: Mapping[bytes, Any], key: str, least: int = 1) -> str:
+    """A node's name. Raises Invalid when it is too long to be passed on, or missing."""
+    value = raw(fields, key)
+    if least <= len(value) <= NAME_MAX_BYTES:
+        return value.decode("utf-8", "surrogateescape")
+    raise Invalid(f"{key}: expected {least} to {NAME_MAX_BYTES} bytes")
+
+
+def address(fields: Mapping[bytes, Any], key: str) -> bytes:
+    """An IP address; empty when it is not known. Raises Invalid for other lengths."""
+    value = raw(fields, key)
+    if len(value) in {0, 4, 16}:
+        return value
+    raise Invalid(f"{key}: expected an address of 4 or 16 bytes")
+
+
+# Keys are in the order of their bytes, as Go writes them; empty bytes are nil. A function each,
+# since every packet passes here: a table of fields takes twice the time.
+
+
+def _add_source(fields: dict[bytes, Any], message: Ping | IndirectPing) -> None:
+    if message.source_address:
+        fields[b"SourceAddr"] = message.source_address
+    if message.source_node:
+        fields[b"SourceNode"] = message.source_node
+    if message.source_port:
+        fields[b"SourcePort"] = message.source_port
+
+
+def _ping(message: Ping) -> bytes:
+    fields = {b"Node": message.node, b"SeqNo": message.seq}
+    _add_source(fields, message)
+    return b"\x00" + _pack(fields)
+
+
+def _indirect_ping(message: IndirectPing) -> bytes:
+    fields = {
+        b"Nack": message.nack,
+        b"Node": message.node,
+        b"Port": message.port,
+        b"SeqNo": message.seq,
+    }
+    _add_source(fields, message)
+    fields[b"Target"] = message.target or None
+    return b"\x01" + _pack(fields)
+
+
+def _ack(message: Ack) -> bytes:
+    return b"\x02" + _pack({b"Payload": message.payload or None, b"SeqNo": message.seq})
+
+
+def _nack(message: Nack) -> bytes:
+    return b"\x0b" + _pack({b"SeqNo": message.seq})
+
+
+def _suspect(message: Suspect) -> bytes:
+    return b"\x03" + _accusation(message)
+
+
+def _dead(message: Dead) -> bytes:
+    return b"\x05" + _accusation(message)
+
+
+def _accusation(message: Suspect | Dead) -> bytes:
+    return _pack(
+        {
+            b"From": message.source,
+            b"Incarnation": message.incarnation,
+            b"Node": message.node,
+        }
+    )
+
+
+def _alive(message: Alive) -> bytes:
+    return b"\x04" + _pack(
+        {
+            b"Addr": message.address or None,
+            b"Incarnation": message.incarnation,
+            b"Meta": message.meta or None,
+            b"Node": message.node,
+            b"Port": message.port,
+            b"Vsn": message.versions or None,
+        }
+    )
+
+
+def _user(message: User) -> bytes:
+    return b"\x08" + message.payload
+
+
+def _fault(message: Fault) -> bytes:
+    return b"\x0d" + _pack({b"Error": message.text})
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    Ping: _ping,
+    IndirectPing: _indirect_ping,
+    Ack: _ack,
+    Nack: _nack,
+    Suspect: _suspect,
+    Dead: _dead,
+    Alive: _alive,
+    User: _user,
+    Fault: _fault,
+}
+
+
 def encode(message: Message) -> bytes:
     """The bytes of one message, type byte first."""
-    if isinstance(message, User):
-        return bytes((USER,)) + message.payload
-    kind, shape = _SHAPES[type(message)]
-    fields = {}
-    for key, attribute, _, optional in shape:
-        value = getattr(message, attribute)
-        if value or not optional:
-            fields[key] = value
-    return bytes((kind,)) + pack_map(fields)
+    return _ENCODERS[type(message)](message)
+
+
+_Fields: TypeAlias = dict[bytes, Any]
+
+
+def _read_ping(fields: _Fields) -> Ping:
+    return Ping(number(fields, "SeqNo", _U32), name(fields, "Node", 0), *_read_source(fields))
+
+
+def _read_source(fields: _Fields) -> tuple[bytes, int, str]:
+    return (
+        address(fields, "SourceAddr"),
+        number(fields, "SourcePort", _U16),
+        name(fields, "SourceNode", 0),
+    )
+
+
+def _read_indirect_ping(fields: _Fields) -> IndirectPing:
+    return IndirectPing(
+        number(fields, "SeqNo", _U32),
+        address(fields, "Target"),
+        number(fields, "Port", _U16),
+        name(fields, "Node", 0),
+        bool(fields.get(b"Nack")),
+        *_read_source(fields),
+    )
+
+
+def _read_ack(fields: _Fields) -> Ack:
+    return Ack(number(fields, "SeqNo", _U32), raw(fields, "Payload"))
+
+
+def _read_nack(fields: _Fields) -> Nack:
+    return Nack(number(fields, "SeqNo", _U32))
+
+
+def _read_suspect(fields: _Fields) -> Suspect:
+    return Suspect(
+        number(fields, "Incarnation", _U32), name(fields, "Node"), name(fields, "From", 0)
+    )
+
+
+def _read_dead(fields: _Fields) -> Dead:
+    return Dead(number(fields, "Incarnation", _U32), name(fields, "Node"), name(fields, "From", 0))
+
+
+def _read_alive(fields: _Fields) -> Alive:
+    message = Alive(
+        number(fields, "Incarnation", _U32),
+        name(fields, "Node"),
+        raw(fields, "Addr"),
+        number(fields, "Port", _U16),
+        raw(fields, "Meta"),
+        raw(fields, "Vsn"),
+    )
+    check(message)
+    return message
+
+
+def _read_fault(fields: _Fields) -> Fault:
+    return Fault(raw(fields, "Error")[:FAULT_MAX_BYTES].decode("utf-8", "replace"))
+
+
+_DECODERS: dict[int, Callable[[_Fields], Message]] = {
+    PING: _read_ping,
+    INDIRECT_PING: _read_indirect_ping,
+    ACK: _read_ack,
+    NACK: _read_nack,
+    SUSPECT: _read_suspect,
+    DEAD: _read_dead,
+    ALIVE: _read_alive,
+    ERROR: _read_fault,
+}
 
 
 def decode(data: bytes) -> Message:
@@ -209,48 +347,34 @@ def decode(data: bytes) -> Message:
         raise Invalid("empty message")
     if data[0] == USER:
         return User(data[1:])
-    kind = _BY_TYPE.get(data[0])
-    if kind is None:
+    reader = _DECODERS.get(data[0])
+    if reader is None:
         raise Invalid(f"message type {data[0]} is unknown here")
-    fields = unpack_map(memoryview(data)[1:])
-    values: dict[str, Any] = {}
-    for key, attribute, form, _ in _SHAPES[kind][1]:
-        if isinstance(form, int):
-            values[attribute] = number(fields, key, form)
-        elif form is str:
-            values[attribute] = text(fields, key)
-        elif form is bytes:
-            values[attribute] = raw(fields, key)
-        else:
-            values[attribute] = bool(fields.get(key.encode()))
-    message: Message = kind(**values)
-    check(message)
-    return message
+    return reader(unpack_map(data[1:], FIELDS_MAX))
 
 
-def check(message: Message) -> None:
-    """Raise Invalid for values out of limits, above all those this node would pass on."""
-    if isinstance(message, Alive | Suspect | Dead):
-        check_name(message.node)
-    if isinstance(message, Suspect | Dead):
-        check_name(message.source, "From", least=0)
-    if isinstance(message, Ping | IndirectPing):
-        check_name(message.node, least=0)
-    if isinstance(message, Alive):
-        if len(message.address) not in {4, 16}:
-            raise Invalid("Addr: expected 4 or 16 bytes")
-        if len(message.meta) > META_MAX_BYTES:
-            raise Invalid(f"Meta: longer than {META_MAX_BYTES} bytes")
-        low, high = message.versions[:1], message.versions[1:2]
-        # Fewer than six would poison the version check of every later push/pull.
-        if len(message.versions) != len(VERSIONS) or low == b"\x00" or low > high:
-            raise Invalid("Vsn: expected six protocol versions")
+def read_message(kind: int, fields: dict[bytes, Any]) -> Message:
+    """The message of this type, from a map already unpacked. Raises Invalid."""
+    return _DECODERS[kind](fields)
 
 
-def check_name(name: str, field: str = "Node", least: int = 1) -> None:
-    """Raise Invalid for a name that is too long to be passed on in any packet."""
-    if not least <= len(name.encode("utf-8", "surrogateescape")) <= NAME_MAX_BYTES:
-        raise Invalid(f"{field}: expected {least} to {NAME_MAX_BYTES} bytes")
+def check(message: Alive) -> None:
+    """Raise Invalid for news this node would not want to pass on, or could not."""
+    check_name(message.node)
+    if len(message.address) not in {4, 16}:
+        raise Invalid("Addr: expected 4 or 16 bytes")
+    if len(message.meta) > META_MAX_BYTES:
+        raise Invalid(f"Meta: longer than {META_MAX_BYTES} bytes")
+    low, high = message.versions[:1], message.versions[1:2]
+    # Fewer than six would poison the version check of every later push/pull.
+    if len(message.versions) != len(VERSIONS) or low == b"\x00" or low > high:
+        raise Invalid("Vsn: expected six protocol versions")
+
+
+def check_name(name: str, field: str = "Node") -> None:
+    """Raise Invalid for a name that is empty or too long to be passed on in any packet."""
+    if not 1 <= len(name.encode("utf-8", "surrogateescape")) <= NAME_MAX_BYTES:
+        raise Invalid(f"{field}: expected 1 to {NAME_MAX_BYTES} bytes")
 
 
 def host(address: bytes) -> str:
@@ -281,6 +405,6 @@ def decode_tags(meta: bytes) -> dict[str, str]:
         return {
             key.decode("utf-8", "replace"): (value or b"").decode("utf-8", "replace")
             for key, value in fields.items()
-            if isinstance(key, bytes) and (value is None or isinstance(value, bytes))
+            if value is None or isinstance(value, bytes)
         }
     return {"role": meta.decode("utf-8", "replace")}

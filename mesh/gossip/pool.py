@@ -9,9 +9,16 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from mesh.clock import Dice
+from mesh.errors import Invalid
+from mesh.gossip import bodies, relay
+from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.conflict import Conflicts, NameLost
+from mesh.gossip.events import Events, UserEvent
 from mesh.gossip.intents import Intents, Options
+from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
+    USER,
     Ack,
     Alive,
     Dead,
@@ -23,10 +30,24 @@ from mesh.gossip.messages import (
     User,
 )
 from mesh.gossip.probe import Probing
+from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
+from mesh.gossip.snapshot import Times
 from mesh.gossip.streams import PushPull
-from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
+from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
+from mesh.gossip.vivaldi import Vivaldi
 
-Outcome: TypeAlias = Send | TcpPing | Exchange | Remark | MemberEvent
+Outcome: TypeAlias = (
+    Send
+    | TcpPing
+    | Exchange
+    | Remark
+    | MemberEvent
+    | UserEvent
+    | Asked
+    | Answered
+    | Ended
+    | NameLost
+)
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 
 
@@ -38,35 +59,101 @@ class Pool:
         self.swim = Swim(name, options, dice, now)
         self.probing = Probing(self.swim, now)
         self.intents = Intents(self.swim, options, now)
+        self.events = Events(Broadcasts(options.retransmit_mult), options.event_bytes_max)
+        limits = Limits(options.query_bytes_max, options.answer_bytes_max)
+        self.queries = Queries(
+            self.swim, Broadcasts(options.retransmit_mult), limits, self.intents.members
+        )
+        self.internal = Internal(self.swim, self.queries, self.intents)
+        self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
+        self.vivaldi = Vivaldi(dice)
+        self.probing.ack_payload = self.vivaldi.payload
+        self.probing.rtt = self.vivaldi.heard
+        self.counters = self.queries.counters
+        # Serf's order: who is here matters most.
+        self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self.swim.draw_above = self._draw
+
+    def _draw(self, budget: int, overhead: int) -> list[bytes]:
+        parts, members = list[bytes](), self.intents.count()
+        for queue in self._queues:
+            drawn = queue.draw(budget, overhead + 1, members)
+            budget -= sum(len(body) + overhead + 1 for body in drawn)
+            parts += drawn
+        return [bytes((USER,)) + body for body in parts]
 
     def enter(self, now: float, address: str, port: int, meta: bytes) -> None:
         """Enter the list with an address others can reach, and tell them."""
         self.swim.go_live(now, address, port, meta)
         self.intents.enter()
 
+    def restore(self, times: Times) -> None:
+        """Go on where an earlier life of this node ended; before `enter`."""
+        self.intents.restore(times.member)
+        self.events.restore(times.event)
+        self.queries.restore(times.query)
+
+    def times(self) -> Times:
+        """What `restore` of a later life of this node needs."""
+        return Times(self.intents.last, self.events.last, self.queries.last)
+
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
-        while effects := self.swim.take():
-            for effect in effects:
-                if isinstance(effect, Notice):
-                    self.intents.notice(now, effect)
-                else:
-                    outcomes.append(effect)
-        outcomes += self.intents.take()
+        while more := self._take(now):
+            outcomes += more
         return outcomes
+
+    def _take(self, now: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for effect in self.swim.take():
+            if isinstance(effect, Notice):
+                self.intents.notice(now, effect)
+            elif isinstance(effect, Claim):
+                self.conflicts.claimed(now)
+            else:
+                outcomes.append(effect)
+        for event in self.intents.take():
+            if event.kind == "reap":
+                self.vivaldi.forget(event.member.name)
+            outcomes.append(event)
+        outcomes += self.events.take()
+        for word in self.queries.take():
+            outcomes += self._word(now, word)
+        return outcomes
+
+    def _word(self, now: float, word: Word) -> list[Outcome]:
+        if isinstance(word, Asked):
+            if not word.name.startswith(PREFIX):
+                return [word]
+            self.internal.hear(now, word)
+            return []
+        if not self.conflicts.is_about(word.query):
+            return [word]
+        try:
+            lost = self.conflicts.hear(now, word)
+        except Invalid:
+            self.counters["malformed_messages"] += 1
+            return []
+        return [lost] if lost else []
 
     # Time
 
     def deadline(self) -> float:
         """When `tick` has something to do, on the clock of `now`."""
-        return min(self.swim.deadline(), self.probing.deadline(), self.intents.deadline())
+        return min(
+            self.swim.deadline(),
+            self.probing.deadline(),
+            self.intents.deadline(),
+            self.queries.deadline(),
+        )
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         self.swim.tick(now)
         self.probing.tick(now)
         self.intents.tick(now)
+        self.queries.tick(now)
 
     # What arrives
 
@@ -78,7 +165,7 @@ class Pool:
             case IndirectPing():
                 self.probing.indirect_ping(now, message, source)
             case Ack():
-                self.probing.ack(message)
+                self.probing.ack(now, message)
             case Nack():
                 self.probing.nack(message)
             case Alive():
@@ -96,7 +183,21 @@ class Pool:
     def receive_user(self, now: float, message: User) -> None:
         """A message of Serf's layer, from a datagram or a stream. Raises Invalid."""
         self._settle(now)
-        self.intents.receive(now, message.payload)
+        body = message.payload
+        match body[0] if body else -1:
+            case bodies.QUERY:
+                self.queries.receive_query(now, body)
+            case bodies.RESPONSE:
+                self.queries.receive_response(body)
+            case bodies.RELAY:
+                if not relay.forward(self.swim, bodies.decode_relay(body)):
+                    self.counters["relays_refused"] += 1
+            case bodies.EVENT:
+                self.events.receive(body)
+            case bodies.LEAVE | bodies.JOIN:
+                self.intents.receive(now, body)
+            case _:
+                self.counters["unknown_user_messages"] += 1
 
     def _settle(self, now: float) -> None:
         # Serf's part is about members: what SWIM noticed before comes first.
@@ -111,11 +212,19 @@ class Pool:
 
     def state(self, *, join: bool) -> PushPull:
         """All this node knows, for the other side of a push/pull."""
-        return PushPull(self.swim.states(), self.intents.state(), join)
+        fields = self.intents.fields() | self.events.fields() | self.queries.fields()
+        return PushPull(self.swim.states(), bodies.encode_state(fields), join)
 
-    def merge(self, now: float, state: PushPull) -> int:
-        """Take over what another node knows; how many entries made no sense. Raises Invalid."""
+    def merge(self, now: float, state: PushPull, *, ignore_old: bool = False) -> int:
+        """Take over what another node knows; how many entries made no sense. Raises Invalid.
+
+        With ignore_old, no user event is heard that was fired before.
+        """
         bad = self.swim.merge(now, state.nodes)
         self._settle(now)
-        self.intents.merge(now, state.user_state)
+        fields = bodies.decode_state(state.user_state)
+        if fields:
+            self.queries.merge(fields)
+            self.intents.merge(now, fields)
+            self.events.merge(fields, ignore_old=ignore_old)
         return bad

@@ -9,6 +9,7 @@ trouble may be here, and slows this node's verdicts (Lifeguard, local health).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -25,6 +26,7 @@ class _Probe(msgspec.Struct):
     seq: int
     node: str
     incarnation: int
+    start: float
     timeout: float
     end: float
     asked: bool = False
@@ -45,7 +47,12 @@ class _Relay(msgspec.Struct):
 
 
 class Probing:
-    """The failure detector of one node."""
+    """The failure detector of one node.
+
+    `ack_payload` makes what this node puts into its acks. `rtt` hears of each answer that came
+    directly and in time: (member, seconds for the way there and back, payload of the ack). It may
+    raise Invalid; the answer counts all the same.
+    """
 
     def __init__(self, swim: Swim, now: float) -> None:
         self._swim = swim
@@ -55,6 +62,8 @@ class Probing:
         self._relays: dict[int, _Relay] = {}
         self._seq = swim.dice.below(2**31)
         self._cursor = 0
+        self.ack_payload: Callable[[], bytes] = bytes
+        self.rtt: Callable[[str, float, bytes], None] = lambda _node, _seconds, _payload: None
 
     def _new_seq(self) -> int:
         self._seq = (self._seq + 1) % 2**32
@@ -98,6 +107,7 @@ class Probing:
             seq=self._new_seq(),
             node=peer.name,
             incarnation=peer.incarnation,
+            start=now,
             timeout=now + options.probe_timeout_seconds,
             end=now + options.probe_interval_seconds * (swim.awareness + 1),
         )
@@ -164,7 +174,7 @@ class Probing:
         if message.node and message.node != self._swim.name:
             return
         address, port = _reply_to(message, source)
-        self._swim.send(address, port, Ack(message.seq))
+        self._swim.send(address, port, Ack(message.seq, self.ack_payload()))
 
     def indirect_ping(self, now: float, message: IndirectPing, source: tuple[str, int]) -> None:
         """Ping the target for somebody else."""
@@ -180,12 +190,15 @@ class Probing:
         ping = Ping(seq, message.node, me.address, me.port, me.name)
         swim.send(host(message.target), message.port or me.port, ping)
 
-    def ack(self, message: Ack) -> None:
-        """Somebody answered: our own probe, or one for somebody else."""
+    def ack(self, now: float, message: Ack) -> None:
+        """Somebody answered: our own probe, or one for somebody else. Raises what `rtt` does."""
         probe = self._probe
         if probe is not None and probe.seq == message.seq:
             self._probe = None
             self._swim.degrade(-1)
+            # Before others are asked, and in time, only the member itself can have answered.
+            if not probe.asked and now <= probe.timeout:
+                self.rtt(probe.node, now - probe.start, message.payload)
             return
         relay = self._relays.pop(message.seq, None)
         if relay is not None:

@@ -132,6 +132,13 @@ class Notice(msgspec.Struct, frozen=True):
     node: str
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Another node says that it has this node's name."""
+
+    address: str
+    port: int
+
+
 class Remark(msgspec.Struct, frozen=True):
     """Something an operator may want to read in the log."""
 
@@ -139,7 +146,7 @@ class Remark(msgspec.Struct, frozen=True):
     warning: bool = False
 
 
-Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Remark
+Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Claim | Remark
 
 
 class Swim:
@@ -159,6 +166,8 @@ class Swim:
         self.effects: list[Effect] = []
         self.leaving = False
         self.awareness = 0
+        self.overhead = 0
+        """Bytes that the transport adds to each datagram: label and encryption."""
         self.draw_above: Callable[[int, int], list[bytes]] = lambda _budget, _overhead: []
         self.probe_order: list[Peer] = []
         interval = options.push_pull_interval_seconds
@@ -224,8 +233,11 @@ class Swim:
     def send(self, address: str, port: int, message: Message) -> None:
         """Send a message with as much news as fits beside it."""
         first = encode(message)
-        budget = PACKET_BYTES - COMPOUND_HEAD_BYTES - PART_HEAD_BYTES - len(first)
+        budget = self._budget() - PART_HEAD_BYTES - len(first)
         self.effects.append(Send(address, port, [first, *self._draw(budget)]))
+
+    def _budget(self) -> int:
+        return PACKET_BYTES - COMPOUND_HEAD_BYTES - self.overhead
 
     def _draw(self, budget: int) -> list[bytes]:
         drawn = self.queue.draw(budget, PART_HEAD_BYTES, self.count())
@@ -271,7 +283,7 @@ class Swim:
             )
 
         for peer in self.pick(self.options.gossip_nodes, hears):
-            parts = self._draw(PACKET_BYTES - COMPOUND_HEAD_BYTES)
+            parts = self._draw(self._budget())
             if not parts:
                 return
             self.effects.append(Send(peer.host, peer.port, parts, peer.protocol_max >= 5))
@@ -341,6 +353,8 @@ class Swim:
         self._refute(news.incarnation)
 
     def _conflict(self, peer: Peer, news: Alive) -> None:
+        if peer is self.me:
+            self.effects.append(Claim(host(news.address), news.port))
         self._remark(
             f"{peer.name} is at {peer.host}:{peer.port}; another node of that name at "
             f"{host(news.address)}:{news.port} is ignored",

@@ -1,6 +1,7 @@
 """Messages: the bytes of memberlist, and nothing but Invalid for others."""
 
 import contextlib
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,39 @@ def test_what_could_not_be_passed_on_is_refused() -> None:
             messages.decode(messages.encode(message))
     with pytest.raises(Invalid, match="Node"):
         messages.decode(messages.encode(IndirectPing(1, N1, 1, long)))
+    with pytest.raises(Invalid, match="SourceNode"):
+        messages.decode(messages.encode(Ping(1, source_node=long)))
+    for addressed in (Ping(1, source_address=b"abc"), IndirectPing(1, b"12345")):
+        with pytest.raises(Invalid, match="4 or 16 bytes"):
+            messages.decode(messages.encode(addressed))
+
+
+def test_keys_that_could_be_made_to_collide_are_refused() -> None:
+    with pytest.raises(Invalid, match="not a msgpack map"):
+        messages.decode(b"\x00\x81\x05\x01")
+
+
+def test_arrays_within_arrays_get_no_room_before_they_have_come() -> None:
+    deep = b"\x81\xa1x" + b"\xdd\x00\x01\xff\xff" * 1000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid):
+            messages.decode(b"\x00" + deep + bytes(60_000))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["true", "1.0", "'1'", "[1]"])
+def test_what_is_no_number_is_not_taken_for_one(text: str) -> None:
+    packed = {
+        "true": b"\xc3",
+        "1.0": b"\xcb\x3f\xf0" + bytes(6),
+        "'1'": b"\xa11",
+        "[1]": b"\x91\x01",
+    }
+    with pytest.raises(Invalid, match="SeqNo"):
+        messages.decode(b"\x00\x81\xa5SeqNo" + packed[text])
 
 
 def test_nil_and_missing_are_empty_and_unknown_keys_are_ignored() -> None:

@@ -5,6 +5,7 @@ import collections
 import pytest
 
 from mesh.clock import SeededDice
+from mesh.errors import Invalid
 from mesh.gossip.messages import (
     Ack,
     Alive,
@@ -69,7 +70,7 @@ def test_a_ping_says_who_asks_and_an_answer_ends_the_probe() -> None:
     node.swim.degrade(3)
     name, ping = node.start()
     assert ping == Ping(ping.seq, name, ME, 7946, "me")
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.2, Ack(ping.seq))
     assert node.swim.awareness == 2
     assert node.tick(1.6) == []
     assert node.probing.deadline() == 2.0
@@ -79,7 +80,7 @@ def test_a_ping_says_who_asks_and_an_answer_ends_the_probe() -> None:
 def test_an_ack_of_another_probe_means_nothing() -> None:
     node = Node(5)
     _, ping = node.start()
-    node.probing.ack(Ack(ping.seq + 1))
+    node.probing.ack(1.2, Ack(ping.seq + 1))
     assert len(node.tick(1.5)) == 3
 
 
@@ -94,9 +95,52 @@ def test_without_an_answer_three_others_and_a_stream_are_tried() -> None:
         assert request == IndirectPing(ping.seq, target.address, 7946, name, True, ME, 7946, "me")
     assert node.streams() == [TcpPing(ping.seq, name, target.host, 7946, 2.0)]
     # A relayed answer, or a late one, still counts.
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.9, Ack(ping.seq))
     node.tick(2.0)
     assert target.state == ALIVE
+
+
+def test_direct_answers_in_time_measure_the_round_trip() -> None:
+    node = Node(6)
+    heard: list[tuple[str, float, bytes]] = []
+    node.probing.rtt = lambda name, seconds, payload: heard.append((name, seconds, payload))
+    name, ping = node.start(1.0)
+    node.probing.ack(1.25, Ack(ping.seq, b"payload"))
+    assert heard == [(name, 0.25, b"payload")]
+    # Late, before anybody else was asked.
+    _, ping = node.start(2.0)
+    node.probing.ack(2.75, Ack(ping.seq, b"payload"))
+    # Perhaps through somebody else.
+    _, ping = node.start(3.0)
+    assert len(node.tick(3.5)) == 3
+    node.probing.ack(3.5, Ack(ping.seq, b"payload"))
+    # For somebody else.
+    node.probing.indirect_ping(4.0, REQUEST, ("192.0.2.1", 5))
+    [(_, relayed)] = node.sent()
+    assert isinstance(relayed, Ping)
+    node.probing.ack(4.1, Ack(relayed.seq, b"payload"))
+    assert len(heard) == 1
+
+
+def test_a_payload_that_makes_no_sense_fails_no_probe() -> None:
+    node = Node(6)
+
+    def refuse(_name: str, _seconds: float, _payload: bytes) -> None:
+        raise Invalid("payload")
+
+    node.probing.rtt = refuse
+    name, ping = node.start(1.0)
+    with pytest.raises(Invalid):
+        node.probing.ack(1.1, Ack(ping.seq))
+    node.tick(1.9)
+    assert node.swim.peers[name].state == ALIVE
+
+
+def test_acks_carry_what_the_layer_above_says() -> None:
+    node = Node(1)
+    node.probing.ack_payload = lambda: b"coordinate"
+    node.probing.ping(Ping(7, "me"), ("192.0.2.1", 5))
+    assert node.sent() == [("192.0.2.1", Ack(7, b"coordinate"))]
 
 
 @pytest.mark.parametrize(("nacks", "points"), [(0, 3), (2, 1), (3, 0), (4, 0)])
@@ -205,9 +249,9 @@ def helping(request: IndirectPing = REQUEST) -> tuple[Node, Ping]:
 
 def test_a_helper_passes_the_answer_on_with_the_askers_number() -> None:
     node, ping = helping()
-    node.probing.ack(Ack(ping.seq, b"payload"))
+    node.probing.ack(1.2, Ack(ping.seq, b"payload"))
     assert node.sent() == [("10.0.0.7", Ack(77))]
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.3, Ack(ping.seq))
     assert node.tick(1.5) == []
 
 
@@ -215,7 +259,7 @@ def test_a_helper_without_an_answer_says_so_once() -> None:
     node, ping = helping()
     assert node.probing.deadline() <= 1.5
     assert node.tick(1.5) == [("10.0.0.7", Nack(77))]
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.6, Ack(ping.seq))
     assert node.tick(3.0) == []
 
 
@@ -240,7 +284,7 @@ def probed(node: Node, start: float, count: int) -> list[str]:
     found = []
     for step in range(count):
         name, ping = node.start(start + step)
-        node.probing.ack(Ack(ping.seq))
+        node.probing.ack(start + step, Ack(ping.seq))
         node.sent()
         found.append(name)
     return found

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.clock import SeededDice
+from mesh.gossip.conflict import NameLost
+from mesh.gossip.events import UserEvent
 from mesh.gossip.intents import Intents, Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import encode_tags
 from mesh.gossip.packets import join, split
 from mesh.gossip.pool import Pool
+from mesh.gossip.queries import Answer, Answered, Asked, Ended
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Exchange, Remark, Send, Swim, TcpPing
 from tests.sim.clock import Timeline
@@ -24,6 +27,7 @@ class Node:
         self.down = False
         self.events: list[str] = []
         self.remarks: list[str] = []
+        self.answers: list[Answer] = []
         self.boot()
 
     def boot(self) -> None:
@@ -54,18 +58,31 @@ class Node:
                     case Send():
                         packet = join(outcome.parts, crc=outcome.crc)
                         self.world.send(self, outcome.address, packet)
-                    case MemberEvent():
-                        self.note(outcome)
                     case Remark():
                         self.remarks.append(outcome.text)
                     case TcpPing():
                         self.world.tcp_ping(self, outcome)
                     case Exchange():
                         self.world.exchange(self, outcome.address)
+                    case _:
+                        self.learn(outcome)
         self.world.plan(self)
 
-    def note(self, event: MemberEvent) -> None:
-        self.events.append(f"{event.kind} {event.member.name}")
+    def learn(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
+        match news:
+            case MemberEvent():
+                self.note(f"{news.kind} {news.member.name}")
+            case UserEvent():
+                self.note(f"event {news.name}")
+            case Answered():
+                self.answers.append(news.answer)
+            case NameLost():
+                self.note("name lost")
+            case _:
+                pass
+
+    def note(self, event: str) -> None:
+        self.events.append(event)
         self.world.trace.append((round(self.world.now, 6), self.name, self.events[-1]))
 
     def receive(self, packet: bytes, source: str) -> None:
@@ -85,6 +102,10 @@ class Node:
     def join(self, other: Node) -> None:
         self.world.exchange(self, other.address)
         self.intents.announce_join()
+        self.perform()
+
+    def fire(self, name: str, payload: bytes = b"") -> None:
+        self.pool.events.fire(name, payload)
         self.perform()
 
     def leave(self) -> None:

@@ -77,9 +77,9 @@ def test_an_answer_ends_the_probe_and_heals() -> None:
     node = Node(2)
     node.swim.degrade(2)
     now, _, ping = node.probe()
-    node.probing.ack(Ack(ping.seq + 1))
+    node.probing.ack(1.0, Ack(ping.seq + 1))
     assert node.swim.awareness == 2
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.0, Ack(ping.seq))
     assert node.swim.awareness == 1
     assert node.until(now + 0.9) == []
 
@@ -91,7 +91,7 @@ def test_everybody_is_probed_in_a_round() -> None:
         for _ in range(7):
             _, _, ping = node.probe()
             probed.add(ping.node)
-            node.probing.ack(Ack(ping.seq))
+            node.probing.ack(1.0, Ack(ping.seq))
         assert len(probed) == 7
 
 
@@ -184,7 +184,7 @@ def test_a_ping_for_another_name_is_not_answered() -> None:
 @pytest.mark.parametrize("nack", [True, False])
 def test_a_helper_says_what_it_saw(nack: bool) -> None:
     node = Node(1)
-    node.probing.ack(Ack(node.probe()[2].seq))
+    node.probing.ack(1.0, Ack(node.probe()[2].seq))
     request = IndirectPing(41, bytes((10, 0, 0, 3)), 80, "n3", nack, bytes((10, 0, 0, 5)), 7946)
     now = node.probing.deadline() - 0.9
     node.probing.indirect_ping(now, request, ASKER)
@@ -195,7 +195,7 @@ def test_a_helper_says_what_it_saw(nack: bool) -> None:
     node.probing.tick(now + 0.5)
     assert node.sent() == ([("10.0.0.5", Nack(41))] if nack else [])
     # Who said no does not say yes afterwards.
-    node.probing.ack(Ack(ping.seq))
+    node.probing.ack(1.0, Ack(ping.seq))
     assert node.sent() == ([] if nack else [("10.0.0.5", Ack(41))])
 
 
