@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
@@ -13,10 +16,10 @@ from mesh.gossip import intents
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
+from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
 from mesh.gossip.recorder import Recorder
@@ -26,6 +29,9 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +112,7 @@ class Gossip:
         self.pool.internal.keys = keyring
         self._tasks = Tasks()
         self._wake = asyncio.Event()
+        self._due = math.inf
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
@@ -343,7 +350,8 @@ class Gossip:
         while True:
             self.pool.tick(self._clock.monotonic())
             self._perform()
-            pause = self.pool.deadline() - self._clock.monotonic()
+            self._due = self.pool.deadline()
+            pause = self._due - self._clock.monotonic()
             if pause > 0:
                 try:
                     async with asyncio.timeout(pause):
@@ -353,24 +361,22 @@ class Gossip:
                 self._wake.clear()
 
     def _perform(self) -> None:
-        before = self.pool.deadline()
         while outcomes := self.pool.take(self._clock.monotonic()):
             for outcome in outcomes:
                 match outcome:
                     case Send():
-                        self.transport.send(
-                            outcome.address, outcome.port, outcome.parts, crc=outcome.crc
-                        )
+                        parts = [encoded(message) for message in outcome.messages]
+                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
                     case TcpPing():
-                        self._background(self._tcp_ping(outcome), "gossip tcp ping")
+                        self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Exchange():
-                        self._background(self._push_pull(outcome), "gossip push/pull")
+                        self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
                         self._tell(outcome)
-        if self.pool.deadline() < before:
+        if self.pool.deadline() < self._due:
             self._wake.set()
 
     def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
@@ -385,10 +391,10 @@ class Gossip:
             case _:
                 self._conversations.hear(news)
 
-    def _background(self, work: Awaitable[None], name: str) -> None:
+    def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except MeshError as error:
                 log.debug("%s: %s", name, error)
 

@@ -35,7 +35,7 @@ class UserEvent(msgspec.Struct, frozen=True):
 class Events:
     """The user events of one node."""
 
-    def __init__(self, queue: Broadcasts, limit: int) -> None:
+    def __init__(self, queue: Broadcasts[bytes], limit: int) -> None:
         """`limit`: bytes of name and payload, and of the whole message, of an event from here."""
         assert limit <= EVENT_MAX_BYTES, "checked where it is configured"
         self.queue = queue

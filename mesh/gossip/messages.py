@@ -6,6 +6,7 @@ are both `raw`, keys are sorted, nil stands for anything empty.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -377,6 +378,7 @@ def check_name(name: str, field: str = "Node") -> None:
         raise Invalid(f"{field}: expected 1 to {NAME_MAX_BYTES} bytes")
 
 
+@functools.lru_cache(2**14)
 def host(address: bytes) -> str:
     """An IP address of 4 or 16 bytes as text; Go writes some IPv4 addresses in 16."""
     ip = ipaddress.ip_address(address)

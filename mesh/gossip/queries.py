@@ -33,7 +33,7 @@ from mesh.gossip.bodies import (
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.lamport import TIME_MAX, Lamport, Ring
 from mesh.gossip.members import Member
-from mesh.gossip.messages import User, encode, host, number
+from mesh.gossip.messages import User, host, number
 from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.swim import MEMBERS_MAX, Send, Swim
 
@@ -131,7 +131,11 @@ class Queries:
     """The queries of one node, its own and those of others."""
 
     def __init__(
-        self, swim: Swim, queue: Broadcasts, limits: Limits, members: Callable[[], list[Member]]
+        self,
+        swim: Swim,
+        queue: Broadcasts[bytes],
+        limits: Limits,
+        members: Callable[[], list[Member]],
     ) -> None:
         """`members` gives Serf's list of members."""
         self.queue = queue
@@ -325,7 +329,7 @@ class Queries:
     def _send(self, address: str, port: int, body: bytes) -> None:
         # Without news beside it: a query is passed on only a few times, and each of these would be
         # one, wasted on the asker.
-        self._swim.effects.append(Send(address, port, [encode(User(body))]))
+        self._swim.effects.append(Send(address, port, [User(body)]))
 
     # Push/pull
 
