@@ -20,6 +20,7 @@ import msgspec
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.gossip.driver import Gossip
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.profiles import LocalOptions
 
 PATIENCE_SECONDS = 45.0
@@ -287,11 +288,13 @@ class Ours:
         tags: Mapping[str, str] | None = None,
         *,
         make: type[Gossip] = Gossip,
+        key: bytes = b"",
         **changes: object,
     ) -> Gossip:
-        """A node that runs; changes are those of its options."""
+        """A node that runs, encrypted with the key; changes are those of its options."""
         given = {"bind_address": draw_address(), **FASTER, **changes}
-        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags)  # type: ignore[arg-type]
+        more = {"keyring": Keyring([key], lambda: secrets.token_bytes(12))} if key else {}
+        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags, **more)  # type: ignore[arg-type]
         await node.start()
         self.nodes.append(node)
         return node
