@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.compat.test_agent import AgentApi, api
+from tests.compat.agent_node import AgentApi
+from tests.compat.test_agent import api
 
 __all__ = ["api"]
 
