@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 import uuid
@@ -102,3 +103,8 @@ class SeededDice:
     def uuid(self) -> str:
         """A random UUID (RFC 9562 version 4) in its text form."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+
+def secret_bytes(count: int) -> bytes:
+    """Bytes that nobody can foresee and that never come again: for keys and nonces."""
+    return os.urandom(count)

@@ -1,5 +1,7 @@
 """Certificates for the demo: one authority, and for each node its own and a file naming them.
 
+The file has the key for gossip too, the same for all.
+
 `python -m mesh.cli.certificates server1 agent1` makes them in the folder `certificates`; names that
 begin with "server" are servers'. Every key lies in one folder: that is for trying things only.
 """
@@ -11,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh.cli.tls import save
-from mesh.clock import SystemClock
+from mesh.clock import SystemClock, secret_bytes
 from mesh.codec import to_json
 from mesh.connect.certs import Authority, Subject
 from mesh.errors import MeshError
+from mesh.gossip.keytext import KEY_SIZES, write_key
 
 FOLDER = "certificates"
 DAYS = 365
@@ -29,6 +32,7 @@ def make(folder: Path, nodes: Sequence[str]) -> None:
     clock = SystemClock()
     pair = Authority.make(clock, days=DAYS)
     authority = Authority.read(*pair)
+    key_for_gossip = write_key(secret_bytes(max(KEY_SIZES)))
     for node in nodes:
         subject = Subject("server" if node.startswith("server") else "client", node=node)
         certificate, key = folder / f"{node}.pem", folder / f"{node}-key.pem"
@@ -39,7 +43,8 @@ def make(folder: Path, nodes: Sequence[str]) -> None:
             "cert_file": f"{FOLDER}/{certificate.name}",
             "key_file": f"{FOLDER}/{key.name}",
         }
-        (folder / f"{node}.json").write_bytes(to_json({"tls": {"defaults": files}}, indent=2))
+        settings = {"encrypt": key_for_gossip, "tls": {"defaults": files}}
+        (folder / f"{node}.json").write_bytes(to_json(settings, indent=2))
     ca.write_bytes(pair.certificate)
 
 

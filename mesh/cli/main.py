@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "operator autopilot set-config": ("mesh.cli.autopilot", "Change autopilot's settings"),
     "operator autopilot health": ("mesh.cli.autopilot", "Show how the servers fare"),
     "operator autopilot state": ("mesh.cli.autopilot", "Show who votes, and why others do not"),
+    "keygen": ("mesh.cli.keygen", "Make a key for the encryption of gossip"),
     "tls ca create": ("mesh.cli.tls", "Make a certificate authority for the nodes"),
     "tls cert create": ("mesh.cli.tls", "Sign a certificate for a server, an agent or a person"),
     "info": ("mesh.cli.node", "Show the agent's statistics"),

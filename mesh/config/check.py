@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 import uuid
@@ -15,6 +13,9 @@ from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
 from mesh.config.shape import value_at
+from mesh.errors import Invalid
+from mesh.gossip.keytext import read_key
+from mesh.gossip.sealing import LABEL_MAX_BYTES
 from mesh.registry.levels import HIGHEST, LOWEST
 
 Complaint = tuple[str, str]
@@ -285,8 +286,7 @@ def _rest(config: Config) -> Iterator[Complaint]:
                 ipaddress.ip_network(part, strict=False)
             except ValueError:
                 yield key, f"expected networks such as 10.0.0.0/8, got {shown(part)}"
-    if config.encrypt and not _is_key(config.encrypt):
-        yield "encrypt", "expected a key of 16, 24 or 32 bytes in base64"
+    yield from _gossip_secrets(config)
     if not _CONTENT_PATH.fullmatch(config.ui_config.content_path):
         yield "ui_config.content_path", "expected letters, digits, / - _ . and ~"
     base_url = config.ui_config.metrics_proxy.base_url
@@ -297,8 +297,11 @@ def _rest(config: Config) -> Iterator[Complaint]:
             yield key, "an address is empty"
 
 
-def _is_key(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) in {16, 24, 32}
-    except (binascii.Error, ValueError):
-        return False
+def _gossip_secrets(config: Config) -> Iterator[Complaint]:
+    if config.encrypt:
+        try:
+            read_key(config.encrypt)
+        except Invalid as problem:
+            yield "encrypt", problem.message
+    if len(config.gossip_label.encode()) > LABEL_MAX_BYTES:
+        yield "gossip_label", f"expected at most {LABEL_MAX_BYTES} bytes"

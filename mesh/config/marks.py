@@ -16,9 +16,9 @@ NOT_YET = _names(
     advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
-    cloud config_entries connect default_intention_policy disable_keyring_file
+    cloud config_entries connect default_intention_policy
     enable_agent_tls_for_checks enable_central_service_config enable_debug enable_syslog
-    encrypt encrypt_verify_incoming encrypt_verify_outgoing experiments gossip_wan license_path
+    experiments gossip_wan license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
     ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https

@@ -78,13 +78,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     advertise_reconnect_timeout: Seconds = 0.0
     """What this client asks others to use instead; 0 for nothing."""
     encrypt: str = ""
-    """Key of gossip, base64."""
+    """Key that gossip is encrypted with: 16, 24 or 32 bytes in base64, from `meshctl keygen`, the
+    same on every node. It begins the keyring in data_dir, which counts from then on."""
     encrypt_verify_incoming: bool = True
-    """Refuse gossip in plain text."""
+    """With a key, refuse gossip in plain text; false while a running cluster begins to encrypt."""
     encrypt_verify_outgoing: bool = True
-    """Send no gossip in plain text."""
+    """With a key, send no gossip in plain text; false while not every node has the key yet."""
     disable_keyring_file: bool = False
-    """Do not keep the keys of gossip in data_dir."""
+    """Do not keep the keys of gossip in data_dir (serf/local.keyring, serf/remote.keyring)."""
+    gossip_label: str = ""
+    """Name that all gossip carries, at most 255 bytes; nodes with another one, or none, are not
+    heard. Keeps clusters apart that can reach each other (memberlist's Label)."""
     leave_on_terminate: bool | None = None
     """Leave the cluster on SIGTERM; when not set, true for a client and false for a server."""
     skip_leave_on_interrupt: bool | None = None

@@ -125,7 +125,6 @@ def _unprotected(config: Config) -> list[str]:
     """Protections the configuration asks for and this version cannot give: it must not start."""
     asked = {
         "acl.enabled": config.acl.enabled,
-        "encrypt": bool(config.encrypt),
         "tls.https.verify_incoming": config.tls.https.verify_incoming,
     }
     return [

@@ -17,6 +17,7 @@ from mesh.config.schema import Config
 from mesh.daemon import encryption, options
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
+from mesh.daemon.keyrings import open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Membership, keep_joining, meet_again
 from mesh.daemon.operations import Operations
@@ -118,8 +119,10 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        snapshot = f"{directory.folder('serf')}/local.snapshot"
-        gossip = Gossip(config.node_name, options.gossip(config, snapshot), clock, dice, tags)
+        folder = directory.folder("serf")
+        keyring = open_keyring(config, folder)
+        made = options.gossip(config, f"{folder}/local.snapshot")
+        gossip = Gossip(config.node_name, made, clock, dice, tags, keyring=keyring)
         seconds = config.limits.rpc_client_timeout
         client = Client(
             ClientOptions(
@@ -241,6 +244,7 @@ class Node:
             "serf_lan": {
                 "members": len(ground.gossip.members()),
                 "alive": ground.membership.size(),
+                "encrypted": "false" if ground.gossip.keyring is None else "true",
                 "health_score": ground.gossip.health_score,
                 **ground.gossip.counters,
             },

@@ -7,6 +7,8 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
@@ -14,7 +16,6 @@ from mesh.gossip import intents
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
@@ -28,6 +29,9 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -367,9 +371,9 @@ class Gossip:
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
                     case TcpPing():
-                        self._background(self._tcp_ping(outcome), "gossip tcp ping")
+                        self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Exchange():
-                        self._background(self._push_pull(outcome), "gossip push/pull")
+                        self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
                         self._tell(outcome)
         if self.pool.deadline() < self._due:
@@ -387,10 +391,10 @@ class Gossip:
             case _:
                 self._conversations.hear(news)
 
-    def _background(self, work: Awaitable[None], name: str) -> None:
+    def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except MeshError as error:
                 log.debug("%s: %s", name, error)
 

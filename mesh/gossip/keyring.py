@@ -1,26 +1,24 @@
 """Keys: what gossip is encrypted with, and AES-GCM as memberlist uses it.
 
-The first key seals, every key opens; so keys can be changed while the pool runs.
+The first key seals, every key opens; so keys can be changed while the pool runs. Loading this
+module takes long because of the library, so nodes without keys do not.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mesh.errors import Conflict, Invalid
+from mesh.gossip.keytext import KEY_SIZES, NONCE_BYTES, OVERHEAD_BYTES
 
-KEY_SIZES = (16, 24, 32)
 KEYS_MAX = 32
 """Every packet of a stranger is tried with each."""
-NONCE_BYTES, TAG_BYTES, BLOCK_BYTES = 12, 16, 16
+BLOCK_BYTES = 16
 PADDED, PLAIN = 0, 1
 """Versions of the format: 0 fills up to whole blocks (protocol 1), 1 does not."""
-OVERHEAD_BYTES = 1 + NONCE_BYTES + TAG_BYTES
 
 
 class Keyring:
@@ -118,19 +116,3 @@ def _unpadded(content: bytes) -> bytes:
     if not 1 <= count <= min(BLOCK_BYTES, len(content)):
         raise Invalid("is padded wrongly")
     return content[:-count]
-
-
-def read_key(text: str) -> bytes:
-    """A key from base64. Raises Invalid, which says what is expected."""
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
-    if len(key) not in KEY_SIZES:
-        raise Invalid("expected a key of 16, 24 or 32 bytes in base64, as `meshctl keygen` prints")
-    return key
-
-
-def write_key(key: bytes) -> str:
-    """A key as base64."""
-    return base64.b64encode(key).decode("ascii")

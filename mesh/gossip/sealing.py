@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mesh.errors import Invalid
-from mesh.gossip.keyring import OVERHEAD_BYTES, Keyring
+from mesh.gossip.keytext import OVERHEAD_BYTES
 from mesh.gossip.messages import ENCRYPT, HAS_LABEL
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 LABEL_MAX_BYTES = 255
 LABEL_HEAD_BYTES = 2
@@ -168,7 +173,7 @@ class Opener:
 
 
 _LABELLED = bytes((HAS_LABEL,))
-_NO_KEY = "is encrypted, and this node has no key (option encrypt)"
+_NO_KEY = "is encrypted, and this node has no key"
 
 
 def _looks_encrypted(data: bytes) -> bool:

@@ -174,7 +174,7 @@ class Transport(asyncio.DatagramProtocol):
                 return await self._read(reader, self._sealing.opener(answers=True))
         except Rejected as problem:
             self._reject("streams", problem, host)
-            raise Unreachable(f"its answer {problem}; {_ADVICE[problem.reason]}") from problem
+            raise Unreachable(f"its answer {problem}: {_ADVICE[problem.reason]}") from problem
         except TimeoutError:
             raise Unreachable(f"no answer within {seconds:.1f} s") from None
         except OSError as error:
@@ -302,8 +302,8 @@ class Transport(asyncio.DatagramProtocol):
             return
         self._complained[problem.reason] = now
         log.warning(
-            "gossip from %s %s: ignored, as %d such %s before it; %s",
-            *(host, problem, self.counters[name] - 1, what, _ADVICE[problem.reason]),
+            "gossip from %s %s; ignored (%d %s so far): %s",
+            *(host, problem, self.counters[name], what, _ADVICE[problem.reason]),
         )
 
 

@@ -1,9 +1,7 @@
 """Keys: what they seal they open, in both versions and all sizes, and nothing else opens."""
 
-import base64
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,13 +11,11 @@ from hypothesis import strategies as st
 from mesh.errors import Conflict, Invalid
 from mesh.gossip.keyring import (
     KEYS_MAX,
-    OVERHEAD_BYTES,
     PADDED,
     PLAIN,
     Keyring,
-    read_key,
-    write_key,
 )
+from mesh.gossip.keytext import OVERHEAD_BYTES
 
 A, B, C = b"a" * 16, b"b" * 24, b"c" * 32
 
@@ -130,11 +126,3 @@ def test_a_padding_that_cannot_be_is_refused() -> None:
 def test_any_bytes_raise_invalid_only(data: bytes) -> None:
     with contextlib.suppress(Invalid):
         ring(A, B).open(data)
-
-
-def test_keys_are_read_and_written_as_base64() -> None:
-    key = os.urandom(32)
-    assert read_key(f" {write_key(key)}\n") == key
-    for text in ("", "x", "!!!!", base64.b64encode(b"x" * 17).decode(), "ü"):
-        with pytest.raises(Invalid, match="16, 24 or 32 bytes in base64"):
-            read_key(text)
