@@ -49,6 +49,8 @@ Outcome: TypeAlias = (
     | NameLost
 )
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
+QUEUE_CHECK_SECONDS = 30.0
+QUEUE_WARNING = 128
 
 
 class Tables:
@@ -88,6 +90,8 @@ class Pool:
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self._options = options
+        self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
         self.swim.waits_above = lambda: any(self._queues)
 
@@ -172,6 +176,25 @@ class Pool:
         self.probing.tick(now)
         self.intents.tick(now)
         self.queries.tick(now)
+        if self._next_check <= now:
+            self._next_check = now + QUEUE_CHECK_SECONDS
+            self._check_queues()
+
+    def _check_queues(self) -> None:
+        # Each member that fails or comes back is news; a large pool has more of it.
+        limit = max(self._options.queue_depth_min, 2 * self.intents.count())
+        for queue in self._queues:
+            queue.limit = limit
+        for name, depth in self.depths().items():
+            if depth >= QUEUE_WARNING:
+                text = f"{depth} {name} wait to be passed on: more come than gossip carries"
+                self.swim.effects.append(Remark(text, warning=True))
+
+    def depths(self) -> dict[str, int]:
+        """How many messages of each kind wait to be passed on."""
+        names = ("intents", "queries", "events")
+        depths = dict(zip(names, map(len, self._queues), strict=True))
+        return {"members": len(self.swim.queue), **depths}
 
     # What arrives
 
