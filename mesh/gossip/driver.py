@@ -20,7 +20,7 @@ from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.packets import encoded
-from mesh.gossip.pool import Pool
+from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
 from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
@@ -372,6 +372,8 @@ class Gossip:
                         log.log(level, outcome.text)
                     case TcpPing():
                         self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
+                    case Tell():
+                        self._background(self._send_stream(outcome), "gossip event")
                     case Exchange():
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
@@ -455,6 +457,10 @@ class Gossip:
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
         await self._merge(reply, ignore_old=ignore_old)
+
+    async def _send_stream(self, effect: Tell) -> None:
+        seconds = self.options.stream_timeout_seconds
+        await self.transport.tell(effect.address, effect.port, effect.message, seconds)
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
@@ -32,12 +34,22 @@ from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
 from mesh.gossip.snapshot import Times
-from mesh.gossip.streams import PushPull
+from mesh.gossip.streams import ALIVE, PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
 
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send a message that fits into no packet over a stream."""
+
+    address: str
+    port: int
+    message: User
+
+
 Outcome: TypeAlias = (
     Send
+    | Tell
     | TcpPing
     | Exchange
     | Remark
@@ -51,6 +63,9 @@ Outcome: TypeAlias = (
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 QUEUE_CHECK_SECONDS = 30.0
 QUEUE_WARNING = 128
+LARGE_EVENT_NODES = 6
+"""To how many each member passes an event that fits into no packet, once: 997 of 1,000 hear it so,
+the others with the next push/pull."""
 
 
 class Tables:
@@ -140,6 +155,9 @@ class Pool:
                 self.vivaldi.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
+        for body in self.events.take_large():
+            carriers = self.swim.pick(LARGE_EVENT_NODES, lambda peer: peer.state == ALIVE)
+            outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():
             outcomes += self._word(now, word)
         return outcomes
