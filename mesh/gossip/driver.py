@@ -8,14 +8,16 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import intents
+from mesh.gossip import doctor, intents
+from mesh.gossip.addresses import parse_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.examiner import Examiner
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
@@ -29,9 +31,6 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
-
-if TYPE_CHECKING:
-    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +116,13 @@ class Gossip:
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.examiner = Examiner(
+            self.pool,
+            self.transport.ask,
+            lambda host, port, body: self.transport.send(host, port, [body], crc=False),
+            self.counters,
+            (clock, dice),
+        )
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
@@ -315,7 +321,7 @@ class Gossip:
         joined, failures = 0, []
         for address in addresses:
             try:
-                host, port = _parse(address, self.address[1])
+                host, port = parse_address(address, self.address[1])
                 await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
@@ -327,7 +333,7 @@ class Gossip:
             self._perform()
         return joined
 
-    async def rejoin(self, enough: int = 1) -> int:
+    async def rejoin(self, enough: int = 1, *, ignore_old: bool = False) -> int:
         """Join through members that an earlier life of this node knew, in random order.
 
         Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
@@ -337,7 +343,7 @@ class Gossip:
         joined = 0
         for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
             try:
-                joined += await self.join([address])
+                joined += await self.join([address], ignore_old=ignore_old)
             except MeshError as error:
                 log.debug("joining again: %s", error)
             if joined >= enough:
@@ -373,7 +379,7 @@ class Gossip:
                     case TcpPing():
                         self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Tell():
-                        self._background(self._send_stream(outcome), "gossip event")
+                        self._background(partial(self._send_stream, outcome), "gossip event")
                     case Exchange():
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
@@ -408,6 +414,8 @@ class Gossip:
         now = self._clock.monotonic()
         for message in messages:
             try:
+                if self.examiner.hear(message, source):
+                    continue
                 if not self.pool.receive(now, message, source):
                     self.counters["unexpected_messages"] += 1
             except Invalid as problem:
@@ -424,10 +432,18 @@ class Gossip:
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
+        elif isinstance(message, User) and message.payload[:1] == doctor.KIND:
+            return await self._consult(message)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
+
+    async def _consult(self, message: User) -> StreamMessage:
+        try:
+            return await self.examiner.answer(message)
+        except MeshError as error:
+            return Fault(error.message)
 
     async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
         # To meet thousands takes long; in between, pings are answered.
@@ -469,17 +485,3 @@ class Gossip:
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
             self.pool.probing.tcp_answered(effect.seq)
-
-
-def _parse(address: str, default_port: int) -> tuple[str, int]:
-    host, port = address, str(default_port)
-    if address.startswith("["):
-        host, end, rest = address[1:].partition("]")
-        port = rest.removeprefix(":") or port
-        if not end:
-            host = ""
-    elif address.count(":") == 1:
-        host, port = address.split(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Invalid(f'"{address}": expected host, host:port or [address]:port')
-    return host, int(port)
