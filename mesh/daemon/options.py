@@ -35,11 +35,11 @@ def gossip(config: Config, snapshot_path: str) -> GossipOptions:
         suspicion_mult=timing.suspicion_mult,
         retransmit_mult=timing.retransmit_mult,
         reconnect_timeout_seconds=config.reconnect_timeout,
-        snapshot_path=snapshot_path,
-        rejoin_after_leave=config.rejoin_after_leave,
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
     )
 
 
