@@ -61,6 +61,10 @@ def _pool(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.members.clients", len(alive) - servers, "Clients alive in the pool")
     health = "How badly this node hears; 0 is well"
     yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
+    for kind, depth in gossip.pool.depths().items():
+        yield gauge("mesh.serf.queue", depth, "Messages that wait to be passed on", kind=kind)
+    flaps = "Members that failed and were back within a minute"
+    yield counter("mesh.serf.member.flap", gossip.pool.intents.flaps, flaps)
     calm = node.ground.calm
     frozen = "Failed members that stay in discovery (mass-failure guard)"
     yield gauge("mesh.members.frozen", len(calm.held), frozen)

@@ -189,7 +189,7 @@ async def meet_again(gossip: Gossip) -> None:
     Without them servers that all restart would meet each other but none of their agents.
     """
     before = len(gossip.previous)
-    joined = await gossip.rejoin(MEET_ENOUGH)
+    joined = await gossip.rejoin(MEET_ENOUGH, ignore_old=True)
     log.info("met %d of %d members from before the restart", joined, before)
 
 

@@ -19,6 +19,8 @@ from mesh.gossip.messages import number, pack_map, raw, text, unpack_map
 
 EVENT_MAX_BYTES = 9 * 1024
 """The largest limit that may be configured, and what is taken from others, encoded."""
+PACKET_MAX_BYTES = 1024
+"""A larger event fits into no packet beside label and encryption: it goes over streams."""
 ITEM_BYTES = 64
 """What remembering costs beyond the bytes of name and payload."""
 
@@ -43,6 +45,7 @@ class Events:
         self._limit = limit
         self._ring: Ring[tuple[str, bytes]] = Ring(_size)
         self._heard: list[UserEvent] = []
+        self._large: list[bytes] = []
         self._last = 0
 
     @property
@@ -76,8 +79,19 @@ class Events:
                 raise TooLarge(f"{what} take {size} bytes; the limit is {self._limit}")
         self.clock.next()
         self._hear(event)
-        self.queue.add(_key(event), body)
+        self._spread(event, body)
         return event.time
+
+    def take_large(self) -> list[bytes]:
+        """The new events since the last call that must be passed on over streams."""
+        large, self._large = self._large, []
+        return large
+
+    def _spread(self, event: UserEvent, body: bytes) -> None:
+        if len(body) > PACKET_MAX_BYTES:
+            self._large.append(body)
+        else:
+            self.queue.add(_key(event), body)
 
     def receive(self, body: bytes) -> None:
         """An event from somebody else; passed on as it is when it is new. Raises Invalid."""
@@ -85,7 +99,7 @@ class Events:
             raise Invalid(f"event of {len(body)} bytes; the limit is {EVENT_MAX_BYTES}")
         event = decode(body)
         if self._hear(event):
-            self.queue.add(_key(event), body)
+            self._spread(event, body)
 
     def _hear(self, event: UserEvent) -> bool:
         self.clock.witness(event.time)

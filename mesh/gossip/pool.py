@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
@@ -32,12 +34,22 @@ from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
 from mesh.gossip.snapshot import Times
-from mesh.gossip.streams import PushPull
+from mesh.gossip.streams import ALIVE, PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
 
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send a message that fits into no packet over a stream."""
+
+    address: str
+    port: int
+    message: User
+
+
 Outcome: TypeAlias = (
     Send
+    | Tell
     | TcpPing
     | Exchange
     | Remark
@@ -49,6 +61,11 @@ Outcome: TypeAlias = (
     | NameLost
 )
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
+QUEUE_CHECK_SECONDS = 30.0
+QUEUE_WARNING = 128
+LARGE_EVENT_NODES = 6
+"""To how many each member passes an event that fits into no packet, once: 997 of 1,000 hear it so,
+the others with the next push/pull."""
 
 
 class Tables:
@@ -88,6 +105,8 @@ class Pool:
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self._options = options
+        self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
         self.swim.waits_above = lambda: any(self._queues)
 
@@ -136,6 +155,9 @@ class Pool:
                 self.vivaldi.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
+        for body in self.events.take_large():
+            carriers = self.swim.pick(LARGE_EVENT_NODES, lambda peer: peer.state == ALIVE)
+            outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():
             outcomes += self._word(now, word)
         return outcomes
@@ -172,6 +194,25 @@ class Pool:
         self.probing.tick(now)
         self.intents.tick(now)
         self.queries.tick(now)
+        if self._next_check <= now:
+            self._next_check = now + QUEUE_CHECK_SECONDS
+            self._check_queues()
+
+    def _check_queues(self) -> None:
+        # Each member that fails or comes back is news; a large pool has more of it.
+        limit = max(self._options.queue_depth_min, 2 * self.intents.count())
+        for queue in self._queues:
+            queue.limit = limit
+        for name, depth in self.depths().items():
+            if depth >= QUEUE_WARNING:
+                text = f"{depth} {name} wait to be passed on: more come than gossip carries"
+                self.swim.effects.append(Remark(text, warning=True))
+
+    def depths(self) -> dict[str, int]:
+        """How many messages of each kind wait to be passed on."""
+        names = ("intents", "queries", "events")
+        depths = dict(zip(names, map(len, self._queues), strict=True))
+        return {"members": len(self.swim.queue), **depths}
 
     # What arrives
 
