@@ -38,6 +38,8 @@ class Command(NamedTuple):
     exits: tuple[str, ...] = ()
     """Exit codes with another meaning than usual, as `2: nothing matches`."""
     asks_agent: bool = True
+    passes_on: bool = False
+    """From the first argument on, all words are arguments: they are another program's."""
 
 
 def all_flags(command: Command) -> tuple[Flag, ...]:
@@ -57,6 +59,9 @@ def parse(name: str, command: Command, words: Iterable[str]) -> Parsed:
             break
         if not is_flag(word):
             found.arguments.append(word)
+            if command.passes_on:
+                found.arguments.extend(rest)
+                break
             continue
         flag, value = _split(name, word, flags)
         if value is None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import msgspec
+
 from mesh import codec
 from mesh.client.call import Call, decode_json, path_of, writing
-from mesh.client.shapes import AgentSelf, Check, Member, Service
+from mesh.client.shapes import AgentSelf, Check, Guard, Member, Reachability, Service
 
 T = TypeVar("T")
+QUERY_SECONDS = 30.0
+"""A question to a large pool takes longer than one to an agent."""
 
 
 def about() -> Call[AgentSelf]:
@@ -24,6 +28,29 @@ def members(*, wan: bool = False, expression: str = "") -> Call[list[Member]]:
     """
     params = (("wan", "1" if wan else ""), ("filter", expression))
     return _reading("/v1/agent/members", list[Member], *(pair for pair in params if pair[1]))
+
+
+def guard() -> Call[Guard]:
+    """Which removals from discovery are frozen, and which members are damped."""
+    return _reading("/v1/agent/guard", Guard)
+
+
+def release_guard() -> Call[bool]:
+    """End a freeze; False when there is none."""
+    return Call(
+        method="PUT",
+        path="/v1/agent/guard/release",
+        decode=lambda response: decode_json(response.body, bool),
+    )
+
+
+def reachability(*, wait_seconds: float = 0.0, relay_factor: int = 0) -> Call[Reachability]:
+    """Ask every member for an acknowledgement; 0 seconds: as long as the pool's size wants."""
+    params = [("wait", f"{wait_seconds * 1000:.0f}ms")] if wait_seconds else []
+    if relay_factor:
+        params.append(("relay-factor", str(relay_factor)))
+    call = _reading("/v1/agent/reachability", Reachability, *params)
+    return msgspec.structs.replace(call, wait_seconds=wait_seconds or QUERY_SECONDS)
 
 
 def services() -> Call[dict[str, Service]]:

@@ -10,7 +10,19 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiohttp
 from yarl import URL
 
-from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
+from mesh.client import (
+    agent,
+    catalog,
+    coordinate,
+    doctor,
+    event,
+    health,
+    kv,
+    operator,
+    settings,
+    status,
+    trouble,
+)
 from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
@@ -34,6 +46,8 @@ class AsyncClient:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.coordinate = Coordinate(self)
+        self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
 
@@ -185,6 +199,10 @@ class Agent(_Noun):
 
     about = _awaiting(agent.about)
     members = _awaiting(agent.members)
+    guard = _awaiting(agent.guard)
+    release_guard = _awaiting(agent.release_guard)
+    examine_network = _awaiting(doctor.network)
+    reachability = _awaiting(agent.reachability)
     services = _awaiting(agent.services)
     checks = _awaiting(agent.checks)
     register = _awaiting(agent.register)
@@ -195,6 +213,22 @@ class Agent(_Noun):
     leave = _awaiting(agent.leave)
     force_leave = _awaiting(agent.force_leave)
     reload = _awaiting(agent.reload)
+
+
+class Coordinate(_Noun):
+    """Where nodes are in the network."""
+
+    nodes = _awaiting(coordinate.nodes)
+    node = _awaiting(coordinate.node)
+    datacenters = _awaiting(coordinate.datacenters)
+    update = _awaiting(coordinate.update)
+
+
+class Event(_Noun):
+    """What is told to all agents."""
+
+    fire = _awaiting(event.fire)
+    listed = _awaiting(event.listed)
 
 
 class Status(_Noun):
@@ -216,6 +250,10 @@ class Operator(_Noun):
     set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
     autopilot_health = _awaiting(operator.autopilot_health)
     autopilot_state = _awaiting(operator.autopilot_state)
+    keyring = _awaiting(operator.keyring)
+    install_key = _awaiting(operator.install_key)
+    use_key = _awaiting(operator.use_key)
+    remove_key = _awaiting(operator.remove_key)
     request = _awaiting(operator.request)
     cancel = _awaiting(operator.cancel)
     upgrade = _awaiting(operator.upgrade)

@@ -10,6 +10,7 @@ from mesh.client.shapes import (
     AutopilotHealth,
     AutopilotSettings,
     AutopilotState,
+    Keyring,
     Outcome,
     RaftConfiguration,
     RaftStatus,
@@ -21,6 +22,9 @@ T = TypeVar("T")
 LATEST = ReadOptions()
 CHANGE_SECONDS = 30.0
 """A change of the voters takes an election's time; it must not be given up earlier."""
+
+POOL_SECONDS = 60.0
+"""Members of a large pool are asked for longer than a server is."""
 
 
 def raft_configuration(*, stale: bool = False, datacenter: str = "") -> Call[RaftConfiguration]:
@@ -85,6 +89,33 @@ def autopilot_state(*, datacenter: str = "") -> Call[AutopilotState]:
     return _asking("/v1/operator/autopilot/state", AutopilotState, stale=False, dc=datacenter)
 
 
+def keyring(*, relay_factor: int = 0, local_only: bool = False) -> Call[list[Keyring]]:
+    """The keys of each pool, and how many members have them."""
+    local = (("local-only", "true"),) if local_only else ()
+    return Call(
+        method="GET",
+        path="/v1/operator/keyring",
+        decode=lambda response: decode_json(response.body, list[Keyring]),
+        params=(*_relayed(relay_factor), *local),
+        wait_seconds=POOL_SECONDS,
+    )
+
+
+def install_key(key: str, *, relay_factor: int = 0) -> Call[None]:
+    """Give every member this key, in base64, beside those it has."""
+    return _keyed("POST", key, relay_factor)
+
+
+def use_key(key: str, *, relay_factor: int = 0) -> Call[None]:
+    """Have every member encrypt with this key, which all must have."""
+    return _keyed("PUT", key, relay_factor)
+
+
+def remove_key(key: str, *, relay_factor: int = 0) -> Call[None]:
+    """Take this key from every member. It must not be the one in use."""
+    return _keyed("DELETE", key, relay_factor)
+
+
 def request(key: str, since: int | None = None) -> Call[Outcome]:
     """What became of the request with this Idempotency-Key.
 
@@ -126,6 +157,21 @@ def finalize() -> Call[Upgrade]:
         decode=lambda response: decode_json(response.body, Upgrade),
         body=b"",
     )
+
+
+def _keyed(method: str, key: str, relay_factor: int) -> Call[None]:
+    return Call(
+        method=method,
+        path="/v1/operator/keyring",
+        decode=lambda _: None,
+        params=_relayed(relay_factor),
+        body=codec.to_json({"Key": key}),
+        wait_seconds=POOL_SECONDS,
+    )
+
+
+def _relayed(factor: int) -> tuple[tuple[str, str], ...]:
+    return (("relay-factor", str(factor)),) if factor else ()
 
 
 def _asking(path: str, kind: type[T], stale: bool, **params: str) -> Call[T]:

@@ -166,6 +166,12 @@ class Member(Shape, frozen=True):
     delegate_min: int = 0
     delegate_max: int = 0
     delegate_cur: int = 0
+    frozen: bool = False
+    """It failed, and stays in discovery while removals are frozen."""
+    penalty: float = 0.0
+    """How often it failed lately; halves in every half-life."""
+    damped: bool = False
+    """It is left out of discovery for that."""
 
     @property
     def state(self) -> str:
@@ -177,6 +183,28 @@ class Member(Shape, frozen=True):
     def is_server(self) -> bool:
         """True when the member keeps the log."""
         return self.tags.get("role") == "consul"
+
+
+class Damped(Shape, frozen=True):
+    """A member that is left out of discovery for failing again and again."""
+
+    name: str
+    penalty: float = 0.0
+    until: str = ""
+
+
+class Guard(Shape, frozen=True):
+    """Whether removals from discovery are frozen, by which rule, and until when (RFC 3339)."""
+
+    frozen: bool = False
+    rule: str = ""
+    ends: str = ""
+    since: str = ""
+    ends_by: str = ""
+    vanished: int = 0
+    pool: int = 0
+    members: list[str] = []
+    damped: list[Damped] = []
 
 
 class AgentConfig(Shape, frozen=True):
@@ -361,3 +389,66 @@ class AutopilotState(Shape, frozen=True):
     voters: list[str] = []
     read_replicas: list[str] = []
     last_change: str = ""
+
+
+class Coord(Shape, frozen=True):
+    """A point of the network's map, in seconds; the error is relative."""
+
+    vec: tuple[float, ...] = ()
+    error: float = 1.5
+    adjustment: float = 0.0
+    height: float = 1e-5
+
+
+class NodeCoord(Shape, frozen=True):
+    """A node and where it is."""
+
+    node: str = ""
+    segment: str = ""
+    coord: Coord = Coord()
+
+
+class DatacenterCoords(Shape, frozen=True):
+    """Where the servers of a datacenter are, among those of all datacenters."""
+
+    datacenter: str = ""
+    area_id: str = ""
+    coordinates: list[NodeCoord] = []
+
+
+class Event(Shape, frozen=True):
+    """Something that was told to all agents."""
+
+    id: str = ""
+    name: str = ""
+    payload: bytes = b""
+    node_filter: str = ""
+    service_filter: str = ""
+    tag_filter: str = ""
+    version: int = 0
+    l_time: int = 0
+    """When in the order of the pool, by its Lamport clock."""
+
+
+class Keyring(Shape, frozen=True):
+    """The keys of one pool: how many of its members have each."""
+
+    wan: bool = msgspec.field(name="WAN", default=False)
+    datacenter: str = ""
+    segment: str = ""
+    messages: dict[str, str] = {}
+    """What members said that something was wrong, by name."""
+    keys: dict[str, int] = {}
+    primary_keys: dict[str, int] = {}
+    num_nodes: int = 0
+
+
+class Reachability(Shape, frozen=True):
+    """Who of the pool acknowledged a question of this node."""
+
+    node: str = ""
+    acknowledged: list[str] = []
+    missing: list[str] = []
+    strangers: list[str] = []
+    """They answered though gossip does not hold them for alive."""
+    advice: list[str] = []

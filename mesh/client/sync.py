@@ -11,7 +11,19 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
-from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
+from mesh.client import (
+    agent,
+    catalog,
+    coordinate,
+    doctor,
+    event,
+    health,
+    kv,
+    operator,
+    settings,
+    status,
+    trouble,
+)
 from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
@@ -35,6 +47,8 @@ class Client:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.coordinate = Coordinate(self)
+        self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
 
@@ -239,6 +253,10 @@ class Agent(_Noun):
 
     about = _blocking(agent.about)
     members = _blocking(agent.members)
+    guard = _blocking(agent.guard)
+    release_guard = _blocking(agent.release_guard)
+    examine_network = _blocking(doctor.network)
+    reachability = _blocking(agent.reachability)
     services = _blocking(agent.services)
     checks = _blocking(agent.checks)
     register = _blocking(agent.register)
@@ -249,6 +267,22 @@ class Agent(_Noun):
     leave = _blocking(agent.leave)
     force_leave = _blocking(agent.force_leave)
     reload = _blocking(agent.reload)
+
+
+class Coordinate(_Noun):
+    """Where nodes are in the network."""
+
+    nodes = _blocking(coordinate.nodes)
+    node = _blocking(coordinate.node)
+    datacenters = _blocking(coordinate.datacenters)
+    update = _blocking(coordinate.update)
+
+
+class Event(_Noun):
+    """What is told to all agents."""
+
+    fire = _blocking(event.fire)
+    listed = _blocking(event.listed)
 
 
 class Status(_Noun):
@@ -270,6 +304,10 @@ class Operator(_Noun):
     set_autopilot_settings = _blocking(operator.set_autopilot_settings)
     autopilot_health = _blocking(operator.autopilot_health)
     autopilot_state = _blocking(operator.autopilot_state)
+    keyring = _blocking(operator.keyring)
+    install_key = _blocking(operator.install_key)
+    use_key = _blocking(operator.use_key)
+    remove_key = _blocking(operator.remove_key)
     request = _blocking(operator.request)
     cancel = _blocking(operator.cancel)
     upgrade = _blocking(operator.upgrade)

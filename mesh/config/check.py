@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Iterator
 from itertools import combinations
 
-from mesh.config import certificates
+from mesh.agent.watches import read_watch
+from mesh.config import calm, certificates
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -105,9 +106,21 @@ NETWORKS = ("serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs", "http_config.all
 
 def problems(config: Config) -> Iterator[Complaint]:
     """Everything that keeps this configuration from being used."""
-    for rules in (_role, _names, _meta, _domains, _choices, _numbers, _addresses, _ports, _rest):
+    for rules in (
+        _role,
+        _names,
+        _meta,
+        _domains,
+        _choices,
+        _numbers,
+        _addresses,
+        _ports,
+        _watches,
+        _rest,
+    ):
         yield from rules(config)
     yield from certificates.problems(config)
+    yield from calm.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:
@@ -277,6 +290,16 @@ def _overlap(left: str, right: str) -> bool:
     if one.version != other.version:
         return (one if one.version == 6 else other).is_unspecified
     return one == other or one.is_unspecified or other.is_unspecified
+
+
+def _watches(config: Config) -> Iterator[Complaint]:
+    for place, given in enumerate(config.watches):
+        try:
+            if read_watch(given).handler is None:
+                yield f"watches[{place}]", "nobody is told; it needs args or a handler"
+        except Invalid as error:
+            name, _, complaint = error.message.partition(": ")
+            yield f"watches[{place}].{name}", complaint
 
 
 def _rest(config: Config) -> Iterator[Complaint]:

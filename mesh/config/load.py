@@ -166,7 +166,7 @@ def _set_key(key: str, layer: Layer) -> str:
     """The option that a complaint is about: node_meta for node_meta.zone."""
     while key not in layer.sources and "." in key:
         key = key.rpartition(".")[0]
-    return key
+    return key.partition("[")[0]
 
 
 def _place(layer: Layer, key: str) -> str:

@@ -30,12 +30,12 @@ NOT_YET = _names(
     serf_wan_allowed_cidrs serf_lan_allowed_cidrs server_name server_rejoin_age_max snapshot_agent
     syslog_facility telemetry tls.defaults.tls_cipher_suites
     tls.defaults.use_auto_cert tls.grpc tls.https tls.internal_rpc.tls_cipher_suites
-    tls.internal_rpc.use_auto_cert ui_config unix_sockets use_streaming_backend watches xds
+    tls.internal_rpc.use_auto_cert ui_config unix_sockets use_streaming_backend xds
     addresses.https addresses.grpc addresses.grpc_tls protocol
     dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time disable_coordinates
-    disable_remote_exec session_ttl_min raft_trailing_logs raft_snapshot_interval
+    session_ttl_min raft_trailing_logs raft_snapshot_interval
     limits.rpc_max_conns_per_client
     limits.txn_max_req_len http_config.use_cache http_config.max_header_bytes
     """
@@ -46,7 +46,7 @@ RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config http_config
     limits.http_max_conns_per_client limits.kv_max_value_size log_level node_meta
-    raft_disk_floor services
+    raft_disk_floor services watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

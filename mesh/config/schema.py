@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.config import sections as s
+from mesh.config.calm import FlapDamping, MassFailure
 from mesh.config.sections import Bytes, Seconds
 
 
@@ -138,7 +139,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[dict[str, Any]] = []
     """Check definitions (also `check`), keys in snake_case."""
     watches: tuple[dict[str, Any], ...] = ()
-    """Watches to run."""
+    """Watches to run: `type` with its keys, and `args`, or `handler_type = "http"` with
+    `http_handler_config`."""
     enable_central_service_config: bool = True
     """Merge config entries into proxies."""
     config_entries: dict[str, Any] = {}
@@ -146,9 +148,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_min: Seconds = 10.0
     """Shortest TTL of a session."""
     disable_coordinates: bool = False
-    """Send no network coordinates."""
+    """Tell no network coordinate, and answer none."""
     disable_remote_exec: bool = True
-    """Run no commands of others."""
+    """Run no commands that `meshctl exec` asks for."""
     disable_http_unprintable_char_filter: bool = False
     """Allow unprintable characters in URLs."""
     default_query_time: Seconds = 300.0
@@ -200,6 +202,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Timing of gossip in the datacenter."""
     gossip_wan: s.GossipWan = s.GossipWan()
     """Timing of gossip between datacenters."""
+    mass_failure: MassFailure = MassFailure()
+    """When much of the pool seems to vanish at once; see docs/calm.md."""
+    flap_damping: FlapDamping = FlapDamping()
+    """Members and checks that come and go again and again; see docs/calm.md."""
     primary_datacenter: str = ""
     """The datacenter that holds ACLs and the certificate authority."""
     acl: s.Acl = s.Acl()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from mesh.config.addresses import advertised
@@ -18,7 +19,7 @@ from mesh.raft.epochs import cluster_id
 from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
-from mesh.registry.levels import LOWEST
+from mesh.registry.levels import LOWEST, level_of
 from mesh.registry.orders import RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
@@ -29,6 +30,7 @@ from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Verdict
+from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
@@ -135,7 +137,11 @@ class Replica:
             (ground.clock, ground.dice),
         )
         reach = (ground.client, self._find)
-        forwarded.operator = ServerOperator(electorate, self.pilot, sightings, reach, ground.clock)
+        operator = ServerOperator(electorate, self.pilot, sightings, reach, ground.clock)
+        level = partial(level_of, self.machine.database)
+        self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
+        operator.also(self.cartographer.orders)
+        forwarded.operator = operator
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""
@@ -143,6 +149,7 @@ class Replica:
         self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
+        self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
         if self.raft.bootstrapped:
             return
         agreement = Bootstrap(

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import intents
+from mesh.gossip import doctor, intents
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.examiner import Examiner
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
@@ -93,20 +94,10 @@ class Gossip:
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        sealing = Sealing(
-            options.label,
-            keyring,
-            verify_incoming=options.verify_incoming,
-            verify_outgoing=options.verify_outgoing,
-        )
+        sealing = _sealing(options, keyring)
         self.pool.swim.overhead = sealing.overhead
-        self.transport = Transport(
-            self._hear,
-            self._answer,
-            sealing,
-            options.stream_timeout_seconds,
-            options.compression,
-        )
+        patience, compression = options.stream_timeout_seconds, options.compression
+        self.transport = Transport(self._hear, self._answer, sealing, patience, compression)
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
         self.pool.internal.keys = keyring
@@ -117,6 +108,13 @@ class Gossip:
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.examiner = Examiner(
+            self.pool,
+            self.transport.ask,
+            lambda host, port, body: self.transport.send(host, port, [body], crc=False),
+            self.counters,
+            (clock, dice),
+        )
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
@@ -406,6 +404,8 @@ class Gossip:
         now = self._clock.monotonic()
         for message in messages:
             try:
+                if self.examiner.hear(message, source):
+                    continue
                 if not self.pool.receive(now, message, source):
                     self.counters["unexpected_messages"] += 1
             except Invalid as problem:
@@ -422,10 +422,18 @@ class Gossip:
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
+        elif isinstance(message, User) and message.payload[:1] == doctor.KIND:
+            return await self._consult(message)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
+
+    async def _consult(self, message: User) -> StreamMessage:
+        try:
+            return await self.examiner.answer(message)
+        except MeshError as error:
+            return Fault(error.message)
 
     async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
         # To meet thousands takes long; in between, pings are answered.
@@ -463,6 +471,15 @@ class Gossip:
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
             self.pool.probing.tcp_answered(effect.seq)
+
+
+def _sealing(options: Options, keyring: Keyring | None) -> Sealing:
+    return Sealing(
+        options.label,
+        keyring,
+        verify_incoming=options.verify_incoming,
+        verify_outgoing=options.verify_outgoing,
+    )
 
 
 def _parse(address: str, default_port: int) -> tuple[str, int]:

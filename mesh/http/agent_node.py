@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo, NodeOperations
+from mesh.agent.reachability import SECONDS_MAX
+from mesh.durations import parse_duration
 from mesh.errors import Busy, Invalid, MeshError
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
@@ -32,6 +35,20 @@ class MemberShape(Shape, frozen=True):
     delegate_min: int
     delegate_max: int
     delegate_cur: int
+    frozen: bool
+    """This and what follows are ours."""
+    penalty: float
+    damped: bool
+
+
+class ReachabilityShape(Shape, frozen=True):
+    """Who answered whom."""
+
+    node: str
+    acknowledged: list[str]
+    missing: list[str]
+    strangers: list[str]
+    advice: list[str]
 
 
 def _operations(request: Request) -> NodeOperations:
@@ -48,6 +65,9 @@ def _member(info: MemberInfo) -> MemberShape:
         info.status,
         *info.protocol,
         *info.delegate,
+        info.frozen,
+        info.penalty,
+        info.damped_until is not None,
     )
 
 
@@ -70,6 +90,82 @@ async def members(request: Request) -> Reply:
         raise Invalid("segment: mesh has no network segments")
     found = _operations(request).members(wan)
     return respond.json([_member(info) for info in found])
+
+
+class DampedShape(Shape, frozen=True):
+    """A member that is left out for failing again and again."""
+
+    name: str
+    penalty: float
+    until: str
+
+
+class GuardShape(Shape, frozen=True, kw_only=True):
+    """What the mass-failure guard does and whom flap damping leaves out. Ours."""
+
+    frozen: bool
+    rule: str
+    ends: str
+    since: str
+    ends_by: str
+    vanished: int
+    pool: int
+    members: list[str]
+    damped: list[DampedShape]
+
+
+async def guard(request: Request) -> Reply:
+    """Whether removals from discovery are frozen, since when, why, and when that ends."""
+    info = _operations(request).guard()
+    return respond.json(
+        GuardShape(
+            frozen=info.frozen,
+            rule=info.rule,
+            ends=info.ends,
+            since=_time(info.since),
+            ends_by=_time(info.latest),
+            vanished=info.vanished,
+            pool=info.pool,
+            members=info.held,
+            damped=[
+                DampedShape(one.name, round(one.penalty, 2), _time(one.until))
+                for one in info.damped
+            ],
+        )
+    )
+
+
+async def reachability(request: Request) -> Reply:
+    """Who of the pool says that a query reached it."""
+    text = request.param("wait")
+    try:
+        seconds = parse_duration(text) if text else None
+    except Invalid as error:
+        raise Invalid(f"Invalid wait time: {error.message}") from error
+    if seconds is not None and not 0 < seconds <= SECONDS_MAX:
+        raise Invalid(f"Invalid wait time: expected more than 0 and at most {SECONDS_MAX:g}s")
+    found = await _operations(request).reach(seconds, params.relay_factor(request))
+    return respond.json(
+        ReachabilityShape(
+            request.options.node_name,
+            found.acknowledged,
+            found.missing,
+            found.strangers,
+            found.advice,
+        )
+    )
+
+
+async def release_guard(request: Request) -> Reply:
+    """End a freeze by an operator's word."""
+    return respond.boolean(await _operations(request).release_guard())
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339; empty for never."""
+    if not seconds:
+        return ""
+    return datetime.fromtimestamp(round(seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 async def join(request: Request) -> Reply:

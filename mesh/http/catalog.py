@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.http import params, respond, shapes
+from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
 from mesh.registry import catalog
 from mesh.registry.port import WriteOptions
@@ -218,6 +218,7 @@ async def nodes(request: Request) -> Reply:
     found = await request.parts.registry.read(catalog.Nodes(), options)
     pairs = params.node_meta(request)
     rows = [row for row in found.value if params.has_meta(row.meta, pairs)]
+    rows = await near.first(request, options, rows, lambda row: row.name)
     return respond.answered(found, [shapes.node(row) for row in rows], options)
 
 
@@ -240,6 +241,7 @@ async def service(request: Request) -> Reply:
         for row in found.value
         if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
     ]
+    rows = await near.first(request, options, rows, lambda row: row.node.name)
     return respond.answered(found, [shapes.service_node(row) for row in rows], options)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from mesh.errors import Invalid
-from mesh.http import params, respond, shapes
+from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
 from mesh.registry import catalog, health
 from mesh.registry.port import ReadOptions
@@ -57,17 +55,18 @@ async def service(request: Request) -> Reply:
             and (not pairs or params.has_meta(row.node.meta, pairs))
             and (not passing or row.status == "passing")
         ]
+        rows = await near.first(request, options, rows, lambda row: row.node.name)
     return respond.answered(found, [shapes.instance(row) for row in rows], options)
 
 
 async def _on_nodes(
-    request: Request, rows: Iterable[catalog.Check], options: ReadOptions
-) -> Iterable[catalog.Check]:
-    """Only the checks on nodes that have the pairs of `node-meta`."""
+    request: Request, rows: list[catalog.Check], options: ReadOptions
+) -> list[catalog.Check]:
+    """The checks on nodes that have the pairs of `node-meta`, as near as `near` says."""
     pairs = params.node_meta(request)
-    if not pairs:
-        return rows
-    now = ReadOptions(options.consistency, datacenter=options.datacenter, token=options.token)
-    nodes = await request.parts.registry.read(catalog.Nodes(), now)
-    names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
-    return [row for row in rows if row.node.lower() in names]
+    if pairs:
+        now = ReadOptions(options.consistency, datacenter=options.datacenter, token=options.token)
+        nodes = await request.parts.registry.read(catalog.Nodes(), now)
+        names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
+        rows = [row for row in rows if row.node.lower() in names]
+    return await near.first(request, options, rows, lambda row: row.node)

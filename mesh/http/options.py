@@ -38,3 +38,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False
     """Accept unprintable characters in paths [disable_http_unprintable_char_filter]."""
+    disable_coordinates: bool = False
+    """Answer 401 about coordinates, and let `near` have no effect [disable_coordinates]."""

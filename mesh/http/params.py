@@ -21,6 +21,7 @@ T = TypeVar("T")
 JITTER = 1 / 16
 PARAMS_MAX = 1000
 DEPTH_MAX = 64
+RELAY_FACTOR_MAX = 5
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _NONE: dict[str, list[str]] = {}
@@ -112,6 +113,7 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
         wait=_wait(request, index),
         datacenter=datacenter(request),
         token=token(request),
+        cached="cached" in params,
     )
 
 
@@ -185,6 +187,15 @@ def order_options(request: Request) -> OrderOptions:
         token=token(request),
         origin=f"{request.options.node_name}/http",
     )
+
+
+def relay_factor(request: Request) -> int:
+    """How many members carry copies of each answer to a query. Raises Invalid."""
+    text = request.param("relay-factor")
+    factor = whole(text, "relay-factor") if text else 0
+    if factor > RELAY_FACTOR_MAX:
+        raise Invalid(f"relay-factor: expected 0 to {RELAY_FACTOR_MAX}, got {factor}")
+    return factor
 
 
 def required(request: Request, what: str) -> str:

@@ -136,6 +136,16 @@ class HttpServer:
             return await self._stream(request, reply.stream, reply)
         return await self._response(request, reply, pretty=pretty)
 
+    async def ask(self, target: str) -> Reply:
+        """Answer a GET of this process itself, as a client on this machine would have it."""
+        try:
+            admitted = self._dispatcher.admit("GET", target, {}, "127.0.0.1")
+            if isinstance(admitted, Reply):
+                return admitted
+            return await admitted.route.handler(admitted.request)
+        except MeshError as error:
+            return respond.failure(error)
+
     async def _stream(
         self, request: web.BaseRequest, pieces: AsyncIterator[bytes], reply: Reply
     ) -> web.StreamResponse:

@@ -10,6 +10,10 @@ from uuid import UUID
 import msgspec
 
 from mesh.errors import Conflict, Invalid
+from mesh.registry import coordinates
+from mesh.registry.levels import SEQUENCED
+from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
+from mesh.registry.nodes import Node as Node  # noqa: PLC0414
 from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
@@ -17,17 +21,6 @@ from mesh.store.table import Row, Table
 SERF_HEALTH = "serfHealth"
 STATUSES = ("passing", "warning", "critical")
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
-
-
-class Node(Row, frozen=True, kw_only=True):
-    """A machine. Names are found whatever their case."""
-
-    name: str
-    id: str = ""
-    address: str = ""
-    datacenter: str = ""
-    tagged_addresses: dict[str, str] = {}
-    meta: dict[str, str] = {}
 
 
 class TaggedAddress(msgspec.Struct, frozen=True):
@@ -82,21 +75,15 @@ class Check(Row, frozen=True, kw_only=True):
     timeout: str = ""
     exposed_port: int = 0
     definition: dict[str, Any] = {}
+    sequence: int | msgspec.UnsetType = msgspec.UNSET
+    """The health sequence its node gave the status; see `registry.transitions`. Unset for checks
+    that others registered, and written by no cluster below level 3: rows then are as before."""
 
 
 def _each(value: str) -> Iterable[Hashable]:
     return (value.lower(),) if value else ()
 
 
-NODES: Table[Node] = Table(
-    "nodes",
-    Node,
-    key=lambda node: node.name.lower(),
-    indexes={
-        "id": lambda node: _each(node.id),
-        "address": lambda node: _each(node.address),
-    },
-)
 SERVICES: Table[Service] = Table(
     "services",
     Service,
@@ -273,6 +260,13 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
                     f'Check.Status: expected one of {", ".join(STATUSES)}, got "{check.status}"'
                 )
 
+    def at(self, level: int) -> Register:
+        """Checks hold no sequence below level 3: servers of older programs would not see it."""
+        if level >= SEQUENCED or all(one.sequence is msgspec.UNSET for one in self.checks):
+            return self
+        plain = [msgspec.structs.replace(one, sequence=msgspec.UNSET) for one in self.checks]
+        return msgspec.structs.replace(self, checks=plain)
+
     def apply(self, transaction: Transaction) -> bool:
         """Write node, instance, then checks."""
         node = self._put_node(transaction)
@@ -343,8 +337,9 @@ def _put_check(transaction: Transaction, node: Node, check: Check) -> None:
 
 
 def remove_node(transaction: Transaction, name: str) -> None:
-    """Delete a node with its instances and checks."""
+    """Delete a node with its instances, checks and coordinate."""
     key = name.lower()
+    transaction.delete(coordinates.TABLE, key)
     for check in transaction.select(CHECKS, "node", key):
         transaction.delete(CHECKS, CHECKS.key(check))
     for service in transaction.select(SERVICES, "node", key):

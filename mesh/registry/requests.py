@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, health, kv, levels, orders, outcomes
+from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -14,6 +14,7 @@ TABLES: tuple[Table[Any], ...] = (
     kv.PAIRS,
     autopilot.TABLE,
     levels.LEVELS,
+    coordinates.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -26,6 +27,7 @@ AnyCommand: TypeAlias = (
     | levels.Found
     | levels.Finalize
     | outcomes.Cancel
+    | coordinates.Update
 )
 
 AnyQuery: TypeAlias = (
@@ -45,6 +47,9 @@ AnyQuery: TypeAlias = (
     | levels.Present
     | outcomes.Find
     | autopilot.Get
+    | coordinates.All
+    | coordinates.Of
+    | coordinates.Distances
 )
 
 AnyOrder: TypeAlias = (
@@ -55,4 +60,6 @@ AnyOrder: TypeAlias = (
     | orders.RaftStatus
     | orders.OwnStatus
     | orders.AutopilotHealth
+    | coordinates.Report
+    | coordinates.Datacenters
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mesh.clock import Clock
@@ -48,6 +48,10 @@ class ServerOperator:
             orders.OwnStatus: self._own_status,
             orders.AutopilotHealth: self._health,
         }
+
+    def also(self, do: Mapping[type[Order[Any]], Callable[[Any], Awaitable[Any]]]) -> None:
+        """Have orders of these types carried out by others."""
+        self._do |= do
 
     async def operate(self, order: Order[T]) -> T:
         """Carry it out. Raises a MeshError; NoLeader or Busy when the same may succeed later."""

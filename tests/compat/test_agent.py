@@ -10,10 +10,14 @@ from typing import Any
 import consul
 import pytest
 
+from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import MemberInfo
+from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
+from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
+from mesh.gossip.diagnosis import Examination
+from mesh.gossip.doctor import Heard, Row, Sheet
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
 from mesh.telemetry.metrics import Metrics, gauge
@@ -28,6 +32,7 @@ class Node:
     """The node as a whole: remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.events = Events("n0", dict, lambda *_: 1)
         self.asked: list[tuple[object, ...]] = []
         self.listeners: list[Callable[[int, str, str], None]] = []
 
@@ -40,6 +45,10 @@ class Node:
             raise Unreachable("nobody there")
         return 1
 
+    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
+        self.asked.append(("reach", seconds, relay_factor))
+        return judge(["n0", "n1"], ["n0"])
+
     async def leave(self) -> None:
         self.asked.append(("leave",))
 
@@ -47,6 +56,43 @@ class Node:
         self.asked.append(("force-leave", name, prune))
         if name == "none":
             raise NotFound("No node found with name 'none'")
+
+    def guard(self) -> GuardInfo:
+        damped = [DampedInfo("n2", 4.256, 1_700_000_900.0)]
+        if ("release",) in self.asked:
+            return GuardInfo(False, "many", "soon", damped)
+        return GuardInfo(
+            True,
+            "many",
+            "soon",
+            damped,
+            since=1_700_000_000.4,
+            latest=1_700_000_300.0,
+            vanished=3,
+            pool=5,
+            held=["n1"],
+        )
+
+    async def release_guard(self) -> bool:
+        released = ("release",) not in self.asked
+        self.asked.append(("release",))
+        return released
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        if "n9" in names:
+            raise Invalid("n9: no such member")
+        self.asked.append(("examine", *names))
+        sheet = Sheet("10.0.0.2:8301", 0.0, 0, [Heard("n0", 0, 0)])
+        row = Row("n1", "10.0.0.2:8301", 20, 0, None, 3, 0, 0.0012344)
+        return Examination(
+            asker="n0",
+            total=2,
+            addresses={"n0": "10.0.0.1:8301", "n1": "10.0.0.2:8301"},
+            rows={"n0": [row], "n1": []},
+            sheets={"n1": sheet},
+            silent={"n0": "busy"},
+            clocks={"n1": (0.25, 0.01)},
+        )
 
     async def reload(self) -> list[str]:
         self.asked.append(("reload",))
@@ -267,6 +313,59 @@ async def test_service_maintenance_and_replacing_checks(api: AgentApi) -> None:
     assert sorted((await api.get("/v1/agent/checks")).json) == ["a"]
 
 
+async def test_the_network_doctor(api: AgentApi) -> None:
+    report = (await api.get("/v1/agent/doctor/network?node=n1&node=n0")).json
+    assert api.node.asked == [("examine", "n1", "n0")]
+    assert report["Healthy"] is False
+    assert (report["Asker"], report["Total"]) == ("n0", 2)
+    told = {"Name": "n1", "Address": "10.0.0.2:8301", "Score": 0, "Silent": ""}
+    assert report["Members"][1] == told | {"ClockAhead": 0.25, "ClockUncertain": 0.01}
+    untold = {"Name": "n0", "Address": "10.0.0.1:8301", "Score": None, "Silent": "busy"}
+    assert report["Members"][0] == untold | {"ClockAhead": None, "ClockUncertain": None}
+    assert report["Paths"] == [
+        {
+            "Source": "n0",
+            "Target": "n1",
+            "Address": "10.0.0.2:8301",
+            "Sent": 20,
+            "Heard": 0,
+            "Answered": 0,
+            "LargeSent": 3,
+            "LargeHeard": 0,
+            "UDPMs": None,
+            "TCPMs": 1.234,
+            "TCPError": "",
+            "Shown": "no UDP",
+        }
+    ]
+    fault, remark = report["Findings"]
+    assert fault["Text"].startswith("UDP from n0 to n1 at 10.0.0.2:8301 is blocked")
+    assert (fault["Kind"], fault["Fault"]) == ("udp-one-way", True)
+    assert (fault["Source"], fault["Target"]) == ("n0", "n1")
+    assert remark["Fault"] is False
+    got = await api.get("/v1/agent/doctor/network?node=n9")
+    assert (got.status, got.text) == (400, "n9: no such member")
+
+
+async def test_what_the_guard_holds(api: AgentApi) -> None:
+    damped = [{"Name": "n2", "Penalty": 4.26, "Until": "2023-11-14T22:28:20Z"}]
+    assert (await api.get("/v1/agent/guard")).json == {
+        "Frozen": True,
+        "Rule": "many",
+        "Ends": "soon",
+        "Since": "2023-11-14T22:13:20Z",
+        "EndsBy": "2023-11-14T22:18:20Z",
+        "Vanished": 3,
+        "Pool": 5,
+        "Members": ["n1"],
+        "Damped": damped,
+    }
+    assert (await api.put("/v1/agent/guard/release")).json is True
+    assert (await api.put("/v1/agent/guard/release")).json is False
+    got = (await api.get("/v1/agent/guard")).json
+    assert (got["Frozen"], got["Since"], got["EndsBy"], got["Damped"]) == (False, "", "", damped)
+
+
 async def test_the_node_itself(api: AgentApi) -> None:
     assert (await api.get("/v1/agent/self")).json["Config"]["NodeName"] == "n0"
     assert (await api.get("/v1/agent/version")).json["HumanVersion"]
@@ -283,6 +382,9 @@ async def test_the_node_itself(api: AgentApi) -> None:
             "DelegateMin": 2,
             "DelegateMax": 5,
             "DelegateCur": 4,
+            "Frozen": False,
+            "Penalty": 0.0,
+            "Damped": False,
         }
     ]
     assert (await api.get("/v1/agent/members", wan=1)).json == []
@@ -305,6 +407,18 @@ async def test_the_node_itself(api: AgentApi) -> None:
         ("reload",),
         ("leave",),
     ]
+
+
+async def test_reachability(api: AgentApi) -> None:
+    got = (await api.get("/v1/agent/reachability")).json
+    advice = got.pop("Advice")
+    assert got == {"Node": "n0", "Acknowledged": ["n0"], "Missing": ["n1"], "Strangers": []}
+    assert "UDP" in advice[0]
+    await api.get("/v1/agent/reachability", wait="1500ms", **{"relay-factor": 5})
+    assert api.node.asked == [("reach", None, 0), ("reach", 1.5, 5)]
+    for query in ("wait=x", "wait=0s", "wait=2m", "relay-factor=6", "relay-factor=x"):
+        got = await api.get(f"/v1/agent/reachability?{query}")
+        assert got.status == 400, query
 
 
 @pytest.mark.parametrize(("query", "shown"), [("", "loud"), ("&logjson", '{"@message":"loud"}')])

@@ -11,7 +11,7 @@ acl { tokens { agent = "hush" } }
 connect { ca_config { private_key = "hush" } }
 service { name = "web" token = "hush" check { tcp = "x" Token = "hush" } }
 check { name = "x" token = "hush" ttl = "5s" }
-watches = [{ type = "key", token = "hush" }]
+watches = [{ type = "key", key = "x", args = ["true"], token = "hush" }]
 """
 
 

@@ -1,0 +1,80 @@
+"""/v1/event: tell something to all agents, and read what this one heard."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mesh.agent.events import Event, Events, index_of
+from mesh.errors import NotFound
+from mesh.http import params, respond
+from mesh.http.request import Reply, Request
+from mesh.http.shapes import Shape
+
+
+class EventShape(Shape, frozen=True, kw_only=True):
+    """An event; an empty payload is null."""
+
+    id: str
+    name: str
+    payload: bytes | None
+    node_filter: str
+    service_filter: str
+    tag_filter: str
+    version: int
+    l_time: int
+
+
+def _events(request: Request) -> Events:
+    events: Events = request.parts.agent.operations.events
+    return events
+
+
+async def fire(request: Request) -> Reply:
+    """Tell all agents, with the body as payload."""
+    name = params.required(request, "name")
+    elsewhere = params.datacenter(request)
+    if elsewhere not in {"", request.options.datacenter}:
+        raise NotFound(f'No path to datacenter "{elsewhere}": fire the event at an agent there')
+    event = Event(
+        id=request.parts.dice.uuid(),
+        name=name,
+        payload=request.body,
+        node_filter=request.param("node"),
+        service_filter=request.param("service"),
+        tag_filter=request.param("tag"),
+    )
+    return respond.json(_shape(_events(request).fire(event)))
+
+
+async def listed(request: Request) -> Reply:
+    """The last events this agent heard, the oldest first; with `index`, once they are others."""
+    events, name, options = _events(request), request.param("name"), params.read_options(request)
+    heard = asyncio.Event()
+    end = events.listen(lambda _: heard.set())
+    try:
+        async with asyncio.timeout(options.wait):
+            # The index tells events apart and nothing more: only an equal one means no news.
+            while options.index and index_of(events.kept(name)) == options.index:
+                await heard.wait()
+                heard.clear()
+    except TimeoutError:
+        pass
+    finally:
+        end()
+    found = events.kept(name)
+    reply = respond.json([_shape(event) for event in found])
+    reply.headers = {"X-Consul-Index": str(index_of(found))}
+    return reply
+
+
+def _shape(event: Event) -> EventShape:
+    return EventShape(
+        id=event.id,
+        name=event.name,
+        payload=event.payload or None,
+        node_filter=event.node_filter,
+        service_filter=event.service_filter,
+        tag_filter=event.tag_filter,
+        version=event.version,
+        l_time=event.time,
+    )

@@ -1,0 +1,55 @@
+"""?near: what a node would like to see first, by the round trips that coordinates foretell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+from mesh.gossip.vivaldi import estimate
+from mesh.http import params
+from mesh.http.request import Request
+from mesh.registry import coordinates
+from mesh.registry.port import ReadOptions
+
+T = TypeVar("T")
+
+AGENT = "_agent"
+FEW = 64
+"""Up to so many nodes are asked for by name; for more the servers send all coordinates."""
+
+
+async def first(
+    request: Request, options: ReadOptions, rows: list[T], node_of: Callable[[T], str]
+) -> list[T]:
+    """The rows, nearest to `?near` first, those of unknown distance last; else in their order.
+
+    It has no effect when coordinates are off, on a node that has none, or in another datacenter.
+    """
+    source = request.param("near")
+    if not source or len(rows) < 2 or request.options.disable_coordinates:
+        return rows
+    if params.datacenter(request) not in {"", request.options.datacenter}:
+        return rows
+    source = request.options.node_name if source == AGENT else source
+    names = sorted({node_of(row).lower() for row in rows})
+    now = ReadOptions(options.consistency, datacenter=options.datacenter, token=options.token)
+    far = await _distances(request, source, names, now)
+    return sorted(rows, key=lambda row: far.get(node_of(row).lower(), math.inf))
+
+
+async def _distances(
+    request: Request, source: str, names: list[str], now: ReadOptions
+) -> dict[str, float]:
+    registry = request.parts.registry
+    if len(names) <= FEW:
+        query = coordinates.Distances(source, tuple(names))
+        found = (await registry.read(query, now)).value
+        pairs = zip(names, found, strict=True)
+        return {name: seconds for name, seconds in pairs if seconds is not None}
+    places = (await registry.read(coordinates.All(), now)).value
+    known = {place.node.lower(): place.coordinate for place in places}
+    here = known.get(source.lower())
+    if here is None:
+        return {}
+    return {name: estimate(here, place) for name, place in known.items()}
