@@ -98,6 +98,10 @@ class Membership:
                 found[member.name] = tags.level_max
         return found | {one.name: LOWEST for one in voters if one.id not in met}
 
+    def all_speak(self, level: int) -> bool:
+        """Whether there are servers, and all that have not left speak this level."""
+        return min(self.speaking(()).values(), default=0) >= level
+
     def server_addresses(self) -> list[str]:
         """`ip:port` of the live servers of the datacenter."""
         return [endpoint(member.address, tags.port) for member, tags in self.servers()]

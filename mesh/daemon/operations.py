@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
-from mesh.agent.operations import GuardInfo, MemberInfo
+from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
@@ -75,6 +75,10 @@ class Operations:
         """Ask everybody for an acknowledgement."""
         return await self._running.messaging.reach(seconds, relay_factor)
 
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say."""
+        return await self._running.messaging.keyring(act, key, relay_factor)
+
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
         await self._running.leave()
@@ -128,6 +132,7 @@ class Operations:
                 "BuildDate": "",
             },
             "DebugConfig": to_plain(config),
+            "Coord": self._coordinate(),
             "Member": {
                 "Name": info.name,
                 "Addr": info.address,
@@ -146,6 +151,17 @@ class Operations:
                 part: {name: str(value) for name, value in figures.items()}
                 for part, figures in self._running.stats().items()
             },
+        }
+
+    def _coordinate(self) -> dict[str, Any] | None:
+        if self._running.config.disable_coordinates:
+            return None
+        one = self._ground.gossip.coordinate()
+        return {
+            "Vec": list(one.vec),
+            "Error": one.error,
+            "Adjustment": one.adjustment,
+            "Height": one.height,
         }
 
 

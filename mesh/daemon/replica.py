@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from mesh.agent.events import PREFIX
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
@@ -20,7 +21,7 @@ from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.registry.levels import LOWEST, level_of
-from mesh.registry.orders import RemovePeer
+from mesh.registry.orders import FireEvent, RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
@@ -141,7 +142,11 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        operator.also({FireEvent: self._fire})
         forwarded.operator = operator
+
+    async def _fire(self, order: FireEvent) -> int:
+        return self._ground.gossip.fire(PREFIX + order.name, order.payload)
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""

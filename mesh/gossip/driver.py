@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import doctor, intents
+from mesh.gossip.addresses import read_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
@@ -94,10 +95,7 @@ class Gossip:
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        sealing = _sealing(options, keyring)
-        self.pool.swim.overhead = sealing.overhead
-        patience, compression = options.stream_timeout_seconds, options.compression
-        self.transport = Transport(self._hear, self._answer, sealing, patience, compression)
+        self.transport = self._make_transport()
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
         self.pool.internal.keys = keyring
@@ -118,17 +116,37 @@ class Gossip:
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
-        self._recorder: Recorder | None = None
-        if options.snapshot_path:
-            forever = options.rejoin_after_leave
-            self._recorder = Recorder(
-                options.snapshot_path, self.pool.times, self.counters, rejoin_after_leave=forever
-            )
-            self.listen(self._recorder.note)
+        self._recorder = self._make_recorder()
         self.previous: dict[str, str] = {}
         """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
+
+    def _make_transport(self) -> Transport:
+        options = self.options
+        sealing = Sealing(
+            options.label,
+            self.keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        return Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
+
+    def _make_recorder(self) -> Recorder | None:
+        path, forever = self.options.snapshot_path, self.options.rejoin_after_leave
+        if not path:
+            return None
+        times, counters = self.pool.times, self.counters
+        recorder = Recorder(path, times, counters, rejoin_after_leave=forever)
+        self.listen(recorder.note)
+        return recorder
 
     @property
     def counters(self) -> Counter[str]:
@@ -313,7 +331,7 @@ class Gossip:
         joined, failures = 0, []
         for address in addresses:
             try:
-                host, port = _parse(address, self.address[1])
+                host, port = read_address(address, self.address[1])
                 await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
@@ -471,26 +489,3 @@ class Gossip:
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
             self.pool.probing.tcp_answered(effect.seq)
-
-
-def _sealing(options: Options, keyring: Keyring | None) -> Sealing:
-    return Sealing(
-        options.label,
-        keyring,
-        verify_incoming=options.verify_incoming,
-        verify_outgoing=options.verify_outgoing,
-    )
-
-
-def _parse(address: str, default_port: int) -> tuple[str, int]:
-    host, port = address, str(default_port)
-    if address.startswith("["):
-        host, end, rest = address[1:].partition("]")
-        port = rest.removeprefix(":") or port
-        if not end:
-            host = ""
-    elif address.count(":") == 1:
-        host, port = address.split(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Invalid(f'"{address}": expected host, host:port or [address]:port')
-    return host, int(port)

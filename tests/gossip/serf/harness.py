@@ -357,6 +357,9 @@ FASTER: dict[str, object] = {
     "suspicion_mult": 4,
     "stream_timeout_seconds": 5.0,
     "leave_propagate_seconds": 0.3,
+    # Of three peers, `local` tells two. Whoever hears last that a node is about to leave may have
+    # heard before that it has gone, and take it for failed.
+    "retransmit_mult": 4,
 }
 """Verdicts in two seconds; streams get more time than serf's `local` gives on a busy machine."""
 
