@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
@@ -17,7 +18,6 @@ from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
 from mesh.gossip.examiner import Examiner
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
@@ -31,6 +31,9 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
