@@ -1,6 +1,7 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
-`./dev bench raft` measures the log alone and has options of its own: see `bench.raft`.
+`./dev bench raft` measures the log alone, `./dev bench gossip` membership; each has options of its
+own: see `bench.raft` and `bench.gossip`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from bench import loads, node, raft
+from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
     "dns-a": ("DNS A, 20 instances", loads.dns("A")),
@@ -38,6 +40,9 @@ def main() -> None:
     """Measure the loads named, or all."""
     if sys.argv[1:2] == ["raft"]:
         raft.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["gossip"]:
+        gossip.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(

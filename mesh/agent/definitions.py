@@ -16,7 +16,7 @@ from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.registry.catalog import SERF_HEALTH, STATUSES, TaggedAddress, Weights
-from mesh.registry.health import RAFT_HEALTH
+from mesh.registry.health import GOSSIP_HEALTH, RAFT_HEALTH
 
 META_PAIRS_MAX = 64
 RESERVED_META = "consul-"
@@ -249,7 +249,7 @@ def _check_problems(check: CheckDefinition) -> list[str]:
         for field, kind in LATER.items()
         if getattr(check, field)
     ]
-    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH}:
+    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH, GOSSIP_HEALTH}:
         found.append(f"CheckID: {own} belongs to the servers; choose another id")
     if check.status and check.status not in STATUSES:
         found.append(f'Status: expected one of {", ".join(STATUSES)}, got "{check.status}"')

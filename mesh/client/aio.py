@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiohttp
 from yarl import URL
 
-from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
+from mesh.client import agent, catalog, doctor, health, kv, operator, settings, status, trouble
 from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
@@ -185,6 +185,9 @@ class Agent(_Noun):
 
     about = _awaiting(agent.about)
     members = _awaiting(agent.members)
+    guard = _awaiting(agent.guard)
+    release_guard = _awaiting(agent.release_guard)
+    examine_network = _awaiting(doctor.network)
     services = _awaiting(agent.services)
     checks = _awaiting(agent.checks)
     register = _awaiting(agent.register)

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
-from mesh.client import agent, catalog, health, kv, operator, settings, status, trouble
+from mesh.client import agent, catalog, doctor, health, kv, operator, settings, status, trouble
 from mesh.client.call import Answer, Call, Response, failure, keyed, newest
 
 P = ParamSpec("P")
@@ -239,6 +239,9 @@ class Agent(_Noun):
 
     about = _blocking(agent.about)
     members = _blocking(agent.members)
+    guard = _blocking(agent.guard)
+    release_guard = _blocking(agent.release_guard)
+    examine_network = _blocking(doctor.network)
     services = _blocking(agent.services)
     checks = _blocking(agent.checks)
     register = _blocking(agent.register)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from itertools import combinations
 
-from mesh.config import certificates
+from mesh.config import calm, certificates
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -107,6 +107,7 @@ def problems(config: Config) -> Iterator[Complaint]:
     for rules in (_role, _names, _meta, _domains, _choices, _numbers, _addresses, _ports, _rest):
         yield from rules(config)
     yield from certificates.problems(config)
+    yield from calm.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

@@ -59,6 +59,12 @@ def _pool(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.members.clients", len(alive) - servers, "Clients alive in the pool")
     health = "How badly this node hears; 0 is well"
     yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
+    calm = node.ground.calm
+    frozen = "Failed members that stay in discovery (mass-failure guard)"
+    yield gauge("mesh.members.frozen", len(calm.held), frozen)
+    yield counter("mesh.members.freezes", calm.guard.freezes, "Times the guard began to freeze")
+    damped = "Members that are left out for failing again and again"
+    yield gauge("mesh.members.damped", len(calm.kept_out()), damped)
     yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
 
 

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.codec import from_json, to_json
+from mesh.daemon.calm import Calm
 from mesh.errors import Invalid, MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
@@ -21,7 +22,7 @@ from mesh.rpc.servers import ServerTags, endpoint, read_tags
 from mesh.server.autopilot import Status as ServerState
 from mesh.server.bootstrap import Bootstrap, Candidate, Verdict
 from mesh.server.observation import Sighting
-from mesh.server.reconcile import Seen
+from mesh.server.reconcile import Seen, State
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class JoinOptions(msgspec.Struct, frozen=True):
 class Membership:
     """A view of the pool for one datacenter: servers to ask, nodes to reconcile."""
 
-    def __init__(self, gossip: Gossip, datacenter: str) -> None:
-        self._gossip, self._datacenter = gossip, datacenter
+    def __init__(self, gossip: Gossip, datacenter: str, calm: Calm) -> None:
+        self._gossip, self._datacenter, self._calm = gossip, datacenter, calm
         self._servers: list[tuple[Member, ServerTags]] | None = None
         gossip.listen(self._changed)
 
@@ -59,15 +60,23 @@ class Membership:
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
 
     def absent(self) -> frozenset[str]:
-        """Names of members that discovery must leave out now: they failed or left."""
-        return frozenset(one.name for one in self._gossip.members() if one.status in _GONE)
+        """Names of members that discovery must leave out now: failed or left, and not frozen."""
+        held = self._calm.held
+        return frozenset(
+            member.name
+            for member in self._gossip.members()
+            if member.status in _GONE and member.name not in held
+        )
 
     def present(self) -> frozenset[str]:
-        """Names of members that discovery takes for alive, whatever the catalog says of them."""
+        """Names of members that are well, whatever an old answer says: alive, and not damped."""
+        damped = self._calm.kept_out()
         return frozenset(
-            one.name
-            for one in self._gossip.members()
-            if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
+            member.name
+            for member in self._gossip.members()
+            if member.status == Status.ALIVE
+            and member.tags.get("dc", "") == self._datacenter
+            and member.name not in damped
         )
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
@@ -138,17 +147,23 @@ class Membership:
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
+        held, damped = self._calm.held, self._calm.kept_out()
         for member in self._gossip.members():
             if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
                 continue
             tags = read_tags(member.tags)
+            status = _KNOWN[member.status]
+            if member.name in held:
+                status = "frozen"
+            elif status == "alive" and member.name in damped:
+                status = "damped"
             found.append(
                 Seen(
                     name=member.name,
                     id=member.tags.get("id", ""),
                     address=member.address,
                     datacenter=self._datacenter,
-                    status=_KNOWN[member.status],
+                    status=status,
                     server_port=tags.port if tags else 0,
                 )
             )
@@ -157,7 +172,7 @@ class Membership:
 
 _GONE = {Status.FAILED, Status.LEFT}
 _STAYING = {Status.ALIVE, Status.LEAVING, Status.FAILED}
-_KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
+_KNOWN: dict[Status, State] = {
     Status.ALIVE: "alive",
     Status.LEAVING: "alive",
     Status.FAILED: "failed",

@@ -18,6 +18,7 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import encryption, options
+from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.hearsay import Hearsay
@@ -31,6 +32,7 @@ from mesh.errors import explained
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
 from mesh.http.server import HttpServer, Parts
+from mesh.registry.health import GOSSIP_HEALTH
 from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -89,6 +91,7 @@ class Node:
         path = f"{ground.directory.folder('serf')}/members.json"
         self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
         ground.gossip.listen(self._member_event)
+        ground.gossip.on_conflict_lost(self._give_up)
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
@@ -97,6 +100,8 @@ class Node:
             election = options.raft(config, "").election_seconds[1]
             health = Health(self.replica.raft, self.agent, election, ground.clock)
             self._tasks.start(health.run(), name="health of the log")
+        ground.calm.listen(self._calm_changed)
+        self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
@@ -138,9 +143,20 @@ class Node:
                 credentials=credentials,
             )
         )
-        membership = Membership(gossip, config.datacenter)
+        damping = options.damping(config, enabled=config.flap_damping.enabled)
+        calm = Calm(gossip, options.guard(config), damping, clock)
+        membership = Membership(gossip, config.datacenter, calm)
         return Ground(
-            config, directory, clock, dice, gossip, membership, client, credentials, self._fatal
+            config,
+            directory,
+            clock,
+            dice,
+            gossip,
+            membership,
+            calm,
+            client,
+            credentials,
+            self._fatal,
         )
 
     def _router_options(self) -> RouterOptions:
@@ -219,6 +235,17 @@ class Node:
         if self.replica is not None:
             self.replica.members_changed()
 
+    def _calm_changed(self) -> None:
+        """A freeze began or ended, or a damped member is let in."""
+        self.hearsay.look_again()
+        if self.replica is None:
+            return
+        self.replica.members_changed()
+        # Only servers: a check that every agent wrote at once would be a storm of its own.
+        if self.ground.calm.text:
+            status = "warning" if self.ground.calm.frozen else "passing"
+            self.agent.tell(GOSSIP_HEALTH, "Gossip", status, self.ground.calm.text)
+
     def _give_up(self, reason: str) -> None:
         self._finish(ConnectionError(reason))
 
@@ -279,6 +306,8 @@ class Node:
                 "members": len(ground.gossip.members()),
                 "alive": ground.membership.size(),
                 "health_score": ground.gossip.health_score,
+                "frozen": len(ground.calm.held),
+                "guard": ground.calm.text or "never frozen",
                 **ground.gossip.counters,
             },
             "http": dict(self.http.counters),

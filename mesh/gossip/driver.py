@@ -9,19 +9,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import intents
+from mesh.gossip import doctor, intents
+from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.examiner import Examiner
+from mesh.gossip.keyring import Keyring
+from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
-from mesh.gossip.messages import Ack, Message, Ping, User, check_name, encode, encode_tags
+from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
-from mesh.gossip.streams import PushPull, StreamMessage, encode_push_pull
+from mesh.gossip.sealing import Sealing
+from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
-from mesh.gossip.transport import Transport
+from mesh.gossip.transport import Compression, Transport
+from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+MERGE_AT_ONCE = 200
+"""Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
 
 class Options(intents.Options, frozen=True, kw_only=True):
@@ -33,6 +42,14 @@ class Options(intents.Options, frozen=True, kw_only=True):
     advertise_address: str = ""
     """The address others reach this node at; the bound one when empty."""
     advertise_port: int = 0
+    label: str = ""
+    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
+    verify_incoming: bool = True
+    """With a keyring, hear nothing in plain text."""
+    verify_outgoing: bool = True
+    """With a keyring, say nothing in plain text."""
+    compression: Compression = Compression()
+    """What is sent compressed."""
     stream_timeout_seconds: float = 10.0
     """How long one exchange over a stream may take."""
     leave_timeout_seconds: float = 5.0
@@ -51,21 +68,51 @@ class Gossip:
         clock: Clock,
         dice: Dice,
         tags: Mapping[str, str] | None = None,
+        *,
+        keyring: Keyring | None = None,
     ) -> None:
-        """Nothing happens before `start`. Raises Invalid for a name or tags that are too long."""
+        """Nothing happens before `start`. With a keyring all is encrypted.
+
+        Raises Invalid for a name, a label or tags that are too long.
+        """
         check_name(name)
-        self.name, self.options = name, options
+        self.name, self.options, self.keyring = name, options, keyring
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        self.transport = Transport(self._hear, self._answer, options.stream_timeout_seconds)
+        sealing = Sealing(
+            options.label,
+            keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        self.transport = Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
+        self.pool.internal.keys = keyring
         self._tasks = Tasks()
         self._wake = asyncio.Event()
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
+        self._end_listeners: Listeners[str] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.examiner = Examiner(
+            self.pool,
+            self.transport.ask,
+            lambda host, port, body: self.transport.send(host, port, [body], crc=False),
+            self.counters,
+            (clock, dice),
+        )
+        self.keys = Keys(
+            self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
+        )
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
@@ -150,6 +197,21 @@ class Gossip:
     def listen(self, listener: Callable[[MemberEvent], None]) -> Callable[[], None]:
         """Call the listener with every member event; returns what ends that."""
         return self._listeners.add(listener)
+
+    def on_conflict_lost(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call the listener, with the reason, when this node's name is another's for the pool.
+
+        This node should end then. Returns what ends that.
+        """
+        return self._end_listeners.add(listener)
+
+    def coordinate(self) -> Coordinate:
+        """Where this node is in the network, by the round trips it measured."""
+        return self.pool.vivaldi.here
+
+    def coordinates(self) -> dict[str, Coordinate]:
+        """Where other members are, by their own word in the last ack this node got of each."""
+        return dict(self.pool.vivaldi.others)
 
     # Events and queries
 
@@ -275,12 +337,15 @@ class Gossip:
         if self.pool.deadline() < before:
             self._wake.set()
 
-    def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended) -> None:
+    def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
         match news:
             case MemberEvent():
                 self._listeners.tell(news, f"the {news.kind} of {news.member.name}")
             case UserEvent():
                 self._event_listeners.tell(news, f"event {news.name}")
+            case NameLost():
+                log.error("%s", news.text)
+                self._end_listeners.tell(news.text, "the loss of the name")
             case _:
                 self._conversations.hear(news)
 
@@ -299,6 +364,8 @@ class Gossip:
         now = self._clock.monotonic()
         for message in messages:
             try:
+                if self.examiner.hear(message, source):
+                    continue
                 if not self.pool.receive(now, message, source):
                     self.counters["unexpected_messages"] += 1
             except Invalid as problem:
@@ -306,21 +373,37 @@ class Gossip:
                 log.debug("from %s:%d: %s", *source, problem)
         self._perform()
 
-    def _answer(self, message: StreamMessage) -> bytes:
-        reply = b""
+    async def _answer(self, message: StreamMessage) -> StreamMessage | None:
+        reply: StreamMessage | None = None
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
-            reply = encode_push_pull(self.pool.state(join=False))
-            self._merge(message)
+            reply = self.pool.state(join=False)
+            await self._merge(message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
-                reply = encode(Ack(message.seq))
+                reply = Ack(message.seq)
+        elif isinstance(message, User) and message.payload[:1] == doctor.KIND:
+            return await self._consult(message)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
 
-    def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
+    async def _consult(self, message: User) -> StreamMessage:
+        try:
+            return await self.examiner.answer(message)
+        except MeshError as error:
+            return Fault(error.message)
+
+    async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
+        # To meet thousands takes long; in between, pings are answered.
+        for start in range(0, len(state.nodes), MERGE_AT_ONCE):
+            some = PushPull(state.nodes[start : start + MERGE_AT_ONCE], join=state.join)
+            self._merge_some(some)
+            await self._clock.sleep(0)
+        self._merge_some(PushPull((), state.user_state, state.join), ignore_old=ignore_old)
+
+    def _merge_some(self, state: PushPull, *, ignore_old: bool = False) -> None:
         now = self._clock.monotonic()
         self.counters["malformed_states"] += self.pool.merge(now, state, ignore_old=ignore_old)
         self._perform()
@@ -333,15 +416,17 @@ class Gossip:
     async def _exchange(
         self, host: str, port: int, *, join: bool, ignore_old: bool = False
     ) -> None:
-        state = encode_push_pull(self.pool.state(join=join))
+        state = self.pool.state(join=join)
         reply = await self.transport.ask(host, port, state, self.options.stream_timeout_seconds)
+        if isinstance(reply, Fault):
+            raise Unreachable(f"{host}:{port} answered: {reply.text}")
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
-        self._merge(reply, ignore_old=ignore_old)
+        await self._merge(reply, ignore_old=ignore_old)
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()
-        ping = encode(Ping(effect.seq, effect.node))
+        ping = Ping(effect.seq, effect.node)
         reply = await self.transport.ask(effect.address, effect.port, ping, seconds)
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)

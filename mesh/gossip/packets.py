@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mesh.errors import Invalid
 from mesh.gossip import lzw
 from mesh.gossip.messages import (
     COMPOUND,
     COMPRESS,
+    FIELDS_MAX,
     HAS_CRC,
     Message,
     decode,
     number,
+    pack_map,
     raw,
     unpack_map,
 )
@@ -23,18 +26,25 @@ COMPOUND_HEAD_BYTES = 2
 PART_HEAD_BYTES = 2
 PARTS_MAX = 255
 NESTING_MAX = 4
+MESSAGES_MAX = 4096
+"""Parts of compound messages in one datagram, at any depth together."""
 UNPACKED_MAX_BYTES = 128 * 1024
 """All that one datagram may unpack to, at any depth together."""
 
 
-def join(parts: Sequence[bytes], *, crc: bool) -> bytes:
-    """One datagram of encoded messages. crc: the receiver is known to check it."""
+def join(parts: Sequence[bytes], *, crc: bool, compress: bool = False) -> bytes:
+    """One datagram of encoded messages. crc: the receiver is known to check it.
+
+    compress: pack it, if that makes it smaller.
+    """
     if len(parts) == 1:
         packet = parts[0]
     else:
         assert len(parts) <= PARTS_MAX, "the queue draws fewer"
         lengths = b"".join(len(part).to_bytes(2, "big") for part in parts)
         packet = bytes((COMPOUND, len(parts))) + lengths + b"".join(parts)
+    if compress and len(small := pack(packet)) < len(packet):
+        packet = small
     if crc:
         packet = bytes((HAS_CRC,)) + zlib.crc32(packet).to_bytes(4, "big") + packet
     return packet
@@ -64,6 +74,7 @@ class _Splitter:
         self.messages: list[Message] = []
         self.problems: list[Invalid] = []
         self._left = UNPACKED_MAX_BYTES
+        self._parts_left = MESSAGES_MAX
 
     def split(self, packet: bytes, nesting: int) -> None:
         if nesting == 0:
@@ -72,7 +83,7 @@ class _Splitter:
         if kind == COMPRESS:
             self.split(self._unpack(packet), nesting - 1)
         elif kind == COMPOUND:
-            for part in _parts(packet, self.problems):
+            for part in self._allowed(_parts(packet, self.problems)):
                 try:
                     self.split(part, nesting - 1)
                 except Invalid as problem:
@@ -80,17 +91,28 @@ class _Splitter:
         else:
             self.messages.append(decode(packet))
 
+    def _allowed(self, parts: list[bytes]) -> list[bytes]:
+        allowed = parts[: self._parts_left]
+        self._parts_left -= len(allowed)
+        if len(allowed) < len(parts):
+            self.problems.append(Invalid(f"datagram of more than {MESSAGES_MAX} messages"))
+        return allowed
+
     def _unpack(self, packet: bytes) -> bytes:
         # Also charged when it fails: a datagram may hold many of these.
         allowed, self._left = self._left, 0
-        content = unpack(packet[1:], allowed)
+        content = unpack(unpack_map(packet[1:], FIELDS_MAX), allowed)
         self._left = allowed - len(content)
         return content
 
 
-def unpack(body: bytes, limit: int) -> bytes:
-    """The content of a compress message (after its type byte). Raises Invalid."""
-    fields = unpack_map(body)
+def pack(content: bytes) -> bytes:
+    """A compress message with this content."""
+    return bytes((COMPRESS,)) + pack_map({"Algo": 0, "Buf": lzw.compress(content)})
+
+
+def unpack(fields: Mapping[bytes, Any], limit: int) -> bytes:
+    """The content of a compress message, from its fields. Raises Invalid."""
     if number(fields, "Algo", 255) != 0:
         raise Invalid("Algo: only 0 (LZW) is known")
     content = lzw.decompress(raw(fields, "Buf"), limit)

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from mesh.clock import Dice
+from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
 from mesh.gossip.intents import Intents, Options
+from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
     USER,
@@ -27,12 +30,22 @@ from mesh.gossip.messages import (
     User,
 )
 from mesh.gossip.probe import Probing
-from mesh.gossip.queries import Answered, Asked, Ended, Limits, Queries
+from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
 from mesh.gossip.streams import PushPull
-from mesh.gossip.swim import Exchange, Notice, Remark, Send, Swim, TcpPing
+from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
+from mesh.gossip.vivaldi import Vivaldi
 
 Outcome: TypeAlias = (
-    Send | TcpPing | Exchange | Remark | MemberEvent | UserEvent | Asked | Answered | Ended
+    Send
+    | TcpPing
+    | Exchange
+    | Remark
+    | MemberEvent
+    | UserEvent
+    | Asked
+    | Answered
+    | Ended
+    | NameLost
 )
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 
@@ -50,6 +63,11 @@ class Pool:
         self.queries = Queries(
             self.swim, Broadcasts(options.retransmit_mult), limits, self.intents.members
         )
+        self.internal = Internal(self.swim, self.queries, self.intents)
+        self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
+        self.vivaldi = Vivaldi(dice)
+        self.probing.ack_payload = self.vivaldi.payload
+        self.probing.rtt = self.vivaldi.heard
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
@@ -71,16 +89,42 @@ class Pool:
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
-        while effects := self.swim.take():
-            for effect in effects:
-                if isinstance(effect, Notice):
-                    self.intents.notice(now, effect)
-                else:
-                    outcomes.append(effect)
-        outcomes += self.intents.take()
-        outcomes += self.events.take()
-        outcomes += self.queries.take()
+        while more := self._take(now):
+            outcomes += more
         return outcomes
+
+    def _take(self, now: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for effect in self.swim.take():
+            if isinstance(effect, Notice):
+                self.intents.notice(now, effect)
+            elif isinstance(effect, Claim):
+                self.conflicts.claimed(now)
+            else:
+                outcomes.append(effect)
+        for event in self.intents.take():
+            if event.kind == "reap":
+                self.vivaldi.forget(event.member.name)
+            outcomes.append(event)
+        outcomes += self.events.take()
+        for word in self.queries.take():
+            outcomes += self._word(now, word)
+        return outcomes
+
+    def _word(self, now: float, word: Word) -> list[Outcome]:
+        if isinstance(word, Asked):
+            if not word.name.startswith(PREFIX):
+                return [word]
+            self.internal.hear(now, word)
+            return []
+        if not self.conflicts.is_about(word.query):
+            return [word]
+        try:
+            lost = self.conflicts.hear(now, word)
+        except Invalid:
+            self.counters["malformed_messages"] += 1
+            return []
+        return [lost] if lost else []
 
     # Time
 

@@ -33,9 +33,9 @@ from mesh.gossip.bodies import (
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.lamport import TIME_MAX, Lamport, Ring
 from mesh.gossip.members import Member
-from mesh.gossip.messages import User, host, number
+from mesh.gossip.messages import User, encode, host, number
 from mesh.gossip.patterns import PROGRAM_MAX, Pattern
-from mesh.gossip.swim import MEMBERS_MAX, Swim
+from mesh.gossip.swim import MEMBERS_MAX, Send, Swim
 
 QUERY_MAX_BYTES = 9 * 1024
 """Taken from others, encoded; what goes out has a smaller limit."""
@@ -305,14 +305,19 @@ class Queries:
             # Not every network lets a node send to its own advertised address.
             self.receive_response(body)
             return
-        self._swim.send(there, asked.port, User(body))
+        self._send(there, asked.port, body)
         carriers = relay.carriers(self._swim, self._members(), asked.relay_factor)
         wrapped = encode_relay(asked.address, asked.port, asked.source, body) if carriers else b""
         if len(wrapped) > self._limits.answer_bytes_max:
             self.counters["relays_too_large"] += 1
             return
         for carrier in carriers:
-            self._swim.send(carrier.address, carrier.port, User(wrapped))
+            self._send(carrier.address, carrier.port, wrapped)
+
+    def _send(self, address: str, port: int, body: bytes) -> None:
+        # Without news beside it: a query is passed on only a few times, and each of these would be
+        # one, wasted on the asker.
+        self._swim.effects.append(Send(address, port, [encode(User(body))]))
 
     # Push/pull
 

@@ -12,9 +12,8 @@ from mesh.errors import Invalid
 from mesh.gossip.messages import (
     ACK,
     COMPRESS,
-    ENCRYPT,
     ERROR,
-    HAS_LABEL,
+    FIELDS_MAX,
     PING,
     PUSH_PULL,
     USER,
@@ -23,10 +22,11 @@ from mesh.gossip.messages import (
     Fault,
     Ping,
     User,
-    decode,
+    encode,
     number,
     pack_map,
     raw,
+    read_message,
     text,
 )
 from mesh.gossip.packets import unpack
@@ -60,31 +60,47 @@ class PushPull(msgspec.Struct, frozen=True):
 
 StreamMessage: TypeAlias = PushPull | Ping | Ack | User | Fault
 
+_PUSH_PULL = bytes((PUSH_PULL,))
+
 
 def encode_push_pull(state: PushPull) -> bytes:
-    """The bytes of a push/pull, type byte first."""
+    """The bytes of a push/pull, type byte first. Large ones are made in a thread."""
+    pack = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape").pack
     head = {
-        "Join": state.join,
-        "Nodes": len(state.nodes),
-        "UserStateLen": len(state.user_state),
+        b"Join": state.join,
+        b"Nodes": len(state.nodes),
+        b"UserStateLen": len(state.user_state),
     }
-    parts = [bytes((PUSH_PULL,)), pack_map(head)]
-    parts += [
-        pack_map(
+    nodes = [
+        pack(
             {
-                "Addr": node.address,
-                "Incarnation": node.incarnation,
-                "Meta": node.meta,
-                "Name": node.name,
-                "Port": node.port,
-                "State": node.state,
-                "Vsn": node.versions,
+                b"Addr": node.address or None,
+                b"Incarnation": node.incarnation,
+                b"Meta": node.meta or None,
+                b"Name": node.name,
+                b"Port": node.port,
+                b"State": node.state,
+                b"Vsn": node.versions or None,
             }
         )
         for node in state.nodes
     ]
-    parts.append(state.user_state)
-    return b"".join(parts)
+    return b"".join((_PUSH_PULL, pack(head), *nodes, state.user_state))
+
+
+def encode_user(message: User) -> bytes:
+    """The bytes of a user message on a stream, where its length is said."""
+    body = message.payload
+    return bytes((USER,)) + pack_map({"UserMsgLen": len(body)}) + body
+
+
+def encode_stream(message: StreamMessage) -> bytes:
+    """The bytes of whatever one side of a stream says."""
+    if isinstance(message, PushPull):
+        return encode_push_pull(message)
+    if isinstance(message, User):
+        return encode_user(message)
+    return encode(message)
 
 
 class StreamReader:
@@ -104,12 +120,10 @@ class StreamReader:
             raise Invalid(f"stream of more than {STREAM_MAX_BYTES} bytes")
         if self._kind < 0 and data:
             self._kind, data = data[0], data[1:]
-            if self._kind in {ENCRYPT, HAS_LABEL}:
-                raise Invalid("the stream is encrypted or labelled, and this pool is not")
             if self._kind not in {PING, ACK, PUSH_PULL, USER, COMPRESS, ERROR}:
                 raise Invalid(f"stream message type {self._kind} is unknown")
-        self._unpacker.feed(data)
         try:
+            self._unpacker.feed(data)
             return self._parse()
         except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
             raise Invalid(f"stream is not msgpack: {error}") from error
@@ -126,13 +140,13 @@ class StreamReader:
         if self._kind == USER:
             body = self._bytes(number(self._head, "UserMsgLen", USER_STATE_MAX_BYTES))
             return None if body is None else User(body)
-        message = decode(bytes((self._kind,)) + _repack(self._head))
+        message = read_message(self._kind, self._head)
         assert isinstance(message, Ping | Ack | Fault)
         return message
 
     def _unpacked(self, fields: dict[bytes, Any]) -> StreamMessage | None:
         inner = StreamReader()
-        content = unpack(_repack(fields), STREAM_MAX_BYTES)
+        content = unpack(fields, STREAM_MAX_BYTES)
         if content[0] == COMPRESS:
             raise Invalid("compressed data within compressed data")
         message = inner.feed(content)
@@ -171,16 +185,10 @@ class StreamReader:
 def _unpacker() -> Any:
     return msgpack.Unpacker(
         raw=True,
-        strict_map_key=False,
         max_buffer_size=STREAM_MAX_BYTES,
-        max_map_len=64,
-        max_array_len=64,
+        max_map_len=FIELDS_MAX,
+        max_array_len=FIELDS_MAX,
     )
-
-
-def _repack(fields: dict[bytes, Any]) -> bytes:
-    packed: bytes = msgpack.packb(fields, use_bin_type=False)
-    return packed
 
 
 def _node(fields: dict[bytes, Any]) -> NodeState:

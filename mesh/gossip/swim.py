@@ -132,6 +132,13 @@ class Notice(msgspec.Struct, frozen=True):
     node: str
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Another node says that it has this node's name."""
+
+    address: str
+    port: int
+
+
 class Remark(msgspec.Struct, frozen=True):
     """Something an operator may want to read in the log."""
 
@@ -139,7 +146,7 @@ class Remark(msgspec.Struct, frozen=True):
     warning: bool = False
 
 
-Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Remark
+Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Claim | Remark
 
 
 class Swim:
@@ -346,6 +353,8 @@ class Swim:
         self._refute(news.incarnation)
 
     def _conflict(self, peer: Peer, news: Alive) -> None:
+        if peer is self.me:
+            self.effects.append(Claim(host(news.address), news.port))
         self._remark(
             f"{peer.name} is at {peer.host}:{peer.port}; another node of that name at "
             f"{host(news.address)}:{news.port} is ignored",

@@ -11,9 +11,11 @@ import consul
 import pytest
 
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import MemberInfo
+from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Invalid, NotFound, Unreachable
+from mesh.gossip.diagnosis import Examination
+from mesh.gossip.doctor import Heard, Row, Sheet
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
 from mesh.telemetry.metrics import Metrics, gauge
@@ -47,6 +49,43 @@ class Node:
         self.asked.append(("force-leave", name, prune))
         if name == "none":
             raise NotFound("No node found with name 'none'")
+
+    def guard(self) -> GuardInfo:
+        damped = [DampedInfo("n2", 4.256, 1_700_000_900.0)]
+        if ("release",) in self.asked:
+            return GuardInfo(False, "many", "soon", damped)
+        return GuardInfo(
+            True,
+            "many",
+            "soon",
+            damped,
+            since=1_700_000_000.4,
+            latest=1_700_000_300.0,
+            vanished=3,
+            pool=5,
+            held=["n1"],
+        )
+
+    async def release_guard(self) -> bool:
+        released = ("release",) not in self.asked
+        self.asked.append(("release",))
+        return released
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        if "n9" in names:
+            raise Invalid("n9: no such member")
+        self.asked.append(("examine", *names))
+        sheet = Sheet("10.0.0.2:8301", 0.0, 0, [Heard("n0", 0, 0)])
+        row = Row("n1", "10.0.0.2:8301", 20, 0, None, 3, 0, 0.0012344)
+        return Examination(
+            asker="n0",
+            total=2,
+            addresses={"n0": "10.0.0.1:8301", "n1": "10.0.0.2:8301"},
+            rows={"n0": [row], "n1": []},
+            sheets={"n1": sheet},
+            silent={"n0": "busy"},
+            clocks={"n1": (0.25, 0.01)},
+        )
 
     async def reload(self) -> list[str]:
         self.asked.append(("reload",))
@@ -283,6 +322,9 @@ async def test_the_node_itself(api: AgentApi) -> None:
             "DelegateMin": 2,
             "DelegateMax": 5,
             "DelegateCur": 4,
+            "Frozen": False,
+            "Penalty": 0.0,
+            "Damped": False,
         }
     ]
     assert (await api.get("/v1/agent/members", wan=1)).json == []

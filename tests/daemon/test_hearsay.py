@@ -9,9 +9,12 @@ import pytest
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.daemon import hearsay
+from mesh.daemon.calm import Calm
 from mesh.daemon.hearsay import Hearsay
 from mesh.daemon.membership import Membership
 from mesh.gossip.driver import Gossip, Options
+from mesh.gossip.guard import Rule
+from mesh.registry.damping import Settings
 from mesh.registry.transitions import EVENT, Transition, write
 from mesh.rpc.servers import agent_tags
 from tests.daemon.network import network
@@ -40,7 +43,8 @@ class Member:
         )
         clock, tags = SystemClock(), agent_tags(f"id-{name}", "dc1")
         self.gossip = Gossip(name, options, clock, SeededDice(number), tags)
-        self.hearsay = Hearsay(self.gossip, Membership(self.gossip, "dc1"), clock)
+        calm = Calm(self.gossip, Rule(enabled=False), Settings(enabled=False), clock)
+        self.hearsay = Hearsay(self.gossip, Membership(self.gossip, "dc1", calm), clock)
 
     @property
     def heard(self) -> int:
@@ -102,6 +106,8 @@ async def test_who_fails_or_leaves_is_out_at_once_and_then_forgotten(
     await until(lambda: watcher.standing().absent == {"n2", "n3"})
     assert watcher.standing() is watcher.standing()
     assert watcher.standing().present == {"n1"}
+    assert watcher.standing(current=True).absent == {"n2", "n3"}
+    assert watcher.standing(current=True).present == set()
     tidying = asyncio.create_task(watcher.run())
     await until(lambda: watcher.overlay.entries == 1)
     assert watcher.overlay.newest("n3") == 5  # It failed, and may come back.

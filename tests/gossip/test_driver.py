@@ -12,6 +12,7 @@ import pytest
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.driver import Gossip, Options
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import Ack, Ping, encode
 
@@ -35,7 +36,9 @@ class Pool:
         name: str,
         tags: Mapping[str, str] | None = None,
         port: int = 0,
-        **changes: float,
+        *,
+        keyring: Keyring | None = None,
+        **changes: object,
     ) -> Gossip:
         number = len(self.nodes) + 1
         options = Options(
@@ -43,7 +46,7 @@ class Pool:
             bind_port=port,
             **{**FAST, **changes},  # type: ignore[arg-type]
         )
-        gossip = Gossip(name, options, SystemClock(), SeededDice(number), tags)
+        gossip = Gossip(name, options, SystemClock(), SeededDice(number), tags, keyring=keyring)
         await gossip.start()
         self.nodes.append(gossip)
         return gossip

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid
-from mesh.gossip.lzw import CLEAR, END, decompress
+from mesh.gossip.lzw import END, compress, decompress
 
 
 class Writer:
@@ -23,37 +23,6 @@ class Writer:
 
     def data(self) -> bytes:
         return self.bits.to_bytes((self.held + 7) // 8, "little")
-
-
-def compress(data: bytes) -> bytes:
-    """As the reference describes the encoder: a counter, and a clear at 4095."""
-    out = Writer()
-    out.put(CLEAR)
-    table: dict[bytes, int] = {bytes((value,)): value for value in range(256)}
-    counter, held = 257, b""
-    for value in data:
-        longer = held + bytes((value,))
-        if longer in table:
-            held = longer
-            continue
-        out.put(table[held])
-        counter += 1
-        if counter == 1 << out.width:
-            out.width += 1
-        if counter == 4095:
-            out.put(CLEAR)
-            out.width, counter = 9, 257
-            table = {bytes((one,)): one for one in range(256)}
-        else:
-            table[longer] = counter
-        held = bytes((value,))
-    if held:
-        out.put(table[held])
-        counter += 1
-        if counter == 1 << out.width and out.width < 12:
-            out.width += 1
-    out.put(END)
-    return out.data()
 
 
 def test_the_golden_vector() -> None:
@@ -85,6 +54,18 @@ def test_a_full_table_without_a_clear_is_read_on() -> None:
             out.width += 1
     out.put(END)
     assert decompress(out.data(), 6000) == bytes(expected)
+
+
+@given(st.integers(250, 4200), st.integers(1, 255))
+def test_codes_grow_where_go_lets_them(count: int, step: int) -> None:
+    # Bytes without any repetition of pairs for a while: each byte is a code.
+    data = bytes(number * step % 256 for number in range(count))
+    assert decompress(compress(data), count) == data
+
+
+def test_nothing_is_packed_as_go_packs_it() -> None:
+    assert compress(b"") == bytes.fromhex("000302")
+    assert decompress(compress(b""), 0) == b""
 
 
 def test_limits_and_cuts_are_invalid() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.clock import SeededDice
+from mesh.gossip.conflict import NameLost
 from mesh.gossip.events import UserEvent
 from mesh.gossip.intents import Intents, Options
 from mesh.gossip.members import MemberEvent
@@ -67,7 +68,7 @@ class Node:
                         self.learn(outcome)
         self.world.plan(self)
 
-    def learn(self, news: MemberEvent | UserEvent | Asked | Answered | Ended) -> None:
+    def learn(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
         match news:
             case MemberEvent():
                 self.note(f"{news.kind} {news.member.name}")
@@ -75,6 +76,8 @@ class Node:
                 self.note(f"event {news.name}")
             case Answered():
                 self.answers.append(news.answer)
+            case NameLost():
+                self.note("name lost")
             case _:
                 pass
 
