@@ -154,6 +154,11 @@ class Agent:
         for listener in list(self._listeners):
             listener()
 
+    @property
+    def sequence(self) -> int:
+        """The newest health sequence given here."""
+        return self._sequence.last
+
     def witness(self, sequence: int) -> None:
         """A health sequence of this node seen elsewhere. What is so now gets higher ones."""
         if self._sequence.witness(sequence):

@@ -85,6 +85,11 @@ class Here(Protocol):
         """What a run of a check found."""
         ...
 
+    @property
+    def sequence(self) -> int:
+        """The newest health sequence given here."""
+        ...
+
     def witness(self, sequence: int) -> None:
         """A health sequence of this node seen elsewhere. What is so now gets higher ones."""
         ...

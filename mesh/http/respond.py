@@ -116,7 +116,8 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     elif options is not None and options.cached:
         headers["X-Cache"] = "MISS"
     if options is not None:
-        headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[options.consistency]
+        had = options.consistency if answer.age is None else "stale"
+        headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[had]
     return headers
 
 

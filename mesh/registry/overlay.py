@@ -20,7 +20,8 @@ node to have written the same to the catalog, and loses against later ones. With
 later answer comes, and the event goes on winning.
 
 Who is in the pool at all is told by gossip too, at first hand: members that are out have their
-gossip check critical at once, members that are there have it passing, as the leader will write it.
+gossip check critical at once, as the leader will write it, and members that are back have it
+passing in answers too old to know (`rpc.discovery` says which).
 
 Outputs are not told over gossip; the check says so. Pure: time is passed in, seconds on any clock
 that never goes back.
@@ -61,6 +62,7 @@ class Standing(msgspec.Struct, frozen=True):
     absent: frozenset[str] = frozenset()
     """Members that discovery leaves out."""
     present: frozenset[str] = frozenset()
+    """Members that are well."""
 
     def differing(self, other: Standing) -> frozenset[str]:
         """Those who are not the same in both."""
