@@ -35,6 +35,7 @@ def gossip(config: Config, snapshot_path: str) -> GossipOptions:
         reconnect_timeout_seconds=config.reconnect_timeout,
         snapshot_path=snapshot_path,
         rejoin_after_leave=config.rejoin_after_leave,
+        coordinates=not config.disable_coordinates,
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
