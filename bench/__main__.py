@@ -1,7 +1,7 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
-`./dev bench raft` measures the log alone and `./dev bench gossip` gossip; both have options of
-their own: see `bench.raft` and `bench.gossip`.
+`./dev bench raft` measures the log alone, `./dev bench gossip` membership; each has options of its
+own: see `bench.raft` and `bench.gossip`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import gossip, loads, node, raft
+from bench import loads, node, raft
+from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
     "dns-a": ("DNS A, 20 instances", loads.dns("A")),

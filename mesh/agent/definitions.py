@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mesh.agent.checks import Thresholds
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.registry.catalog import SERF_HEALTH, STATUSES, TaggedAddress, Weights
-from mesh.registry.health import RAFT_HEALTH
+from mesh.registry.health import GOSSIP_HEALTH, RAFT_HEALTH
 
 META_PAIRS_MAX = 64
 RESERVED_META = "consul-"
@@ -248,7 +249,7 @@ def _check_problems(check: CheckDefinition) -> list[str]:
         for field, kind in LATER.items()
         if getattr(check, field)
     ]
-    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH}:
+    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH, GOSSIP_HEALTH}:
         found.append(f"CheckID: {own} belongs to the servers; choose another id")
     if check.status and check.status not in STATUSES:
         found.append(f'Status: expected one of {", ".join(STATUSES)}, got "{check.status}"')
@@ -400,3 +401,14 @@ def _kind_problems(service: ServiceDefinition) -> list[str]:
         if destination or proxy.get("upstreams"):
             found.append(f"Proxy: a {service.kind} has no destination and no Upstreams")
     return found
+
+
+def thresholds(check: CheckDefinition) -> Thresholds:
+    """Of results of runs: what an API call or another check says holds at once."""
+    if check.kind not in {"http", "tcp", "script"}:
+        return Thresholds()
+    return Thresholds(
+        check.success_before_passing,
+        check.failures_before_warning,
+        check.failures_before_critical,
+    )

@@ -9,6 +9,7 @@ import msgspec
 
 from mesh.agent.events import Events
 from mesh.agent.reachability import Reachability
+from mesh.gossip.diagnosis import Examination
 from mesh.telemetry.metrics import Metrics
 
 
@@ -22,6 +23,40 @@ class MemberInfo(msgspec.Struct, frozen=True):
     status: int
     protocol: tuple[int, int, int]
     delegate: tuple[int, int, int]
+    frozen: bool = False
+    """It failed, and stays in discovery for now (the mass-failure guard)."""
+    penalty: float = 0.0
+    """How often it fell lately; halves in every half-life."""
+    damped_until: float | None = None
+    """Unix time until which it is left out of discovery for that."""
+
+
+class DampedInfo(msgspec.Struct, frozen=True):
+    """A member that fell too often."""
+
+    name: str
+    penalty: float
+    until: float
+    """Unix time."""
+
+
+class GuardInfo(msgspec.Struct, frozen=True):
+    """What the mass-failure guard does and whom flap damping leaves out; Unix times."""
+
+    frozen: bool
+    rule: str
+    ends: str
+    """When a freeze ends, in words."""
+    damped: list[DampedInfo]
+    since: float = 0.0
+    latest: float = 0.0
+    """When the freeze ends at the latest."""
+    vanished: int = 0
+    """Members that seemed to vanish when it began ..."""
+    pool: int = 0
+    """... of so many."""
+    held: list[str] = []
+    """Members that failed and stay in discovery."""
 
 
 class KeyringInfo(msgspec.Struct, frozen=True):
@@ -70,6 +105,18 @@ class NodeOperations(Protocol):
 
     async def force_leave(self, name: str, prune: bool) -> None:
         """Take a failed member for left. Raises NotFound."""
+        ...
+
+    def guard(self) -> GuardInfo:
+        """What the mass-failure guard and flap damping do."""
+        ...
+
+    async def release_guard(self) -> bool:
+        """End a freeze here and at all other members; False when there is none here."""
+        ...
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        """Have these members, or all, test the paths between them. Raises Invalid or Busy."""
         ...
 
     async def reload(self) -> list[str]:

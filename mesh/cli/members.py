@@ -7,11 +7,12 @@ import re
 from mesh.cli.command import OK, WRONG_USE, Command, Example
 from mesh.cli.flags import Flag, Usage
 from mesh.cli.invocation import Invocation
-from mesh.client.shapes import Member
+from mesh.client.shapes import Guard, Member
 
 COLUMNS = ("Node", "Address", "Status", "Type", "Build", "Protocol", "DC")
-DETAILED_COLUMNS = ("Node", "Address", "Status", "Tags")
+DETAILED_COLUMNS = ("Node", "Address", "Status", "Calm", "Tags")
 NOTHING_MATCHES = WRONG_USE
+PENALTY_SHOWN = 0.05
 
 
 def members(invocation: Invocation) -> int:
@@ -33,11 +34,22 @@ def members(invocation: Invocation) -> int:
         if invocation.out.as_json:
             invocation.out.json([])
         return NOTHING_MATCHES
+    if any(member.frozen for member in known):
+        invocation.out.note(frozen_in_words(invocation.client.agent.guard()))
     if parsed.switch("detailed"):
         invocation.out.table(found, DETAILED_COLUMNS, [_detailed_row(one) for one in found])
     else:
         invocation.out.table(found, COLUMNS, [_row(one) for one in found])
     return OK
+
+
+def frozen_in_words(guard: Guard) -> str:
+    """A freeze: what is held, since when, why, and when it ends."""
+    return (
+        f"FROZEN since {guard.since}: {guard.vanished} of {guard.pool} members seemed to vanish "
+        f"at once (rule: {guard.rule}).\nFailed, but kept in discovery: {len(guard.members)}. "
+        f"This ends by {guard.ends_by} at the latest: {guard.ends}."
+    )
 
 
 def _row(member: Member) -> tuple[str, ...]:
@@ -54,7 +66,16 @@ def _row(member: Member) -> tuple[str, ...]:
 
 def _detailed_row(member: Member) -> tuple[str, ...]:
     tags = ",".join(f"{key}={member.tags[key]}" for key in sorted(member.tags))
-    return member.name, _address(member), member.state, tags
+    return member.name, _address(member), member.state, _calm(member), tags
+
+
+def _calm(member: Member) -> str:
+    """What the mass-failure guard and flap damping make of it."""
+    if member.frozen:
+        return "frozen"
+    if member.damped:
+        return f"damped ({member.penalty:.1f})"
+    return f"{member.penalty:.1f}" if member.penalty >= PENALTY_SHOWN else "-"
 
 
 def _address(member: Member) -> str:

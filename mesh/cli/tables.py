@@ -18,6 +18,12 @@ STYLES = {
     "left": "dim",
     "failed": "red",
     "critical": "red",
+    "frozen": "yellow",
+    "no UDP": "red",
+    "no TCP": "red",
+    "MTU": "red",
+    "nothing": "red",
+    "unknown": "red",
 }
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from mesh import codec
 from mesh.client.call import Call, decode_json, path_of, writing
-from mesh.client.shapes import AgentSelf, Check, Member, Reachability, Service
+from mesh.client.shapes import AgentSelf, Check, Guard, Member, Reachability, Service
 
 T = TypeVar("T")
 QUERY_SECONDS = 30.0
@@ -28,6 +28,20 @@ def members(*, wan: bool = False, expression: str = "") -> Call[list[Member]]:
     """
     params = (("wan", "1" if wan else ""), ("filter", expression))
     return _reading("/v1/agent/members", list[Member], *(pair for pair in params if pair[1]))
+
+
+def guard() -> Call[Guard]:
+    """Which removals from discovery are frozen, and which members are damped."""
+    return _reading("/v1/agent/guard", Guard)
+
+
+def release_guard() -> Call[bool]:
+    """End a freeze; False when there is none."""
+    return Call(
+        method="PUT",
+        path="/v1/agent/guard/release",
+        decode=lambda response: decode_json(response.body, bool),
+    )
 
 
 def reachability(*, wait_seconds: float = 0.0, relay_factor: int = 0) -> Call[Reachability]:

@@ -14,6 +14,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    doctor,
     event,
     health,
     kv,
@@ -198,6 +199,9 @@ class Agent(_Noun):
 
     about = _awaiting(agent.about)
     members = _awaiting(agent.members)
+    guard = _awaiting(agent.guard)
+    release_guard = _awaiting(agent.release_guard)
+    examine_network = _awaiting(doctor.network)
     reachability = _awaiting(agent.reachability)
     services = _awaiting(agent.services)
     checks = _awaiting(agent.checks)

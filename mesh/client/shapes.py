@@ -166,6 +166,12 @@ class Member(Shape, frozen=True):
     delegate_min: int = 0
     delegate_max: int = 0
     delegate_cur: int = 0
+    frozen: bool = False
+    """It failed, and stays in discovery while removals are frozen."""
+    penalty: float = 0.0
+    """How often it failed lately; halves in every half-life."""
+    damped: bool = False
+    """It is left out of discovery for that."""
 
     @property
     def state(self) -> str:
@@ -177,6 +183,28 @@ class Member(Shape, frozen=True):
     def is_server(self) -> bool:
         """True when the member keeps the log."""
         return self.tags.get("role") == "consul"
+
+
+class Damped(Shape, frozen=True):
+    """A member that is left out of discovery for failing again and again."""
+
+    name: str
+    penalty: float = 0.0
+    until: str = ""
+
+
+class Guard(Shape, frozen=True):
+    """Whether removals from discovery are frozen, by which rule, and until when (RFC 3339)."""
+
+    frozen: bool = False
+    rule: str = ""
+    ends: str = ""
+    since: str = ""
+    ends_by: str = ""
+    vanished: int = 0
+    pool: int = 0
+    members: list[str] = []
+    damped: list[Damped] = []
 
 
 class AgentConfig(Shape, frozen=True):

@@ -15,6 +15,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    doctor,
     event,
     health,
     kv,
@@ -252,6 +253,9 @@ class Agent(_Noun):
 
     about = _blocking(agent.about)
     members = _blocking(agent.members)
+    guard = _blocking(agent.guard)
+    release_guard = _blocking(agent.release_guard)
+    examine_network = _blocking(doctor.network)
     reachability = _blocking(agent.reachability)
     services = _blocking(agent.services)
     checks = _blocking(agent.checks)

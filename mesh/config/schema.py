@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.config import sections as s
+from mesh.config.calm import FlapDamping, MassFailure
 from mesh.config.sections import Bytes, Seconds
 
 
@@ -201,6 +202,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Timing of gossip in the datacenter."""
     gossip_wan: s.GossipWan = s.GossipWan()
     """Timing of gossip between datacenters."""
+    mass_failure: MassFailure = MassFailure()
+    """When much of the pool seems to vanish at once; see docs/calm.md."""
+    flap_damping: FlapDamping = FlapDamping()
+    """Members and checks that come and go again and again; see docs/calm.md."""
     primary_datacenter: str = ""
     """The datacenter that holds ACLs and the certificate authority."""
     acl: s.Acl = s.Acl()

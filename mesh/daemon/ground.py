@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mesh.clock import Clock, Dice
 from mesh.config.schema import Config
+from mesh.daemon.calm import Calm
 from mesh.daemon.membership import Membership
 from mesh.datadir import DataDirectory
 from mesh.gossip.driver import Gossip
@@ -24,6 +25,7 @@ class Ground:
     dice: Dice
     gossip: Gossip
     membership: Membership
+    calm: Calm
     client: Client
     credentials: Credentials | None
     fatal: Callable[[BaseException], None]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from mesh.clock import Clock
+from mesh.daemon.calm import Calm
 from mesh.errors import MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
@@ -19,7 +20,7 @@ from mesh.rpc.servers import ServerTags, endpoint, read_tags
 from mesh.server.autopilot import Status as ServerState
 from mesh.server.bootstrap import Bootstrap, Candidate, Verdict
 from mesh.server.observation import Sighting
-from mesh.server.reconcile import Seen
+from mesh.server.reconcile import Seen, State
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class JoinOptions(msgspec.Struct, frozen=True):
 class Membership:
     """A view of the pool for one datacenter: servers to ask, nodes to reconcile."""
 
-    def __init__(self, gossip: Gossip, datacenter: str) -> None:
-        self._gossip, self._datacenter = gossip, datacenter
+    def __init__(self, gossip: Gossip, datacenter: str, calm: Calm) -> None:
+        self._gossip, self._datacenter, self._calm = gossip, datacenter, calm
         self._servers: list[tuple[Member, ServerTags]] | None = None
         gossip.listen(self._changed)
 
@@ -54,6 +55,21 @@ class Membership:
     def size(self) -> int:
         """How many members are alive."""
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
+
+    def absent(self) -> frozenset[str]:
+        """Names of members that discovery must leave out now: gone and not frozen, or damped."""
+        held = self._calm.held
+        gone = {one.name for one in self._gossip.members() if one.status in _GONE}
+        return frozenset(gone - held) | self._calm.kept_out()
+
+    def present(self) -> frozenset[str]:
+        """Names of members that discovery takes for alive, whatever the catalog says of them."""
+        alive = frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
+        )
+        return alive - self._calm.kept_out()
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
@@ -127,25 +143,32 @@ class Membership:
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
+        held, damped = self._calm.held, self._calm.kept_out()
         for member in self._gossip.members():
             if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
                 continue
             tags = read_tags(member.tags)
+            status = _KNOWN[member.status]
+            if member.name in held:
+                status = "frozen"
+            elif status == "alive" and member.name in damped:
+                status = "damped"
             found.append(
                 Seen(
                     name=member.name,
                     id=member.tags.get("id", ""),
                     address=member.address,
                     datacenter=self._datacenter,
-                    status=_KNOWN[member.status],
+                    status=status,
                     server_port=tags.port if tags else 0,
                 )
             )
         return found
 
 
+_GONE = {Status.FAILED, Status.LEFT}
 _STAYING = {Status.ALIVE, Status.LEAVING, Status.FAILED}
-_KNOWN: dict[Status, Literal["alive", "failed", "left"]] = {
+_KNOWN: dict[Status, State] = {
     Status.ALIVE: "alive",
     Status.LEAVING: "alive",
     Status.FAILED: "failed",

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from mesh import __version__
-from mesh.agent.operations import KeyAct, KeyringInfo, MemberInfo
+from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
+from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.daemon.messaging import Messaging
 from mesh.errors import Invalid, NotFound
+from mesh.gossip.diagnosis import Examination
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
@@ -49,7 +53,17 @@ class Operations:
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; there is no WAN pool yet, so its list is empty."""
-        return [] if wan else [_info(member) for member in self._ground.gossip.members()]
+        return [] if wan else [self._lan(member) for member in self._ground.gossip.members()]
+
+    def _lan(self, member: Member) -> MemberInfo:
+        calm = self._ground.calm
+        penalty, until = calm.penalty(member.name)
+        return msgspec.structs.replace(
+            _info(member),
+            frozen=member.name in calm.held,
+            penalty=round(penalty, 2),
+            damped_until=until,
+        )
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         """Join the pool through these addresses."""
@@ -72,6 +86,20 @@ class Operations:
     async def force_leave(self, name: str, prune: bool) -> None:
         """Take a failed member for left."""
         await self._ground.gossip.force_leave(name, prune)
+
+    def guard(self) -> GuardInfo:
+        """What the mass-failure guard and flap damping do."""
+        return self._ground.calm.info()
+
+    async def release_guard(self) -> bool:
+        """End a freeze, here and wherever this word gets."""
+        frozen = self._ground.calm.frozen
+        self._ground.gossip.fire(RELEASE, b"")
+        return frozen
+
+    async def examine_network(self, names: Sequence[str]) -> Examination:
+        """Test the paths between members."""
+        return await self._ground.gossip.examiner.examine(names)
 
     async def reload(self) -> list[str]:
         """Read the configuration anew."""

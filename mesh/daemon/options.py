@@ -10,9 +10,11 @@ from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
 from mesh.dns.options import Options as DnsOptions
 from mesh.gossip.driver import Options as GossipOptions
+from mesh.gossip.guard import Rule
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
+from mesh.registry.damping import Settings as Damping
 from mesh.server.pilot import Options as PilotOptions
 
 HEARTBEAT_SECONDS = 0.1
@@ -33,12 +35,36 @@ def gossip(config: Config, snapshot_path: str) -> GossipOptions:
         suspicion_mult=timing.suspicion_mult,
         retransmit_mult=timing.retransmit_mult,
         reconnect_timeout_seconds=config.reconnect_timeout,
-        snapshot_path=snapshot_path,
-        rejoin_after_leave=config.rejoin_after_leave,
         coordinates=not config.disable_coordinates,
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
+    )
+
+
+def guard(config: Config) -> Rule:
+    """When removals from discovery are frozen."""
+    knobs = config.mass_failure
+    return Rule(
+        enabled=knobs.enabled,
+        share=knobs.share,
+        least=knobs.min_members,
+        window_seconds=knobs.window,
+        hold_max_seconds=knobs.hold_max,
+    )
+
+
+def damping(config: Config, *, enabled: bool) -> Damping:
+    """How falls of members, or of checks, are counted."""
+    knobs = config.flap_damping
+    return Damping(
+        enabled=enabled,
+        half_life_seconds=knobs.half_life,
+        suppress=knobs.suppress,
+        reuse=knobs.reuse,
+        hold_max_seconds=knobs.hold_max,
     )
 
 

@@ -63,6 +63,12 @@ class Broadcasts(Generic[T]):
             finished.append(self._forget(self._sorted.pop()[3]))
         _finish(finished)
 
+    def clear(self) -> None:
+        """Forget everything that waits, as if it were done."""
+        items = [place[3] for place in self._sorted]
+        self._items, self._sorted, self._bytes = {}, [], 0
+        _finish(items)
+
     def _forget(self, item: _Item[T]) -> _Item[T]:
         del self._items[item.name]
         self._bytes -= item.size

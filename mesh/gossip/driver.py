@@ -8,14 +8,15 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import intents
+from mesh.gossip import doctor, intents
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
+from mesh.gossip.examiner import Examiner
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
@@ -29,9 +30,6 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
-
-if TYPE_CHECKING:
-    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +115,13 @@ class Gossip:
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
         self._conversations = Conversations(clock, self._tasks, self.counters, self._respond)
+        self.examiner = Examiner(
+            self.pool,
+            self.transport.ask,
+            lambda host, port, body: self.transport.send(host, port, [body], crc=False),
+            self.counters,
+            (clock, dice),
+        )
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
@@ -406,6 +411,8 @@ class Gossip:
         now = self._clock.monotonic()
         for message in messages:
             try:
+                if self.examiner.hear(message, source):
+                    continue
                 if not self.pool.receive(now, message, source):
                     self.counters["unexpected_messages"] += 1
             except Invalid as problem:
@@ -422,10 +429,18 @@ class Gossip:
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
+        elif isinstance(message, User) and message.payload[:1] == doctor.KIND:
+            return await self._consult(message)
         elif isinstance(message, User):
             self.pool.receive_user(self._clock.monotonic(), message)
         self._perform()
         return reply
+
+    async def _consult(self, message: User) -> StreamMessage:
+        try:
+            return await self.examiner.answer(message)
+        except MeshError as error:
+            return Fault(error.message)
 
     async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
         # To meet thousands takes long; in between, pings are answered.

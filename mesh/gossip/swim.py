@@ -145,6 +145,7 @@ class Swim:
         interval = options.push_pull_interval_seconds
         self._first_gossip = now + dice.uniform(0, options.gossip_interval_seconds)
         self._next_gossip = math.inf
+        self._exchanging = False
         self._next_exchange = now + dice.uniform(0, interval) if interval else math.inf
 
     def take(self) -> list[Effect]:
@@ -266,7 +267,10 @@ class Swim:
             self.plan(now)
         if self._next_exchange <= now:
             self._next_exchange = now + self._exchange_period()
-            self._start_exchange()
+            # At first it only falls in step: the period is not known before the pool is.
+            if self._exchanging:
+                self._start_exchange()
+            self._exchanging = True
 
     def _gossip(self, now: float) -> None:
         limit = self.options.gossip_to_the_dead_seconds

@@ -130,8 +130,10 @@ class Transport(asyncio.DatagramProtocol):
         if self._congested:
             self.counters["packets_dropped"] += 1
             return
-        packet = join(parts, crc=crc, compress=self._compression.packets)
-        self._datagrams.sendto(self._sealing.seal_packet(packet), (address, port))
+        packet = self._sealing.seal_packet(join(parts, crc=crc, compress=self._compression.packets))
+        self.counters["packets_sent"] += 1
+        self.counters["bytes_sent"] += len(packet)
+        self._datagrams.sendto(packet, (address, port))
 
     def pause_writing(self) -> None:
         """The system takes no more datagrams and asyncio would keep any number: drop them."""
@@ -143,6 +145,8 @@ class Transport(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Take a datagram apart and pass its messages on."""
+        self.counters["packets_received"] += 1
+        self.counters["bytes_received"] += len(data)
         try:
             packet = self._sealing.open_packet(data)
         except Rejected as problem:

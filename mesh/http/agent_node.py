@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo, NodeOperations
@@ -34,6 +35,10 @@ class MemberShape(Shape, frozen=True):
     delegate_min: int
     delegate_max: int
     delegate_cur: int
+    frozen: bool
+    """This and what follows are ours."""
+    penalty: float
+    damped: bool
 
 
 class ReachabilityShape(Shape, frozen=True):
@@ -60,6 +65,9 @@ def _member(info: MemberInfo) -> MemberShape:
         info.status,
         *info.protocol,
         *info.delegate,
+        info.frozen,
+        info.penalty,
+        info.damped_until is not None,
     )
 
 
@@ -84,6 +92,49 @@ async def members(request: Request) -> Reply:
     return respond.json([_member(info) for info in found])
 
 
+class DampedShape(Shape, frozen=True):
+    """A member that is left out for failing again and again."""
+
+    name: str
+    penalty: float
+    until: str
+
+
+class GuardShape(Shape, frozen=True, kw_only=True):
+    """What the mass-failure guard does and whom flap damping leaves out. Ours."""
+
+    frozen: bool
+    rule: str
+    ends: str
+    since: str
+    ends_by: str
+    vanished: int
+    pool: int
+    members: list[str]
+    damped: list[DampedShape]
+
+
+async def guard(request: Request) -> Reply:
+    """Whether removals from discovery are frozen, since when, why, and when that ends."""
+    info = _operations(request).guard()
+    return respond.json(
+        GuardShape(
+            frozen=info.frozen,
+            rule=info.rule,
+            ends=info.ends,
+            since=_time(info.since),
+            ends_by=_time(info.latest),
+            vanished=info.vanished,
+            pool=info.pool,
+            members=info.held,
+            damped=[
+                DampedShape(one.name, round(one.penalty, 2), _time(one.until))
+                for one in info.damped
+            ],
+        )
+    )
+
+
 async def reachability(request: Request) -> Reply:
     """Who of the pool says that a query reached it."""
     text = request.param("wait")
@@ -103,6 +154,18 @@ async def reachability(request: Request) -> Reply:
             found.advice,
         )
     )
+
+
+async def release_guard(request: Request) -> Reply:
+    """End a freeze by an operator's word."""
+    return respond.boolean(await _operations(request).release_guard())
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339; empty for never."""
+    if not seconds:
+        return ""
+    return datetime.fromtimestamp(round(seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 async def join(request: Request) -> Reply:

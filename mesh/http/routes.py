@@ -9,6 +9,7 @@ from mesh.http import (
     agent_node,
     catalog,
     coordinate,
+    doctor,
     event,
     health,
     keyring,
@@ -45,6 +46,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
     Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
     Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route("GET", "/v1/agent/guard", agent_node.guard, "What is frozen or damped, why, till when"),
+    Route("PUT", "/v1/agent/guard/release", agent_node.release_guard, "End a freeze"),
+    Route(
+        "GET",
+        "/v1/agent/doctor/network",
+        doctor.network,
+        "Test the network between members, or those named by `node`",
+    ),
     Route(
         "GET",
         "/v1/agent/reachability",

@@ -13,6 +13,9 @@ from mesh.store.database import View
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 RAFT_HEALTH = "mesh-raft"
+GOSSIP_HEALTH = "mesh-gossip"
+"""Says that removals are frozen. It is shown with its node, and decides no instance's health: or
+the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -58,8 +61,12 @@ class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
             name = service.node.lower()
             node = view.get(NODES, name)
             assert node is not None, "an instance has a node"
-            checks = view.select(CHECKS, "instance", (name, ""))
-            checks += view.select(CHECKS, "instance", (name, service.id))
+            checks = [
+                check
+                for owner in ("", service.id)
+                for check in view.select(CHECKS, "instance", (name, owner))
+                if check.id != GOSSIP_HEALTH
+            ]
             found.append(Instance(node, service, checks))
         return found
 

@@ -15,11 +15,13 @@ from mesh.store.table import Row, Table
 LOWEST = 1
 HIGHEST = 3
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
-hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates."""
+hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates, and
+checks hold the health sequence that their node gave the status, which tells it from what gossip
+says of the same check."""
 EXACT = 2
-"""The level from which on retries are exact."""
-COORDINATES = 3
-"""The level from which on nodes have coordinates."""
+"""The level from which on a late retry cannot apply twice."""
+COORDINATES = SEQUENCED = 3
+"""The level from which on nodes have coordinates, and checks their sequence."""
 
 
 class Level(Row, frozen=True, kw_only=True):

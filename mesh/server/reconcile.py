@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,12 @@ from mesh.registry.port import Command
 SERVER_SERVICE = "mesh"
 ALIVE = "Agent alive and reachable"
 FAILED = "Agent not live or unreachable"
+FROZEN = "Agent not live or unreachable, but so are many: kept by the mass-failure guard"
+DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
+
+State: TypeAlias = Literal["alive", "failed", "left", "frozen", "damped"]
+"""Frozen: failed with so many others that it is to stay as it was. Damped: alive, and failed so
+often lately that it is to stay out."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -22,7 +28,7 @@ class Seen(msgspec.Struct, frozen=True):
     id: str
     address: str
     datacenter: str
-    status: Literal["alive", "failed", "left"]
+    status: State
     server_port: int = 0
     """Above 0 for servers."""
 
@@ -86,30 +92,52 @@ def plan(
         own = member is not None and node is not None and node.id == member.id
         if member is not None and status == "alive":
             commands += _alive(member, node, check, servers.get(key))
+        elif member is not None and status == "damped":
+            commands += _damped(member, node, check, servers.get(key))
+        elif status == "frozen" and check is not None and check.status == "critical":
+            # It failed as one of the first, before it was clear that it was one of many.
+            commands.append(_say(check, "passing", FROZEN))
         elif status == "left" and (check is not None or own):
             commands.append(Deregister(node=node.name if node else key))
         elif status == "failed" and check is not None and check.status != "critical":
-            commands.append(_failed(check))
+            commands.append(_say(check, "critical", FAILED))
     return commands
 
 
-def _failed(check: Check) -> Register:
-    critical = msgspec.structs.replace(check, status="critical", output=FAILED)
-    return Register(node=Node(name=check.node), checks=[critical], skip_node_update=True)
+def _say(check: Check, status: str, output: str) -> Register:
+    changed = msgspec.structs.replace(check, status=status, output=output)
+    return Register(node=Node(name=check.node), checks=[changed], skip_node_update=True)
+
+
+def _damped(
+    member: Seen, node: Node | None, check: Check | None, service: Service | None
+) -> list[Command[Any]]:
+    """All of it is in the catalog, but out of discovery."""
+    written = _register(member, node, service)
+    same = written.skip_node_update and written.service is None
+    if same and check is not None and (check.status, check.output) == ("critical", DAMPED):
+        return []
+    critical = msgspec.structs.replace(written.checks[0], status="critical", output=DAMPED)
+    return [msgspec.structs.replace(written, checks=[critical])]
 
 
 def _alive(
     member: Seen, node: Node | None, check: Check | None, service: Service | None
 ) -> list[Command[Any]]:
+    written = _register(member, node, service)
+    healthy = check is not None and check.status == "passing" and check.output != FROZEN
+    if healthy and written.skip_node_update and written.service is None:
+        return []
+    return [written]
+
+
+def _register(member: Seen, node: Node | None, service: Service | None) -> Register:
     wanted = None
     if member.server_port and (service is None or service.port != member.server_port):
         wanted = Service(
             node=member.name, id=SERVER_SERVICE, name=SERVER_SERVICE, port=member.server_port
         )
     same = node is not None and (node.id, node.address) == (member.id, member.address)
-    healthy = check is not None and check.status == "passing"
-    if same and healthy and wanted is None:
-        return []
     fresh = Check(
         node=member.name,
         id=SERF_HEALTH,
@@ -120,7 +148,7 @@ def _alive(
     row = Node(name=member.name, id=member.id, address=member.address, datacenter=member.datacenter)
     if node is not None:
         row = msgspec.structs.replace(node, id=member.id, address=member.address)
-    return [Register(node=row, service=wanted, checks=[fresh], skip_node_update=same)]
+    return Register(node=row, service=wanted, checks=[fresh], skip_node_update=same)
 
 
 def describe(command: Command[Any]) -> str:

@@ -44,9 +44,9 @@ def _fuzz(corpus: Path, seconds: int, seed: int) -> None:
 
     with atheris.instrument_imports(include=["mesh.gossip", "mesh.clock"]):
         from tests.fuzz import gossip
-        from tests.gossip.test_messages import GOLDEN
+        from tests.fuzz.seeds import SEEDS
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, one in enumerate(gossip.seeds([message for _, message in GOLDEN])):
+    for number, one in enumerate(SEEDS):
         (corpus / f"seed-{number}").write_bytes(one)
     arguments = [
         sys.argv[0],

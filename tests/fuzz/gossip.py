@@ -6,15 +6,22 @@ so is what an assertion here says.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
 
 from mesh.clock import SeededDice
 from mesh.errors import Invalid
-from mesh.gossip import lzw, packets
+from mesh.gossip import bodies, conflict, events, lzw, packets, rotation, vivaldi
+from mesh.gossip.bodies import TagFilter, UnknownFilter
 from mesh.gossip.intents import Options
 from mesh.gossip.keyring import Keyring
 from mesh.gossip.keytext import read_key
+from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import Alive, Message, decode, decode_tags, encode, encode_tags
+from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.pool import Pool
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import (
@@ -26,18 +33,24 @@ from mesh.gossip.streams import (
     encode_stream,
 )
 
+_Target: TypeAlias = Callable[[bytes], None]
+
 SOURCE = ("10.0.0.2", 7946)
 UNPACKED_MAX_BYTES = 1_000_000
 KEY = b"k" * 16
 
 
-def message(data: bytes) -> None:
-    """One message: what is read can be written, and reads the same."""
-    try:
-        found = decode(data)
-    except Invalid:
-        return
-    assert decode(encode(found)) == found
+def there_and_back(decoder: Callable[[bytes], Any], encoder: Callable[[Any], bytes]) -> _Target:
+    """What is read can be written, and reads the same."""
+
+    def target(data: bytes) -> None:
+        try:
+            found = decoder(data)
+        except Invalid:
+            return
+        assert decoder(encoder(found)) == found
+
+    return target
 
 
 def tags(data: bytes) -> None:
@@ -168,8 +181,55 @@ def _hear(pool: Pool, now: float, kind: int, part: bytes) -> None:
             continue
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    "message": message,
+def query(data: bytes) -> None:
+    """A query of Serf, whose filters may be of kinds that this version cannot write."""
+    try:
+        found = bodies.decode_query(data)
+    except Invalid:
+        return
+    for one in found.filters:
+        if isinstance(one, TagFilter):
+            pattern(one.expression.encode("utf-8", "surrogateescape"))
+    known = [one for one in found.filters if not isinstance(one, UnknownFilter)]
+    found = msgspec.structs.replace(found, filters=known)
+    assert bodies.decode_query(bodies.encode_query(found)) == found
+
+
+def relay(data: bytes) -> None:
+    """A message for somebody else."""
+    try:
+        found = bodies.decode_relay(data)
+    except Invalid:
+        return
+    address = ipaddress.ip_address(found.address).packed
+    again = bodies.encode_relay(address, found.port, found.node, found.body)
+    assert bodies.decode_relay(again) == found
+
+
+def name_conflict(data: bytes) -> None:
+    """An answer about who has a name."""
+    try:
+        found = conflict.decode(data)
+    except Invalid:
+        return
+    if found is not None:
+        member = Member("n", *found, {}, Status.ALIVE, 1)
+        assert conflict.decode(conflict.encode(member)) == found
+
+
+def pattern(data: bytes) -> None:
+    """An expression of a filter, and a text: the steps it takes are bounded."""
+    expression, _, text = data.decode("utf-8", "surrogateescape").partition("\0")
+    try:
+        made = Pattern(expression)
+    except Invalid:
+        return
+    assert made.steps <= PROGRAM_MAX
+    made.found_in(text or "a" * 100)
+
+
+TARGETS: dict[str, _Target] = {
+    "message": there_and_back(decode, encode),
     "tags": tags,
     "packet": packet,
     "unpacking": unpacking,
@@ -178,6 +238,15 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sealed": sealed,
     "key": key,
     "member": member,
+    "event": there_and_back(events.decode, events.encode),
+    "query": query,
+    "response": there_and_back(bodies.decode_response, bodies.encode_response),
+    "relay": relay,
+    "key request": there_and_back(rotation.decode_request, rotation.encode_request),
+    "key response": there_and_back(rotation.decode_result, rotation.encode_result),
+    "coordinate": there_and_back(vivaldi.decode, vivaldi.encode),
+    "conflict": name_conflict,
+    "pattern": pattern,
 }
 
 
@@ -188,8 +257,8 @@ def one_input(data: bytes) -> None:
         TARGETS[names[data[0] % len(names)]](data[1:])
 
 
-def seeds(messages: list[Message]) -> list[bytes]:
-    """Where a fuzzer may begin: good inputs for each target."""
+def seeds(messages: list[Message], serf: dict[str, bytes]) -> list[bytes]:
+    """Where a fuzzer may begin: good inputs for each target, those of Serf by target."""
     encoded = [encode(one) for one in messages]
     node = NodeState("n1", bytes((10, 0, 0, 2)), 7946, 2, ALIVE, b"\xff\x80")
     whole = encode_stream(PushPull([node], b"\x02\x80", join=True))
@@ -203,7 +272,12 @@ def seeds(messages: list[Message]) -> list[bytes]:
         "stream": [whole, packets.pack(whole), *encoded],
         "sealed": [b"\xf4\x03dc1" + datagram, Sealing("", _ring()).seal_stream(whole)[:-1]],
         "key": [b"MDEyMzQ1Njc4OWFiY2RlZg=="],
-        "member": [_turn(0, datagram) + _turn(1, whole) + _turn(64, datagram)],
+        "member": [
+            _turn(0, datagram) + _turn(1, whole) + _turn(64, datagram),
+            *(_turn(0, b"\x08" + body) for body in serf.values()),
+        ],
+        "pattern": [b"^(we|x)b{1,3}[a-z]*$\0webbbb"],
+        **{name: [body] for name, body in serf.items()},
     }
     names = [*TARGETS]
     return [bytes((names.index(name),)) + one for name, many in inputs.items() for one in many]

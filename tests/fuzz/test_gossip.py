@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz import gossip
-from tests.gossip.test_messages import GOLDEN
+from tests.fuzz.seeds import SEEDS
 
 TOP = Path(__file__).parent.parent.parent
-SEEDS = gossip.seeds([message for _, message in GOLDEN])
 
 
 @pytest.mark.parametrize("name", gossip.TARGETS)

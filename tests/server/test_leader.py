@@ -8,8 +8,9 @@ import pytest
 
 from mesh.daemon.consensus import RaftConsensus
 from mesh.errors import NoLeader
-from mesh.registry.catalog import Nodes
+from mesh.registry.catalog import Node, Nodes, Register, Service
 from mesh.registry.health import GossipChecks
+from mesh.registry.port import WriteOptions
 from mesh.server.leader import Leader
 from mesh.server.reconcile import Seen
 from tests.rpc.stack import WORLD, Stack, until
@@ -68,3 +69,31 @@ async def test_a_member_that_is_refused_hinders_no_other(server: Stack) -> None:
     members.append(Seen("b", ID, "10.0.0.2", "dc1", "alive"))
     await duties(server, members).reconcile()
     assert status(server) == {"b": "passing"}
+
+
+async def test_the_last_healthy_instance_is_not_damped(server: Stack) -> None:
+    other = ID[:-1] + "2"
+    members = [
+        Seen("n1", ID, "10.0.0.1", "dc1", "alive"),
+        Seen("n2", other, "10.0.0.2", "dc1", "alive"),
+    ]
+    leader = duties(server, members)
+    await leader.reconcile()
+    for node in ("n1", "n2"):
+        row = Service(node=node, id="web", name="web", port=80)
+        await server.forwarded.write(
+            Register(node=Node(name=node), service=row, skip_node_update=True),
+            WriteOptions(request=WORLD[1].uuid()),
+        )
+    members[0] = Seen("n1", ID, "10.0.0.1", "dc1", "damped")
+    await leader.reconcile()
+    assert status(server) == {"n1": "critical", "n2": "passing"}
+    members[1] = Seen("n2", other, "10.0.0.2", "dc1", "failed")
+    # One reconciliation finds the other gone, the next that the first one is needed.
+    await leader.reconcile()
+    await leader.reconcile()
+    assert status(server) == {"n1": "passing", "n2": "critical"}
+    members[1] = Seen("n2", other, "10.0.0.2", "dc1", "alive")
+    await leader.reconcile()
+    await leader.reconcile()
+    assert status(server) == {"n1": "critical", "n2": "passing"}

@@ -3,7 +3,17 @@
 import msgspec
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Deregister, Node, Register, Service
-from mesh.server.reconcile import Absence, Recorded, Seen, missing, plan
+from mesh.server.reconcile import (
+    ALIVE,
+    DAMPED,
+    FAILED,
+    FROZEN,
+    Absence,
+    Recorded,
+    Seen,
+    missing,
+    plan,
+)
 
 NODE = Node(name="n1", id="id1", address="10.0.0.1", datacenter="dc1", meta={"rack": "a"})
 HEALTHY = Check(node="n1", id=SERF_HEALTH, name="Serf Health Status", status="passing")
@@ -72,3 +82,44 @@ def test_who_is_missing_gets_time_then_fails_then_goes() -> None:
     assert plan([], recorded, absence.judge(["n1"], now=1005.0)) == [Deregister(node="n1")]
     absence.judge([], now=1006.0)
     assert absence.judge(["n1"], now=1007.0) == {}
+
+
+def test_a_frozen_member_stays_as_it_was() -> None:
+    assert plan([seen("frozen")], Recorded([NODE], [HEALTHY], []), {}) == []
+    # The first of many was believed dead before they were many.
+    early = msgspec.structs.replace(HEALTHY, status="critical", output=FAILED)
+    (command,) = plan([seen("frozen")], Recorded([NODE], [early], []), {})
+    assert isinstance(command, Register)
+    kept = command.checks[0]
+    assert (kept.status, kept.output) == ("passing", FROZEN)
+    assert plan([seen("frozen")], Recorded([NODE], [kept], []), {}) == []
+    # It comes back, or it does not.
+    (back,) = plan([seen()], Recorded([NODE], [kept], []), {})
+    assert isinstance(back, Register)
+    assert (back.checks[0].status, back.checks[0].output) == ("passing", ALIVE)
+    (gone,) = plan([seen("failed")], Recorded([NODE], [kept], []), {})
+    assert isinstance(gone, Register)
+    assert (gone.checks[0].status, gone.checks[0].output) == ("critical", FAILED)
+    assert plan([seen("frozen")], NOBODY, {}) == [], "who was never there is not added"
+
+
+def test_a_damped_member_stays_out_until_it_is_not() -> None:
+    failed = msgspec.structs.replace(HEALTHY, status="critical", output=FAILED)
+    (command,) = plan([seen("damped")], Recorded([NODE], [failed], []), {})
+    assert isinstance(command, Register)
+    damped = command.checks[0]
+    assert (damped.status, damped.output) == ("critical", DAMPED)
+    assert plan([seen("damped")], Recorded([NODE], [damped], []), {}) == []
+    (back,) = plan([seen()], Recorded([NODE], [damped], []), {})
+    assert isinstance(back, Register)
+    assert back.checks[0].status == "passing"
+
+
+def test_a_damped_member_that_moved_is_found_where_it_is() -> None:
+    (command,) = plan([seen("damped", address="10.0.0.9")], Recorded([NODE], [HEALTHY], []), {})
+    assert isinstance(command, Register)
+    assert (command.node.address, command.checks[0].status) == ("10.0.0.9", "critical")
+    (new,) = plan([seen("damped", port=8300)], NOBODY, {})
+    assert isinstance(new, Register)
+    assert new.service is not None
+    assert new.checks[0].status == "critical"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import json
 import re
 import secrets
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ import msgspec
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.gossip.driver import Gossip
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.profiles import LocalOptions
 
 PATIENCE_SECONDS = 45.0
@@ -96,14 +100,20 @@ class Serf:
         tags: Mapping[str, str] | None = None,
         snapshot: Path | None = None,
         address: str = "",
+        prefix: Sequence[str] = (),
         more: Sequence[str] = (),
     ) -> None:
-        """`key` is base64; `more` are further arguments of `serf agent`."""
+        """`key` is base64; `more` are further arguments of `serf agent`.
+
+        `prefix` goes before every command line, to run it in another network; all ports are free
+        there.
+        """
         self.name = name
         self.address = address or draw_address()
-        self.port = draw_port(self.address)
+        self.port = 7946 if prefix else draw_port(self.address)
         self.bind = f"{self.address}:{self.port}"
-        self._rpc = f"{self.address}:{draw_port(self.address)}"
+        self._rpc = f"{self.address}:{7373 if prefix else draw_port(self.address)}"
+        self._prefix = prefix
         self._log = folder / f"{name}-{self.port}.log"
         options = ["-node", name, "-profile", profile, "-bind", self.bind, "-rpc-addr", self._rpc]
         options += ["-log-level", "debug"]
@@ -111,7 +121,7 @@ class Serf:
         options += ["-snapshot", str(snapshot)] if snapshot else []
         for tag, value in (tags or {}).items():
             options += ["-tag", f"{tag}={value}"]
-        self._arguments = [*_bound_to_us(), "serf", "agent", *options, *more]
+        self._arguments = [*prefix, *_bound_to_us(), "serf", "agent", *options, *more]
         self.process: asyncio.subprocess.Process | None = None
 
     # Life
@@ -159,7 +169,7 @@ class Serf:
         """What `serf VERB` prints, errors included."""
         assert self.running, f"{self.name} has ended"
         process = await asyncio.create_subprocess_exec(
-            *("serf", *verb.split(), f"-rpc-addr={self._rpc}", *arguments),
+            *(*self._prefix, "serf", *verb.split(), f"-rpc-addr={self._rpc}", *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -278,11 +288,13 @@ class Ours:
         tags: Mapping[str, str] | None = None,
         *,
         make: type[Gossip] = Gossip,
+        key: bytes = b"",
         **changes: object,
     ) -> Gossip:
-        """A node that runs; changes are those of its options."""
+        """A node that runs, encrypted with the key; changes are those of its options."""
         given = {"bind_address": draw_address(), **FASTER, **changes}
-        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags)  # type: ignore[arg-type]
+        more = {"keyring": Keyring([key], lambda: secrets.token_bytes(12))} if key else {}
+        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags, **more)  # type: ignore[arg-type]
         await node.start()
         self.nodes.append(node)
         return node
@@ -301,6 +313,43 @@ class Ours:
             await node.stop()
 
 
+class Deafness:
+    """Makes the kernel drop what arrives at a node of ours; needs no privilege.
+
+    A socket filter that keeps 0 bytes of everything: datagrams vanish, and so do the first packets
+    of connections to the listening socket. What the node sends still leaves.
+    """
+
+    _DROP = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF: return 0
+    _ATTACH, _DETACH = 26, 27  # SO_ATTACH_FILTER, SO_DETACH_FILTER of <asm-generic/socket.h>
+
+    def __init__(self, node: Gossip) -> None:
+        datagrams, server = node.transport._datagrams, node.transport._server
+        assert datagrams is not None
+        assert server is not None
+        self._datagrams: socket.socket = datagrams.get_extra_info("socket")
+        self._streams = server.sockets[0]
+
+    def datagrams(self) -> None:
+        """Drop datagrams from now on."""
+        self._drop(self._datagrams)
+
+    def streams(self) -> None:
+        """Drop new connections from now on."""
+        self._drop(self._streams)
+
+    def end(self) -> None:
+        """Hear everything again."""
+        for one in (self._datagrams, self._streams):
+            with contextlib.suppress(FileNotFoundError):
+                one.setsockopt(socket.SOL_SOCKET, self._DETACH, 0)
+
+    def _drop(self, one: socket.socket) -> None:
+        code = ctypes.create_string_buffer(self._DROP)
+        program = struct.pack("HL", 1, ctypes.addressof(code))
+        one.setsockopt(socket.SOL_SOCKET, self._ATTACH, program)
+
+
 FASTER: dict[str, object] = {
     "probe_interval_seconds": 0.5,
     "push_pull_interval_seconds": 1.0,
@@ -308,6 +357,9 @@ FASTER: dict[str, object] = {
     "suspicion_mult": 4,
     "stream_timeout_seconds": 5.0,
     "leave_propagate_seconds": 0.3,
+    # Of three peers, `local` tells two. Whoever hears last that a node is about to leave may have
+    # heard before that it has gone, and take it for failed.
+    "retransmit_mult": 4,
 }
 """Verdicts in two seconds; streams get more time than serf's `local` gives on a busy machine."""
 
@@ -333,3 +385,19 @@ async def sees(node: Gossip, **wanted: str) -> None:
 def bad(node: Gossip) -> dict[str, int]:
     """What a node of ours could not read."""
     return {name: n for name, n in node.counters.items() if n and name.startswith("malformed")}
+
+
+def kill(names: str) -> tuple[str, str]:
+    """What agents may log as errors when members of these names (a|b) die without a word."""
+    reason = "agents say that a member which was killed cannot be reached"
+    return (
+        rf"Failed fallback ping: .*(refused|timeout|reset|EOF)|Push/Pull with ({names}) failed: "
+        rf"|Failed to (send|forward) .*(refused|timeout|closed)",
+        reason,
+    )
+
+
+def log_seconds(agent: Serf, pattern: str) -> list[int]:
+    """When the lines with this pattern were logged, in whole seconds from any start."""
+    times = [line.split()[1].split(":") for line in agent.lines(pattern)]
+    return [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in times]

@@ -113,7 +113,7 @@ def state() -> list[Figure]:
     ]
 
 
-def main() -> bool:
+def run() -> bool:
     """Print every figure; whether all goals are met."""
     met = True
     print(f"{'codec':<48} {'us':>12} {'goal':>6} {'of it':>6}")

@@ -1,0 +1,1 @@
+"""`./dev bench gossip`: what membership costs, part by part."""

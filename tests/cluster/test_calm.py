@@ -1,0 +1,134 @@
+"""The mass-failure guard and flap damping, with real nodes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.processes import Cluster, Meshd, eventually
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+MANY = 4
+
+
+def running(folder: Path, agents: int) -> Iterator[Cluster]:
+    made = Cluster(folder, servers=1, agents=agents)
+    for node in made.nodes:
+        node.config["mass_failure"] = {"hold_max": "10m"}
+        node.config["flap_damping"] = {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"}
+    try:
+        made.start()
+        yield made
+    except BaseException:
+        for node in made.nodes:
+            print(f"---- {node.name} ----\n{node.log()[-3000:]}")
+        raise
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Cluster]:
+    yield from running(tmp_path, 7)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Cluster]:
+    yield from running(tmp_path, 3)
+
+
+def register(nodes: list[Meshd], name: str) -> set[int]:
+    """An instance of the service on each of the nodes; their ports."""
+    ports = set()
+    for number, node in enumerate(nodes):
+        node.put("/v1/agent/service/register", {"Name": name, "Port": 7000 + number})
+        ports.add(7000 + number)
+    return ports
+
+
+def statuses(of: Meshd) -> dict[str, int]:
+    return {member["Name"]: member["Status"] for member in of.get("/v1/agent/members")}
+
+
+def serf_health(of: Meshd, name: str) -> tuple[str, str]:
+    checks = of.get(f"/v1/health/node/{name}")
+    return next((one["Status"], one["Output"]) for one in checks if one["CheckID"] == "serfHealth")
+
+
+def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> None:
+    server, (witness, *rest) = pool.servers[0], pool.agents
+    lost, kept = rest[:MANY], rest[MANY:]
+    ports = register([*lost, *kept], "web")
+    for node in (server, witness):
+        eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
+
+    for node in lost:
+        node.signal(signal.SIGSTOP)
+    names = sorted(node.name for node in lost)
+    for node in (server, witness):
+        eventually(lambda node=node: node.get("/v1/agent/guard")["Members"] == names)  # type: ignore[misc]
+        eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
+    # Loud: log, metric, members, health.
+    assert "removals from discovery are frozen" in server.log()
+    gauges = {one["Name"]: one["Value"] for one in server.get("/v1/agent/metrics")["Gauges"]}
+    assert gauges["mesh.members.frozen"] == MANY
+    shown = witness.meshctl("members")
+    assert "FROZEN since" in shown.stderr
+    assert shown.stdout.count("failed") == MANY
+    assert server.get("/v1/agent/checks")["mesh-gossip"]["Status"] == "warning"
+    eventually(lambda: server.get("/v1/health/state/warning")[0]["CheckID"] == "mesh-gossip")
+    # The warning takes no instance out, not even for who wants only passing ones.
+    assert len(server.get("/v1/health/service/mesh?passing")) == 1
+    for name in names:
+        eventually(lambda name=name: serf_health(server, name)[0] == "passing")  # type: ignore[misc]
+
+    for node in lost:
+        node.signal(signal.SIGCONT)
+    for node in (server, witness):
+        eventually(lambda node=node: not node.get("/v1/agent/guard")["Frozen"])  # type: ignore[misc]
+        assert set(statuses(node).values()) == {1}
+        assert node.srv_ports("web") == ports
+    assert "no longer frozen" in server.log()
+    assert server.get("/v1/agent/checks")["mesh-gossip"]["Status"] == "passing"
+
+    # They die for good, and an operator who knows says so.
+    for node in lost:
+        node.kill()
+    eventually(lambda: server.get("/v1/agent/guard")["Members"] == names)
+    assert server.srv_ports("web") == ports
+    assert server.meshctl("guard", "release").stdout == "Removals are no longer frozen.\n"
+    left = {port for port in ports if port >= 7000 + MANY}
+    eventually(lambda: server.srv_ports("web") == left)
+    assert not server.get("/v1/agent/guard")["Frozen"]
+
+
+def test_who_fails_again_and_again_is_left_out_unless_it_is_needed(small: Cluster) -> None:
+    server, (flapping, steady, _) = small.servers[0], small.agents
+    ports = register([flapping, steady], "web")
+    eventually(lambda: server.srv_ports("web") == ports)
+
+    def fall() -> None:
+        flapping.signal(signal.SIGSTOP)
+        eventually(lambda: statuses(server)[flapping.name] == 4)
+        flapping.signal(signal.SIGCONT)
+        eventually(lambda: statuses(server)[flapping.name] == 1)
+
+    fall()
+    eventually(lambda: server.srv_ports("web") == ports)
+    fall()
+    eventually(lambda: "left out until" in serf_health(server, flapping.name)[1])
+    assert serf_health(server, flapping.name)[0] == "critical"
+    assert server.srv_ports("web") == {7001}
+    assert f"member {flapping.name} fell again" in server.log()
+    assert not server.get("/v1/agent/guard")["Frozen"], "one of four is no mass"
+    (damped,) = server.get("/v1/agent/guard")["Damped"]
+    assert damped["Name"] == flapping.name
+    lines = server.meshctl("members", "-detailed").stdout.splitlines()
+    assert any(line.startswith(flapping.name) and "damped (2.0)" in line for line in lines)
+
+    steady.kill()
+    eventually(lambda: server.srv_ports("web") == {7000}, 60.0)

@@ -1,0 +1,63 @@
+"""A wall between nodes of ours and everybody else: nothing passes, as in a split network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.errors import Unreachable
+from mesh.gossip.driver import Gossip
+
+
+class Wall:
+    """Around some nodes, which still reach each other by datagrams.
+
+    It stands at the seam between driver and sockets. Who opened a stream cannot be told on
+    loopback, so behind the wall nobody answers streams at all.
+    """
+
+    def __init__(self, inside: Sequence[Gossip]) -> None:
+        self._inside = inside
+        self._addresses = {node.address for node in inside}
+        self._up = False
+        for node in inside:
+            self._build(node)
+
+    def raise_(self) -> None:
+        """Let nothing pass."""
+        self._up = True
+
+    def remove(self) -> None:
+        """Let everything pass."""
+        self._up = False
+
+    def _stops(self, address: tuple[str, int]) -> bool:
+        return self._up and address not in self._addresses
+
+    def _build(self, node: Gossip) -> None:
+        transport = node.transport
+        send, received, ask = transport.send, transport.datagram_received, transport.ask
+        serve = transport._serve
+
+        def walled_send(address, port, *rest, **more):  # type: ignore[no-untyped-def]
+            if not self._stops((address, port)):
+                send(address, port, *rest, **more)
+
+        def walled_received(data, addr):  # type: ignore[no-untyped-def]
+            if not self._stops(addr[:2]):
+                received(data, addr)
+
+        async def walled_ask(host, port, *rest, **more):  # type: ignore[no-untyped-def]
+            if self._stops((host, port)):
+                raise Unreachable(f"{host}:{port}: there is a wall")
+            return await ask(host, port, *rest, **more)
+
+        async def walled_serve(reader, writer):  # type: ignore[no-untyped-def]
+            if self._up:
+                writer.close()
+            else:
+                await serve(reader, writer)
+
+        transport.send = walled_send  # type: ignore[method-assign]
+        transport.datagram_received = walled_received  # type: ignore[method-assign]
+        transport.ask = walled_ask  # type: ignore[method-assign]
+        transport._serve = walled_serve  # type: ignore[method-assign]
