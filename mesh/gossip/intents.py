@@ -56,6 +56,8 @@ class Options(swim.Options, frozen=True, kw_only=True):
     """What an answer to a query may take, encoded."""
     resolve_conflicts: bool = True
     """When another node has this node's name, ask the pool, and end if it knows the other one."""
+    coordinates: bool = True
+    """Tell others in acks where this node is in the network, and learn it from theirs."""
     queue_depth_min: int = 4096
     """Messages that wait to be passed on, of one kind, before any is dropped; in a large pool
     twice as many as it has members."""

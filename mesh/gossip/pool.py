@@ -100,8 +100,9 @@ class Pool:
         self.internal = Internal(self.swim, self.queries, self.intents)
         self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
         self.vivaldi = Vivaldi(dice)
-        self.probing.ack_payload = self.vivaldi.payload
-        self.probing.rtt = self.vivaldi.heard
+        if options.coordinates:
+            self.probing.ack_payload = self.vivaldi.payload
+            self.probing.rtt = self.vivaldi.heard
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
