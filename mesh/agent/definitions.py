@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mesh.agent.checks import Thresholds
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
@@ -400,3 +401,14 @@ def _kind_problems(service: ServiceDefinition) -> list[str]:
         if destination or proxy.get("upstreams"):
             found.append(f"Proxy: a {service.kind} has no destination and no Upstreams")
     return found
+
+
+def thresholds(check: CheckDefinition) -> Thresholds:
+    """Of results of runs: what an API call or another check says holds at once."""
+    if check.kind not in {"http", "tcp", "script"}:
+        return Thresholds()
+    return Thresholds(
+        check.success_before_passing,
+        check.failures_before_warning,
+        check.failures_before_critical,
+    )

@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from mesh.agent import rows
-from mesh.agent.checks import CriticalClock, Judge, Result, Thresholds, shorten
-from mesh.agent.definitions import CheckDefinition, ServiceDefinition
+from mesh.agent.checks import CriticalClock, Judge, Result, shorten
+from mesh.agent.definitions import CheckDefinition, ServiceDefinition, thresholds
+from mesh.agent.news import News
 from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
+from mesh.agent.sequence import Sequence as HealthSequence
 from mesh.agent.state import LocalCheck, LocalService, Options, Source
 from mesh.agent.storage import CheckState, Storage
-from mesh.agent.sync import Sync
+from mesh.agent.sync import Sync, scale
 from mesh.clock import Clock, Dice
 from mesh.errors import Denied, Invalid, MeshError, NotFound
-from mesh.registry.catalog import Node
+from mesh.registry.catalog import Check, Node
 from mesh.registry.health import NODE_MAINTENANCE, SERVICE_MAINTENANCE
 from mesh.registry.port import Registry
+from mesh.registry.transitions import GONE
 from mesh.tasks import Tasks
 
 __all__ = ["Agent", "LocalCheck", "LocalService", "Options", "Source"]
@@ -70,6 +73,10 @@ class Agent:
         self._listeners: list[Callable[[], None]] = []
         self._runners = Runners(self, registry, clock, dice)
         self._sync = Sync(self, registry, (clock, dice), cluster_size)
+        self._sequence = HealthSequence(self._storage, clock.wall())
+        self.news = News(
+            options.node_name, self._sequence.next, self._sync.knows, lambda: scale(cluster_size())
+        )
         self._started = False
         # Before what the files define: their checks may belong to these, and they win over these.
         for kept in self._storage.load(SERVICES_FOLDER, _KeptService):
@@ -147,6 +154,20 @@ class Agent:
         for listener in list(self._listeners):
             listener()
 
+    def witness(self, sequence: int) -> None:
+        """A health sequence of this node seen elsewhere. What is so now gets higher ones."""
+        if self._sequence.witness(sequence):
+            log.warning("others know health sequences of this node that it does not remember")
+            for check in self._checks.values():
+                check.row = self._numbered(check.row)
+            self._changed()
+
+    def _numbered(self, row: Check, *, urgent: bool = True) -> Check:
+        """The check with the sequence that its status has from now on."""
+        now = self._clock.monotonic()
+        number = self.news.changed(now, row.id, row.service_id, row.status, urgent=urgent)
+        return msgspec.structs.replace(row, sequence=number)
+
     # Registering
 
     def register_service(
@@ -217,6 +238,7 @@ class Agent:
     def _put_service(self, definition: ServiceDefinition, source: Source) -> None:
         row = rows.service_row(self.options, definition)
         self._services[row.id] = LocalService(row, definition, source)
+        self.news.registered(self._clock.monotonic(), row.id)
         for check_id in self._checks_of(row.id):
             check = self._checks[check_id]
             check.row = msgspec.structs.replace(
@@ -231,13 +253,17 @@ class Agent:
             said = ("critical", "")
         owner = self._services.get(definition.service_id)
         row = rows.check_row(self.options, definition, owner.row if owner else None, said)
+        if old and (old.row.status, old.row.service_id) == (row.status, row.service_id):
+            row = msgspec.structs.replace(row, sequence=old.row.sequence)
+        else:
+            row = self._numbered(row, urgent=not definition.kind)  # Maintenance.
         clock = CriticalClock(
             self._critical_seconds(definition), old.clock.since if old else math.inf
         )
         clock.observe(row.status, self._clock.monotonic())
         if 0 < definition.interval < self.options.interval_min_seconds:
             log.warning("check %s: Interval: raised to %s", check_id, row.interval)
-        judge = Judge(_thresholds(definition), row.status)
+        judge = Judge(thresholds(definition), row.status)
         kept = definition if definition.kind else None
         self._checks[check_id] = LocalCheck(row, source, kept, judge, clock)
         if self._started:
@@ -271,6 +297,7 @@ class Agent:
         self._storage.remove(SERVICES_FOLDER, service_id)
         self._remove_checks(self._checks_of(service_id), maintenance=True)
         del self._services[service_id]
+        self.news.deregistered(self._clock.monotonic(), service_id)
         self._changed()
 
     def deregister_check(self, check_id: str) -> None:
@@ -293,7 +320,8 @@ class Agent:
             self._storage.remove(CHECKS_FOLDER, check_id)
             self._storage.remove(STATES_FOLDER, check_id)
             self._runners.end(check_id)
-            del self._checks[check_id]
+            owner = self._checks.pop(check_id).row.service_id
+            self.news.changed(self._clock.monotonic(), check_id, owner, GONE)
 
     def _check(self, check_id: str) -> LocalCheck:
         check = self._checks.get(check_id)
@@ -318,7 +346,8 @@ class Agent:
         if status != before or expires:
             self._keep_state(CheckState(check_id, status, output, expires))
         if (status, output) != (before, check.row.output):
-            check.row = msgspec.structs.replace(check.row, status=status, output=output)
+            row = msgspec.structs.replace(check.row, status=status, output=output)
+            check.row = self._numbered(row) if status != before else row
             self._changed()
 
     def tell(self, check_id: str, name: str, status: str, output: str) -> None:
@@ -332,6 +361,7 @@ class Agent:
         if wanted != row:
             if row.status != status:
                 log.info("check %s is now %s: %s", check_id, status, output)
+                wanted = self._numbered(wanted)
             self._checks[check_id].row = wanted
             self._changed()
 
@@ -463,14 +493,3 @@ class Agent:
             except Denied as error:
                 self._runners.end(check_id)
                 self.report(check_id, Result("critical", error.message))
-
-
-def _thresholds(check: CheckDefinition) -> Thresholds:
-    """Of results of runs: what an API call or another check says holds at once."""
-    if check.kind not in {"http", "tcp", "script"}:
-        return Thresholds()
-    return Thresholds(
-        check.success_before_passing,
-        check.failures_before_warning,
-        check.failures_before_critical,
-    )

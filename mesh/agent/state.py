@@ -85,6 +85,10 @@ class Here(Protocol):
         """What a run of a check found."""
         ...
 
+    def witness(self, sequence: int) -> None:
+        """A health sequence of this node seen elsewhere. What is so now gets higher ones."""
+        ...
+
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call the listener after each change; returns what ends that."""
         ...

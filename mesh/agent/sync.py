@@ -24,6 +24,7 @@ from mesh.registry.catalog import (
 )
 from mesh.registry.health import NodeChecks
 from mesh.registry.port import Command, Registry
+from mesh.registry.transitions import GONE, Transition
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Sync:
         self._told_services: dict[str, Service] = {}
         self._told_checks: dict[str, Check] = {}
         self._told_node: Node | None = None
+        self._has_read = False
         self._output_due: dict[str, float] = {}
 
     def start(self) -> None:
@@ -70,6 +72,19 @@ class Sync:
     def wake(self) -> None:
         """Something changed here."""
         self._changed.set()
+
+    def knows(self, change: Transition) -> bool:
+        """Whether the catalog has a change, or refused it for good."""
+        if not change.check_id:
+            return self._has_read and (
+                (change.service_id in self._told_services) == (change.status != GONE)
+            )
+        told = self._told_checks.get(change.check_id)
+        if told is None:
+            return self._has_read and change.status == GONE
+        if told.sequence is msgspec.UNSET:
+            return told.status == change.status
+        return told.sequence >= change.sequence
 
     async def _run(self) -> None:
         retry, next_full = self._here.options.retry_first_seconds, 0.0
@@ -117,7 +132,10 @@ class Sync:
             for service in (found.services if found else [])
             if service.id not in OTHERS_SERVICES or service.id in self._here.services()
         }
+        self._has_read = True
         own = {check.id: check for check in checks if check.id != SERF_HEALTH}
+        numbers = [check.sequence for check in own.values()]
+        self._here.witness(max((one for one in numbers if one is not msgspec.UNSET), default=0))
         self._told_checks = {
             name: check
             for name, check in own.items()
@@ -166,9 +184,11 @@ class Sync:
         due: dict[str, float] = {}
         for check_id, local in self._here.checks().items():
             told = self._told_checks.get(check_id)
-            if told is not None and _bare(told) == _bare(local.row):
+            if told is not None and _bare(told) == _numbered_as(told, local.row):
                 continue
-            steady = told is not None and _bare(told, output="") == _bare(local.row, output="")
+            steady = told is not None and (
+                _bare(told, output="") == _bare(_numbered_as(told, local.row), output="")
+            )
             if steady and interval > 0:
                 # Output alone does not hurry; the time is spread over all checks.
                 when = self._output_due.get(check_id)
@@ -215,6 +235,13 @@ def _bare(check: Check, **changes: str) -> Check:
     return msgspec.structs.replace(
         check, create_index=0, modify_index=0, service_name="", service_tags=[], **changes
     )
+
+
+def _numbered_as(told: Check, row: Check) -> Check:
+    """Without what the catalog fills in, and without a sequence if it keeps none (level 2)."""
+    if told.sequence is msgspec.UNSET:
+        return _bare(msgspec.structs.replace(row, sequence=msgspec.UNSET))
+    return _bare(row)
 
 
 def _with_override(row: Service, told: Service | None) -> Service:

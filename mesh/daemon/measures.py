@@ -20,6 +20,7 @@ MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
 _DNS = "Questions and connections of DNS"
 _GOSSIP = "Packets and streams of gossip"
+_DISCOVERY = "Health over gossip, and answers from what an agent holds"
 _RPC = "Messages between servers and agents"
 _RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
 
@@ -29,6 +30,7 @@ def measure(node: Node, metrics: Metrics) -> None:
     metrics.add(lambda: _process(node))
     metrics.add(lambda: _edges(node))
     metrics.add(lambda: _pool(node))
+    metrics.add(lambda: _discovery(node))
     if node.replica is not None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
@@ -64,6 +66,20 @@ def _pool(node: Node) -> Iterator[Reading]:
     damped = "Members that are left out for failing again and again"
     yield gauge("mesh.members.damped", len(calm.kept_out()), damped)
     yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
+
+
+def _discovery(node: Node) -> Iterator[Reading]:
+    overlay, held = node.hearsay.overlay, node.held
+    entries = "Checks about which gossip said something"
+    yield gauge("mesh.discovery.overlay_entries", overlay.entries, entries)
+    yield gauge("mesh.discovery.news_open", len(node.agent.news), "Changes not in the catalog yet")
+    if held is not None:
+        yield gauge("mesh.discovery.held_answers", len(held), "Answers held for when servers fail")
+        yield gauge("mesh.discovery.held_bytes", held.bytes, "What the held answers take")
+        yield gauge("mesh.discovery.followed_answers", held.followed, "Held answers kept current")
+    yield from counters("mesh.discovery", node.discovery.counters, _DISCOVERY)
+    yield from counters("mesh.discovery.heard", node.hearsay.counters, _DISCOVERY)
+    yield from counters("mesh.discovery.told", node.agent.news.counters, _DISCOVERY)
 
 
 def raft(node: RaftNode) -> Iterator[Reading]:

@@ -63,10 +63,22 @@ class Membership:
         """Names of members that discovery must leave out now: failed or left, and not frozen."""
         held = self._calm.held
         return frozenset(
-            member.name
-            for member in self._gossip.members()
-            if member.status in _GONE and member.name not in held
+            one.name
+            for one in self._gossip.members()
+            if one.status in _GONE and one.name not in held
         )
+
+    def present(self) -> frozenset[str]:
+        """Names of members that discovery takes for alive, whatever the catalog says of them."""
+        return frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
+        )
+
+    def damped(self) -> frozenset[str]:
+        """Names of members that the leader may leave out, although they are alive."""
+        return self._calm.kept_out()
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
@@ -136,7 +148,7 @@ class Membership:
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
-        held, damped = self._calm.held, self._calm.kept_out()
+        held, damped = self._calm.held, self.damped()
         for member in self._gossip.members():
             if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
                 continue

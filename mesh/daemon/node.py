@@ -7,10 +7,13 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 from mesh import __version__
+from mesh.agent.announcer import Announcer
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
+from mesh.agent.own import hear_of_own, own_part
 from mesh.clock import SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
@@ -18,6 +21,7 @@ from mesh.daemon import encryption, options
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
+from mesh.daemon.hearsay import Hearsay
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Acquaintances, Membership, keep_joining
 from mesh.daemon.operations import Operations
@@ -29,9 +33,11 @@ from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
 from mesh.http.server import HttpServer, Parts
 from mesh.registry.health import GOSSIP_HEALTH
-from mesh.registry.port import Registry
+from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
+from mesh.rpc.discovery import Discovery, Holding
+from mesh.rpc.held import HeldAnswers
 from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.servers import agent_tags, endpoint, read_tags
@@ -64,6 +70,7 @@ class Node:
         self._temporary = ""
         self.metrics = Metrics(SystemClock())
         self.replica: Replica | None = None
+        self.held: HeldAnswers | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -77,6 +84,7 @@ class Node:
         config = self.config
         ground = self.ground = self._lay_ground()
         self._stops.append(ground.client.stop)
+        self.hearsay = Hearsay(ground.gossip, ground.membership, ground.clock)
         self.registry = await self._build_registry()
         self._stops.append(ground.gossip.stop)
         await ground.gossip.start()
@@ -87,6 +95,7 @@ class Node:
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
+        self._tell_of_health()
         if self.replica is not None:
             election = options.raft(config, "").election_seconds[1]
             health = Health(self.replica.raft, self.agent, election, ground.clock)
@@ -161,10 +170,37 @@ class Node:
         if not self.config.server:
             servers = ground.membership.server_addresses
             world = (ground.clock, ground.dice)
-            return AgentRouter(self._router_options(), servers, ground.client, world)
+            router = AgentRouter(self._router_options(), servers, ground.client, world)
+            self.held = HeldAnswers(router.read_once, world)
+            self._stops.append(self.held.stop)
+            self.discovery = self._over(router, Holding(router, self.held, self._own_part))
+            return router
         self.replica = Replica(ground)
         self._stops.append(self.replica.stop)
-        return await self.replica.start(self._router_options())
+        registry = await self.replica.start(self._router_options())
+        self.discovery = self._over(registry, None)
+        return registry
+
+    def _over(self, registry: Registry, holding: Holding | None) -> Discovery:
+        """What the edges ask: the registry with what gossip knows of health on top."""
+        return Discovery(
+            registry,
+            self.hearsay.overlay,
+            self.hearsay.standing,
+            self.config.datacenter,
+            self.ground.clock,
+            holding,
+        )
+
+    def _own_part(self, query: Query[Any]) -> Any:
+        return own_part(self.agent, query)
+
+    def _tell_of_health(self) -> None:
+        hearsay, news = self.hearsay, self.agent.news
+        hearsay.of_own = lambda now, said: hear_of_own(self.agent, news, now, said)
+        announcer = Announcer(news, hearsay.fire, self.ground.clock)
+        self._tasks.start(announcer.run(), name="news of health")
+        self._tasks.start(hearsay.run(), name="forgetting who left")
 
     async def _start_agent(self) -> None:
         config, ground = self.config, self.ground
@@ -181,12 +217,12 @@ class Node:
         await self.agent.start()
 
     async def _start_edges(self) -> None:
-        parts = Parts(self.registry, self.ground.clock, self.ground.dice, self.agent)
+        parts = Parts(self.discovery, self.ground.clock, self.ground.dice, self.agent)
         self.http = HttpServer(parts, options.http(self.config))
         self._stops.append(self.http.stop)
         await self.http.start()
         made = options.dns(self.config)
-        self.dns = DnsServer(self.registry, made, self.ground.clock, self.ground.dice)
+        self.dns = DnsServer(self.discovery, made, self.ground.clock, self.ground.dice)
         self._stops.append(self.dns.stop)
         await self.dns.start()
 
@@ -275,10 +311,28 @@ class Node:
             },
             "http": dict(self.http.counters),
             "dns": dict(self.dns.counters),
+            "discovery": self._discovery_stats(),
         }
         if self.replica is not None:
             stats["raft"] = self.replica.raft.status()
             stats["rpc"] = dict(self.replica.rpc.counters)
+        return stats
+
+    def _discovery_stats(self) -> dict[str, object]:
+        overlay, news = self.hearsay.overlay, self.agent.news
+        stats: dict[str, object] = {
+            "overlay_entries": overlay.entries,
+            "overlay_refused": overlay.refused,
+            "absent_members": len(self.hearsay.standing().absent),
+            "news_open": len(news),
+            **{f"heard_{name}": count for name, count in self.hearsay.counters.items()},
+            **{f"told_{name}": count for name, count in news.counters.items()},
+            **self.discovery.counters,
+        }
+        if self.held is not None:
+            stats["held_answers"] = len(self.held)
+            stats["held_bytes"] = self.held.bytes
+            stats["followed_answers"] = self.held.followed
         return stats
 
     async def stop(self) -> None:

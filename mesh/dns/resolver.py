@@ -79,6 +79,7 @@ class Resolver:
             consistency="stale" if options.allow_stale else "default",
             max_stale=options.max_stale_seconds if options.allow_stale else None,
             token=options.token,
+            cached=options.allow_stale,
         )
         self._kept: dict[Hashable, _Kept] = {}
         self._kept_bytes = 0

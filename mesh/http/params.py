@@ -112,6 +112,7 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
         wait=_wait(request, index),
         datacenter=datacenter(request),
         token=token(request),
+        cached="cached" in params,
     )
 
 

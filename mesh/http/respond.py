@@ -111,6 +111,10 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
         "X-Consul-LastContact": str(int(min(answer.last_contact, NEVER_SECONDS) * 1000)),
         "X-Consul-Query-Backend": "blocking-query",
     }
+    if answer.age is not None:
+        headers |= {"X-Cache": "HIT", "Age": str(int(answer.age))}
+    elif options is not None and options.cached:
+        headers["X-Cache"] = "MISS"
     if options is not None:
         headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[options.consistency]
     return headers

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from mesh.errors import Conflict, Invalid
+from mesh.registry.levels import SEQUENCED
 from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
@@ -82,6 +83,9 @@ class Check(Row, frozen=True, kw_only=True):
     timeout: str = ""
     exposed_port: int = 0
     definition: dict[str, Any] = {}
+    sequence: int | msgspec.UnsetType = msgspec.UNSET
+    """The health sequence its node gave the status; see `registry.transitions`. Unset for checks
+    that others registered, and written by no cluster below level 3: rows then are as before."""
 
 
 def _each(value: str) -> Iterable[Hashable]:
@@ -272,6 +276,13 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
                 raise Invalid(
                     f'Check.Status: expected one of {", ".join(STATUSES)}, got "{check.status}"'
                 )
+
+    def at(self, level: int) -> Register:
+        """Checks hold no sequence below level 3: servers of older programs would not see it."""
+        if level >= SEQUENCED or all(one.sequence is msgspec.UNSET for one in self.checks):
+            return self
+        plain = [msgspec.structs.replace(one, sequence=msgspec.UNSET) for one in self.checks]
+        return msgspec.structs.replace(self, checks=plain)
 
     def apply(self, transaction: Transaction) -> bool:
         """Write node, instance, then checks."""

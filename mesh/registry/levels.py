@@ -13,11 +13,14 @@ from mesh.store.database import Database, Transaction, View
 from mesh.store.table import Row, Table
 
 LOWEST = 1
-HIGHEST = 2
+HIGHEST = 3
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
-hold what was forgotten, so that a late retry cannot apply twice."""
+hold what was forgotten, so that a late retry cannot apply twice. 3: checks hold the health sequence
+that their node gave the status, which tells it from what gossip says of the same check."""
 EXACT = 2
-"""The level from which on that holds."""
+"""The level from which on a late retry cannot apply twice."""
+SEQUENCED = 3
+"""The level from which on checks hold their sequence."""
 
 
 class Level(Row, frozen=True, kw_only=True):

@@ -38,6 +38,10 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
     def validate(self) -> None:
         """Raise Invalid when no state of the tables could make this command right."""
 
+    def at(self, level: int) -> Command[T]:  # noqa: ARG002 - for commands that gained fields.
+        """The command as a cluster of this level writes it: without fields of later levels."""
+        return self
+
     def apply(self, transaction: Transaction) -> T:
         """Change the tables: a function of them and of the command's own fields, nothing else.
 
@@ -69,6 +73,9 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
     known_leader: bool = True
     last_contact: float = 0.0
     """Seconds since the answering server heard the leader; 0 on the leader."""
+    age: float | None = None
+    """Of an answer that an agent held: seconds since a server last stood by it. None when it came
+    from a server just now."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
@@ -84,6 +91,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     datacenter: str = ""
     """Empty: the datacenter of whoever is asked."""
     token: str = ""
+    cached: bool = False
+    """An agent may answer with what it holds of an earlier answer. Means nothing to servers."""
 
 
 class WriteOptions(msgspec.Struct, frozen=True):

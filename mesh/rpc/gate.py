@@ -65,7 +65,7 @@ class Gate:
                 time=self._clock.wall(),
                 author=options.author,
                 origin=options.origin,
-                command=command,  # type: ignore[arg-type]  # AnyCommand lists every Command.
+                command=command.at(level),  # type: ignore[arg-type]  # AnyCommand lists every Command.
                 attempt=options.attempt,
                 since=since,
             )

@@ -308,13 +308,27 @@ class AgentRouter:
         """See Registry.read."""
         patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
-            address = ""
             try:
-                address = self._server()
-                return await self._client.read(address, query, patience.remaining(options))
+                return await self.read_once(query, patience.remaining(options))
             except Unreachable as error:
-                self._move_on(address)
                 await patience.rest(error)
+
+    async def read_once(self, query: Query[T], options: ReadOptions) -> Answer[T]:
+        """Ask one server once. Raises Unreachable when there is none; the next call asks another.
+
+        Raises what the server raised.
+        """
+        address = self._server()
+        try:
+            return await self._client.read(address, query, options)
+        except Unreachable:
+            self._move_on(address)
+            raise
+
+    @property
+    def knows_servers(self) -> bool:
+        """Whether gossip knows a live server to ask."""
+        return bool(self._servers())
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""

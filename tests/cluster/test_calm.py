@@ -5,40 +5,33 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.processes import Cluster, Meshd, eventually
+from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
 MANY = 4
 
 
-def running(folder: Path, agents: int) -> Iterator[Cluster]:
-    made = Cluster(folder, servers=1, agents=agents)
-    for node in made.nodes:
-        node.config["mass_failure"] = {"hold_max": "10m"}
-        node.config["flap_damping"] = {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"}
-    try:
-        made.start()
-        yield made
-    except BaseException:
-        for node in made.nodes:
-            print(f"---- {node.name} ----\n{node.log()[-3000:]}")
-        raise
-    finally:
-        made.stop()
+OPTIONS: dict[str, Any] = {
+    "mass_failure": {"hold_max": "10m"},
+    "flap_damping": {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"},
+}
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Cluster]:
-    yield from running(tmp_path, 7)
+    with cluster(tmp_path, servers=1, agents=7, **OPTIONS) as running:
+        yield running
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Cluster]:
-    yield from running(tmp_path, 3)
+    with cluster(tmp_path, servers=1, agents=3, **OPTIONS) as running:
+        yield running
 
 
 def register(nodes: list[Meshd], name: str) -> set[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import Conflict
-from mesh.registry.levels import Finalize
+from mesh.registry.levels import HIGHEST, Finalize
 from mesh.registry.port import WriteOptions
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -106,21 +106,21 @@ def test_up_one_by_one_back_up_again_and_finalize(old: Cluster) -> None:
                 assert f"{servers[0].name} (level" not in refused.stderr
                 asyncio.run(the_leader_refuses_too(old.leader(), server))
             assert level(server) == 1
-            replace(old, server, 2)
+            replace(old, server, HIGHEST)
             more(written)
         for server in servers:  # Nothing written so far keeps anybody from going back.
             replace(old, server, 1)
             more(written)
         for node in old.nodes:
-            replace(old, node, 2)
+            replace(old, node, HIGHEST)
         eventually(lambda: not agent.get("/v1/operator/upgrade")["WaitingFor"])
         for _ in range(2):
             done = agent.meshctl("operator", "upgrade", "finalize")
             assert done.returncode == 0, done.stderr
-            assert "The feature level is 2" in done.stdout
+            assert f"The feature level is {HIGHEST}" in done.stdout
         more(written)
     for node in old.nodes:
-        eventually(lambda node=node: level(node) == 2)  # type: ignore[misc]
+        eventually(lambda node=node: level(node) == HIGHEST)  # type: ignore[misc]
         eventually(lambda node=node: node.get("/v1/kv/upgrade/?keys&stale") == written)  # type: ignore[misc]
     refuses_to_go_back(servers[1])
     eventually(lambda: servers[1].get("/v1/kv/upgrade/?keys&stale") == written)
@@ -146,8 +146,8 @@ def refuses_to_go_back(server: Meshd) -> None:
     assert server.process.wait(20) == 1
     (line,) = [one for one in server.log()[said:].splitlines() if "newer mesh" in one]
     assert "data_dir" in line
-    assert "written by a newer mesh (level 2); upgrade mesh" in line
+    assert f"written by a newer mesh (level {HIGHEST}); upgrade mesh" in line
     assert "Traceback" not in server.log()[said:]
     assert digest(data) == before
-    server.config["upgrade"] = {"level_max": 2}
+    server.config["upgrade"] = {"level_max": HIGHEST}
     server.start()

@@ -3,7 +3,7 @@
 import pytest
 
 from mesh.errors import Conflict, Invalid
-from mesh.registry import catalog, kv, levels
+from mesh.registry import catalog, health, kv, levels
 from mesh.registry.envelope import Envelope, seal
 from mesh.registry.port import WriteOptions
 from mesh.registry.requests import AnyCommand
@@ -136,8 +136,9 @@ def test_what_a_newer_level_wrote_is_refused_and_changes_nothing() -> None:
         with pytest.raises(Invalid, match=refused):
             older.apply(6, entry(command, "n", level))
     assert pieces_of(older) == SNAPSHOT_1
-    with pytest.raises(Invalid, match=r"\(level 3\)"):
-        newer.apply(7, entry(kv.Set("a", b"x"), "n", 3))
+    beyond = levels.HIGHEST + 1
+    with pytest.raises(Invalid, match=rf"\(level {beyond}\)"):
+        newer.apply(7, entry(kv.Set("a", b"x"), "n", beyond))
     with pytest.raises(Invalid, match="level 0"):
         newer.apply(7, entry(kv.Set("a", b"x"), "n", 0))
 
@@ -174,15 +175,17 @@ def test_the_gate_lets_nobody_be_left_out() -> None:
     # Again, and with an old server back: what is so stays so.
     again = gate(machine, s1=1).admit(levels.Finalize(2), WriteOptions(request="again", since=6))
     assert machine.apply(7, again) == 2
+    older = Machine(highest=2)
+    restore(older, pieces_of(machine))
     with pytest.raises(Conflict, match=r"the leader \(level 2\)"):
-        ready.admit(levels.Finalize(3), once)
+        gate(older, s1=3, s2=3).admit(levels.Finalize(3), once)
 
 
 def test_a_new_cluster_begins_where_all_understand_each_other() -> None:
     assert gate(Machine(), s1=2, s2=2).founding() == levels.Found(2)
     assert gate(Machine(), s1=2, s2=1).founding() is None
     assert gate(Machine(highest=1), s1=2, s2=2).founding() is None
-    assert gate(Machine(), s1=7).founding() == levels.Found(2)
+    assert gate(Machine(), s1=7).founding() == levels.Found(levels.HIGHEST)
 
 
 def test_a_command_waits_for_its_level() -> None:
@@ -191,3 +194,24 @@ def test_a_command_waits_for_its_level() -> None:
 
     with pytest.raises(Conflict, match="needs feature level 2, and the cluster has 1"):
         gate(first_mesh()).admit(Later("a"), WriteOptions(request="r"))
+
+
+def test_checks_have_their_sequence_from_level_3_on() -> None:
+    """Below, entries and tables are as a program of level 2 writes them."""
+    machine = first_mesh()
+    row = catalog.Check(node="", id="c", sequence=7)
+    node = catalog.Node(name="n", address="10.0.0.1")
+    for level, kept in ((1, False), (2, False), (3, True)):
+        ready = gate(machine, s1=3)
+        index, since = machine.database.index + 1, machine.database.index
+        raised = WriteOptions(request=f"up {level}", since=since)
+        assert machine.apply(index, ready.admit(levels.Finalize(level), raised)) == level
+        once = WriteOptions(request=f"check {level}", since=index)
+        written = ready.admit(catalog.Register(node=node, checks=[row]), once)
+        assert machine.apply(index + 1, written) is True
+        assert (b"sequence" in written) == kept
+        assert any(b"sequence" in piece for piece in pieces_of(machine)) == kept
+    restored = Machine()
+    restore(restored, pieces_of(machine))
+    (found,) = health.NodeChecks("n").run(restored.database.view())
+    assert found.sequence == 7

@@ -1,0 +1,212 @@
+"""Discovery: the registry as DNS and HTTP ask it, with what gossip knows of health on top.
+
+Only reads that may be stale are touched, since those are about what runs now; `default` and
+`consistent` reads show the catalog, which stays the record. Answers about other datacenters come
+from there as they are.
+
+On an agent such reads come from answers it holds (`rpc.held`), at once, whether servers are there
+or not. For names nobody asked before, when no server answers, there are the services of this node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from mesh.clock import Clock
+from mesh.errors import Unreachable
+from mesh.registry import catalog, health
+from mesh.registry.overlay import LAID, Overlay, Patch, Standing
+from mesh.registry.port import (
+    ORDER,
+    READ,
+    STALE,
+    WRITE,
+    Answer,
+    Command,
+    Order,
+    OrderOptions,
+    Query,
+    ReadOptions,
+    Registry,
+    ServerStatus,
+    WriteOptions,
+)
+from mesh.rpc.held import HeldAnswers
+
+T = TypeVar("T")
+
+HOLDABLE = (
+    health.Instances,
+    health.NodeChecks,
+    health.ServiceChecks,
+    catalog.NodeNamed,
+    catalog.Nodes,
+    catalog.Owner,
+    catalog.ServiceNodes,
+    catalog.Services,
+)
+PATCHES_MAX = 4096
+NEW_NAME_SECONDS = 2.0
+"""How long a question about a name not held may take."""
+
+
+class Own(Protocol):
+    """What this node itself runs."""
+
+    def __call__(self, query: Query[Any]) -> Any:
+        """Its part of the answer; None when the query is not about that."""
+        ...
+
+
+class Servers(Registry, Protocol):
+    """A registry that asks servers."""
+
+    @property
+    def knows_servers(self) -> bool:
+        """Whether there is one to ask."""
+        ...
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What an agent answers from beside the servers."""
+
+    servers: Servers
+    answers: HeldAnswers
+    own: Own
+
+
+class _Laid(msgspec.Struct):
+    """An answer with its patch applied, and what that was made of."""
+
+    value: Any
+    patch: Patch
+    source: Any
+    version: int
+    standing: Standing
+
+
+class Discovery:
+    """The Registry port for the edges. `holding` is for agents; servers have the tables."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        overlay: Overlay,
+        standing: Callable[[], Standing],
+        datacenter: str,
+        clock: Clock,
+        holding: Holding | None = None,
+    ) -> None:
+        self._registry, self._overlay, self._standing = registry, overlay, standing
+        self._datacenter, self._clock, self._holding = datacenter, clock, holding
+        self._laid: OrderedDict[tuple[Query[Any], str], _Laid] = OrderedDict()
+        self.counters: Counter[str] = Counter(
+            dict.fromkeys(("held_hits", "held_stale", "own_services", "laid_over"), 0)
+        )
+
+    async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
+        """See Registry.read."""
+        elsewhere = options.datacenter not in {"", self._datacenter}
+        if elsewhere or not (options.cached or options.consistency == "stale"):
+            return await self._registry.read(query, options)
+        if self._holding is None or not _among(query, HOLDABLE):
+            answer = await self._registry.read(query, options)
+        else:
+            answer = await self._held(self._holding, query, options)
+        if _among(query, LAID):
+            return self._lay(query, options.token, answer)
+        return answer
+
+    async def _held(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
+        asked = msgspec.structs.replace(options, cached=False)
+        if options.index:
+            return await self._registry.read(query, asked)
+        answer = await holding.answers.find(query, options.token)
+        most = math.inf if options.max_stale is None else options.max_stale
+        if answer is not None and answer.last_contact <= most:
+            self.counters["held_hits"] += 1
+            self.counters["held_stale"] += bool(answer.age)
+            return answer
+        try:
+            fresh = await self._asked(holding, query, asked, soon=options.cached)
+        except Unreachable:
+            value = holding.own(query)
+            if not value:
+                raise
+            self.counters["own_services"] += 1
+            return Answer(value, 1, known_leader=False, last_contact=math.inf, age=0.0)
+        holding.answers.hold(query, options.token, fresh)
+        return fresh
+
+    async def _asked(
+        self, holding: Holding, query: Query[T], options: ReadOptions, *, soon: bool
+    ) -> Answer[T]:
+        if not holding.servers.knows_servers and holding.own(query):
+            raise Unreachable("no server is there; this node knows its own services")
+        try:
+            async with asyncio.timeout(NEW_NAME_SECONDS if soon else None):
+                return await self._registry.read(query, options)
+        except TimeoutError:
+            raise Unreachable(f"no server answered within {NEW_NAME_SECONDS:.0f} s") from None
+
+    def _lay(self, query: Query[T], token: str, answer: Answer[T]) -> Answer[T]:
+        """The answer with the newest health; the same value object while nothing changes."""
+        standing, as_of = self._standing(), self._clock.monotonic() - answer.last_contact
+        laid = self._laid.get((query, token))
+        if laid is None or as_of >= laid.patch.until or self._outdated(laid, answer, standing):
+            patch = self._overlay.patch(query, answer.value, as_of, standing)
+            value: Any = answer.value
+            if laid is not None and laid.source is value and laid.patch.same(patch):
+                value = laid.value
+            elif patch:
+                value = patch.applied(value)
+            version = self._overlay.version
+            laid = _Laid(value, patch, answer.value, version, standing)
+            self._laid[query, token] = laid
+            if len(self._laid) > PATCHES_MAX:
+                self._laid.popitem(last=False)
+        if not laid.patch:
+            return answer
+        self.counters["laid_over"] += 1
+        return msgspec.structs.replace(answer, value=laid.value)
+
+    def _outdated(self, laid: _Laid, answer: Answer[Any], standing: Standing) -> bool:
+        """Whether the patch may be wrong; if not, it is good for what is known now."""
+        if laid.source is not answer.value:
+            return True
+        if laid.version != self._overlay.version:
+            changed = self._overlay.changed_since(laid.version)
+            if changed is None or not laid.patch.nodes.isdisjoint(changed):
+                return True
+            laid.version = self._overlay.version
+        if laid.standing is not standing:
+            if not laid.patch.nodes.isdisjoint(laid.standing.differing(standing)):
+                return True
+            laid.standing = standing
+        return False
+
+    async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
+        """See Registry.write."""
+        return await self._registry.write(command, options)
+
+    def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
+        """See Registry.watch."""
+        return self._registry.watch(query, options)
+
+    async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
+        """See Registry.operate."""
+        return await self._registry.operate(order, options)
+
+    async def status(self, datacenter: str = "") -> ServerStatus:
+        """See Registry.status."""
+        return await self._registry.status(datacenter)
+
+
+def _among(query: object, kinds: tuple[type, ...]) -> bool:
+    return isinstance(query, kinds)

@@ -1,0 +1,206 @@
+"""Discovery: who gets health on top, what an agent answers alone, and when nothing is made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from mesh.clock import SeededDice
+from mesh.errors import Denied, Unreachable
+from mesh.registry import kv
+from mesh.registry.catalog import SERF_HEALTH, Check, Node, Register, Service, ServiceNodes
+from mesh.registry.health import Instance, Instances
+from mesh.registry.overlay import Overlay, Standing
+from mesh.registry.port import READ, STALE, WRITE, ReadOptions
+from mesh.registry.transitions import Transition
+from mesh.rpc import discovery
+from mesh.rpc.discovery import Discovery, Holding
+from mesh.rpc.held import HeldAnswers
+from tests.registry_memory import MemoryRegistry
+from tests.rpc.ahead import Ahead
+from tests.rpc.stack import until
+
+WEB = Instances("web")
+CACHED = ReadOptions(cached=True)
+DNS = ReadOptions(consistency="stale", cached=True, max_stale=1e9)
+GONE = Unreachable("nobody there")
+
+
+class Servers(MemoryRegistry):
+    """The servers, for an agent."""
+
+    knows_servers = True
+
+
+class World:
+    """A catalog with `web` on two nodes, and what an edge asks."""
+
+    def __init__(self, *, agent: bool) -> None:
+        self.servers, self.clock, self.overlay = Servers(), Ahead(), Overlay()
+        self.standing = Standing()
+        self.own: dict[str, list[Instance]] = {}
+        for node in ("n1", "n2"):
+            self.register(node, "passing", 1)
+        self.held = HeldAnswers(self.servers.read, (self.clock, SeededDice(1)))
+        holding = Holding(self.servers, self.held, self.mine)
+        self.discovery = Discovery(
+            self.servers,
+            self.overlay,
+            lambda: self.standing,
+            "dc1",
+            self.clock,
+            holding if agent else None,
+        )
+
+    def mine(self, query: Any) -> Any:
+        return self.own.get(query.service) if isinstance(query, Instances) else None
+
+    def register(self, node: str, status: str, sequence: int) -> None:
+        service = Service(node="", id="web", name="web")
+        own = Check(node="", id="c", service_id="web", status=status, sequence=sequence)
+        serf = Check(node="", id=SERF_HEALTH, status="passing")
+        there = Node(name=node, address="10.0.0.1")
+        self.servers.apply(Register(node=there, service=service, checks=[own, serf]))
+
+    def says(self, node: str, status: str, sequence: int) -> None:
+        one = Transition("web", "c", status, sequence)
+        self.overlay.hear(self.clock.monotonic(), node, [one])
+
+    async def statuses(self, options: ReadOptions = STALE) -> dict[str, str]:
+        found = await self.discovery.read(WEB, options)
+        return {one.node.name: one.status for one in found.value}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[Callable[..., World]]:
+    made: list[World] = []
+
+    def make(*, agent: bool = True) -> World:
+        made.append(World(agent=agent))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.held.stop()
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "server"])
+async def test_only_what_may_be_stale_has_health_on_top(
+    world: Callable[..., World], agent: bool
+) -> None:
+    made = world(agent=agent)
+    made.says("n1", "critical", 2)
+    made.standing = Standing(absent=frozenset({"n2"}))
+    for options in (STALE, CACHED, DNS):
+        assert await made.statuses(options) == {"n1": "critical", "n2": "critical"}
+    for options in (READ, ReadOptions(consistency="consistent")):
+        assert await made.statuses(options) == {"n1": "passing", "n2": "passing"}
+    elsewhere = ReadOptions(consistency="stale", cached=True, datacenter="dc2")
+    assert await made.statuses(elsewhere) == {"n1": "passing", "n2": "passing"}
+    assert made.servers.reads[-1][1].datacenter == "dc2"
+    made.register("n1", "passing", 3)
+    async with asyncio.timeout(5):
+        while (await made.statuses())["n1"] != "passing":
+            await asyncio.sleep(0.001)
+
+
+async def test_a_value_is_the_same_object_until_something_about_it_changes(
+    world: Callable[..., World],
+) -> None:
+    """By that DNS knows whether the bytes it keeps are still right."""
+    made = world()
+    made.says("n1", "critical", 2)
+    first = (await made.discovery.read(WEB, DNS)).value
+    made.says("elsewhere", "critical", 2)
+    made.says("n2", "passing", 2)
+    made.standing = Standing(present=frozenset({"n1", "n2", "n3"}))
+    made.clock.ahead = 3600.0
+    assert (await made.discovery.read(WEB, DNS)).value is first
+    made.says("n2", "critical", 3)
+    second = (await made.discovery.read(WEB, DNS)).value
+    assert second is not first
+    made.standing = Standing(absent=frozenset({"n1"}))
+    third = (await made.discovery.read(WEB, DNS)).value
+    assert [one.checks[0].status for one in third] == ["critical", "passing"]
+    assert (await made.discovery.read(WEB, DNS)).value is third
+
+
+async def test_with_servers_gone_agents_answer_from_what_they_hold_at_once(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    assert await made.statuses(DNS) == {"n1": "passing", "n2": "passing"}
+    await until(lambda: made.servers.blocked == 1)
+    made.servers.error = GONE
+    made.servers.knows_servers = False
+    made.register("n9", "passing", 1)  # Ends the wait.
+    await until(lambda: made.held.followed == 0)
+    made.clock.ahead = 100.0
+    for options in (DNS, STALE, CACHED):
+        answer = await made.discovery.read(WEB, options)
+        assert answer.age is not None
+        assert answer.age >= 100.0
+        assert answer.last_contact >= 100.0
+    made.says("n1", "critical", 2)
+    assert (await made.statuses())["n1"] == "critical"
+    made.says("n1", "passing", 3)
+    assert (await made.statuses())["n1"] == "passing"
+    assert made.discovery.counters["held_stale"] == 5
+    # Who set a limit asks servers beyond it, and so does who takes nothing stale.
+    for options in (ReadOptions(consistency="stale", max_stale=50.0), READ):
+        with pytest.raises(Unreachable):
+            await made.discovery.read(WEB, options)
+
+
+async def test_its_own_services_are_answered_without_servers(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    made.servers.error = GONE
+    node, service = Node(name="me"), Service(node="me", id="api", name="api")
+    made.own["api"] = [Instance(node, service, [])]
+    for knows in (True, False):
+        made.servers.knows_servers = knows
+        answer = await made.discovery.read(Instances("api"), DNS)
+        assert answer.value == made.own["api"]
+        assert (answer.known_leader, answer.last_contact) == (False, math.inf)
+    with pytest.raises(Unreachable):
+        await made.discovery.read(Instances("never"), DNS)
+    made.servers.knows_servers, made.servers.error = True, Denied("of another kind")
+    with pytest.raises(Denied, match="another kind"):
+        await made.discovery.read(Instances("api"), DNS)
+
+
+async def test_a_new_name_waits_only_a_moment_for_servers_that_hang(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "NEW_NAME_SECONDS", 0.02)
+    made = world()
+    hanging = asyncio.Event()
+
+    async def hang(*_: Any) -> Any:
+        await hanging.wait()
+
+    monkeypatch.setattr(made.servers, "read", hang)
+    with pytest.raises(Unreachable, match="no server answered"):
+        await made.discovery.read(WEB, DNS)
+
+
+async def test_what_is_not_discovery_passes_through(world: Callable[..., World]) -> None:
+    made = world()
+    await made.discovery.write(kv.Set("a", b"1"), WRITE)
+    assert (await made.discovery.read(kv.Get("a"), STALE)).value is not None
+    blocking = ReadOptions(consistency="stale", index=1, wait=0.01)
+    await made.discovery.read(WEB, blocking)
+    assert made.servers.reads[-1] == (WEB, blocking)
+    assert len(made.held) == 0
+    await made.discovery.read(ServiceNodes("web"), STALE)
+    assert len(made.held) == 1
+    assert (await made.discovery.status()).leader
+    async for answer in made.discovery.watch(WEB):
+        assert len(answer.value) == 2
+        break
