@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +126,26 @@ def test_who_fails_again_and_again_is_left_out_unless_it_is_needed(small: Cluste
 
     steady.kill()
     eventually(lambda: server.srv_ports("web") == {7000}, 60.0)
+
+
+def test_the_network_doctor(tmp_path: Path) -> None:
+    with cluster(tmp_path, servers=1, agents=2) as made:
+        (server,), (first, second) = made.servers, made.agents
+        report = json.loads(first.meshctl("doctor", "network", "--json").stdout)
+        assert [member["Name"] for member in report["Members"]] == ["a1", "a2", "s1"]
+        assert len(report["Paths"]) == 6
+        for path in report["Paths"]:
+            assert path["Heard"] == path["Sent"] > 0, path
+            assert path["LargeHeard"] == path["LargeSent"] > 0
+            assert path["UDPMs"] is not None
+            assert path["TCPMs"] is not None
+        # A busy machine may make members slow; anything else would be wrong.
+        assert {one["Kind"] for one in report["Findings"]} <= {"slow"}
+        second.signal(signal.SIGSTOP)
+        done = server.meshctl("doctor", "network")
+        assert done.returncode == 1, done
+        assert (
+            f"a2 ({second.joinable}) answers nobody, neither over UDP nor over TCP" in done.stdout
+        )
+        assert done.stdout.startswith("From \\ to  a1")
+        assert server.meshctl("doctor", "network", "--nodes").returncode == 2
