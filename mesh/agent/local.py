@@ -11,6 +11,7 @@ import msgspec
 from mesh.agent import rows
 from mesh.agent.checks import CriticalClock, Judge, Result, shorten
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition, thresholds
+from mesh.agent.flaps import Flaps
 from mesh.agent.news import News
 from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
@@ -72,6 +73,7 @@ class Agent:
         self._tasks = Tasks()
         self._listeners: list[Callable[[], None]] = []
         self._runners = Runners(self, registry, clock, dice)
+        self.flaps = Flaps(self, registry, clock, options.damping)
         self._sync = Sync(self, registry, (clock, dice), cluster_size)
         self._sequence = HealthSequence(self._storage, clock.wall())
         self.news = News(
@@ -93,6 +95,7 @@ class Agent:
         for check_id in self._checks:
             self._runners.run(check_id)
         self._tasks.start(self._sweep(), name="critical services")
+        self._tasks.start(self.flaps.run(), name="flapping checks")
         self._sync.start()
 
     async def stop(self) -> None:
@@ -344,8 +347,9 @@ class Agent:
         limit = check.definition.output_max_size or self.options.check_output_max_bytes
         limit = min(limit, self.options.check_output_max_bytes)
         output = "" if self.options.discard_check_output else shorten(result, limit)
-        status, before = check.judge.judge(result), check.row.status
-        check.clock.observe(status, self._clock.monotonic())
+        status, before = self.flaps.judge(check, result), check.row.status
+        output = self.flaps.note(check_id) + output
+        check.clock.observe(check.judge.status, self._clock.monotonic())
         if status != before:
             log.info("check %s is now %s", check_id, status)
         if status != before or expires:

@@ -53,6 +53,7 @@ class Hearsay:
             found = Standing(
                 frozenset(name.lower() for name in self._membership.absent()),
                 frozenset(name.lower() for name in self._membership.present()),
+                frozenset(name.lower() for name in self._membership.damped()),
             )
             if found != self._standing:
                 self._standing, self._out = found, Standing(found.absent)

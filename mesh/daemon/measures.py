@@ -45,6 +45,8 @@ def _process(node: Node) -> Iterator[Reading]:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     yield gauge("mesh.runtime.max_resident_bytes", most, "Most memory the process ever had")
     yield gauge("mesh.agent.services", len(node.agent.services()), "Services of this agent")
+    held = "Checks that stay critical for failing again and again"
+    yield gauge("mesh.agent.checks_damped", node.agent.flaps.held, held)
     yield gauge("mesh.agent.checks", len(node.agent.checks()), "Checks of this agent")
 
 

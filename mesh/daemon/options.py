@@ -175,6 +175,7 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_update_interval_seconds=config.check_update_interval,
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
+        damping=damping(config, enabled=config.flap_damping.checks),
     )
 
 
