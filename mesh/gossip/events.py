@@ -44,7 +44,7 @@ class Events:
         self.clock = Lamport()
         self._limit = limit
         self._ring: Ring[tuple[str, bytes]] = Ring(_size)
-        self._heard: list[UserEvent] = []
+        self.heard: list[UserEvent] = []
         self._large: list[bytes] = []
         self._last = 0
 
@@ -55,7 +55,7 @@ class Events:
 
     def take(self) -> list[UserEvent]:
         """The events heard since the last call, in order."""
-        heard, self._heard = self._heard, []
+        heard, self.heard = self.heard, []
         return heard
 
     def ignore_before(self, time: int) -> None:
@@ -105,7 +105,7 @@ class Events:
         self.clock.witness(event.time)
         new = self._ring.admit(self.clock.time, event.time, (event.name, event.payload))
         if new:
-            self._heard.append(event)
+            self.heard.append(event)
             self._last = max(self._last, event.time)
         return new
 

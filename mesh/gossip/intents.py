@@ -97,6 +97,8 @@ class Intents:
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
         self._next_reconnect = now + options.reconnect_interval_seconds
+        self.due = min(self._next_reap, self._next_reconnect)
+        """When `tick` has something to do."""
 
     def take(self) -> list[MemberEvent]:
         """The member events since the last call, in order."""
@@ -122,10 +124,6 @@ class Intents:
 
     # Time
 
-    def deadline(self) -> float:
-        """When `tick` has something to do."""
-        return min(self._next_reap, self._next_reconnect)
-
     def tick(self, now: float) -> None:
         """Forget who is gone for long, and try a failed member again now and then."""
         if self._next_reap <= now:
@@ -134,6 +132,7 @@ class Intents:
         if self._next_reconnect <= now:
             self._next_reconnect = now + self._options.reconnect_interval_seconds
             self._reconnect(now)
+        self.due = min(self._next_reap, self._next_reconnect)
 
     def _reap(self, now: float) -> None:
         patience = {

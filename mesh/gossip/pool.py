@@ -109,7 +109,10 @@ class Pool:
         self._options = options
         self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
-        self.swim.waits_above = lambda: any(self._queues)
+        self.swim.waits_above = self._waits
+
+    def _waits(self) -> bool:
+        return bool(self.intents.queue.items or self.queries.queue.items or self.events.queue.items)
 
     def _draw(self, budget: int, overhead: int) -> list[Message]:
         parts, members = list[bytes](), self.intents.count()
@@ -137,13 +140,12 @@ class Pool:
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
-        while more := self._take(now):
-            outcomes += more
+        while self.swim.effects or self.intents.events or self.events.heard or self.queries.words:
+            self._collect(now, outcomes)
         self.swim.plan(now)
         return outcomes
 
-    def _take(self, now: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def _collect(self, now: float, outcomes: list[Outcome]) -> None:
         for effect in self.swim.take():
             if isinstance(effect, Notice):
                 self.intents.notice(now, effect)
@@ -161,7 +163,6 @@ class Pool:
             outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():
             outcomes += self._word(now, word)
-        return outcomes
 
     def _word(self, now: float, word: Word) -> list[Outcome]:
         if isinstance(word, Asked):
@@ -185,7 +186,7 @@ class Pool:
         return min(
             self.swim.deadline(),
             self.probing.deadline(),
-            self.intents.deadline(),
+            self.intents.due,
             self.queries.deadline(),
         )
 
@@ -219,7 +220,11 @@ class Pool:
 
     def receive(self, now: float, message: Message, source: tuple[str, int]) -> bool:
         """A message of a datagram; False when its kind does not belong there. Raises Invalid."""
-        match message:
+        match message:  # The most frequent ones first.
+            case Suspect():
+                self.swim.suspect(now, message)
+            case Dead():
+                self.swim.dead(now, message)
             case Ping():
                 self.probing.ping(message, source)
             case IndirectPing():
@@ -230,10 +235,6 @@ class Pool:
                 self.probing.nack(message)
             case Alive():
                 self.swim.alive(now, message)
-            case Suspect():
-                self.swim.suspect(now, message)
-            case Dead():
-                self.swim.dead(now, message)
             case User():
                 self.receive_user(now, message)
             case _:

@@ -166,8 +166,11 @@ class World:
         if host.wakes > self.now:
             self._plan(host, host.wakes)
             return
-        if host.pool.deadline() <= self.now:
-            host.pool.tick(self.now)
+        due = host.pool.deadline()
+        if due > self.now:
+            self._plan(host, due)
+            return
+        host.pool.tick(self.now)
         self._perform(host)
 
     def _plan(self, host: Host, when: float) -> None:
@@ -188,12 +191,11 @@ class World:
         self._perform(host)
 
     def _perform(self, host: Host) -> None:
-        while outcomes := host.pool.take(self.now):
-            for outcome in outcomes:
-                if type(outcome) is Send:
-                    self._send(host, outcome)
-                else:
-                    self._other(host, outcome)
+        for outcome in host.pool.take(self.now):
+            if type(outcome) is Send:
+                self._send(host, outcome)
+            else:
+                self._other(host, outcome)
         self._plan(host, host.pool.deadline())
 
     def _other(
