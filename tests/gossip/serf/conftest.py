@@ -11,11 +11,17 @@ from tests.gossip.serf.harness import Agents, Ours, why_not
 
 
 @pytest.fixture
-async def agents(tmp_path: Path) -> AsyncIterator[Agents]:
+def key() -> bytes:
+    """What the pool of the test is encrypted with; a test that wants both sets it."""
+    return b""
+
+
+@pytest.fixture
+async def agents(tmp_path: Path, key: bytes) -> AsyncIterator[Agents]:
     """Real agents; an error in their logs that the test does not allow fails it."""
     if reason := why_not():
         pytest.skip(reason)
-    made = Agents(tmp_path)
+    made = Agents(tmp_path, key)
     try:
         yield made
     finally:
@@ -24,8 +30,8 @@ async def agents(tmp_path: Path) -> AsyncIterator[Agents]:
 
 
 @pytest.fixture
-async def ours() -> AsyncIterator[Ours]:
-    made = Ours()
+async def ours(key: bytes) -> AsyncIterator[Ours]:
+    made = Ours(key)
     try:
         yield made
     finally:
