@@ -17,7 +17,7 @@ from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
 from mesh.agent.sequence import Sequence as HealthSequence
 from mesh.agent.state import LocalCheck, LocalService, Options, Source
-from mesh.agent.storage import CheckState, Storage
+from mesh.agent.storage import CheckState, KeptCheck, KeptService, Storage
 from mesh.agent.sync import Sync, scale
 from mesh.clock import Clock, Dice
 from mesh.errors import Denied, Invalid, MeshError, NotFound
@@ -34,20 +34,6 @@ log = logging.getLogger(__name__)
 SERVICES_FOLDER, CHECKS_FOLDER, STATES_FOLDER = "services", "checks", "states"
 _UNKNOWN_SERVICE = 'Unknown service ID "{}"; give the id of the service, not its name'
 _UNKNOWN_CHECK = 'Unknown check ID "{}"; give the id of the check, not its name'
-
-
-class _KeptService(msgspec.Struct, frozen=True):
-    """A service on disk; its checks are kept on their own."""
-
-    service: ServiceDefinition
-
-
-class _KeptCheck(msgspec.Struct, frozen=True):
-    """A check on disk; one without a kind is maintenance."""
-
-    check: CheckDefinition
-    with_service: bool = False
-    """Whether it came in the definition of its service."""
 
 
 class Agent:
@@ -81,12 +67,12 @@ class Agent:
         )
         self._started = False
         # Before what the files define: their checks may belong to these, and they win over these.
-        for kept in self._storage.load(SERVICES_FOLDER, _KeptService):
+        for kept in self._storage.load(SERVICES_FOLDER, KeptService):
             self._put_service(kept.service, "api")
 
     async def start(self) -> None:
         """Restore what was registered, run the checks, begin to sync."""
-        for kept in self._storage.load(CHECKS_FOLDER, _KeptCheck):
+        for kept in self._storage.load(CHECKS_FOLDER, KeptCheck):
             self._restore(kept)
         for check_id in set(self._states) - set(self._checks):
             self._forget(STATES_FOLDER, check_id)
@@ -104,7 +90,7 @@ class Agent:
         await self._sync.stop()
         await self._tasks.stop()
 
-    def _restore(self, kept: _KeptCheck) -> None:
+    def _restore(self, kept: KeptCheck) -> None:
         check = kept.check
         service = self._services.get(check.service_id)
         defined_anew = kept.with_service and service is not None and service.source == "config"
@@ -196,7 +182,7 @@ class Agent:
         service_id = rows.service_id(definition)
         if source == "api":
             plain = msgspec.structs.replace(definition, checks=[])
-            self._storage.save(SERVICES_FOLDER, service_id, _KeptService(plain))
+            self._storage.save(SERVICES_FOLDER, service_id, KeptService(plain))
             for check in checks:
                 self._keep(check, with_service=True)
         else:
@@ -231,7 +217,7 @@ class Agent:
         self._changed()
 
     def _keep(self, check: CheckDefinition, *, with_service: bool = False) -> None:
-        kept = _KeptCheck(check, with_service)
+        kept = KeptCheck(check, with_service)
         self._storage.save(CHECKS_FOLDER, rows.check_id(check), kept)
 
     def _allow(self, check: CheckDefinition, source: Source) -> None:
