@@ -123,15 +123,7 @@ class Agent:
 
     def node(self) -> Node:
         """This node, as the catalog should have it."""
-        options = self.options
-        return Node(
-            name=options.node_name,
-            id=options.node_id,
-            address=options.address,
-            datacenter=options.datacenter,
-            tagged_addresses=options.tagged_addresses,
-            meta=options.node_meta,
-        )
+        return rows.node(self.options)
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call the listener after each change here; returns what ends that."""
