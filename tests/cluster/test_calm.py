@@ -14,7 +14,7 @@ from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
-MANY = 4
+MANY = 3
 
 
 OPTIONS: dict[str, Any] = {
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path, servers=1, agents=7, **OPTIONS) as running:
+    with cluster(tmp_path, servers=1, agents=5, **OPTIONS) as running:
         yield running
 
 
@@ -70,6 +70,7 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in (server, witness):
         eventually(lambda node=node: node.get("/v1/agent/guard")["Members"] == names)  # type: ignore[misc]
         eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
+    assert server.get("/v1/agent/guard")["Pool"] == len(pool.nodes), "this node counts too"
     # Loud: log, metric, members, health.
     assert "removals from discovery are frozen" in server.log()
     gauges = {one["Name"]: one["Value"] for one in server.get("/v1/agent/metrics")["Gauges"]}
@@ -91,7 +92,7 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in (server, witness):
         eventually(lambda node=node: not node.get("/v1/agent/guard")["Frozen"])  # type: ignore[misc]
         assert set(statuses(node).values()) == {1}
-        assert node.srv_ports("web") == ports
+        eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
     assert "no longer frozen" in server.log()
     assert server.get("/v1/agent/checks")["mesh-gossip"]["Status"] == "passing"
 
@@ -99,7 +100,8 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in lost:
         node.kill()
     eventually(lambda: server.get("/v1/agent/guard")["Members"] == names)
-    assert server.srv_ports("web") == ports
+    # The first to fail was out for a moment, until it was clear that it was one of many.
+    eventually(lambda: server.srv_ports("web") == ports)
     assert server.meshctl("guard", "release").stdout == "Removals are no longer frozen.\n"
     left = {port for port in ports if port >= 7000 + MANY}
     eventually(lambda: server.srv_ports("web") == left)
