@@ -86,7 +86,7 @@ class Pool:
         self.probing.rtt = self.vivaldi.heard
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
-        self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self.queues = (self.intents.queue, self.queries.queue, self.events.queue)
         self.swim.draw_above = self._draw
         self.swim.waits_above = self._waits
 
@@ -95,7 +95,7 @@ class Pool:
 
     def _draw(self, budget: int, overhead: int) -> list[Message]:
         parts, members = list[bytes](), self.intents.count()
-        for queue in self._queues:
+        for queue in self.queues:
             drawn = queue.draw(budget, overhead + 1, members)
             budget -= sum(len(body) + overhead + 1 for body in drawn)
             parts += drawn
