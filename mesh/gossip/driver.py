@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections import Counter
@@ -11,7 +12,8 @@ from functools import partial
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import doctor, intents
+from mesh.gossip import doctor
+from mesh.gossip import options as pool_options
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
@@ -36,7 +38,7 @@ MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
 
-class Options(intents.Options, frozen=True, kw_only=True):
+class Options(pool_options.Options, frozen=True, kw_only=True):
     """How this node takes part in the pool."""
 
     bind_address: str
@@ -76,9 +78,10 @@ class Gossip:
     ) -> None:
         """Nothing happens before `start`. With a keyring all is encrypted.
 
-        Raises Invalid for a name, a label or tags that are too long.
+        Raises Invalid for a name, a label or tags that are too long, and for options out of bounds.
         """
         check_name(name)
+        options.check()
         self.name, self.options, self.keyring = name, options, keyring
         self._clock = clock
         self._meta = encode_tags(tags or {})
@@ -381,7 +384,9 @@ class Gossip:
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
             reply = self.pool.state(join=False)
-            await self._merge(message)
+            # Whoever asked finds the same.
+            with contextlib.suppress(Conflict):
+                await self._merge(message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
@@ -399,6 +404,10 @@ class Gossip:
             return Fault(error.message)
 
     async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
+        if misfit := self.pool.swim.misfit(state.nodes):
+            self.counters["merges_refused"] += 1
+            log.warning("the state of another pool, or of a broken member, is refused: %s", misfit)
+            raise Conflict(f"incompatible versions: {misfit}")
         # To meet thousands takes long; in between, pings are answered.
         for start in range(0, len(state.nodes), MERGE_AT_ONCE):
             some = PushPull(state.nodes[start : start + MERGE_AT_ONCE], join=state.join)

@@ -14,7 +14,7 @@ from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
-from mesh.gossip.intents import Intents, Known, Options
+from mesh.gossip.intents import Intents, Known
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
@@ -28,6 +28,7 @@ from mesh.gossip.messages import (
     Suspect,
     User,
 )
+from mesh.gossip.options import Options
 from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word

@@ -59,15 +59,16 @@ class Trouble:
         self.rejoin(host)
 
     def rejoin(self, host: Host) -> None:
-        """Join somebody; again and again until somebody answered, as an agent does."""
+        """Join the seeds; again and again until one of them is known, as an agent does."""
         life = host.life
 
         def attempt() -> None:
-            if host.down or host.life != life or len(host.pool.swim.peers) > 1:
+            seeds = [seed for seed in self.world.hosts[:SEEDS] if seed is not host]
+            known = host.pool.swim.peers
+            if host.down or host.life != life or any(seed.name in known for seed in seeds):
                 return
-            for other in self.world.hosts[:SEEDS]:
-                if other is not host:
-                    self.world.join(host, other)
+            for seed in seeds:
+                self.world.join(host, seed)
             self.world.after(1.0, attempt)
 
         attempt()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mesh.gossip.intents import Options
+from mesh.gossip.options import Options
 from tests.gossip.sim import faults
 from tests.gossip.sim.checks import Checks, Violation
 from tests.gossip.sim.faults import SEEDS, Trouble

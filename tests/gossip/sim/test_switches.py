@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.gossip.intents import Options
+from mesh.gossip.options import Options
 from tests.gossip.sim import switches
 from tests.gossip.sim.checks import Checks, Violation
 from tests.gossip.sim.faults import Trouble

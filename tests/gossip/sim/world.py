@@ -16,9 +16,9 @@ import msgspec
 from mesh.clock import SeededDice
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.events import UserEvent
-from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import Message
+from mesh.gossip.options import Options
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PART_HEAD_BYTES, size
 from mesh.gossip.pool import Pool, Tables
 from mesh.gossip.queries import Answered, Asked, Ended
