@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import doctor, intents
+from mesh.gossip import doctor
 from mesh.gossip.addresses import parse_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
@@ -21,6 +22,7 @@ from mesh.gossip.examiner import Examiner
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
+from mesh.gossip.options import MemberOptions as Options
 from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
@@ -28,12 +30,14 @@ from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
-from mesh.gossip.transport import Compression, Transport
+from mesh.gossip.transport import Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
 
 if TYPE_CHECKING:
     from mesh.gossip.keyring import Keyring
+
+__all__ = ["Gossip", "Options"]
 
 log = logging.getLogger(__name__)
 
@@ -42,35 +46,6 @@ REJOIN_TRIES = 60
 
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
-
-
-class Options(intents.Options, frozen=True, kw_only=True):
-    """How this node takes part in the pool."""
-
-    bind_address: str
-    bind_port: int = 0
-    """0 takes any port that is free for datagrams and streams."""
-    advertise_address: str = ""
-    """The address others reach this node at; the bound one when empty."""
-    advertise_port: int = 0
-    label: str = ""
-    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
-    verify_incoming: bool = True
-    """With a keyring, hear nothing in plain text."""
-    verify_outgoing: bool = True
-    """With a keyring, say nothing in plain text."""
-    compression: Compression = Compression()
-    """What is sent compressed."""
-    stream_timeout_seconds: float = 10.0
-    """How long one exchange over a stream may take."""
-    leave_timeout_seconds: float = 5.0
-    """How long leaving waits for each of its two messages to spread."""
-    leave_propagate_seconds: float = 1.0
-    """How long a node that left goes on answering, so that the news spreads."""
-    snapshot_path: str = ""
-    """A file in which this node remembers members and clocks; none when empty."""
-    rejoin_after_leave: bool = False
-    """Leaving forgets nothing of it."""
 
 
 class Gossip:
@@ -88,9 +63,10 @@ class Gossip:
     ) -> None:
         """Nothing happens before `start`. With a keyring all is encrypted.
 
-        Raises Invalid for a name, a label or tags that are too long.
+        Raises Invalid for a name, a label or tags that are too long, and for options out of bounds.
         """
         check_name(name)
+        options.check()
         self.name, self.options, self.keyring = name, options, keyring
         self._clock = clock
         self._meta = encode_tags(tags or {})
@@ -438,7 +414,9 @@ class Gossip:
         if isinstance(message, PushPull):
             # What this node knew before: the reply does not depend on the request.
             reply = self.pool.state(join=False)
-            await self._merge(message)
+            # Whoever asked finds the same.
+            with contextlib.suppress(Conflict):
+                await self._merge(message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
@@ -456,6 +434,10 @@ class Gossip:
             return Fault(error.message)
 
     async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
+        if misfit := self.pool.swim.misfit(state.nodes):
+            self.counters["merges_refused"] += 1
+            log.warning("the state of another pool, or of a broken member, is refused: %s", misfit)
+            raise Conflict(f"incompatible versions: {misfit}")
         # To meet thousands takes long; in between, pings are answered.
         for start in range(0, len(state.nodes), MERGE_AT_ONCE):
             some = PushPull(state.nodes[start : start + MERGE_AT_ONCE], join=state.join)

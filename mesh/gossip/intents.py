@@ -12,7 +12,6 @@ from typing import Any, Literal
 import msgspec
 
 from mesh.errors import Invalid, NotFound
-from mesh.gossip import swim
 from mesh.gossip.bodies import JOIN, LEAVE
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.members import Member, MemberEvent, Status
@@ -24,6 +23,7 @@ from mesh.gossip.messages import (
     text,
     unpack_map,
 )
+from mesh.gossip.options import Options
 from mesh.gossip.peers import Peer, Table
 from mesh.gossip.reconnect import Retries
 from mesh.gossip.streams import LEFT
@@ -35,32 +35,6 @@ INTENT_MAX_BYTES = 512
 RECENT_SECONDS = 300.0
 REAP_SECONDS = 15.0
 FLAP_SECONDS = 60.0
-
-
-class Options(swim.Options, frozen=True, kw_only=True):
-    """How Serf's layer behaves."""
-
-    reconnect_timeout_seconds: float = 72 * 3600.0
-    """A failed member is forgotten after this."""
-    tombstone_timeout_seconds: float = 24 * 3600.0
-    """A member that left is forgotten after this."""
-    reconnect_interval_seconds: float = 30.0
-    """How often one failed member is tried again."""
-    reconnect_longest_seconds: float = 960.0
-    """The pause between tries of the same member doubles up to this."""
-    event_bytes_max: int = 512
-    """What name and payload of a user event, and all of it encoded, may take; at most 9 kB."""
-    query_bytes_max: int = 1024
-    """What a query may take, encoded."""
-    answer_bytes_max: int = 1024
-    """What an answer to a query may take, encoded."""
-    resolve_conflicts: bool = True
-    """When another node has this node's name, ask the pool, and end if it knows the other one."""
-    coordinates: bool = True
-    """Tell others in acks where this node is in the network, and learn it from theirs."""
-    queue_depth_min: int = 4096
-    """Messages that wait to be passed on, of one kind, before any is dropped; in a large pool
-    twice as many as it has members."""
 
 
 class Known:

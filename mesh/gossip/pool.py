@@ -16,7 +16,7 @@ from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
-from mesh.gossip.intents import Intents, Known, Options
+from mesh.gossip.intents import Intents, Known
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
@@ -30,6 +30,7 @@ from mesh.gossip.messages import (
     Suspect,
     User,
 )
+from mesh.gossip.options import Options
 from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
@@ -105,7 +106,7 @@ class Pool:
             self.probing.rtt = self.vivaldi.heard
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
-        self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self.queues = (self.intents.queue, self.queries.queue, self.events.queue)
         self._options = options
         self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
@@ -116,7 +117,7 @@ class Pool:
 
     def _draw(self, budget: int, overhead: int) -> list[Message]:
         parts, members = list[bytes](), self.intents.count()
-        for queue in self._queues:
+        for queue in self.queues:
             drawn = queue.draw(budget, overhead + 1, members)
             budget -= sum(len(body) + overhead + 1 for body in drawn)
             parts += drawn
@@ -203,7 +204,7 @@ class Pool:
     def _check_queues(self) -> None:
         # Each member that fails or comes back is news; a large pool has more of it.
         limit = max(self._options.queue_depth_min, 2 * self.intents.count())
-        for queue in self._queues:
+        for queue in self.queues:
             queue.limit = limit
         for name, depth in self.depths().items():
             if depth >= QUEUE_WARNING:
@@ -213,7 +214,7 @@ class Pool:
     def depths(self) -> dict[str, int]:
         """How many messages of each kind wait to be passed on."""
         names = ("intents", "queries", "events")
-        depths = dict(zip(names, map(len, self._queues), strict=True))
+        depths = dict(zip(names, map(len, self.queues), strict=True))
         return {"members": len(self.swim.queue), **depths}
 
     # What arrives

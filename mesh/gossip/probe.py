@@ -98,7 +98,9 @@ class Probing:
             if probe.end <= now:
                 self._conclude(now, probe)
         if self._probe is None and self._next <= now:
-            self._next = now + self._swim.options.probe_interval_seconds
+            # One tick that came during a probe is kept, the others are lost; the rhythm stays.
+            interval = self._swim.options.probe_interval_seconds
+            self._next += interval * (math.floor((now - self._next) / interval + 1e-6) + 1)
             self._start(now)
 
     def _start(self, now: float) -> None:

@@ -21,41 +21,18 @@ from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.messages import Alive, Dead, Message, Suspect, check, host
+from mesh.gossip.options import SwimOptions
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES, size
 from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
 from mesh.gossip.suspicion import Suspicion, Suspicions, shortest
+from mesh.gossip.versions import misfit
 
 INCARNATION_MAX = 2**32 - 1
 AWARENESS_MAX = 8
 PICK_TRIES = 10
 MEMBERS_MAX = 2**17
 """Members known at once, beyond any pool that was ever seen."""
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How this node gossips. Defaults are memberlist's for a LAN; times are seconds."""
-
-    probe_interval_seconds: float = 1.0
-    """How often some member is probed."""
-    probe_timeout_seconds: float = 0.5
-    """How long a direct answer may take before others are asked to help."""
-    indirect_checks: int = 3
-    """How many others are asked."""
-    gossip_interval_seconds: float = 0.2
-    """How often news is sent on its own."""
-    gossip_nodes: int = 3
-    """To how many members."""
-    gossip_to_the_dead_seconds: float = 30.0
-    """How long news still goes to a dead member, so that it can refute."""
-    suspicion_mult: int = 4
-    """Longer suspicion gives a slow node more time to refute."""
-    retransmit_mult: int = 4
-    """How often each piece of news is passed on, times the logarithm of the pool's size."""
-    push_pull_interval_seconds: float = 30.0
-    """How often all state is exchanged with some member; 0 for never."""
-    dead_node_reclaim_seconds: float = 30.0
-    """After how long a dead member's name may come back from another address."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -120,7 +97,7 @@ class Swim:
     def __init__(
         self,
         name: str,
-        options: Options,
+        options: SwimOptions,
         dice: Dice,
         now: float,
         peers: Table[Peer] | None = None,
@@ -463,6 +440,12 @@ class Swim:
             )
             for peer in self.peers.values()
         ]
+
+    def misfit(self, states: Sequence[NodeState]) -> str:
+        """Why these are no members of one pool with those known here; empty when they are."""
+        theirs = [(state.name, state.state, state.versions) for state in states]
+        mine = [(peer.name, peer.state, peer.versions) for peer in self.peers.values()]
+        return misfit([*theirs, *mine])
 
     def merge(self, now: float, states: Sequence[NodeState]) -> int:
         """Take over what another node knows. Returns how many entries made no sense."""

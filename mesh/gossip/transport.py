@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import msgspec
-
 from mesh.errors import Busy, Conflict, Invalid, Unreachable
 from mesh.gossip.messages import COMPRESS, Fault, Message, User
+from mesh.gossip.options import Compression
 from mesh.gossip.packets import join, pack, split
 from mesh.gossip.sealing import Opener, Rejected, Sealing
 from mesh.gossip.streams import (
@@ -43,15 +42,6 @@ REFUSAL_SECONDS = 1.0
 COMPLAINT_SECONDS = 60.0
 """How often strangers of one kind are worth a line in the log."""
 RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
-
-
-class Compression(msgspec.Struct, frozen=True, kw_only=True):
-    """What is compressed. Everybody can unpack it, but in Python packing takes its time."""
-
-    packets: bool = False
-    """Datagrams that become smaller; 0.2 ms for a full one."""
-    streams_from_bytes: int = 1024 * 1024
-    """Streams of this size or more, in a thread: the state of 7,000 members. 0 for none."""
 
 
 class Transport(asyncio.DatagramProtocol):

@@ -16,11 +16,11 @@ from mesh.clock import SeededDice
 from mesh.errors import Invalid
 from mesh.gossip import bodies, conflict, events, lzw, packets, rotation, vivaldi
 from mesh.gossip.bodies import TagFilter, UnknownFilter
-from mesh.gossip.intents import Options
 from mesh.gossip.keyring import Keyring
 from mesh.gossip.keytext import read_key
 from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import Alive, Message, decode, decode_tags, encode, encode_tags
+from mesh.gossip.options import Options
 from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.pool import Pool
 from mesh.gossip.sealing import Sealing

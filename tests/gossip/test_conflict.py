@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from mesh.errors import Invalid
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost, answer, decode, encode
-from mesh.gossip.intents import Options
 from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import Alive, encode_tags
+from mesh.gossip.options import Options
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import Answer, Answered, Ended, Limits, Queries
 from tests.gossip.world import Node, World

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.gossip.guard import Guard, Rule
-from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent, Status
+from mesh.gossip.options import Options
 from mesh.gossip.pool import Outcome
 from tests.gossip.world import Node, World
 

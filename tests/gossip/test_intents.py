@@ -11,8 +11,9 @@ from mesh.clock import SeededDice
 from mesh.codec import to_json
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.bodies import decode_state, encode_state
-from mesh.gossip.intents import CLOCK_MAX, Intents, Options
+from mesh.gossip.intents import CLOCK_MAX, Intents
 from mesh.gossip.messages import Alive, Dead, pack_map, unpack_map
+from mesh.gossip.options import Options
 from mesh.gossip.swim import Exchange, Notice, Swim
 
 LEAVE_300 = bytes.fromhex("0083a54c54696d65cd012ca44e6f6465a26e31a55072756e65c2")

@@ -9,8 +9,8 @@ import pytest
 from mesh.clock import SeededDice
 from mesh.errors import MeshError
 from mesh.gossip.bodies import EVENT, JOIN, QUERY
-from mesh.gossip.intents import Options
 from mesh.gossip.messages import User, encode_tags
+from mesh.gossip.options import Options
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import Question
 from mesh.gossip.swim import Remark, Send

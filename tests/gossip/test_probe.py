@@ -16,9 +16,10 @@ from mesh.gossip.messages import (
     Ping,
     Suspect,
 )
+from mesh.gossip.options import SwimOptions
 from mesh.gossip.probe import RELAYS_MAX, Probing
 from mesh.gossip.streams import ALIVE, SUSPECT
-from mesh.gossip.swim import Options, Send, Swim, TcpPing
+from mesh.gossip.swim import Send, Swim, TcpPing
 
 NEWS = (Alive, Suspect, Dead)
 ME = b"\x0a\0\0\x64"
@@ -28,9 +29,10 @@ class Node:
     """A prober with peers p1 ... at 10.0.0.1 ...; `sent` is by address, without gossip."""
 
     def __init__(self, peers: int, seed: int = 1) -> None:
-        options = Options(push_pull_interval_seconds=0.0, gossip_interval_seconds=1e9)
+        options = SwimOptions(push_pull_interval_seconds=0.0, gossip_interval_seconds=1e9)
         self.swim = Swim("me", options, SeededDice(seed), 0.0)
         self.probing = Probing(self.swim, 0.0)
+        self.probing._next = 1.0  # In step with the tests' seconds.
         self.swim.go_live(0.0, "10.0.0.100", 7946, b"")
         for number in range(1, peers + 1):
             self.add(number)
@@ -319,6 +321,28 @@ def test_nobody_to_probe() -> None:
     node = Node(0)
     assert node.tick(1.0) == []
     assert node.probing.deadline() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("score", "ended", "following"), [(0, 2.0, 3.0), (2, 3.4, 4.0), (3, 5.0, 6.0)]
+)
+def test_one_tick_is_kept_during_a_probe_and_the_rhythm_stays(
+    score: int, ended: float, following: float
+) -> None:
+    node = Node(6)
+    node.swim.degrade(score)
+    _, ping = node.start(1.0)
+    node.tick(1.5)
+    node.tick(1.99)
+    if score == 2:
+        node.tick(3.3)
+        node.probing.ack(ended, Ack(ping.seq))
+        assert node.probing.deadline() <= ended, "the tick that was kept"
+    sent = node.tick(ended)
+    assert [type(message) for _, message in sent[:1]] == [Ping]
+    for message in (message for _, message in sent if isinstance(message, Ping)):
+        node.probing.ack(ended + 0.1, Ack(message.seq))
+    assert node.probing.deadline() == pytest.approx(following)
 
 
 def test_piggyback_travels_with_pings() -> None:

@@ -26,9 +26,9 @@ from mesh.gossip.bodies import (
     encode_state,
 )
 from mesh.gossip.broadcasts import Broadcasts
-from mesh.gossip.intents import Options
 from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import Alive, User, encode_tags, pack_map
+from mesh.gossip.options import Options
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import (
     ASKING_MAX,

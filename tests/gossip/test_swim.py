@@ -6,13 +6,13 @@ import pytest
 
 from mesh.clock import SeededDice
 from mesh.gossip.messages import Alive, Dead, Message, Suspect, User, encode
+from mesh.gossip.options import SwimOptions
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
 from mesh.gossip.swim import (
     AWARENESS_MAX,
     INCARNATION_MAX,
     Exchange,
     Notice,
-    Options,
     Remark,
     Send,
     Swim,
@@ -23,7 +23,7 @@ HERE, THERE = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
 class Node:
     def __init__(self, **options: float) -> None:
-        self.swim = Swim("me", Options(**options), SeededDice(1), 0.0)  # type: ignore[arg-type]
+        self.swim = Swim("me", SwimOptions(**options), SeededDice(1), 0.0)  # type: ignore[arg-type]
         self.swim.go_live(0.0, "10.0.0.9", 7946, b"m")
         self.quiet()
 

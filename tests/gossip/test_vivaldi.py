@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.clock import SeededDice
 from mesh.errors import Invalid
-from mesh.gossip.intents import Options
+from mesh.gossip.options import Options
 from mesh.gossip.pool import Pool
 from mesh.gossip.vivaldi import (
     HEIGHT_MIN,

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from mesh.clock import SeededDice
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.events import UserEvent
-from mesh.gossip.intents import Intents, Options
+from mesh.gossip.intents import Intents
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import encode_tags
+from mesh.gossip.options import Options
 from mesh.gossip.packets import encoded, join, split
 from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import Answer, Answered, Asked, Ended

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.agent.news import News
 from mesh.gossip.events import UserEvent
-from mesh.gossip.intents import Options
+from mesh.gossip.options import Options
 from mesh.registry.overlay import Overlay
 from mesh.registry.transitions import EVENT, Transition, read
 from tests.gossip.world import Node, World

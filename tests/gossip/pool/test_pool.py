@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid
-from mesh.gossip.intents import Options
 from mesh.gossip.messages import (
     Ack,
     Alive,
@@ -23,6 +22,7 @@ from mesh.gossip.messages import (
     User,
     pack_map,
 )
+from mesh.gossip.options import Options
 from mesh.gossip.streams import NodeState
 from mesh.gossip.suspicion import shortest
 from tests.gossip.world import World

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.gossip.intents import Options
 from mesh.gossip.messages import (
     VERSIONS,
     Ack,
@@ -16,6 +15,7 @@ from mesh.gossip.messages import (
     Ping,
     Suspect,
 )
+from mesh.gossip.options import Options
 from mesh.gossip.probe import Probing
 from mesh.gossip.streams import ALIVE, SUSPECT
 from mesh.gossip.swim import Send, Swim, TcpPing

@@ -10,8 +10,8 @@ import pytest
 from mesh.clock import SystemClock
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent
+from mesh.gossip.options import SwimOptions
 from mesh.gossip.profiles import LocalOptions, WanOptions
-from mesh.gossip.swim import Options as SwimOptions
 from tests.gossip.serf.harness import (
     Agents,
     Deafness,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.gossip.transport import Compression
+from mesh.gossip.options import Compression
 from tests.gossip.serf.harness import Agents, Ours, bad, both, sees, until
 
 EVERYTHING = Compression(packets=True, streams_from_bytes=1)

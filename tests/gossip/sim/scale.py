@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent
+from mesh.gossip.options import Options
 from tests.gossip.sim.shared import Everybody
 from tests.gossip.sim.world import Held, Host, World
 

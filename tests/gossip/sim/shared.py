@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, TypeVar, overload
 
 from mesh.clock import SeededDice
-from mesh.gossip.intents import Options
 from mesh.gossip.messages import Alive
+from mesh.gossip.options import Options
 from mesh.gossip.peers import Order, Table
 from mesh.gossip.pool import Pool, Tables
 

@@ -16,9 +16,9 @@ import msgspec
 from mesh.clock import SeededDice
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.events import UserEvent
-from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import Message
+from mesh.gossip.options import Options
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PART_HEAD_BYTES, size
 from mesh.gossip.pool import Pool, Tables, Tell
 from mesh.gossip.queries import Answered, Asked, Ended
@@ -47,12 +47,13 @@ class Held(msgspec.Struct):
 class Host:
     """A machine with one member on it; `down` once that is killed."""
 
-    __slots__ = ("address", "down", "due", "held", "name", "number", "pool", "wakes")
+    __slots__ = ("address", "down", "due", "held", "life", "name", "number", "pool", "wakes")
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
         self.address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         self.down = True
+        self.life = 0  # How often it was started.
         self.due = math.inf
         self.wakes = 0.0  # A process that is stopped sees and does nothing until then.
         self.held: Held | None = None
@@ -98,6 +99,7 @@ class World:
     def boot(self, host: Host, tables: Tables | None = None) -> None:
         """Start the member anew; it has forgotten all."""
         host.down = False
+        host.life += 1
         host.due = math.inf
         host.pool = Pool(host.name, self.options, self.dice, self.now, tables)
         host.pool.enter(self.now, host.address, PORT, b"")
@@ -172,6 +174,12 @@ class World:
             return
         host.pool.tick(self.now)
         self._perform(host)
+
+    def look(self, host: Host) -> None:
+        """It looks at the clock and does what is due."""
+        if not host.down:
+            host.pool.tick(self.now)
+            self._perform(host)
 
     def _plan(self, host: Host, when: float) -> None:
         # A wake-up that is not needed any more only looks again.
