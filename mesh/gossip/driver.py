@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
 from collections import Counter
@@ -18,6 +19,7 @@ from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
 from mesh.gossip.examiner import Examiner
+from mesh.gossip.figures import PeerFigures
 from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
@@ -34,6 +36,8 @@ from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
+"""Refusals to send that say something about the way or the receiver, not about this node."""
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
@@ -279,6 +283,10 @@ class Gossip:
         if not self._running:
             raise Conflict("this node is not in the pool: it was not started, or was stopped")
 
+    def figures(self) -> list[PeerFigures]:
+        """What this node knows of each member: round trip, state, who suspects it."""
+        return self.pool.figures(self._clock.monotonic())
+
     @property
     def health_score(self) -> int:
         """Lifeguard's local health: 0 is healthy, up to 7."""
@@ -330,7 +338,13 @@ class Gossip:
                 match outcome:
                     case Send():
                         parts = [encoded(message) for message in outcome.messages]
-                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
+                        refused = self.transport.send(
+                            outcome.address, outcome.port, parts, crc=outcome.crc
+                        )
+                        if refused is not None:
+                            remote = getattr(refused, "errno", None) in REMOTE_ERRORS
+                            now = self._clock.monotonic()
+                            self.pool.unsent(now, outcome, remote=remote)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)

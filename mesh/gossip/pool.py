@@ -14,6 +14,7 @@ from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
+from mesh.gossip.figures import Contacts, PeerFigures
 from mesh.gossip.intents import Intents, Known
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
@@ -85,6 +86,8 @@ class Pool:
         self.vivaldi = Vivaldi(dice)
         self.probing.ack_payload = self.vivaldi.payload
         self.probing.rtt = self.vivaldi.heard
+        self.contacts = Contacts()
+        self.probing.answered = self.contacts.note
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self.queues = (self.intents.queue, self.queries.queue, self.events.queue)
@@ -126,6 +129,7 @@ class Pool:
         for event in self.intents.take():
             if event.kind == "reap":
                 self.vivaldi.forget(event.member.name)
+                self.contacts.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
         for word in self.queries.take():
@@ -164,7 +168,20 @@ class Pool:
         self.intents.tick(now)
         self.queries.tick(now)
 
+    # What people want to know
+
+    def figures(self, now: float) -> list[PeerFigures]:
+        """What this node knows of each member that SWIM has not forgotten, ordered by name."""
+        peers, suspicions = self.swim.peers, self.swim.suspicions
+        return [
+            self.contacts.figures(now, peers[name], suspicions.get(name)) for name in sorted(peers)
+        ]
+
     # What arrives
+
+    def unsent(self, now: float, send: Send, *, remote: bool) -> None:
+        """This could not be sent; with `remote` the fault is on the way or over there."""
+        self.probing.unsent(now, send.messages[0], remote=remote)
 
     def receive(self, now: float, message: Message, source: tuple[str, int]) -> bool:
         """A message of a datagram; False when its kind does not belong there. Raises Invalid."""
