@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 PARTS = {
     "codec": "packing, reading, sealing and compressing, on their own",
+    "simulation": "thousands of members in virtual time",
     "sockets": "300 members in one process, on real sockets",
 }
 

@@ -160,6 +160,7 @@ class Figures(Shape, frozen=True):
     """SWIM's: alive, suspect, dead, left or forgotten."""
     state_seconds: float | None = None
     rtt_seconds: float | None = None
+    answered_seconds: float | None = None
     distance_seconds: float | None = None
     accusers: list[str] = []
     verdict_seconds: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
 from collections import Counter
@@ -41,6 +42,8 @@ __all__ = ["Gossip", "Options"]
 
 log = logging.getLogger(__name__)
 
+REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
+"""Refusals to send that say something about the way or the receiver, not about this node."""
 REJOIN_TRIES = 60
 """Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
@@ -358,7 +361,13 @@ class Gossip:
                 match outcome:
                     case Send():
                         parts = [encoded(message) for message in outcome.messages]
-                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
+                        refused = self.transport.send(
+                            outcome.address, outcome.port, parts, crc=outcome.crc
+                        )
+                        if refused is not None:
+                            remote = getattr(refused, "errno", None) in REMOTE_ERRORS
+                            now = self._clock.monotonic()
+                            self.pool.unsent(now, outcome, remote=remote)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)

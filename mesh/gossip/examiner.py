@@ -89,7 +89,7 @@ class Examiner:
         self,
         pool: Pool,
         ask: Ask,
-        send: Callable[[str, int, bytes], None],
+        send: Callable[[str, int, bytes], object],
         counters: Counter[str],
         world: tuple[Clock, Dice],
     ) -> None:

@@ -23,7 +23,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     state_seconds: float | None = None
     """Since when."""
     rtt_seconds: float | None = None
-    """Median of the last three answers to probes of this node; None before the first."""
+    """How long the last direct answer to a probe of this node took; None before the first."""
+    answered_seconds: float | None = None
+    """How long ago that was."""
     distance_seconds: float | None = None
     """The round trip that both coordinates lead to expect."""
     accusers: Sequence[str] = ()
@@ -46,12 +48,13 @@ def _of(pool: Pool, name: str, incarnation: int, now: float) -> Figures:
     if peer is None:
         return Figures(incarnation=incarnation, state=FORGOTTEN)
     suspicion = swim.suspicions.get(name)
-    there = vivaldi.others.get(name)
+    there, contact = vivaldi.others.get(name), pool.contacts.last(name)
     return Figures(
         incarnation=peer.incarnation,
         state=STATES[peer.state],
         state_seconds=now - peer.changed,
-        rtt_seconds=vivaldi.measured(name),
+        rtt_seconds=None if contact is None else contact[1],
+        answered_seconds=None if contact is None else now - contact[0],
         distance_seconds=None if there is None else estimate(vivaldi.here, there),
         accusers=() if suspicion is None else tuple(suspicion.accusers),
         verdict_seconds=None if suspicion is None else max(0.0, suspicion.deadline - now),

@@ -15,6 +15,7 @@ from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
+from mesh.gossip.contacts import Contacts
 from mesh.gossip.events import Events, UserEvent
 from mesh.gossip.intents import Intents, Known
 from mesh.gossip.internal import Internal
@@ -104,6 +105,8 @@ class Pool:
         if options.coordinates:
             self.probing.ack_payload = self.vivaldi.payload
             self.probing.rtt = self.vivaldi.heard
+        self.contacts = Contacts()
+        self.probing.answered = self.contacts.note
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self.queues = (self.intents.queue, self.queries.queue, self.events.queue)
@@ -157,6 +160,7 @@ class Pool:
         for event in self.intents.take():
             if event.kind == "reap":
                 self.vivaldi.forget(event.member.name)
+                self.contacts.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
         for body in self.events.take_large():
@@ -218,6 +222,10 @@ class Pool:
         return {"members": len(self.swim.queue), **depths}
 
     # What arrives
+
+    def unsent(self, now: float, send: Send, *, remote: bool) -> None:
+        """This could not be sent; with `remote` the fault is on the way or over there."""
+        self.probing.unsent(now, send.messages[0], remote=remote)
 
     def receive(self, now: float, message: Message, source: tuple[str, int]) -> bool:
         """A message of a datagram; False when its kind does not belong there. Raises Invalid."""

@@ -49,6 +49,8 @@ class _Relay(msgspec.Struct):
 class Probing:
     """The failure detector of one node.
 
+    `answered` hears of the same answers: (member, now, seconds).
+
     `ack_payload` makes what this node puts into its acks. `rtt` hears of each answer that came
     directly and in time: (member, seconds for the way there and back, payload of the ack). It may
     raise Invalid; the answer counts all the same.
@@ -62,6 +64,7 @@ class Probing:
         self._relays: dict[int, _Relay] = {}
         self._seq = swim.dice.below(2**31)
         self.ack_payload: Callable[[], bytes] = bytes
+        self.answered: Callable[[str, float, float], None] = lambda _node, _now, _seconds: None
         self.rtt: Callable[[str, float, bytes], None] = lambda _node, _seconds, _payload: None
 
     def _new_seq(self) -> int:
@@ -189,11 +192,26 @@ class Probing:
             self._swim.degrade(-1)
             # Before others are asked, and in time, only the member itself can have answered.
             if not probe.asked and now <= probe.timeout:
+                self.answered(probe.node, now, now - probe.start)
                 self.rtt(probe.node, now - probe.start, message.payload)
             return
         relay = self._relays.pop(message.seq, None)
         if relay is not None:
             self._swim.send(relay.address, relay.port, Ack(relay.seq))
+
+    def unsent(self, now: float, message: Message, *, remote: bool) -> None:
+        """A message could not be sent: a ping of ours is no word about the member.
+
+        With `remote` the fault is on the way or over there, and others are asked at once; else the
+        probe is given up, and nobody blamed.
+        """
+        probe = self._probe
+        if probe is None or not isinstance(message, Ping) or message.seq != probe.seq:
+            return
+        if remote:
+            probe.timeout = min(probe.timeout, now)
+        else:
+            self._probe = None
 
     def nack(self, message: Nack) -> None:
         """A helper lives but got no answer either."""

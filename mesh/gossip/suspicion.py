@@ -17,7 +17,7 @@ def shortest(multiplier: int, members: int, probe_interval: float) -> float:
 class Suspicion:
     """The suspicion of one node. Its deadline moves closer with each new accuser."""
 
-    __slots__ = ("_expected", "_shortest", "accusers", "deadline", "started")
+    __slots__ = ("_shortest", "accusers", "deadline", "expected", "started")
 
     def __init__(self, accuser: str, now: float, confirmations: int, times: float) -> None:
         """Start with the first accuser, who does not confirm.
@@ -27,7 +27,7 @@ class Suspicion:
         `now`.
         """
         self.started = now
-        self._expected = confirmations
+        self.expected = confirmations
         self._shortest = times
         self.accusers = [accuser]
         self.deadline = self._deadline()
@@ -39,17 +39,17 @@ class Suspicion:
 
     def confirm(self, accuser: str) -> bool:
         """Count another accuser; False when known, or when there are enough."""
-        if len(self.accusers) > self._expected or accuser in self.accusers:
+        if len(self.accusers) > self.expected or accuser in self.accusers:
             return False
         self.accusers.append(accuser)
         self.deadline = self._deadline()
         return True
 
     def _deadline(self) -> float:
-        if self._expected < 1:
+        if self.expected < 1:
             return self.started + self._shortest
         longest = MAX_MULTIPLIER * self._shortest
-        share = math.log(self.confirmed + 1) / math.log(self._expected + 1)
+        share = math.log(self.confirmed + 1) / math.log(self.expected + 1)
         seconds = longest - share * (longest - self._shortest)
         return self.started + max(self._shortest, math.floor(seconds * 1000) / 1000)
 

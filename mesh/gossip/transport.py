@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import Counter
@@ -69,6 +70,7 @@ class Transport(asyncio.DatagramProtocol):
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(THREADS, "gossip")
         self._congested = False
+        self._refused: Exception | None = None
         self._streams = 0
         self._held = 0
         self._complained: dict[str, float] = {}
@@ -115,17 +117,24 @@ class Transport(asyncio.DatagramProtocol):
 
     # Datagrams
 
-    def send(self, address: str, port: int, parts: Sequence[bytes], *, crc: bool) -> None:
-        """Send encoded messages in one datagram; drops it, counted, when the system is full."""
+    def send(
+        self, address: str, port: int, parts: Sequence[bytes], *, crc: bool
+    ) -> Exception | None:
+        """Send encoded messages in one datagram; drops it, counted, when the system is full.
+
+        Returns why it was not sent, as far as the system says so at once.
+        """
         if self._datagrams is None or self._datagrams.is_closing():
-            return
+            return None
         if self._congested:
             self.counters["packets_dropped"] += 1
-            return
+            return OSError(errno.ENOBUFS, "the system takes no more datagrams")
         packet = self._sealing.seal_packet(join(parts, crc=crc, compress=self._compression.packets))
         self.counters["packets_sent"] += 1
         self.counters["bytes_sent"] += len(packet)
+        self._refused = None
         self._datagrams.sendto(packet, (address, port))
+        return self._refused
 
     def pause_writing(self) -> None:
         """The system takes no more datagrams and asyncio would keep any number: drop them."""
@@ -151,7 +160,8 @@ class Transport(asyncio.DatagramProtocol):
         self._hear(messages, (addr[0], addr[1]))
 
     def error_received(self, exc: Exception) -> None:
-        """An ICMP error: the probe will tell."""
+        """A refusal of the system, given at once while sending; or an ICMP error, by itself."""
+        self._refused = exc
         self.counters["send_errors"] += 1
         log.debug("datagram: %s", exc)
 

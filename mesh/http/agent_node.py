@@ -31,6 +31,7 @@ class FiguresShape(Shape, frozen=True):
     state: str
     state_seconds: float | None
     rtt_seconds: float | None
+    answered_seconds: float | None
     distance_seconds: float | None
     accusers: list[str]
     verdict_seconds: float | None
@@ -80,6 +81,7 @@ def _figures(of: Figures) -> FiguresShape:
         of.state,
         _rounded(of.state_seconds, 3),
         _rounded(of.rtt_seconds, 6),
+        _rounded(of.answered_seconds, 3),
         _rounded(of.distance_seconds, 6),
         list(of.accusers),
         _rounded(of.verdict_seconds, 3),

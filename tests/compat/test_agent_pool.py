@@ -45,6 +45,7 @@ async def test_the_node_itself(api: AgentApi) -> None:
         "State": "alive",
         "StateSeconds": 60.0,
         "RttSeconds": 0.00041,
+        "AnsweredSeconds": None,
         "DistanceSeconds": None,
         "Accusers": [],
         "VerdictSeconds": None,

@@ -32,6 +32,8 @@ def test_a_member_that_is_well(world: World) -> None:
     # The simulated network takes 0.5 to 2 ms each way.
     assert found.rtt_seconds is not None
     assert 0.001 <= found.rtt_seconds <= 0.004
+    assert found.answered_seconds is not None
+    assert found.answered_seconds <= 20.0
     assert found.distance_seconds is not None
     assert found.state_seconds is not None
     assert 20.0 <= found.state_seconds <= world.now

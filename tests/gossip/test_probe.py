@@ -144,6 +144,29 @@ def test_acks_carry_what_the_layer_above_says() -> None:
     assert node.sent() == [("192.0.2.1", Ack(7, b"coordinate"))]
 
 
+def test_what_could_not_be_sent_blames_nobody() -> None:
+    node = Node(6)
+    name, ping = node.start(1.0)
+    node.probing.unsent(1.0, Ack(ping.seq), remote=False)
+    node.probing.unsent(1.0, Ping(ping.seq + 1), remote=False)
+    assert len(node.tick(1.5)) == 3, "that was another message"
+    node.probing.ack(1.6, Ack(ping.seq))
+    name, ping = node.start(2.0)
+    node.probing.unsent(2.0, ping, remote=False)
+    assert node.tick(2.9) == []
+    assert (node.swim.peers[name].state, node.swim.awareness) == (ALIVE, 0)
+
+
+def test_what_cannot_be_reached_is_asked_of_others_at_once() -> None:
+    node = Node(6)
+    name, ping = node.start(1.0)
+    node.probing.unsent(1.0, ping, remote=True)
+    assert node.probing.deadline() == 1.0
+    assert len(node.tick(1.0)) == 3
+    node.tick(2.0)
+    assert node.swim.peers[name].state == SUSPECT
+
+
 @pytest.mark.parametrize(("nacks", "points"), [(0, 3), (2, 1), (3, 0), (4, 0)])
 def test_silence_is_suspected_and_missing_nacks_cost_health(nacks: int, points: int) -> None:
     node = Node(6)

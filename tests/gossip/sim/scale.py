@@ -66,6 +66,7 @@ def settled(seed: int, plan: Plan) -> World:
         host.pool.swim.queue.clear()
         # Coordinates are a layer above, and arithmetic: half as much work again.
         host.pool.probing.ack_payload = bytes
+        host.pool.probing.answered = lambda _node, _now, _seconds: None
         host.pool.probing.rtt = lambda _node, _seconds, _payload: None
     return world
 
