@@ -17,6 +17,7 @@ from mesh.daemon.ground import Ground
 from mesh.daemon.messaging import Messaging
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.diagnosis import Examination
+from mesh.gossip.figures import Figures, figures
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
@@ -54,6 +55,11 @@ class Operations:
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; there is no WAN pool yet, so its list is empty."""
         return [] if wan else [self._lan(member) for member in self._ground.gossip.members()]
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        """What gossip knows about each of them."""
+        ground = self._ground
+        return {} if wan else figures(ground.gossip.pool, ground.clock.monotonic())
 
     def _lan(self, member: Member) -> MemberInfo:
         calm = self._ground.calm

@@ -14,6 +14,7 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.doctor import Heard, Row, Sheet
+from mesh.gossip.figures import Figures
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
 from mesh.telemetry.metrics import Metrics, gauge
@@ -21,6 +22,10 @@ from tests.compat.conftest import Api
 from tests.registry_memory import MemoryRegistry
 
 MEMBER = MemberInfo("n0", "10.0.0.1", 8301, {"role": "consul"}, 1, (1, 5, 2), (2, 5, 4))
+
+FIGURES = Figures(
+    incarnation=3, state="alive", state_seconds=60.0, rtt_seconds=0.00041, score=0, accusers=()
+)
 
 
 class Node:
@@ -30,6 +35,9 @@ class Node:
         self.events = Events("n0", dict, lambda *_: 1)
         self.asked: list[tuple[object, ...]] = []
         self.listeners: list[Callable[[int, str, str], None]] = []
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        return {} if wan else {"n0": FIGURES}
 
     def members(self, wan: bool) -> list[MemberInfo]:
         return [] if wan else [MEMBER]

@@ -40,6 +40,16 @@ async def test_the_node_itself(api: AgentApi) -> None:
             "Damped": False,
         }
     ]
+    assert (await api.get("/v1/agent/members", detailed="")).json[0]["Gossip"] == {
+        "Incarnation": 3,
+        "State": "alive",
+        "StateSeconds": 60.0,
+        "RttSeconds": 0.00041,
+        "DistanceSeconds": None,
+        "Accusers": [],
+        "VerdictSeconds": None,
+        "Score": 0,
+    }
     assert (await api.get("/v1/agent/members", wan=1)).json == []
     assert (await api.get("/v1/agent/members", segment="x")).status == 400
     await api.done("/v1/agent/join/10.0.0.2:8301?wan=1")
