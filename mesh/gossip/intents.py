@@ -319,9 +319,14 @@ class Intents:
         if name not in self._known:
             raise NotFound(f"No node found with name '{name}'")
         time = self._clock
+        self._say_leave(time, name, prune=prune, done=done)
+        self._leave(now, time, name, prune=prune)
+
+    def _say_leave(
+        self, time: int, name: str, *, prune: bool, done: Callable[[], None] | None = None
+    ) -> None:
         fields = {"LTime": time, "Node": name, "Prune": prune}
         self._spread(bytes((LEAVE,)) + pack_map(fields), done)
-        self._leave(now, time, name, prune=prune)
 
     # Push/pull
 
@@ -347,12 +352,26 @@ class Intents:
                 raise Invalid("StatusLTimes: expected names and numbers")
             name = key.decode("utf-8", "surrogateescape")
             if key in left:
-                known = self._known.get(name)
-                # One more than the join before it; but not again and again between two nodes.
-                more = known is None or known.member.status != Status.LEFT
-                self._leave(now, min(time + more, CLOCK_MAX), name, prune=False)
+                self._has_left(now, time, name)
             else:
                 self._join(now, time, name)
+
+    def _has_left(self, now: float, time: int, name: str) -> None:
+        """Another node says that this member left, at this time or after the join of this time."""
+        known = self._known.get(name)
+        if known is None:
+            # It left before this node heard of it. When it is heard of, it is because it came back.
+            self._witness(time)
+            self._remember(now, JOIN, time, name)
+            return
+        # One more than the join before it; but not again and again between two nodes.
+        time = min(time + (known.member.status != Status.LEFT), CLOCK_MAX)
+        was = known.member.status
+        news = self._leave(now, time, name, prune=False)
+        if news and (was, self._known[name].member.status) == (Status.ALIVE, Status.LEAVING):
+            # It lives, so the other node may not know yet that it came back, and its join may be
+            # no newer than the time made up here. Told of it, it can say that it is here.
+            self._say_leave(time, name, prune=False)
 
 
 def _names(fields: Mapping[bytes, Any], key: bytes) -> set[bytes]:

@@ -251,6 +251,42 @@ def test_exchanging_who_left_does_not_make_the_time_grow() -> None:
     assert min(one.intents._clock, two.intents._clock) > times["x"]
 
 
+def test_who_had_left_before_it_was_heard_of_is_alive_when_it_comes() -> None:
+    node = Node()
+    node.intents.merge(1.0, state(9, {"x": 7}, left=("x",)))
+    # Its join is at the same time as the leave that would be made up from this.
+    node.hears(2.0, join(8, "x"))
+    node.alive(3.0, "x")
+    assert node.status("x") == "ALIVE"
+    # What was said when it left is old.
+    node.hears(4.0, leave(7, "x"))
+    assert node.status("x") == "ALIVE"
+
+
+def test_a_member_that_lives_is_told_that_it_is_thought_to_leave() -> None:
+    node, returned = Node(), Node("x")
+    node.alive(1.0, "x")
+    node.hears(1.0, join(8, "x"))
+    # Another has not heard that it is back, and its word counts for a leave at 9.
+    node.intents.merge(2.0, state(9, {"x": 8}, left=("x",)))
+    assert node.status("x") == "LEAVING"
+    assert leave(9, "x") in node.said()
+    returned.intents.merge(2.0, state(9, {}))
+    returned.intents.announce_join()
+    for said in returned.said():
+        node.hears(3.0, said)
+    assert node.status("x") == "LEAVING"
+    returned.hears(3.0, leave(9, "x"))
+    for said in returned.said():
+        node.hears(4.0, said)
+    assert node.status("x") == "ALIVE"
+    # Who has gone is not spread once more by every exchange.
+    node.dead(5.0, "x")
+    node.intents.merge(6.0, state(20, {"x": 30}, left=("x",)))
+    assert node.status("x") == "LEFT"
+    assert leave(31, "x") not in node.said()
+
+
 def test_the_largest_time_does_no_harm() -> None:
     node = Node()
     for name in ("a", "b"):

@@ -74,19 +74,23 @@ class Churn:
 
     async def settled(self) -> None:
         """Wait until every live member sees everybody as they are."""
-        for name, node in self._mine.items():
-            if self.wanted[name] == "alive":
-                await until(
-                    lambda node=node: self._known(statuses(node)),  # type: ignore[misc]
-                    f"{name} sees {self.wanted} after {self.done}",
-                )
-        for name, agent in self._theirs.items():
-            if self.wanted[name] == "alive":
+        views: dict[str, dict[str, str]] = {}
 
-                async def seen(agent: Serf = agent) -> bool:
-                    return self._known(await agent.statuses())
+        async def agreed() -> bool:
+            views.clear()
+            for name, node in self._mine.items():
+                if self.wanted[name] == "alive":
+                    views[name] = statuses(node)
+            for name, agent in self._theirs.items():
+                if self.wanted[name] == "alive":
+                    views[name] = await agent.statuses()
+            return all(self._known(view) for view in views.values())
 
-                await until(seen, f"{name} sees {self.wanted} after {self.done}")
+        try:
+            await until(agreed)
+        except AssertionError:
+            wrong = {name: view for name, view in views.items() if not self._known(view)}
+            raise AssertionError(f"{wrong}, not {self.wanted}, after {self.done}") from None
 
     def _known(self, seen: dict[str, str]) -> bool:
         # Who came back hears nothing of those who were gone before: what nobody knows alive is no
