@@ -142,6 +142,13 @@ class OwnStatus(Order[Figures], frozen=True, tag="raft.own-status"):
     repeatable = True
 
 
+class Datacenters(Order[list[str]], frozen=True, tag="datacenters"):
+    """The names of all datacenters that the server asked knows: its own first, then by distance."""
+
+    outcome = list[str]
+    repeatable = True
+
+
 class AutopilotHealth(Order[Health], frozen=True, tag="autopilot.health"):
     """How the servers fare. Only the leader knows."""
 

@@ -60,6 +60,7 @@ AnyOrder: TypeAlias = (
     | orders.RaftStatus
     | orders.OwnStatus
     | orders.AutopilotHealth
+    | orders.Datacenters
     | coordinates.Report
     | coordinates.Datacenters
 )

@@ -12,7 +12,6 @@ from mesh.clock import Clock, Dice
 from mesh.errors import (
     MeshError,
     NoLeader,
-    NotFound,
     OutcomeUnknown,
     Outdated,
     Unreachable,
@@ -31,10 +30,11 @@ from mesh.registry.port import (
     ServerStatus,
     WriteOptions,
 )
+from mesh.rpc.abroad import Abroad, no_path
 from mesh.rpc.client import Client
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
-from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience
+from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience, bounded
 from mesh.rpc.sending import Sending
 
 T = TypeVar("T")
@@ -165,7 +165,10 @@ class Forwarded:
 
 
 class ServerRouter:
-    """The Registry port on a server: stale reads here, all else wherever the leader is."""
+    """The Registry port on a server: stale reads here, all else wherever the leader is.
+
+    What is for another datacenter goes abroad, where there is a way there.
+    """
 
     def __init__(
         self,
@@ -174,18 +177,29 @@ class ServerRouter:
         local: tuple[LocalReader, Forwarded],
         client: Client,
         world: tuple[Clock, Dice],
+        abroad: Abroad | None = None,
     ) -> None:
         self._options, self._consensus, self._client = options, consensus, client
         self._reader, self._as_leader = local
-        self._world = world
+        self._world, self._abroad = world, abroad
 
-    def _check_datacenter(self, datacenter: str) -> None:
-        if datacenter and datacenter != self._options.datacenter:
-            raise NotFound(f'No path to datacenter "{datacenter}"')
+    def _elsewhere(self, datacenter: str) -> Abroad | None:
+        """The way to this datacenter; None when it is our own. Raises NoPath."""
+        if datacenter in {"", self._options.datacenter}:
+            return None
+        if self._abroad is None:
+            raise no_path(datacenter)
+        return self._abroad
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
-        self._check_datacenter(options.datacenter)
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            asked = abroad.read(query, options)
+        else:
+            asked = self._read_here(query, options)
+        return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
+
+    async def _read_here(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         if options.consistency == "stale":
             contact = self._consensus.last_contact
             if options.max_stale is None or contact <= options.max_stale:
@@ -217,8 +231,9 @@ class ServerRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write. Retries under one request id, so the command is applied once."""
-        self._check_datacenter(options.datacenter)
         command.validate()
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            return await abroad.write(command, options)
         sending = Sending(
             options,
             self._options.origin,
@@ -248,10 +263,11 @@ class ServerRouter:
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate. An order that may have been carried out is not given again."""
-        self._check_datacenter(options.datacenter)
         order.validate()
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            return await abroad.operate(order, options)
         if options.where == "here":
             return await self._as_leader.operate(order, options)
         patience = Patience(self._options.hold_seconds, self._world)
@@ -267,7 +283,8 @@ class ServerRouter:
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
-        self._check_datacenter(datacenter)
+        if (abroad := self._elsewhere(datacenter)) is not None:
+            return await abroad.status(datacenter)
         return ServerStatus(self._consensus.leader_address, list(self._consensus.peer_addresses))
 
 
@@ -306,6 +323,10 @@ class AgentRouter:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
+        asked = self._read(query, options)
+        return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
+
+    async def _read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
             try:
@@ -332,12 +353,14 @@ class AgentRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
+        here = options.datacenter in {"", self._options.datacenter}
         sending = Sending(
             options,
             self._options.origin,
             Patience(self._options.hold_seconds, self._world),
             self._dice,
-            lambda: self._client.applied_index,
+            # Of the log of another datacenter nothing is known; it says what is too old.
+            lambda: self._client.applied_index if here else 0,
         )
         while True:
             address = ""
@@ -388,14 +411,12 @@ class AgentRouter:
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
-        if datacenter and datacenter != self._options.datacenter:
-            raise NotFound(f'No path to datacenter "{datacenter}"')
         patience = Patience(self._options.hold_seconds, self._world)
         while True:
             address = ""
             try:
                 address = self._server()
-                return await self._client.status(address)
+                return await self._client.status(address, datacenter)
             except Unreachable as error:
                 self._move_on(address)
                 await patience.rest(error)

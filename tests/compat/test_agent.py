@@ -52,8 +52,8 @@ class Node:
     async def leave(self) -> None:
         self.asked.append(("leave",))
 
-    async def force_leave(self, name: str, prune: bool) -> None:
-        self.asked.append(("force-leave", name, prune))
+    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
+        self.asked.append(("force-leave", name, prune, wan))
         if name == "none":
             raise NotFound("No node found with name 'none'")
 
@@ -392,6 +392,7 @@ async def test_the_node_itself(api: AgentApi) -> None:
     await api.done("/v1/agent/join/10.0.0.2:8301?wan=1")
     got = await api.put("/v1/agent/join/10.9.9.9")
     assert (got.status, got.text) == (500, "nobody there")
+    await api.done("/v1/agent/force-leave/n7.dc2?wan")
     await api.done("/v1/agent/force-leave/n7?prune")
     got = await api.put("/v1/agent/force-leave/none")
     assert got.status == 500
@@ -402,8 +403,9 @@ async def test_the_node_itself(api: AgentApi) -> None:
     assert api.node.asked == [
         ("join", "10.0.0.2:8301", True),
         ("join", "10.9.9.9", False),
-        ("force-leave", "n7", True),
-        ("force-leave", "none", False),
+        ("force-leave", "n7.dc2", False, True),
+        ("force-leave", "n7", True, False),
+        ("force-leave", "none", False, False),
         ("reload",),
         ("leave",),
     ]

@@ -5,10 +5,12 @@ import math
 import pytest
 
 from mesh.errors import (
+    Cutoff,
     Denied,
     Invalid,
     MeshError,
     NoLeader,
+    NoPath,
     NotFound,
     OutcomeUnknown,
     Outdated,
@@ -24,6 +26,8 @@ from mesh.registry.port import Answer, ReadOptions
         (Invalid("x"), 400),
         (Denied("x"), 403),
         (NotFound("x"), 404),
+        (NoPath('No path to datacenter "x"'), 500),
+        (Cutoff("x"), 500),
         (TooLarge("x"), 413),
         (NoLeader("x"), 500),
     ],
