@@ -23,10 +23,12 @@ import msgspec
 from mesh.registry.transitions import GONE, Transition, write
 
 FIRST_SECONDS = 5.0
-AGAIN_SECONDS = (0.5, 2.0, 8.0, 30.0)
+AGAIN_SECONDS = (0.4, 0.8, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a change is said again; the last one from then on."""
 BURST = 8
 PAUSE_SECONDS = 2.0
+SCALE_SECONDS = 10.0
+"""How long a pool counts as being of the same size."""
 OPEN_MAX = 8192
 """Changes kept at most; beyond that the oldest are left to the catalog alone."""
 
@@ -57,6 +59,7 @@ class News:
         self._open: dict[tuple[str, str], _Open] = {}
         self._gone: set[str] = set()
         self._credit, self._counted = float(BURST), 0.0
+        self._factor, self._factor_until = 1.0, -math.inf
         self.wake: Callable[[], None] = lambda: None
         """Called when something became due earlier."""
         self.counters = {"events": 0, "repeated": 0, "too_long": 0, "left_to_catalog": 0}
@@ -87,7 +90,7 @@ class News:
         key = (transition.check_id, "" if transition.check_id else transition.service_id)
         # Again at the end: the order is that of sequences.
         before = self._open.pop(key, None)
-        due = now if urgent else now + FIRST_SECONDS * self._scale()
+        due = now if urgent else now + self._scaled(now, FIRST_SECONDS)
         if before is not None and before.urgent:
             due, urgent = min(due, before.due), True
         self._open[key] = _Open(transition, due, urgent)
@@ -121,7 +124,7 @@ class News:
         for _, one in fresh[:told]:
             self.counters["repeated"] += one.told > 0
             pause = AGAIN_SECONDS[min(one.told, len(AGAIN_SECONDS) - 1)]
-            one.due, one.urgent = now + pause * self._scale(), False
+            one.due, one.urgent = now + self._scaled(now, pause), False
             one.told += 1
         self._credit -= 1
         self.counters["events"] += 1
@@ -132,9 +135,15 @@ class News:
         first = min((one.due for one in self._open.values()), default=math.inf)
         self._earn(now)
         if self._credit < _WHOLE:
-            first = max(first, now + (1 - self._credit) * PAUSE_SECONDS * self._scale())
+            first = max(first, now + (1 - self._credit) * self._scaled(now, PAUSE_SECONDS))
         return first
 
     def _earn(self, now: float) -> None:
-        earned = max(0.0, now - self._counted) / (PAUSE_SECONDS * self._scale())
+        earned = max(0.0, now - self._counted) / self._scaled(now, PAUSE_SECONDS)
         self._credit, self._counted = min(float(BURST), self._credit + earned), now
+
+    def _scaled(self, now: float, seconds: float) -> float:
+        # Asked now and then only: counting the members of a large pool takes a while.
+        if now >= self._factor_until:
+            self._factor, self._factor_until = self._scale(), now + SCALE_SECONDS
+        return seconds * self._factor

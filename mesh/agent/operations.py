@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -59,6 +59,22 @@ class GuardInfo(msgspec.Struct, frozen=True):
     """Members that failed and stay in discovery."""
 
 
+class KeyringInfo(msgspec.Struct, frozen=True):
+    """The keys of one pool in base64, each with how many members have it, or use it."""
+
+    wan: bool
+    datacenter: str
+    members: int
+    """How many answered or should have."""
+    keys: dict[str, int] = {}
+    primary_keys: dict[str, int] = {}
+    messages: dict[str, str] = {}
+    """What is wrong with a member, by its name."""
+
+
+KeyAct: TypeAlias = Literal["list", "install", "use", "remove"]
+
+
 class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
@@ -74,6 +90,13 @@ class NodeOperations(Protocol):
 
     async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
         """Ask everybody for an acknowledgement; None: as long as Serf's formula says."""
+        ...
+
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say.
+
+        Raises Conflict when gossip is not encrypted, Invalid for a key of a wrong size.
+        """
         ...
 
     async def leave(self) -> None:

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0
 """How often those who left the pool are forgotten."""
-STANDING_SECONDS = 2.0
-"""Who is in the pool is looked up anew after so long, though no member event came."""
+STANDING_SECONDS = 10.0
+"""Who is in the pool is looked up anew after so long, though no member event came: what is made of
+their state may depend on time."""
 
 
 class Hearsay:

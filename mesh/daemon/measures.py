@@ -21,6 +21,8 @@ _HTTP = "Requests and connections of the HTTP API"
 _DNS = "Questions and connections of DNS"
 _GOSSIP = "Packets and streams of gossip"
 _DISCOVERY = "Health over gossip, and answers from what an agent holds"
+_EVENTS = "Events heard here, meant for others, or unreadable"
+_WATCHES = "News told to the handlers of watches, and what failed"
 _RPC = "Messages between servers and agents"
 _RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
 
@@ -66,6 +68,8 @@ def _pool(node: Node) -> Iterator[Reading]:
     damped = "Members that are left out for failing again and again"
     yield gauge("mesh.members.damped", len(calm.kept_out()), damped)
     yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
+    yield from counters("mesh.events", node.messaging.events.counters, _EVENTS)
+    yield from counters("mesh.watches", node.messaging.watch_counters, _WATCHES)
 
 
 def _discovery(node: Node) -> Iterator[Reading]:

@@ -24,7 +24,7 @@ from mesh.daemon.health import Health
 from mesh.daemon.hearsay import Hearsay
 from mesh.daemon.keyrings import WAN, open_keyring
 from mesh.daemon.measures import measure
-from mesh.daemon.membership import Acquaintances, Membership, keep_joining
+from mesh.daemon.membership import Membership, keep_joining, meet_again
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
@@ -91,8 +91,6 @@ class Node:
         self.registry = await self._build_registry()
         self._stops.append(ground.gossip.stop)
         await ground.gossip.start()
-        path = f"{ground.directory.folder('serf')}/members.json"
-        self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
         ground.gossip.listen(self._member_event)
         ground.gossip.on_conflict_lost(self._give_up)
         if ground.wan is not None:
@@ -111,7 +109,7 @@ class Node:
         await self._start_edges()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
-        self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
+        self._tasks.start(meet_again(ground.gossip), name="meeting again")
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
@@ -132,12 +130,9 @@ class Node:
         )
 
     def _find_datacenters(self, wan: Wan) -> None:
-        ground = self.ground
-        met = Acquaintances(wan.gossip, f"{ground.directory.folder('serf')}/wan.json", ground.dice)
-        wan.gossip.listen(lambda _: met.save())
         join = options.join_wan(self.config)
-        joining = keep_joining(wan.gossip, join, ground.clock, self._give_up)
-        self._tasks.start(met.meet_again(), name="meeting datacenters again")
+        joining = keep_joining(wan.gossip, join, self.ground.clock, self._give_up)
+        self._tasks.start(meet_again(wan.gossip), name="meeting datacenters again")
         self._tasks.start(joining, name="joining datacenters", fatal=True)
         self._tasks.start(wan.bring_in(), name="bringing in servers", fatal=True)
 
@@ -151,8 +146,9 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        keyring = open_keyring(config, directory.folder("serf"))
-        made = options.gossip(config)
+        folder = directory.folder("serf")
+        keyring = open_keyring(config, folder)
+        made = options.gossip(config, f"{folder}/local.snapshot")
         gossip = Gossip(config.node_name, made, clock, dice, tags, keyring=keyring)
         seconds = config.limits.rpc_client_timeout
         client = Client(
@@ -186,7 +182,9 @@ class Node:
             return None
         name = wan_name(config.node_name, config.datacenter)
         keyring = open_keyring(config, folder, WAN)
-        gossip = Gossip(name, options.wan(config), *world, keyring=keyring)
+        gossip = Gossip(
+            name, options.wan(config, f"{folder}/remote.snapshot"), *world, keyring=keyring
+        )
         return Wan(gossip, membership, config.datacenter, world[0])
 
     def _router_options(self) -> RouterOptions:
@@ -264,7 +262,6 @@ class Node:
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"} and (tags := read_tags(member.tags)):
             self.ground.client.forget(endpoint(member.address, tags.port))
-        self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
 

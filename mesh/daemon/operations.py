@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
-from mesh.agent.operations import GuardInfo, MemberInfo
+from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
@@ -16,12 +16,15 @@ from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.wan import wan_name
-from mesh.errors import Invalid, NotFound
+from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
+
+
+_WAN_PORT = "the pool of all datacenters has a port of its own on each server, mostly 8302"
 
 
 class Running(Protocol):
@@ -80,12 +83,20 @@ class Operations:
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         """Join the pool through these addresses."""
-        pool = self._wan() if wan else self._ground.gossip
-        return await pool.join(addresses, ignore_old=True)
+        if not wan:
+            return await self._ground.gossip.join(addresses, ignore_old=True)
+        try:
+            return await self._wan().join(addresses, ignore_old=True)
+        except Unreachable as error:
+            raise Unreachable(f"{error}; {_WAN_PORT}") from error
 
     async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
         """Ask everybody for an acknowledgement."""
         return await self._running.messaging.reach(seconds, relay_factor)
+
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say."""
+        return await self._running.messaging.keyring(act, key, relay_factor)
 
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
@@ -146,6 +157,7 @@ class Operations:
                 "BuildDate": "",
             },
             "DebugConfig": to_plain(config),
+            "Coord": self._coordinate(),
             "Member": {
                 "Name": info.name,
                 "Addr": info.address,
@@ -164,6 +176,17 @@ class Operations:
                 part: {name: str(value) for name, value in figures.items()}
                 for part, figures in self._running.stats().items()
             },
+        }
+
+    def _coordinate(self) -> dict[str, Any] | None:
+        if self._running.config.disable_coordinates:
+            return None
+        one = self._ground.gossip.coordinate()
+        return {
+            "Vec": list(one.vec),
+            "Error": one.error,
+            "Adjustment": one.adjustment,
+            "Height": one.height,
         }
 
 

@@ -23,8 +23,8 @@ ELECTION_SECONDS = (0.5, 1.0)
 WAN_LABEL = "wan"
 
 
-def gossip(config: Config) -> GossipOptions:
-    """For the LAN pool."""
+def gossip(config: Config, snapshot_path: str) -> GossipOptions:
+    """For the LAN pool, whose members are remembered at the path."""
     timing = config.gossip_lan
     return GossipOptions(
         bind_address=bound(config, "serf_lan")[0],
@@ -40,11 +40,13 @@ def gossip(config: Config) -> GossipOptions:
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
     )
 
 
-def wan(config: Config) -> WanOptions:
-    """For the pool of all datacenters' servers.
+def wan(config: Config, snapshot_path: str) -> WanOptions:
+    """For the pool of all datacenters' servers, who are remembered at the path.
 
     Its label keeps it apart from the pool of a datacenter, whatever address people join.
     """
@@ -64,6 +66,8 @@ def wan(config: Config) -> WanOptions:
         label=f"{label}.{WAN_LABEL}" if label else WAN_LABEL,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from mesh.agent.events import PREFIX
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
@@ -22,7 +23,7 @@ from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.registry.levels import LOWEST, level_of
-from mesh.registry.orders import Datacenters, RemovePeer
+from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
 from mesh.registry.port import Registry
 from mesh.rpc.abroad import Abroad
 from mesh.rpc.abroad import Options as AbroadOptions
@@ -175,7 +176,7 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
-        operator.also({Datacenters: self._datacenters})
+        operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
         forwarded.operator = operator
@@ -183,6 +184,9 @@ class Replica:
     async def _datacenters(self, _: Datacenters) -> list[str]:
         wan = self._ground.wan
         return [self._ground.config.datacenter] if wan is None else wan.datacenters.datacenters()
+
+    async def _fire(self, order: FireEvent) -> int:
+        return self._ground.gossip.fire(PREFIX + order.name, order.payload)
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 QUEUE_MAX = 4096
 
-# (times sent, -bytes, -order of arrival, name): the order of sending. The name is never compared.
-_Key: TypeAlias = tuple[int, int, int, str]
+T = TypeVar("T")
 
 
-class _Item:
-    __slots__ = ("body", "done", "key")
+class _Item(Generic[T]):
+    __slots__ = ("body", "done", "name", "place", "size")
 
-    def __init__(self, body: bytes, done: Callable[[], None] | None, key: _Key) -> None:
-        self.body, self.done, self.key = body, done, key
+    def __init__(self, name: str, body: T, size: int, done: Callable[[], None] | None) -> None:
+        self.name, self.body, self.size, self.done = name, body, size, done
+        self.place: _Place[T]
+
+
+# (times sent, -bytes, -order of arrival, the item): the order of sending. Items are not compared.
+_Place: TypeAlias = tuple[int, int, int, _Item[T]]
 
 
 def transmissions(multiplier: int, members: int) -> int:
@@ -25,63 +29,89 @@ def transmissions(multiplier: int, members: int) -> int:
     return multiplier * math.ceil(math.log10(members + 1))
 
 
-class Broadcasts:
+class Broadcasts(Generic[T]):
     """A queue limited by transmissions. A newer item of the same name replaces the older one.
 
-    Beyond QUEUE_MAX items the most transmitted ones are dropped.
+    `size` gives the bytes that a body takes. Beyond QUEUE_MAX items the most transmitted ones are
+    dropped.
     """
 
-    def __init__(self, multiplier: int) -> None:
-        self._multiplier = multiplier
-        self._items: dict[str, _Item] = {}
-        self._sorted: list[_Key] = []
+    def __init__(self, multiplier: int, size: Callable[[T], int]) -> None:
+        self._multiplier, self._size = multiplier, size
+        self._items: dict[str, _Item[T]] = {}
+        self._sorted: list[_Place[T]] = []
+        self._bytes = 0
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, name: str, body: bytes, done: Callable[[], None] | None = None) -> None:
-        """Queue an encoded message; `done` is called once it needs no more sending."""
-        old = self._items.pop(name, None)
+    def add(self, name: str, body: T, done: Callable[[], None] | None = None) -> None:
+        """Queue a message; `done` is called once it needs no more sending."""
+        finished = []
+        old = self._items.get(name)
         if old is not None:
-            del self._sorted[bisect.bisect_left(self._sorted, old.key)]
+            del self._sorted[bisect.bisect_left(self._sorted, old.place)]
+            finished.append(self._forget(old))
         self._count += 1
-        item = _Item(body, done, (0, -len(body), -self._count, name))
+        item = _Item(name, body, self._size(body), done)
+        item.place = (0, -item.size, -self._count, item)
         self._items[name] = item
-        bisect.insort(self._sorted, item.key)
-        finished = [old] if old is not None else []
+        self._bytes += item.size
+        bisect.insort(self._sorted, item.place)
         if len(self._items) > QUEUE_MAX:
-            finished.append(self._items.pop(self._sorted.pop()[3]))
+            finished.append(self._forget(self._sorted.pop()[3]))
         _finish(finished)
 
-    def draw(self, budget: int, overhead: int, members: int) -> list[bytes]:
+    def clear(self) -> None:
+        """Forget everything that waits, as if it were done."""
+        items = [place[3] for place in self._sorted]
+        self._items, self._sorted, self._bytes = {}, [], 0
+        _finish(items)
+
+    def _forget(self, item: _Item[T]) -> _Item[T]:
+        del self._items[item.name]
+        self._bytes -= item.size
+        return item
+
+    def draw(self, budget: int, overhead: int, members: int) -> list[T]:
         """Messages that fit into budget bytes, each costing overhead more; counts them as sent."""
-        drawn: list[_Item] = []
+        if not self._items:
+            return []
+        limit = transmissions(self._multiplier, members)
+        if self._bytes + overhead * len(self._items) <= budget:
+            # The usual case. All are sent once more, so their order stays.
+            drawn = self._sorted
+            self._sorted = []
+        else:
+            drawn = self._take(budget, overhead)
+        finished = []
+        for sent, size, number, item in drawn:
+            if sent + 1 >= limit:
+                finished.append(self._forget(item))
+                continue
+            item.place = (sent + 1, size, number, item)
+            if not self._sorted or self._sorted[-1] < item.place:
+                self._sorted.append(item.place)
+            else:
+                bisect.insort(self._sorted, item.place)
+        _finish(finished)
+        return [place[3].body for place in drawn]
+
+    def _take(self, budget: int, overhead: int) -> list[_Place[T]]:
+        drawn = []
         place = 0
         while place < len(self._sorted):
             sent = self._sorted[place][0]
             # The largest one that fits of those sent this often, else the next lot.
             place = bisect.bisect_left(self._sorted, (sent, overhead - budget), place)
             if place < len(self._sorted) and self._sorted[place][0] == sent:
-                item = self._items[self._sorted.pop(place)[3]]
-                budget -= len(item.body) + overhead
-                drawn.append(item)
-        self._count_sent(drawn, transmissions(self._multiplier, members))
-        return [item.body for item in drawn]
-
-    def _count_sent(self, drawn: list[_Item], limit: int) -> None:
-        finished = []
-        for item in drawn:
-            sent, size, order, name = item.key
-            item.key = (sent + 1, size, order, name)
-            if sent + 1 >= limit:
-                finished.append(self._items.pop(name))
-            else:
-                bisect.insort(self._sorted, item.key)
-        _finish(finished)
+                drawn.append(self._sorted.pop(place))
+                budget += drawn[-1][1] - overhead
+        return drawn
 
 
-def _finish(items: list[_Item]) -> None:
+def _finish(items: list[_Item[T]]) -> None:
     # Last of all: it may add to the queue.
     for item in items:
         if item.done is not None:

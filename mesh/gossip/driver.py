@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from functools import partial
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import doctor, intents
+from mesh.gossip.addresses import read_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
@@ -19,8 +21,10 @@ from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
+from mesh.gossip.packets import encoded
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
+from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
@@ -29,6 +33,9 @@ from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+REJOIN_TRIES = 60
+"""Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
@@ -57,6 +64,10 @@ class Options(intents.Options, frozen=True, kw_only=True):
     """How long leaving waits for each of its two messages to spread."""
     leave_propagate_seconds: float = 1.0
     """How long a node that left goes on answering, so that the news spreads."""
+    snapshot_path: str = ""
+    """A file in which this node remembers members and clocks; none when empty."""
+    rejoin_after_leave: bool = False
+    """Leaving forgets nothing of it."""
 
 
 class Gossip:
@@ -81,25 +92,13 @@ class Gossip:
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        sealing = Sealing(
-            options.label,
-            keyring,
-            verify_incoming=options.verify_incoming,
-            verify_outgoing=options.verify_outgoing,
-        )
-        self.pool.swim.overhead = sealing.overhead
-        self.transport = Transport(
-            self._hear,
-            self._answer,
-            sealing,
-            options.stream_timeout_seconds,
-            options.compression,
-        )
+        self.transport = self._make_transport()
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
         self.pool.internal.keys = keyring
         self._tasks = Tasks()
         self._wake = asyncio.Event()
+        self._due = math.inf
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
         self._event_listeners: Listeners[UserEvent] = Listeners(self.counters)
         self._end_listeners: Listeners[str] = Listeners(self.counters)
@@ -114,8 +113,37 @@ class Gossip:
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
+        self._recorder = self._make_recorder()
+        self.previous: dict[str, str] = {}
+        """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
+
+    def _make_transport(self) -> Transport:
+        options = self.options
+        sealing = Sealing(
+            options.label,
+            self.keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        return Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
+
+    def _make_recorder(self) -> Recorder | None:
+        path, forever = self.options.snapshot_path, self.options.rejoin_after_leave
+        if not path:
+            return None
+        times, counters = self.pool.times, self.counters
+        recorder = Recorder(path, times, counters, rejoin_after_leave=forever)
+        self.listen(recorder.note)
+        return recorder
 
     @property
     def counters(self) -> Counter[str]:
@@ -126,6 +154,10 @@ class Gossip:
 
     async def start(self) -> None:
         """Bind and enter the list. Raises Conflict, naming the address, when it cannot bind."""
+        if self._recorder is not None:
+            before = await self._recorder.load()
+            self.previous = before.members
+            self.pool.restore(before.times)
         host, port = await self.transport.bind(self.options.bind_address, self.options.bind_port)
         self.address = (
             self.options.advertise_address or host,
@@ -134,6 +166,8 @@ class Gossip:
         self.pool.enter(self._clock.monotonic(), *self.address, self._meta)
         self._running = True
         self._tasks.start(self._run(), name="gossip timer")
+        if self._recorder is not None:
+            self._tasks.start(self._recorder.run(self._clock), name="gossip snapshot")
         self._perform()
 
     async def stop(self) -> None:
@@ -142,6 +176,8 @@ class Gossip:
         await self.transport.close()
         await self._tasks.stop()
         self._conversations.end()
+        if self._recorder is not None:
+            await self._recorder.flush()
 
     async def leave(self) -> None:
         """Tell the others goodbye; answers them until `stop`. Returns once the news has spread."""
@@ -149,6 +185,8 @@ class Gossip:
             return
         others = any(not peer.gone for peer in self.pool.swim.others())
         self.pool.swim.leaving = True
+        if self._recorder is not None:
+            await self._recorder.leave()
         now = self._clock.monotonic()
         await self._spread(
             others,
@@ -290,7 +328,7 @@ class Gossip:
         joined, failures = 0, []
         for address in addresses:
             try:
-                host, port = _parse(address, self.address[1])
+                host, port = read_address(address, self.address[1])
                 await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
@@ -302,13 +340,31 @@ class Gossip:
             self._perform()
         return joined
 
+    async def rejoin(self, enough: int = 1) -> int:
+        """Join through members that an earlier life of this node knew, in random order.
+
+        Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
+        may be there any more: that is no error.
+        """
+        addresses = [address for name, address in self.previous.items() if name != self.name]
+        joined = 0
+        for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
+            try:
+                joined += await self.join([address])
+            except MeshError as error:
+                log.debug("joining again: %s", error)
+            if joined >= enough:
+                break
+        return joined
+
     # The timer
 
     async def _run(self) -> None:
         while True:
             self.pool.tick(self._clock.monotonic())
             self._perform()
-            pause = self.pool.deadline() - self._clock.monotonic()
+            self._due = self.pool.deadline()
+            pause = self._due - self._clock.monotonic()
             if pause > 0:
                 try:
                     async with asyncio.timeout(pause):
@@ -318,14 +374,12 @@ class Gossip:
                 self._wake.clear()
 
     def _perform(self) -> None:
-        before = self.pool.deadline()
         while outcomes := self.pool.take(self._clock.monotonic()):
             for outcome in outcomes:
                 match outcome:
                     case Send():
-                        self.transport.send(
-                            outcome.address, outcome.port, outcome.parts, crc=outcome.crc
-                        )
+                        parts = [encoded(message) for message in outcome.messages]
+                        self.transport.send(outcome.address, outcome.port, parts, crc=outcome.crc)
                     case Remark():
                         level = logging.WARNING if outcome.warning else logging.INFO
                         log.log(level, outcome.text)
@@ -335,7 +389,7 @@ class Gossip:
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
                         self._tell(outcome)
-        if self.pool.deadline() < before:
+        if self.pool.deadline() < self._due:
             self._wake.set()
 
     def _tell(self, news: MemberEvent | UserEvent | Asked | Answered | Ended | NameLost) -> None:
@@ -432,17 +486,3 @@ class Gossip:
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
             self.pool.probing.tcp_answered(effect.seq)
-
-
-def _parse(address: str, default_port: int) -> tuple[str, int]:
-    host, port = address, str(default_port)
-    if address.startswith("["):
-        host, end, rest = address[1:].partition("]")
-        port = rest.removeprefix(":") or port
-        if not end:
-            host = ""
-    elif address.count(":") == 1:
-        host, port = address.split(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Invalid(f'"{address}": expected host, host:port or [address]:port')
-    return host, int(port)

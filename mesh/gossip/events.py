@@ -35,7 +35,7 @@ class UserEvent(msgspec.Struct, frozen=True):
 class Events:
     """The user events of one node."""
 
-    def __init__(self, queue: Broadcasts, limit: int) -> None:
+    def __init__(self, queue: Broadcasts[bytes], limit: int) -> None:
         """`limit`: bytes of name and payload, and of the whole message, of an event from here."""
         assert limit <= EVENT_MAX_BYTES, "checked where it is configured"
         self.queue = queue
@@ -43,6 +43,12 @@ class Events:
         self._limit = limit
         self._ring: Ring[tuple[str, bytes]] = Ring(_size)
         self._heard: list[UserEvent] = []
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        """The time of the newest event that was heard, or is not to be heard; 0 for none."""
+        return max(self._last, self._ring.floor - 1)
 
     def take(self) -> list[UserEvent]:
         """The events heard since the last call, in order."""
@@ -52,6 +58,11 @@ class Events:
     def ignore_before(self, time: int) -> None:
         """Hear nothing that is older than this Lamport time."""
         self._ring.floor = max(self._ring.floor, time)
+
+    def restore(self, last: int) -> None:
+        """Go on after the event of this time, which an earlier life of this node heard."""
+        self.clock.witness(last)
+        self.ignore_before(last + 1)
 
     def fire(self, name: str, payload: bytes, *, coalesce: bool = False) -> int:
         """Tell everybody, this node too; the event's time. Raises TooLarge, or Invalid."""
@@ -81,6 +92,7 @@ class Events:
         new = self._ring.admit(self.clock.time, event.time, (event.name, event.payload))
         if new:
             self._heard.append(event)
+            self._last = max(self._last, event.time)
         return new
 
     # Push/pull

@@ -6,7 +6,6 @@ a leave intent; who then dies has left, who dies without one has failed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -25,8 +24,9 @@ from mesh.gossip.messages import (
     text,
     unpack_map,
 )
+from mesh.gossip.peers import Peer, Table
 from mesh.gossip.streams import LEFT
-from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Peer, Remark, Swim
+from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Remark, Swim
 
 CLOCK_MAX = 2**64 - 1
 INTENTS_MAX = 4096
@@ -57,7 +57,7 @@ class Options(swim.Options, frozen=True, kw_only=True):
     twice as many as it has members."""
 
 
-class _Known:
+class Known:
     """A member in Serf's eyes; outlives the entry in SWIM's list."""
 
     __slots__ = ("ended", "member", "pruned", "time")
@@ -72,12 +72,17 @@ class _Known:
 class Intents:
     """Serf's member list over SWIM's."""
 
-    def __init__(self, core: Swim, options: Options, now: float) -> None:
+    def __init__(
+        self, core: Swim, options: Options, now: float, known: Table[Known] | None = None
+    ) -> None:
+        """Nobody is listed, but for `known`."""
         self._swim, self._options = core, options
         self._clock = 1
-        self._known: dict[str, _Known] = {}
+        self._known: Table[Known] = Table() if known is None else known
+        # Those that failed or left, in the order they went: a walk over all members takes long.
+        self._gone: dict[str, None] = {}
         self._recent: dict[str, tuple[int, int, float]] = {}
-        self.queue = Broadcasts(options.retransmit_mult)
+        self.queue: Broadcasts[bytes] = Broadcasts(options.retransmit_mult, len)
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
         self._next_reconnect = now + options.reconnect_interval_seconds
@@ -124,8 +129,9 @@ class Intents:
             Status.FAILED: self._options.reconnect_timeout_seconds,
             Status.LEFT: self._options.tombstone_timeout_seconds,
         }
-        for name, known in list(self._known.items()):
-            if now - known.ended > patience.get(known.member.status, math.inf):
+        for name in list(self._gone):
+            known = self._known[name]
+            if now - known.ended > patience[known.member.status]:
                 self._erase(name)
         for name, (_, _, heard) in list(self._recent.items()):
             if now - heard > RECENT_SECONDS:
@@ -133,14 +139,14 @@ class Intents:
 
     def _erase(self, name: str) -> None:
         known = self._known.pop(name)
-        self._swim.peers.pop(name, None)
-        self._swim.suspicions.pop(name, None)
+        self._gone.pop(name, None)
+        self._swim.forget({name})
         self.events.append(MemberEvent("reap", known.member))
 
     def _reconnect(self) -> None:
-        members = [known.member for known in self._known.values()]
-        failed = [member for member in members if member.status == Status.FAILED]
-        alive = sum(member.status == Status.ALIVE for member in members)
+        gone = [self._known[name].member for name in self._gone]
+        failed = [member for member in gone if member.status == Status.FAILED]
+        alive = len(self._known) - len(gone)
         if failed and self._swim.dice.uniform(0, 1) < len(failed) / max(1, alive):
             member = self._swim.dice.choice(failed)
             self._swim.effects.append(Exchange(member.name, member.address, member.port, True))
@@ -157,9 +163,18 @@ class Intents:
         elif notice.kind == "join" or peer.name not in self._known:
             self._came(peer)
         else:
-            known = self._known[peer.name]
+            known = self._known.own(peer.name)
             known.member = _member(peer, known.member.status)
             self.events.append(MemberEvent("update", known.member))
+
+    @property
+    def last(self) -> int:
+        """The newest time of any intent, 0 for none."""
+        return self._clock - 1
+
+    def restore(self, last: int) -> None:
+        """Go on after this time, which an earlier life of this node had seen."""
+        self._witness(last)
 
     def enter(self) -> None:
         """List this node itself."""
@@ -178,10 +193,12 @@ class Intents:
         if known is None:
             if not self._may_list(peer.name):
                 return
-            self._known[peer.name] = _Known(member, time)
+            self._known[peer.name] = Known(member, time)
         else:
+            known = self._known.own(peer.name)
             known.member, known.time, known.ended = member, time, 0.0
             known.pruned = False
+            self._gone.pop(peer.name, None)
         self.events.append(MemberEvent("join", member))
 
     def _may_list(self, name: str) -> bool:
@@ -192,17 +209,19 @@ class Intents:
             return False
         if len(self._known) < MEMBERS_MAX:
             return True
-        gone = [known for known in self._known.values() if known.ended]
-        if gone:
-            self._erase(min(gone, key=lambda known: known.ended).member.name)
-        return bool(gone)
+        longest = next(iter(self._gone), None)
+        if longest is not None:
+            self._erase(longest)
+        return longest is not None
 
     def _went(self, now: float, peer: Peer) -> None:
         known = self._known.get(peer.name)
         if known is None:
             return
         left = known.member.status == Status.LEAVING or peer.state == LEFT
+        known = self._known.own(peer.name)
         known.ended = now
+        self._gone[peer.name] = None
         known.member = _member(peer, Status.LEFT if left else Status.FAILED)
         self.events.append(MemberEvent("leave" if left else "failed", known.member))
         if left and known.pruned:
@@ -251,13 +270,14 @@ class Intents:
             # itself and shows only its time, in a push/pull.
             self.announce_join()
             return False
+        known = self._known.own(name)
         known.time = time
         known.pruned = False
         if known.member.status == Status.LEAVING:
             self._set(known, Status.ALIVE, "update")
         return True
 
-    def _set(self, known: _Known, status: Status, kind: Literal["leave", "update"]) -> None:
+    def _set(self, known: Known, status: Status, kind: Literal["leave", "update"]) -> None:
         known.member = msgspec.structs.replace(known.member, status=status)
         self.events.append(MemberEvent(kind, known.member))
 
@@ -274,6 +294,7 @@ class Intents:
         if time <= known.time:
             return False
         # First of all: a repeated intent must be recognised as old, or it circles for ever.
+        known = self._known.own(name)
         known.time = time
         if known.member.status == Status.ALIVE:
             self._set(known, Status.LEAVING, "update")
@@ -295,7 +316,7 @@ class Intents:
         time = self._clock
         # What this node says next, a leave for example, must be newer.
         self._witness(time)
-        self._known[me].time = time
+        self._known.own(me).time = time
         self._spread(bytes((JOIN,)) + pack_map({"LTime": time, "Node": me}))
 
     def announce_leave(
@@ -316,9 +337,7 @@ class Intents:
         return {
             "LTime": self._clock,
             "LeftMembers": [
-                known.member.name
-                for known in self._known.values()
-                if known.member.status == Status.LEFT
+                name for name in self._gone if self._known[name].member.status == Status.LEFT
             ],
             "StatusLTimes": {name: known.time for name, known in self._known.items()},
         }

@@ -6,6 +6,7 @@ are both `raw`, keys are sorted, nil stands for anything empty.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -113,8 +114,26 @@ _packer = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape")
 _pack: Callable[[object], bytes] = _packer.pack
 
 
+class Packed(bytes):
+    """A value of a map that is msgpack already."""
+
+
+def signed(value: int) -> Packed:
+    """A number that is signed in Go's structs, where larger ones are written as such."""
+    for kind, bits in ((0xD1, 16), (0xD2, 32), (0xD3, 64)):
+        if value < 1 << (bits - 1):
+            return Packed((value,) if value < 128 else (kind, *value.to_bytes(bits // 8, "big")))
+    raise Invalid(f"{value}: takes more than 64 bits")
+
+
 def pack_map(fields: Mapping[str, Any]) -> bytes:
     """A msgpack map with sorted keys in the old dialect; empty bytes become nil."""
+    if Packed in map(type, fields.values()):
+        parts = [_packer.pack_map_header(len(fields))]
+        for key, value in sorted(fields.items()):
+            plain = None if value == b"" else value
+            parts += (_pack(key), value if type(value) is Packed else _pack(plain))
+        return b"".join(parts)
     return _pack({key: None if value == b"" else value for key, value in sorted(fields.items())})
 
 
@@ -377,6 +396,7 @@ def check_name(name: str, field: str = "Node") -> None:
         raise Invalid(f"{field}: expected 1 to {NAME_MAX_BYTES} bytes")
 
 
+@functools.lru_cache(2**14)
 def host(address: bytes) -> str:
     """An IP address of 4 or 16 bytes as text; Go writes some IPv4 addresses in 16."""
     ip = ipaddress.ip_address(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,12 @@ from mesh.gossip.messages import (
     COMPRESS,
     FIELDS_MAX,
     HAS_CRC,
+    Alive,
+    Dead,
     Message,
+    Suspect,
     decode,
+    encode,
     number,
     pack_map,
     raw,
@@ -30,6 +35,26 @@ MESSAGES_MAX = 4096
 """Parts of compound messages in one datagram, at any depth together."""
 UNPACKED_MAX_BYTES = 128 * 1024
 """All that one datagram may unpack to, at any depth together."""
+
+NEWS_KEPT_MAX = 4096
+"""Encoded news that is kept, all pools of a process together; some 700 bytes each at most."""
+
+
+@functools.lru_cache(NEWS_KEPT_MAX)
+def _encode_news(news: Alive | Suspect | Dead) -> bytes:
+    return encode(news)
+
+
+def encoded(message: Message) -> bytes:
+    """The bytes of one message. News is sent many times, so its bytes are kept."""
+    if isinstance(message, Suspect | Dead | Alive):
+        return _encode_news(message)
+    return encode(message)
+
+
+def size(message: Message) -> int:
+    """How many bytes it takes."""
+    return len(encoded(message))
 
 
 def join(parts: Sequence[bytes], *, crc: bool, compress: bool = False) -> bytes:

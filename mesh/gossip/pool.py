@@ -14,11 +14,10 @@ from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
 from mesh.gossip.events import Events, UserEvent
-from mesh.gossip.intents import Intents, Options
+from mesh.gossip.intents import Intents, Known, Options
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import (
-    USER,
     Ack,
     Alive,
     Dead,
@@ -29,8 +28,10 @@ from mesh.gossip.messages import (
     Suspect,
     User,
 )
+from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
+from mesh.gossip.snapshot import Times
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
@@ -50,18 +51,34 @@ Outcome: TypeAlias = (
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
 
 
+class Tables:
+    """Where a pool keeps what it knows of the members, by name; empty at first.
+
+    A simulation of thousands of nodes brings its own, which share what nobody has changed.
+    """
+
+    def __init__(self) -> None:
+        self.peers: Table[Peer] = Table()
+        self.order = Order([])
+        self.known: Table[Known] = Table()
+
+
 class Pool:
     """This node's part in one pool."""
 
-    def __init__(self, name: str, options: Options, dice: Dice, now: float) -> None:
+    def __init__(
+        self, name: str, options: Options, dice: Dice, now: float, tables: Tables | None = None
+    ) -> None:
+        """It knows nobody, but for `tables`."""
         self.name = name
-        self.swim = Swim(name, options, dice, now)
+        tables = tables or Tables()
+        self.swim = Swim(name, options, dice, now, tables.peers, tables.order)
         self.probing = Probing(self.swim, now)
-        self.intents = Intents(self.swim, options, now)
-        self.events = Events(Broadcasts(options.retransmit_mult), options.event_bytes_max)
+        self.intents = Intents(self.swim, options, now, tables.known)
+        self.events = Events(Broadcasts(options.retransmit_mult, len), options.event_bytes_max)
         limits = Limits(options.query_bytes_max, options.answer_bytes_max)
         self.queries = Queries(
-            self.swim, Broadcasts(options.retransmit_mult), limits, self.intents.members
+            self.swim, Broadcasts(options.retransmit_mult, len), limits, self.intents.members
         )
         self.internal = Internal(self.swim, self.queries, self.intents)
         self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
@@ -72,25 +89,37 @@ class Pool:
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
         self.swim.draw_above = self._draw
+        self.swim.waits_above = lambda: any(self._queues)
 
-    def _draw(self, budget: int, overhead: int) -> list[bytes]:
+    def _draw(self, budget: int, overhead: int) -> list[Message]:
         parts, members = list[bytes](), self.intents.count()
         for queue in self._queues:
             drawn = queue.draw(budget, overhead + 1, members)
             budget -= sum(len(body) + overhead + 1 for body in drawn)
             parts += drawn
-        return [bytes((USER,)) + body for body in parts]
+        return [User(body) for body in parts]
 
     def enter(self, now: float, address: str, port: int, meta: bytes) -> None:
         """Enter the list with an address others can reach, and tell them."""
         self.swim.go_live(now, address, port, meta)
         self.intents.enter()
 
+    def restore(self, times: Times) -> None:
+        """Go on where an earlier life of this node ended; before `enter`."""
+        self.intents.restore(times.member)
+        self.events.restore(times.event)
+        self.queries.restore(times.query)
+
+    def times(self) -> Times:
+        """What `restore` of a later life of this node needs."""
+        return Times(self.intents.last, self.events.last, self.queries.last)
+
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
         while more := self._take(now):
             outcomes += more
+        self.swim.plan(now)
         return outcomes
 
     def _take(self, now: float) -> list[Outcome]:

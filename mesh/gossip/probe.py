@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from mesh.gossip.messages import Ack, IndirectPing, Nack, Ping, Suspect, encode, host
+from mesh.gossip.messages import Ack, IndirectPing, Message, Nack, Ping, Suspect, host
 from mesh.gossip.streams import ALIVE, SUSPECT
-from mesh.gossip.swim import Peer, Send, Swim, TcpPing
+from mesh.gossip.swim import Send, Swim, TcpPing
 
 TCP_PING_PROTOCOL = 3
 NACK_PROTOCOL = 4
@@ -61,7 +61,6 @@ class Probing:
         self._probe: _Probe | None = None
         self._relays: dict[int, _Relay] = {}
         self._seq = swim.dice.below(2**31)
-        self._cursor = 0
         self.ack_payload: Callable[[], bytes] = bytes
         self.rtt: Callable[[str, float, bytes], None] = lambda _node, _seconds, _payload: None
 
@@ -99,7 +98,7 @@ class Probing:
             self._start(now)
 
     def _start(self, now: float) -> None:
-        peer = self._choose(now)
+        peer = self._swim.next_to_probe(now)
         if peer is None:
             return
         options, swim = self._swim.options, self._swim
@@ -117,24 +116,10 @@ class Probing:
         if peer.state == SUSPECT:
             # Tell the suspect at once, so that it can refute (Lifeguard's buddy system).
             accusation = Suspect(peer.incarnation, peer.name, me.name)
-            parts = [encode(ping), encode(accusation)]
-            swim.effects.append(Send(peer.host, peer.port, parts, peer.protocol_max >= 5))
+            messages: list[Message] = [ping, accusation]
+            swim.effects.append(Send(peer.host, peer.port, messages, peer.protocol_max >= 5))
         else:
             swim.send(peer.host, peer.port, ping)
-
-    def _choose(self, now: float) -> Peer | None:
-        order = self._swim.probe_order
-        for _ in range(2):
-            while self._cursor < len(order):
-                peer = order[self._cursor]
-                self._cursor += 1
-                if self._swim.peers.get(peer.name) is peer and not peer.gone:
-                    return peer
-            self._swim.drop_gone(now)
-            order[:] = [peer for peer in order if self._swim.peers.get(peer.name) is peer]
-            self._swim.dice.shuffle(order)
-            self._cursor = 0
-        return None
 
     def _ask_others(self, probe: _Probe) -> None:
         probe.asked = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 
 MAX_MULTIPLIER = 6
@@ -16,6 +17,8 @@ def shortest(multiplier: int, members: int, probe_interval: float) -> float:
 class Suspicion:
     """The suspicion of one node. Its deadline moves closer with each new accuser."""
 
+    __slots__ = ("_expected", "_shortest", "accusers", "deadline", "started")
+
     def __init__(self, accuser: str, now: float, confirmations: int, times: float) -> None:
         """Start with the first accuser, who does not confirm.
 
@@ -26,19 +29,19 @@ class Suspicion:
         self.started = now
         self._expected = confirmations
         self._shortest = times
-        self._accusers = {accuser}
+        self.accusers = [accuser]
         self.deadline = self._deadline()
 
     @property
     def confirmed(self) -> int:
         """Accusers beyond the first."""
-        return len(self._accusers) - 1
+        return len(self.accusers) - 1
 
     def confirm(self, accuser: str) -> bool:
         """Count another accuser; False when known, or when there are enough."""
-        if self.confirmed >= self._expected or accuser in self._accusers:
+        if len(self.accusers) > self._expected or accuser in self.accusers:
             return False
-        self._accusers.add(accuser)
+        self.accusers.append(accuser)
         self.deadline = self._deadline()
         return True
 
@@ -49,3 +52,48 @@ class Suspicion:
         share = math.log(self.confirmed + 1) / math.log(self._expected + 1)
         seconds = longest - share * (longest - self._shortest)
         return self.started + max(self._shortest, math.floor(seconds * 1000) / 1000)
+
+
+class Suspicions(dict[str, Suspicion]):
+    """The suspicions that run, by name; entries are put in, changed by `confirm` and taken out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # When somebody may be due. Entries of suspicions that ended or moved are found out late.
+        self._timers: list[tuple[float, str]] = []
+
+    def __setitem__(self, name: str, suspicion: Suspicion) -> None:
+        super().__setitem__(name, suspicion)
+        self._plan(suspicion.deadline, name)
+
+    def confirm(self, name: str, accuser: str) -> bool:
+        """Count another accuser of a suspect; False when that makes no difference."""
+        suspicion = self[name]
+        if not suspicion.confirm(accuser):
+            return False
+        self._plan(suspicion.deadline, name)
+        return True
+
+    def _plan(self, deadline: float, name: str) -> None:
+        if len(self._timers) > 8 * len(self) + 64:
+            self._timers = [(one.deadline, name) for name, one in self.items()]
+            heapq.heapify(self._timers)
+        heapq.heappush(self._timers, (deadline, name))
+
+    def deadline(self) -> float:
+        """When the first one runs out; infinity when none runs."""
+        timers = self._timers
+        while timers:
+            when, name = timers[0]
+            suspicion = self.get(name)
+            if suspicion is not None and suspicion.deadline == when:
+                return when
+            heapq.heappop(timers)
+        return math.inf
+
+    def due(self, now: float) -> list[str]:
+        """Who has not refuted in time; each stays in until it is taken out."""
+        found: dict[str, None] = {}
+        while self.deadline() <= now and self._timers:
+            found[heapq.heappop(self._timers)[1]] = None
+        return list(found)

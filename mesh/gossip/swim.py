@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -20,10 +20,11 @@ import msgspec
 from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip.broadcasts import Broadcasts
-from mesh.gossip.messages import VERSIONS, Alive, Dead, Message, Suspect, check, encode, host
-from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES
+from mesh.gossip.messages import Alive, Dead, Message, Suspect, check, host
+from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES, size
+from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
-from mesh.gossip.suspicion import Suspicion, shortest
+from mesh.gossip.suspicion import Suspicion, Suspicions, shortest
 
 INCARNATION_MAX = 2**32 - 1
 AWARENESS_MAX = 8
@@ -57,52 +58,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """After how long a dead member's name may come back from another address."""
 
 
-class Peer:
-    """A member as this node knows it."""
-
-    __slots__ = (
-        "address",
-        "changed",
-        "incarnation",
-        "meta",
-        "name",
-        "port",
-        "state",
-        "versions",
-    )
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.address = b""
-        self.port = 0
-        self.meta = b""
-        self.versions = VERSIONS
-        self.incarnation = 0
-        self.state = DEAD
-        self.changed = 0.0
-
-    @property
-    def gone(self) -> bool:
-        """Dead or left."""
-        return self.state in {DEAD, LEFT}
-
-    @property
-    def host(self) -> str:
-        """The IP address as text."""
-        return host(self.address)
-
-    @property
-    def protocol_max(self) -> int:
-        """The newest protocol it understands."""
-        return self.versions[1]
-
-
 class Send(msgspec.Struct, frozen=True):
-    """Send these encoded messages in one datagram."""
+    """Send these messages in one datagram."""
 
     address: str
     port: int
-    parts: Sequence[bytes]
+    messages: Sequence[Message]
     crc: bool = False
 
 
@@ -152,26 +113,39 @@ Effect: TypeAlias = Send | TcpPing | Exchange | Notice | Claim | Remark
 class Swim:
     """The membership list of one node and the rules that change it.
 
-    `draw_above` draws messages of the layer above into packets: (budget, overhead) to messages.
+    `draw_above` draws messages of the layer above into packets: (budget, overhead) to messages;
+    `waits_above` says whether there are any.
     """
 
-    def __init__(self, name: str, options: Options, dice: Dice, now: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: Options,
+        dice: Dice,
+        now: float,
+        peers: Table[Peer] | None = None,
+        order: Order | None = None,
+    ) -> None:
+        """Nobody is known, but for `peers`; `order` holds their names."""
         self.name = name
         self.options = options
         self.dice = dice
         self.me = Peer(name)
-        self.peers: dict[str, Peer] = {}
-        self.suspicions: dict[str, Suspicion] = {}
-        self.queue = Broadcasts(options.retransmit_mult)
+        self.peers: Table[Peer] = Table() if peers is None else peers
+        self.order = Order([]) if order is None else order
+        self.suspicions = Suspicions()
+        self.queue: Broadcasts[Message] = Broadcasts(options.retransmit_mult, size)
         self.effects: list[Effect] = []
         self.leaving = False
         self.awareness = 0
         self.overhead = 0
         """Bytes that the transport adds to each datagram: label and encryption."""
-        self.draw_above: Callable[[int, int], list[bytes]] = lambda _budget, _overhead: []
-        self.probe_order: list[Peer] = []
+        self.draw_above: Callable[[int, int], list[Message]] = lambda _budget, _overhead: []
+        self.waits_above: Callable[[], bool] = lambda: False
         interval = options.push_pull_interval_seconds
-        self._next_gossip = now + dice.uniform(0, options.gossip_interval_seconds)
+        self._first_gossip = now + dice.uniform(0, options.gossip_interval_seconds)
+        self._next_gossip = math.inf
+        self._exchanging = False
         self._next_exchange = now + dice.uniform(0, interval) if interval else math.inf
 
     def take(self) -> list[Effect]:
@@ -181,8 +155,7 @@ class Swim:
 
     def go_live(self, now: float, address: str, port: int, meta: bytes) -> None:
         """Enter the list with an address others can reach, and tell them."""
-        self.me.address = ipaddress.ip_address(address).packed
-        self.me.port = port
+        self.me.place(ipaddress.ip_address(address).packed, port)
         self.me.incarnation = 1
         self.me.meta = meta
         self.me.state = ALIVE
@@ -213,16 +186,26 @@ class Swim:
 
     def pick(self, count: int, fits: Callable[[Peer], bool]) -> list[Peer]:
         """Some other members at random, fewer when fewer fit."""
-        order, picked = self.probe_order, list[Peer]()
+        picked = list[Peer]()
         # To look at every member several times a second costs a large pool most of its time.
         tries = PICK_TRIES * count
-        for _ in range(tries if len(order) > tries else 0):
-            peer = order[self.dice.below(len(order))]
-            if self.peers.get(peer.name) is peer and fits(peer) and peer not in picked:
+        for _ in range(tries if len(self.order) > tries else 0):
+            peer = self.peers[self.order.any(self.dice)]
+            if fits(peer) and peer not in picked and peer is not self.me:
                 picked.append(peer)
                 if len(picked) == count:
                     return picked
         return self.dice.sample([peer for peer in self.others() if fits(peer)], count)
+
+    def next_to_probe(self, now: float) -> Peer | None:
+        """The next member of the round that is not gone. Forgets who is gone for long between."""
+        for _ in range(2):
+            while (name := self.order.draw(self.dice)) is not None:
+                peer = self.peers[name]
+                if not peer.gone and peer is not self.me:
+                    return peer
+            self.drop_gone(now)
+        return None
 
     def degrade(self, points: int) -> None:
         """Move the local health score: 0 is healthy, higher means slower verdicts."""
@@ -232,23 +215,29 @@ class Swim:
 
     def send(self, address: str, port: int, message: Message) -> None:
         """Send a message with as much news as fits beside it."""
-        first = encode(message)
-        budget = self._budget() - PART_HEAD_BYTES - len(first)
-        self.effects.append(Send(address, port, [first, *self._draw(budget)]))
+        messages = [message]
+        if self._waits():
+            messages += self._draw(self._budget() - PART_HEAD_BYTES - size(message))
+        self.effects.append(Send(address, port, messages))
 
     def _budget(self) -> int:
         return PACKET_BYTES - COMPOUND_HEAD_BYTES - self.overhead
 
-    def _draw(self, budget: int) -> list[bytes]:
+    def _waits(self) -> bool:
+        return bool(self.queue) or self.waits_above()
+
+    def _draw(self, budget: int) -> list[Message]:
         drawn = self.queue.draw(budget, PART_HEAD_BYTES, self.count())
-        budget -= sum(len(body) + PART_HEAD_BYTES for body in drawn)
+        if not self.waits_above():
+            return drawn
+        budget -= sum(size(message) + PART_HEAD_BYTES for message in drawn)
         return drawn + self.draw_above(budget, PART_HEAD_BYTES)
 
     def _announce(self, peer: Peer, done: Callable[[], None] | None = None) -> None:
         alive = Alive(
             peer.incarnation, peer.name, peer.address, peer.port, peer.meta, peer.versions
         )
-        self.queue.add(peer.name, encode(alive), done)
+        self.queue.add(peer.name, alive, done)
 
     def _remark(self, text: str, *, warning: bool = False) -> None:
         self.effects.append(Remark(text, warning))
@@ -256,23 +245,32 @@ class Swim:
     # Time
 
     def deadline(self) -> float:
-        """When `tick` has something to do, on the clock of `now`."""
-        suspicions = (one.deadline for one in self.suspicions.values())
-        return min(self._next_gossip, self._next_exchange, min(suspicions, default=math.inf))
+        """When `tick` has something to do, on the clock of `now`. After any input, ask `plan`."""
+        return min(self._next_gossip, self._next_exchange, self.suspicions.deadline())
+
+    def plan(self, now: float) -> None:
+        """Gossip goes out at its interval, but the timer runs only while there is any."""
+        if self._next_gossip == math.inf and self._waits():
+            first, interval = self._first_gossip, self.options.gossip_interval_seconds
+            # A little over: rounded down, the moment that just came would come again.
+            passed = math.floor((now - first) / interval + 1e-6)
+            self._next_gossip = first + interval * (passed + 1)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        for name, suspicion in list(self.suspicions.items()):
-            if suspicion.deadline <= now:
-                peer = self.peers[name]
-                self._remark(f"suspect {name} has not refuted and is taken for failed")
-                self.dead(now, Dead(peer.incarnation, name, self.name))
+        for name in self.suspicions.due(now):
+            self._remark(f"suspect {name} has not refuted and is taken for failed")
+            self.dead(now, Dead(self.peers[name].incarnation, name, self.name))
         if self._next_gossip <= now:
-            self._next_gossip = now + self.options.gossip_interval_seconds
+            self._next_gossip = math.inf
             self._gossip(now)
+            self.plan(now)
         if self._next_exchange <= now:
             self._next_exchange = now + self._exchange_period()
-            self._start_exchange()
+            # At first it only falls in step: the period is not known before the pool is.
+            if self._exchanging:
+                self._start_exchange()
+            self._exchanging = True
 
     def _gossip(self, now: float) -> None:
         limit = self.options.gossip_to_the_dead_seconds
@@ -283,10 +281,10 @@ class Swim:
             )
 
         for peer in self.pick(self.options.gossip_nodes, hears):
-            parts = self._draw(self._budget())
-            if not parts:
+            messages = self._draw(self._budget())
+            if not messages:
                 return
-            self.effects.append(Send(peer.host, peer.port, parts, peer.protocol_max >= 5))
+            self.effects.append(Send(peer.host, peer.port, messages, peer.protocol_max >= 5))
 
     def _exchange_period(self) -> float:
         interval, members = self.options.push_pull_interval_seconds, self.count()
@@ -301,9 +299,17 @@ class Swim:
     def drop_gone(self, now: float) -> None:
         """Forget members that are dead or left for longer than news is sent to them."""
         limit = self.options.gossip_to_the_dead_seconds
-        for peer in self.others():
-            if peer.gone and now - peer.changed > limit:
-                del self.peers[peer.name]
+        self.forget(
+            {peer.name for peer in self.others() if peer.gone and now - peer.changed > limit}
+        )
+
+    def forget(self, names: Collection[str]) -> None:
+        """These are members no more."""
+        for name in names:
+            self.peers.pop(name, None)
+            self.suspicions.pop(name, None)
+        if names:
+            self.order.remove(names)
 
     # News
 
@@ -325,9 +331,13 @@ class Swim:
             return
         if news.incarnation <= peer.incarnation and not moved:
             return
-        self.suspicions.pop(news.node, None)
+        self._accept(now, self.peers.own(news.node), news)
+
+    def _accept(self, now: float, peer: Peer, news: Alive) -> None:
+        self.suspicions.pop(peer.name, None)
         came, changed = peer.gone, peer.meta != news.meta
-        peer.address, peer.port = news.address, news.port
+        if (peer.address, peer.port) != (news.address, news.port):
+            peer.place(news.address, news.port)
         peer.meta, peer.versions = news.meta, news.versions
         peer.incarnation = news.incarnation
         if peer.state != ALIVE:
@@ -363,11 +373,10 @@ class Swim:
 
     def _add(self, now: float, news: Alive) -> Peer:
         peer = Peer(news.node)
-        peer.address, peer.port, peer.changed = news.address, news.port, now
+        peer.place(news.address, news.port)
+        peer.changed = now
         self.peers[news.node] = peer
-        place = self.dice.below(len(self.probe_order) + 1)
-        self.probe_order.append(peer)
-        self.probe_order[place], self.probe_order[-1] = peer, self.probe_order[place]
+        self.order.add(news.node)
         return peer
 
     def _may_move(self, now: float, peer: Peer) -> bool:
@@ -383,17 +392,17 @@ class Swim:
         peer = self.peers.get(news.node)
         if peer is None or news.incarnation < peer.incarnation:
             return
-        running = self.suspicions.get(news.node)
-        if running is not None:
-            if running.confirm(news.source):
-                self.queue.add(peer.name, encode(news))
+        if news.node in self.suspicions:
+            if self.suspicions.confirm(news.node, news.source):
+                self.queue.add(peer.name, news)
             return
         if peer.state != ALIVE:
             return
         self._remark(f"{news.node} is suspected by {news.source}")
+        peer = self.peers.own(news.node)
         peer.incarnation = news.incarnation
         peer.state, peer.changed = SUSPECT, now
-        self.queue.add(peer.name, encode(news))
+        self.queue.add(peer.name, news)
         self.suspicions[peer.name] = self._suspicion(news.source, now)
 
     def _suspicion(self, accuser: str, now: float) -> Suspicion:
@@ -416,10 +425,11 @@ class Swim:
         self.suspicions.pop(news.node, None)
         if peer.gone:
             return
+        peer = self.peers.own(news.node)
         peer.incarnation = news.incarnation
         peer.state = LEFT if news.source == news.node else DEAD
         peer.changed = now
-        self.queue.add(peer.name, encode(news))
+        self.queue.add(peer.name, news)
         self.effects.append(Notice("leave", peer.name))
 
     def _refute(self, accused: int) -> None:
@@ -434,7 +444,7 @@ class Swim:
         self.leaving = True
         self.me.state = LEFT
         goodbye = Dead(self.me.incarnation, self.name, self.name)
-        self.queue.add(self.name, encode(goodbye), done)
+        self.queue.add(self.name, goodbye, done)
 
     # Push/pull
 

@@ -12,6 +12,7 @@ from mesh.http import (
     doctor,
     event,
     health,
+    keyring,
     kv,
     operator,
     outcomes,
@@ -194,6 +195,10 @@ ROUTES: tuple[Route, ...] = (
         operator.autopilot_state,
         "How the servers fare, who votes, what autopilot did last",
     ),
+    Route("GET", "/v1/operator/keyring", keyring.listed, "Gossip's keys, and who has them"),
+    Route("POST", "/v1/operator/keyring", keyring.install, "Give every member a key"),
+    Route("PUT", "/v1/operator/keyring", keyring.use, "Have every member encrypt with a key"),
+    Route("DELETE", "/v1/operator/keyring", keyring.remove, "Take a key from every member"),
     Route(
         "GET",
         "/v1/operator/request/:key",

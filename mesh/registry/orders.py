@@ -156,6 +156,15 @@ class AutopilotHealth(Order[Health], frozen=True, tag="autopilot.health"):
     repeatable = True
 
 
+class FireEvent(Order[int], frozen=True, tag="event.fire"):
+    """Fire an event in the pool of the server that is asked; its Lamport time."""
+
+    outcome = int
+    name: str
+    payload: bytes
+    """As it travels in the pool, filters included."""
+
+
 def _one_of(name: str, address: str, verb: str) -> None:
     if not name and not address:
         raise Invalid(

@@ -61,6 +61,7 @@ AnyOrder: TypeAlias = (
     | orders.OwnStatus
     | orders.AutopilotHealth
     | orders.Datacenters
+    | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
 )

@@ -3,132 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import base64
+import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import consul
 import pytest
 
-from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
-from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
-from mesh.errors import Invalid, NotFound, Unreachable
-from mesh.gossip.diagnosis import Examination
-from mesh.gossip.doctor import Heard, Row, Sheet
 from mesh.http.options import Options as HttpOptions
 from mesh.http.server import HttpServer, Parts
-from mesh.telemetry.metrics import Metrics, gauge
-from tests.compat.conftest import Api, Got, until
+from tests.compat.agent_node import AgentApi
+from tests.compat.conftest import Got, until
 from tests.registry_memory import MemoryRegistry
 
 TTL = {"TTL": "1h"}
-MEMBER = MemberInfo("n0", "10.0.0.1", 8301, {"role": "consul"}, 1, (1, 5, 2), (2, 5, 4))
-
-
-class Node:
-    """The node as a whole: remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.events = Events("n0", dict, lambda *_: 1)
-        self.asked: list[tuple[object, ...]] = []
-        self.listeners: list[Callable[[int, str, str], None]] = []
-
-    def members(self, wan: bool) -> list[MemberInfo]:
-        return [] if wan else [MEMBER]
-
-    async def join(self, addresses: Sequence[str], wan: bool) -> int:
-        self.asked.append(("join", *addresses, wan))
-        if addresses == ["10.9.9.9"]:
-            raise Unreachable("nobody there")
-        return 1
-
-    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
-        self.asked.append(("reach", seconds, relay_factor))
-        return judge(["n0", "n1"], ["n0"])
-
-    async def leave(self) -> None:
-        self.asked.append(("leave",))
-
-    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
-        self.asked.append(("force-leave", name, prune, wan))
-        if name == "none":
-            raise NotFound("No node found with name 'none'")
-
-    def guard(self) -> GuardInfo:
-        damped = [DampedInfo("n2", 4.256, 1_700_000_900.0)]
-        if ("release",) in self.asked:
-            return GuardInfo(False, "many", "soon", damped)
-        return GuardInfo(
-            True,
-            "many",
-            "soon",
-            damped,
-            since=1_700_000_000.4,
-            latest=1_700_000_300.0,
-            vanished=3,
-            pool=5,
-            held=["n1"],
-        )
-
-    async def release_guard(self) -> bool:
-        released = ("release",) not in self.asked
-        self.asked.append(("release",))
-        return released
-
-    async def examine_network(self, names: Sequence[str]) -> Examination:
-        if "n9" in names:
-            raise Invalid("n9: no such member")
-        self.asked.append(("examine", *names))
-        sheet = Sheet("10.0.0.2:8301", 0.0, 0, [Heard("n0", 0, 0)])
-        row = Row("n1", "10.0.0.2:8301", 20, 0, None, 3, 0, 0.0012344)
-        return Examination(
-            asker="n0",
-            total=2,
-            addresses={"n0": "10.0.0.1:8301", "n1": "10.0.0.2:8301"},
-            rows={"n0": [row], "n1": []},
-            sheets={"n1": sheet},
-            silent={"n0": "busy"},
-            clocks={"n1": (0.25, 0.01)},
-        )
-
-    async def reload(self) -> list[str]:
-        self.asked.append(("reload",))
-        raise Invalid("ports: expected a number")
-
-    def metrics(self) -> Metrics:
-        found = Metrics(SystemClock())
-        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
-        return found
-
-    def self_info(self) -> dict[str, Any]:
-        return {"Config": {"NodeName": "n0"}}
-
-    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
-        self.listeners.append(listener)
-        return lambda: self.listeners.remove(listener)
-
-    def log(self, level: int, text: str) -> None:
-        for listener in self.listeners:
-            listener(level, text, f'{{"@message":"{text}"}}')
-
-
-class AgentApi(Api):
-    """A client of a server with an agent."""
-
-    def __init__(self, server: HttpServer, registry: MemoryRegistry, agent: Agent) -> None:
-        super().__init__(server, registry)
-        self.agent, self.node = agent, Node()
-        agent.operations = self.node
-
-    async def done(self, path: str, body: Any = b"") -> None:
-        got = await self.put(path, body)
-        assert (got.status, got.body) == (200, b""), got
-
-    async def service(self, **fields: Any) -> None:
-        await self.done("/v1/agent/service/register", fields)
 
 
 @pytest.fixture
@@ -313,59 +205,6 @@ async def test_service_maintenance_and_replacing_checks(api: AgentApi) -> None:
     assert sorted((await api.get("/v1/agent/checks")).json) == ["a"]
 
 
-async def test_the_network_doctor(api: AgentApi) -> None:
-    report = (await api.get("/v1/agent/doctor/network?node=n1&node=n0")).json
-    assert api.node.asked == [("examine", "n1", "n0")]
-    assert report["Healthy"] is False
-    assert (report["Asker"], report["Total"]) == ("n0", 2)
-    told = {"Name": "n1", "Address": "10.0.0.2:8301", "Score": 0, "Silent": ""}
-    assert report["Members"][1] == told | {"ClockAhead": 0.25, "ClockUncertain": 0.01}
-    untold = {"Name": "n0", "Address": "10.0.0.1:8301", "Score": None, "Silent": "busy"}
-    assert report["Members"][0] == untold | {"ClockAhead": None, "ClockUncertain": None}
-    assert report["Paths"] == [
-        {
-            "Source": "n0",
-            "Target": "n1",
-            "Address": "10.0.0.2:8301",
-            "Sent": 20,
-            "Heard": 0,
-            "Answered": 0,
-            "LargeSent": 3,
-            "LargeHeard": 0,
-            "UDPMs": None,
-            "TCPMs": 1.234,
-            "TCPError": "",
-            "Shown": "no UDP",
-        }
-    ]
-    fault, remark = report["Findings"]
-    assert fault["Text"].startswith("UDP from n0 to n1 at 10.0.0.2:8301 is blocked")
-    assert (fault["Kind"], fault["Fault"]) == ("udp-one-way", True)
-    assert (fault["Source"], fault["Target"]) == ("n0", "n1")
-    assert remark["Fault"] is False
-    got = await api.get("/v1/agent/doctor/network?node=n9")
-    assert (got.status, got.text) == (400, "n9: no such member")
-
-
-async def test_what_the_guard_holds(api: AgentApi) -> None:
-    damped = [{"Name": "n2", "Penalty": 4.26, "Until": "2023-11-14T22:28:20Z"}]
-    assert (await api.get("/v1/agent/guard")).json == {
-        "Frozen": True,
-        "Rule": "many",
-        "Ends": "soon",
-        "Since": "2023-11-14T22:13:20Z",
-        "EndsBy": "2023-11-14T22:18:20Z",
-        "Vanished": 3,
-        "Pool": 5,
-        "Members": ["n1"],
-        "Damped": damped,
-    }
-    assert (await api.put("/v1/agent/guard/release")).json is True
-    assert (await api.put("/v1/agent/guard/release")).json is False
-    got = (await api.get("/v1/agent/guard")).json
-    assert (got["Frozen"], got["Since"], got["EndsBy"], got["Damped"]) == (False, "", "", damped)
-
-
 async def test_the_node_itself(api: AgentApi) -> None:
     assert (await api.get("/v1/agent/self")).json["Config"]["NodeName"] == "n0"
     assert (await api.get("/v1/agent/version")).json["HumanVersion"]
@@ -409,6 +248,62 @@ async def test_the_node_itself(api: AgentApi) -> None:
         ("reload",),
         ("leave",),
     ]
+
+
+async def test_keys_are_listed(api: AgentApi) -> None:
+    got = await api.get("/v1/operator/keyring?relay-factor=5&local-only=true")
+    assert got.json == [
+        {
+            "WAN": False,
+            "Datacenter": "dc1",
+            "Segment": "",
+            "Messages": {},
+            "Keys": {"k1": 3, "k2": 1},
+            "PrimaryKeys": {"k1": 3},
+            "NumNodes": 3,
+        }
+    ]
+    assert api.node.asked == [("keyring", "list", b"", 5)]
+
+
+async def test_keys_are_changed_by_every_member_or_the_answer_says_who_did_not(
+    api: AgentApi,
+) -> None:
+    path, key = "/v1/operator/keyring", base64.b64encode(b"k" * 16).decode()
+    for method in ("POST", "PUT"):
+        got = await api.ask(method, path, json.dumps({"Key": key}).encode())
+        assert (got.status, got.body) == (200, b"")
+    got = await api.ask("DELETE", f"{path}?relay-factor=2", json.dumps({"Key": key}).encode())
+    assert got.status == 500
+    assert got.text == "not every member did it: dc1: n2: no answer in time"
+    assert api.node.asked == [
+        ("keyring", "install", b"k" * 16, 0),
+        ("keyring", "use", b"k" * 16, 0),
+        ("keyring", "remove", b"k" * 16, 2),
+    ]
+    got = await api.ask("PUT", path, json.dumps({"Key": key}).encode())
+    assert (got.status, "not encrypted" in got.text) == (500, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body"),
+    [
+        ("GET", "relay-factor=6", ""),
+        ("GET", "local-only=x", ""),
+        ("POST", "local-only=true", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
+        ("PUT", "relay-factor=-1", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
+        ("DELETE", "", '{"Key": "a2s="}'),
+        ("POST", "", '{"Key": "not base64"}'),
+        ("POST", "", '{"Code": "a2tra2tra2tra2tra2traw=="}'),
+        ("POST", "", ""),
+    ],
+)
+async def test_orders_about_keys_that_make_no_sense(
+    api: AgentApi, method: str, query: str, body: str
+) -> None:
+    got = await api.ask(method, f"/v1/operator/keyring?{query}", body.encode())
+    assert got.status == 400
+    assert not api.node.asked
 
 
 async def test_reachability(api: AgentApi) -> None:

@@ -186,7 +186,7 @@ def test_a_damaged_snapshot_is_named_and_left_alone(tmp_path: Path) -> None:
         for number in range(70):
             node.put(f"/v1/kv/more/{number}", b"x")
         data = Path(node.config["data_dir"])
-        (snapshot,) = eventually(lambda: list(data.rglob("*.snapshot")))
+        (snapshot,) = eventually(lambda: list((data / "raft").rglob("*.snapshot")))
         node.kill()
     good = snapshot.read_bytes()
     bad = bytearray(good)

@@ -10,6 +10,10 @@ from mesh.gossip.broadcasts import Broadcasts, transmissions
 BIG = 10_000
 
 
+def plain(multiplier: int) -> Broadcasts[bytes]:
+    return Broadcasts(multiplier, len)
+
+
 @pytest.mark.parametrize(
     ("members", "times"),
     [(0, 0), (1, 4), (9, 4), (10, 8), (99, 8), (100, 12), (999, 12), (1000, 16), (10_000, 20)],
@@ -19,7 +23,7 @@ def test_the_limit_grows_with_the_logarithm_of_the_pool(members: int, times: int
 
 
 def test_an_item_is_sent_as_often_as_the_limit_says_and_then_is_done() -> None:
-    queue, done = Broadcasts(4), []
+    queue, done = plain(4), []
     queue.add("a", b"news", lambda: done.append("a"))
     for _ in range(7):
         assert queue.draw(BIG, 2, 50) == [b"news"]
@@ -30,7 +34,7 @@ def test_an_item_is_sent_as_often_as_the_limit_says_and_then_is_done() -> None:
 
 
 def test_newer_news_of_the_same_name_replace_older_and_finish_them() -> None:
-    queue, done = Broadcasts(4), []
+    queue, done = plain(4), []
     queue.add("a", b"old", lambda: done.append("old"))
     queue.draw(BIG, 2, 50)
     queue.add("a", b"new", lambda: done.append("new"))
@@ -39,7 +43,7 @@ def test_newer_news_of_the_same_name_replace_older_and_finish_them() -> None:
 
 
 def test_the_least_sent_go_first_then_the_largest_then_the_newest() -> None:
-    queue = Broadcasts(4)
+    queue = plain(4)
     queue.add("sent", b"sent-before")
     queue.draw(BIG, 2, 50)
     queue.add("short", b"xx")
@@ -49,7 +53,7 @@ def test_the_least_sent_go_first_then_the_largest_then_the_newest() -> None:
 
 
 def test_the_largest_that_still_fits_is_taken() -> None:
-    queue = Broadcasts(4)
+    queue = plain(4)
     for size in (90, 60, 30, 5):
         queue.add(str(size), b"x" * size)
     # 62 with its head; then 38 are left: 30 and its head; then 6 are left.
@@ -61,7 +65,7 @@ def test_the_largest_that_still_fits_is_taken() -> None:
 
 def test_beyond_the_limit_the_most_sent_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcasts, "QUEUE_MAX", 3)
-    queue, done = Broadcasts(4), []
+    queue, done = plain(4), []
     queue.add("a", b"first", lambda: done.append("a"))
     queue.draw(BIG, 2, 50)
     for name in "bcd":
@@ -71,7 +75,7 @@ def test_beyond_the_limit_the_most_sent_is_dropped(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_done_may_add_to_the_queue() -> None:
-    queue = Broadcasts(1)
+    queue = plain(1)
     queue.add("a", b"one", lambda: queue.add("a", b"two"))
     assert [queue.draw(BIG, 2, 5) for _ in range(3)] == [[b"one"], [b"two"], []]
 
@@ -85,7 +89,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_it_does_what_a_plain_sort_does(steps: list[tuple[str, bytes] | int]) -> None:
-    queue = Broadcasts(2)
+    queue = plain(2)
     model: dict[str, tuple[int, int, bytes]] = {}
     for number, step in enumerate(steps):
         if isinstance(step, tuple):

@@ -104,7 +104,7 @@ def test_one_vote_at_a_time_and_then_a_pause() -> None:
 def test_a_loss_says_what_to_do() -> None:
     world = World(5, 4, Options())
     world.settle()
-    queries = Queries(world.nodes[1].swim, Broadcasts(4), Limits(), list)
+    queries = Queries(world.nodes[1].swim, Broadcasts(4, len), Limits(), list)
     conflicts = Conflicts(world.nodes[1].swim, queries, resolve=True)
     conflicts.claimed(0.0)
     time = queries.clock.time - 1

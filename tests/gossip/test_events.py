@@ -22,7 +22,7 @@ STATE = bytes.fromhex(
 
 
 def node(limit: int = 512) -> Events:
-    return Events(Broadcasts(4), limit)
+    return Events(Broadcasts(4, len), limit)
 
 
 def said(events: Events) -> list[bytes]:

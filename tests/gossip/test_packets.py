@@ -16,6 +16,13 @@ def test_the_golden_compound() -> None:
     assert packets.join([PING, b"\x08\x01\x02"], crc=False) == packet
 
 
+@given(st.sampled_from([message for _, message in GOLDEN]))
+def test_sizes_and_kept_bytes_are_those_that_are_sent(message: Message) -> None:
+    for _ in range(2):
+        assert packets.encoded(message) == encode(message)
+        assert packets.size(message) == len(encode(message))
+
+
 def test_a_checksum_is_made_and_checked() -> None:
     packet = packets.join([PING], crc=True)
     assert packets.split(packet) == ([GOLDEN[0][1]], [])

@@ -1,9 +1,13 @@
 """Suspicion: the times of Lifeguard's paper and of memberlist's tests."""
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.gossip import suspicion as module
-from mesh.gossip.suspicion import Suspicion, shortest
+from mesh.gossip.suspicion import Suspicion, Suspicions, shortest
 
 
 @pytest.mark.parametrize(
@@ -60,3 +64,41 @@ def test_the_same_accuser_counts_once() -> None:
 
 def test_with_nobody_to_confirm_it_is_short_at_once() -> None:
     assert Suspicion("a", 0.0, 0, 2.0).deadline == 2.0
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["new", "over", "x", "y", "z"]))
+    | st.floats(0.0, 20.0),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_those_that_run_out_are_found_without_looking_at_all(
+    steps: list[tuple[str, str] | float],
+) -> None:
+    running, now = Suspicions(), 0.0
+    for step in steps:
+        if isinstance(step, float):
+            now += step
+            expected = sorted(name for name, one in running.items() if one.deadline <= now)
+            assert sorted(running.due(now)) == expected
+            for name in expected:
+                del running[name]
+        elif step[1] == "new":
+            running[step[0]] = Suspicion("first", now, 2, 2.0)
+        elif step[1] == "over":
+            running.pop(step[0], None)
+        elif step[0] in running:
+            before = running[step[0]].confirmed
+            assert running.confirm(*step) == (running[step[0]].confirmed > before)
+        soonest = min((one.deadline for one in running.values()), default=math.inf)
+        assert running.deadline() == soonest
+
+
+def test_suspicions_that_come_and_go_leave_little_behind() -> None:
+    running = Suspicions()
+    for number in range(10_000):
+        running["a"] = Suspicion("first", float(number), 2, 2.0)
+        del running["a"]
+    assert len(running._timers) < 200

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.gossip.messages import Alive, Dead, Message, Suspect, decode
+from mesh.gossip.messages import Alive, Dead, Message, Suspect, User, encode
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
 from mesh.gossip.swim import (
     AWARENESS_MAX,
@@ -43,7 +43,7 @@ class Node:
         self.swim.dead(now, Dead(incarnation, "x", source))
 
     def says(self) -> list[Message]:
-        said = [decode(body) for body in self.swim.queue.draw(10_000, 0, 1)]
+        said = self.swim.queue.draw(10_000, 0, 1)
         self.quiet()
         return said
 
@@ -282,7 +282,8 @@ def test_gossip_goes_to_the_living_and_for_a_while_to_the_dead() -> None:
     def targets(now: float) -> set[str]:
         found = set()
         for step in range(40):
-            node.swim.queue.add("news", b"\x08news")
+            node.swim.queue.add("news", User(b"news"))
+            node.swim.plan(now + (step - 1) * 0.2)
             node.swim.tick(now + step * 0.2)
             found |= {one.address for one in node.swim.take() if isinstance(one, Send)}
         return found
@@ -297,14 +298,16 @@ def test_packets_keep_to_their_size(overhead: int) -> None:
     node.swim.overhead = overhead
     others(node, 5)
     node.swim.draw_above = lambda budget, overhead: (
-        [b"\x08" + bytes(budget - overhead - 1)] if budget > overhead else []
+        [User(bytes(budget - overhead - 1))] if budget > overhead else []
     )
+    node.swim.waits_above = lambda: True
     for number in range(200):
         node.alive(2, node=f"n{number}", meta=bytes(number))
+    node.swim.plan(0.0)
     for step in range(20):
         node.swim.tick(step * 0.2)
     sent = [effect for effect in node.swim.take() if isinstance(effect, Send)]
-    sizes = [2 + sum(len(part) + 2 for part in one.parts) for one in sent]
+    sizes = [2 + sum(len(encode(message)) + 2 for message in one.messages) for one in sent]
     assert max(sizes) == 1400 - overhead
 
 
@@ -342,3 +345,32 @@ def test_a_member_at_an_ipv6_address() -> None:
     node.alive(node="mapped", address=bytes(10) + b"\xff\xff" + HERE)
     assert node.swim.peers["x"].host == "::1"
     assert node.swim.peers["mapped"].host == "10.0.0.1"
+
+
+def test_gossip_is_due_at_its_interval_and_only_while_there_is_news() -> None:
+    node = Node(push_pull_interval_seconds=0.0)
+    others(node, 5)
+    assert node.swim.deadline() == math.inf
+    phases = set()
+    for now in (1.0, 7.55, 33.333, 60.0):
+        node.alive(int(now) + 1, now=now)
+        node.swim.plan(now)
+        due = node.swim.deadline()
+        assert now < due <= now + 0.2
+        phases.add(round(due % 0.2, 6))
+        while node.swim.deadline() < math.inf:
+            assert node.swim.deadline() == pytest.approx(due)
+            node.swim.tick(node.swim.deadline())
+            due += 0.2
+    assert len(phases) == 1
+
+
+def test_gossip_never_falls_due_when_it_was_planned() -> None:
+    node = Node(push_pull_interval_seconds=0.0)
+    now = node.swim._first_gossip
+    for _ in range(1000):
+        node.alive(node=str(now), now=now)
+        node.swim.plan(now)
+        assert node.swim.deadline() > now
+        now = node.swim.deadline()
+        node.swim.tick(now)

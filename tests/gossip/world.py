@@ -10,7 +10,7 @@ from mesh.gossip.events import UserEvent
 from mesh.gossip.intents import Intents, Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import encode_tags
-from mesh.gossip.packets import join, split
+from mesh.gossip.packets import encoded, join, split
 from mesh.gossip.pool import Pool
 from mesh.gossip.queries import Answer, Answered, Asked, Ended
 from mesh.gossip.streams import PushPull
@@ -56,7 +56,8 @@ class Node:
             for outcome in outcomes:
                 match outcome:
                     case Send():
-                        packet = join(outcome.parts, crc=outcome.crc)
+                        parts = [encoded(message) for message in outcome.messages]
+                        packet = join(parts, crc=outcome.crc)
                         self.world.send(self, outcome.address, packet)
                     case Remark():
                         self.remarks.append(outcome.text)

@@ -16,7 +16,6 @@ from mesh.gossip.messages import (
     Ping,
     Suspect,
 )
-from mesh.gossip.packets import join, split
 from mesh.gossip.probe import Probing
 from mesh.gossip.streams import ALIVE, SUSPECT
 from mesh.gossip.swim import Send, Swim, TcpPing
@@ -51,9 +50,7 @@ class Node:
         self.streams = []
         for effect in self.swim.take():
             if isinstance(effect, Send):
-                messages, problems = split(join(effect.parts, crc=effect.crc))
-                assert problems == []
-                sent += [(effect.address, message) for message in messages]
+                sent += [(effect.address, message) for message in effect.messages]
             elif isinstance(effect, TcpPing):
                 self.streams.append(effect)
         return sent
