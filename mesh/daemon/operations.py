@@ -23,7 +23,6 @@ from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
 
-
 _WAN_PORT = "the pool of all datacenters has a port of its own on each server, mostly 8302"
 
 
