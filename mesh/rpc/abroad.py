@@ -14,6 +14,7 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Cutoff, MeshError, NoPath, OutcomeUnknown, Outdated, Unreachable
+from mesh.registry.orders import AppliedIndex
 from mesh.registry.port import (
     Answer,
     Command,
@@ -89,13 +90,20 @@ class _Route:
             for address, until in self._avoid.items()
             if until > now and address in addresses
         }
-        fresh = [one for one in known if one.address not in self._avoid]
+        fresh = self.fresh(known)
         if not fresh:
             return min(self._avoid, key=self._avoid.__getitem__)
         if now >= self._stay_until or all(one.address != self._current for one in fresh):
             self._current = self._dice.choice(_nearest(fresh)).address
-            self._stay_until = now + self._dice.uniform(*STAY_SECONDS)
+            stay_until = now + self._dice.uniform(*STAY_SECONDS)
+            # Nearer ones may be back soon.
+            self._stay_until = min([stay_until, *self._avoid.values()])
         return self._current
+
+    def fresh(self, known: Sequence[Remote]) -> list[Remote]:
+        """Those that did not fail lately."""
+        now = self._clock.monotonic()
+        return [one for one in known if self._avoid.get(one.address, 0.0) <= now]
 
     def failed(self, address: str) -> None:
         """Ask others for a while."""
@@ -182,6 +190,8 @@ class Abroad:
             except Unreachable as caught:
                 error = caught
             route.failed(address)
+            if route.fresh(self._directory.servers(datacenter) or ()):
+                continue
             try:
                 await patience.rest(error)
             except Unreachable as final:
@@ -191,6 +201,8 @@ class Abroad:
         """See Registry.write."""
         datacenter = options.datacenter
         client = self._choose(datacenter)[0].client
+        if options.since is None and not client.applied_index:
+            await self.operate(AppliedIndex(), OrderOptions("here", datacenter))  # Connects, too.
         sending = Sending(
             options,
             self._options.origin,
@@ -209,8 +221,10 @@ class Abroad:
                 except Unreachable as final:
                     raise _cut_off(datacenter, final.message) from final
             except NoPath as error:
-                # It was there a moment ago.
-                raise sending.last(_cut_off(datacenter, error.message)) from error
+                told = sending.last(_cut_off(datacenter, error.message))
+                if isinstance(told, OutcomeUnknown):
+                    raise told from error
+                raise
             except MeshError as error:
                 raise sending.last(error) from error
 

@@ -16,6 +16,7 @@ from mesh.errors import (
     Outdated,
     Unreachable,
 )
+from mesh.registry.orders import AppliedIndex
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -39,6 +40,9 @@ from mesh.rpc.sending import Sending
 
 T = TypeVar("T")
 
+ABROAD_SECONDS = 60.0
+"""How long an index in the log of another datacenter is good to go by: any older one is right, but
+what is older than all that is remembered there costs a second try."""
 STAY_SECONDS = (120.0, 180.0)
 """How long an agent asks the same server."""
 
@@ -301,6 +305,7 @@ class AgentRouter:
         self._options, self._servers, self._client = options, servers, client
         self._world, self._dice = world, world[1]
         self._current, self._stay_until = "", 0.0
+        self._abroad: dict[str, tuple[int, float]] = {}
 
     def _server(self) -> str:
         known = self._servers()
@@ -353,14 +358,12 @@ class AgentRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
-        here = options.datacenter in {"", self._options.datacenter}
         sending = Sending(
             options,
             self._options.origin,
             Patience(self._options.hold_seconds, self._world),
             self._dice,
-            # Of the log of another datacenter nothing is known; it says what is too old.
-            lambda: self._client.applied_index if here else 0,
+            await self._newest(options),
         )
         while True:
             address = ""
@@ -374,6 +377,19 @@ class AgentRouter:
                 await sending.failed(error)
             except MeshError as error:
                 raise sending.last(error) from error
+
+    async def _newest(self, options: WriteOptions) -> Callable[[], int]:
+        """What tells a log index that is applied, in the log that the write is for."""
+        datacenter = options.datacenter
+        if options.since is not None or datacenter in {"", self._options.datacenter}:
+            return lambda: self._client.applied_index
+        now = self._world[0].monotonic()
+        index, until = self._abroad.get(datacenter, (0, now))
+        if now >= until:
+            asked = OrderOptions("here", datacenter)
+            index = await self.operate(AppliedIndex(), asked)
+            self._abroad[datacenter] = index, now + ABROAD_SECONDS
+        return lambda: index
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE

@@ -56,10 +56,7 @@ class Site:
     def _tls(self, folder: Path, role: Role, node: str) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         made = certificates().beside(folder)
-        pair = made.issue(role, node, dc=self.name)
-        certificate, key = made.files(role, pair)
-        files = {"ca_file": made.ca, "cert_file": certificate, "key_file": key}
-        return {"defaults": {name: str(file) for name, file in files.items()}}
+        return made.config(role, node, dc=self.name)
 
     @property
     def nodes(self) -> list[Meshd]:

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from mesh.clock import SeededDice
 from mesh.errors import MeshError, NoLeader, OutcomeUnknown, Outdated
-from mesh.registry import kv, outcomes
-from mesh.registry.port import Command, ReadOptions, Registry, WriteOptions
+from mesh.registry import kv, orders, outcomes
+from mesh.registry.port import (
+    Command,
+    Order,
+    OrderOptions,
+    ReadOptions,
+    Registry,
+    WriteOptions,
+)
 from mesh.rpc.abroad import Abroad, Remote
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
@@ -113,6 +120,11 @@ class Line:
             raise OutcomeUnknown("the connection to the server broke")
         self.applied_index = self.shaky.applied_index
         return result
+
+    async def operate(self, _: str, order: Order[Any], __: OrderOptions) -> Any:
+        assert isinstance(order, orders.AppliedIndex)
+        self.applied_index = max(self.applied_index, self.shaky.applied_index)
+        return self.shaky.applied_index
 
 
 class Elsewhere(Line):
