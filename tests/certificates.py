@@ -61,7 +61,9 @@ class Certificates:
     def options(self, role: Role, node: str, pair: Pair | None = None, dc: str = "dc1") -> Options:
         """What the node with this name uses."""
         pair = pair or self.issue(role, node, dc=dc)
-        certificate, key = self.files(f"{role}-{node}-{dc}", pair)
+        certificate, key = self.files(
+            f"{role}-{node}" if dc == "dc1" else f"{role}-{node}-{dc}", pair
+        )
         return Options(
             Setting("tls.defaults.ca_file", str(self.ca)),
             Setting("tls.defaults.cert_file", str(certificate)),
