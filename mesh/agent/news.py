@@ -3,10 +3,10 @@
 - A change of status is due at once. Statuses that checks begin with, at start or registration, are
   due after FIRST_SECONDS only: by then the catalog has them, and there is nothing to say.
 - A change stays here until the catalog has it; while it has not (no servers, no leader), it is said
-  again after AGAIN_SECONDS, soon at first and then every half minute. An event is gossip: each copy
-  may go to a member that has just died, and in a small pool of which half died at once one in five
-  misses somebody. Members that joined later or were cut off hear it then too, also when Serf's ring
-  of recent events has long gone round.
+  again after AGAIN_SECONDS, soon at first and then every half minute, and whenever an event has
+  room. An event is gossip: each copy may go to a member that has just died, and in a small pool of
+  which half died at once one in five misses somebody. Members that joined later or were cut off
+  hear it then too, also when Serf's ring of recent events has long gone round.
 - At most BURST events in a row, then one every PAUSE_SECONDS; both times are longer in large pools.
   What changes meanwhile is merged: an event says what is so when it is sent. A node whose checks
   flap as fast as they can costs the pool half an event a second up to 128 members, and with 10,000
@@ -23,7 +23,7 @@ import msgspec
 from mesh.registry.transitions import GONE, Transition, write
 
 FIRST_SECONDS = 5.0
-AGAIN_SECONDS = (0.4, 0.8, 2.0, 5.0, 10.0, 30.0)
+AGAIN_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.0, 6.0, 12.0, 30.0)
 """Pauses before a change is said again; the last one from then on."""
 BURST = 8
 PAUSE_SECONDS = 2.0
@@ -90,6 +90,8 @@ class News:
         key = (transition.check_id, "" if transition.check_id else transition.service_id)
         # Again at the end: the order is that of sequences.
         before = self._open.pop(key, None)
+        # Members who heard that it is gone would take it for well until they hear this.
+        urgent = urgent or (before is not None and before.transition.status == GONE)
         due = now if urgent else now + self._scaled(now, FIRST_SECONDS)
         if before is not None and before.urgent:
             due, urgent = min(due, before.due), True
@@ -114,14 +116,19 @@ class News:
                 fresh.append((key, one))
         # First what was never said.
         fresh.sort(key=lambda pair: not pair[1].urgent)
-        data, told = write(self._node, [one.transition for _, one in fresh])
-        while fresh and not told:
+        # What was told before fills the rest, newest first; its own time stays.
+        before = [one.transition for one in self._open.values() if one.due > now and one.told]
+        before.reverse()
+        while fresh:
+            data, told = write(self._node, [*(one.transition for _, one in fresh), *before])
+            if told:
+                return self._sent(now, data, [one for _, one in fresh[:told]])
             self.counters["too_long"] += 1
             del self._open[fresh.pop(0)[0]]
-            data, told = write(self._node, [one.transition for _, one in fresh])
-        if not told:
-            return b""
-        for _, one in fresh[:told]:
+        return b""
+
+    def _sent(self, now: float, data: bytes, told: list[_Open]) -> bytes:
+        for one in told:
             self.counters["repeated"] += one.told > 0
             pause = AGAIN_SECONDS[min(one.told, len(AGAIN_SECONDS) - 1)]
             one.due, one.urgent = now + self._scaled(now, pause), False

@@ -10,6 +10,7 @@ import msgspec
 from mesh.agent.events import Events
 from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
+from mesh.gossip.figures import Figures
 from mesh.telemetry.metrics import Metrics
 
 
@@ -82,6 +83,10 @@ class NodeOperations(Protocol):
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the LAN or the WAN pool."""
+        ...
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        """What this node's gossip knows about each of them."""
         ...
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:

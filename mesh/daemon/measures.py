@@ -45,6 +45,8 @@ def _process(node: Node) -> Iterator[Reading]:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     yield gauge("mesh.runtime.max_resident_bytes", most, "Most memory the process ever had")
     yield gauge("mesh.agent.services", len(node.agent.services()), "Services of this agent")
+    held = "Checks that stay critical for failing again and again"
+    yield gauge("mesh.agent.checks_damped", node.agent.flaps.held, held)
     yield gauge("mesh.agent.checks", len(node.agent.checks()), "Checks of this agent")
 
 
@@ -61,6 +63,10 @@ def _pool(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.members.clients", len(alive) - servers, "Clients alive in the pool")
     health = "How badly this node hears; 0 is well"
     yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
+    for kind, depth in gossip.pool.depths().items():
+        yield gauge("mesh.serf.queue", depth, "Messages that wait to be passed on", kind=kind)
+    flaps = "Members that failed and were back within a minute"
+    yield counter("mesh.serf.member.flap", gossip.pool.intents.flaps, flaps)
     calm = node.ground.calm
     frozen = "Failed members that stay in discovery (mass-failure guard)"
     yield gauge("mesh.members.frozen", len(calm.held), frozen)

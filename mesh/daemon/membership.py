@@ -57,19 +57,25 @@ class Membership:
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
 
     def absent(self) -> frozenset[str]:
-        """Names of members that discovery must leave out now: gone and not frozen, or damped."""
+        """Names of members that discovery must leave out now: failed or left, and not frozen."""
         held = self._calm.held
-        gone = {one.name for one in self._gossip.members() if one.status in _GONE}
-        return frozenset(gone - held) | self._calm.kept_out()
+        return frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status in _GONE and one.name not in held
+        )
 
     def present(self) -> frozenset[str]:
         """Names of members that discovery takes for alive, whatever the catalog says of them."""
-        alive = frozenset(
+        return frozenset(
             one.name
             for one in self._gossip.members()
             if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
         )
-        return alive - self._calm.kept_out()
+
+    def damped(self) -> frozenset[str]:
+        """Names of members that the leader may leave out, although they are alive."""
+        return self._calm.kept_out()
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
@@ -143,7 +149,7 @@ class Membership:
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
-        held, damped = self._calm.held, self._calm.kept_out()
+        held, damped = self._calm.held, self.damped()
         for member in self._gossip.members():
             if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
                 continue
@@ -189,7 +195,7 @@ async def meet_again(gossip: Gossip) -> None:
     Without them servers that all restart would meet each other but none of their agents.
     """
     before = len(gossip.previous)
-    joined = await gossip.rejoin(MEET_ENOUGH)
+    joined = await gossip.rejoin(MEET_ENOUGH, ignore_old=True)
     log.info("met %d of %d members from before the restart", joined, before)
 
 

@@ -267,6 +267,7 @@ class Node:
 
     def _calm_changed(self) -> None:
         """A freeze began or ended, or a damped member is let in."""
+        self.hearsay.look_again()
         if self.replica is None:
             return
         self.replica.members_changed()

@@ -19,6 +19,7 @@ from mesh.daemon.wan import wan_name
 from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.driver import Gossip
+from mesh.gossip.figures import Figures, figures
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
@@ -69,6 +70,14 @@ class Operations:
         if not self._ground.config.server:
             raise Invalid("Must be a server to join WAN cluster: this agent is none")
         raise Invalid("this server is in no WAN pool: ports.serf_wan is -1")
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        """What gossip knows about each of them."""
+        ground = self._ground
+        if wan and ground.wan is None:
+            return {}
+        gossip = ground.wan.gossip if wan and ground.wan is not None else ground.gossip
+        return figures(gossip.pool, ground.clock.monotonic())
 
     def _lan(self, member: Member) -> MemberInfo:
         calm = self._ground.calm

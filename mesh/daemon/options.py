@@ -37,6 +37,7 @@ def gossip(config: Config, snapshot_path: str) -> GossipOptions:
         suspicion_mult=timing.suspicion_mult,
         retransmit_mult=timing.retransmit_mult,
         reconnect_timeout_seconds=config.reconnect_timeout,
+        coordinates=not config.disable_coordinates,
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
@@ -208,6 +209,7 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_update_interval_seconds=config.check_update_interval,
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
+        damping=damping(config, enabled=config.flap_damping.checks),
     )
 
 

@@ -1,12 +1,12 @@
-"""Addresses of members as people write them."""
+"""Addresses of gossip, as people write them."""
 
 from __future__ import annotations
 
 from mesh.errors import Invalid
 
 
-def read_address(address: str, default_port: int) -> tuple[str, int]:
-    """Host and port of `host`, `host:port` or `[address]:port`. Raises Invalid."""
+def parse_address(address: str, default_port: int) -> tuple[str, int]:
+    """Host and port of `host`, `host:port` or `[v6]:port`. Raises Invalid."""
     host, port = address, str(default_port)
     if address.startswith("["):
         host, end, rest = address[1:].partition("]")

@@ -32,54 +32,56 @@ def transmissions(multiplier: int, members: int) -> int:
 class Broadcasts(Generic[T]):
     """A queue limited by transmissions. A newer item of the same name replaces the older one.
 
-    `size` gives the bytes that a body takes. Beyond QUEUE_MAX items the most transmitted ones are
+    `size` gives the bytes that a body takes. Beyond `limit` items the most transmitted ones are
     dropped.
     """
 
     def __init__(self, multiplier: int, size: Callable[[T], int]) -> None:
         self._multiplier, self._size = multiplier, size
-        self._items: dict[str, _Item[T]] = {}
+        self.items: dict[str, _Item[T]] = {}  # By name; for others only whether there are any.
         self._sorted: list[_Place[T]] = []
         self._bytes = 0
         self._count = 0
+        self.limit = QUEUE_MAX
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def add(self, name: str, body: T, done: Callable[[], None] | None = None) -> None:
         """Queue a message; `done` is called once it needs no more sending."""
         finished = []
-        old = self._items.get(name)
+        old = self.items.get(name)
         if old is not None:
             del self._sorted[bisect.bisect_left(self._sorted, old.place)]
             finished.append(self._forget(old))
         self._count += 1
         item = _Item(name, body, self._size(body), done)
         item.place = (0, -item.size, -self._count, item)
-        self._items[name] = item
+        self.items[name] = item
         self._bytes += item.size
         bisect.insort(self._sorted, item.place)
-        if len(self._items) > QUEUE_MAX:
+        while len(self.items) > self.limit:
             finished.append(self._forget(self._sorted.pop()[3]))
         _finish(finished)
 
     def clear(self) -> None:
         """Forget everything that waits, as if it were done."""
         items = [place[3] for place in self._sorted]
-        self._items, self._sorted, self._bytes = {}, [], 0
+        self.items.clear()
+        self._sorted, self._bytes = [], 0
         _finish(items)
 
     def _forget(self, item: _Item[T]) -> _Item[T]:
-        del self._items[item.name]
+        del self.items[item.name]
         self._bytes -= item.size
         return item
 
     def draw(self, budget: int, overhead: int, members: int) -> list[T]:
         """Messages that fit into budget bytes, each costing overhead more; counts them as sent."""
-        if not self._items:
+        if not self.items:
             return []
         limit = transmissions(self._multiplier, members)
-        if self._bytes + overhead * len(self._items) <= budget:
+        if self._bytes + overhead * len(self.items) <= budget:
             # The usual case. All are sent once more, so their order stays.
             drawn = self._sorted
             self._sorted = []

@@ -8,21 +8,21 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import doctor, intents
-from mesh.gossip.addresses import read_address
+from mesh.gossip.addresses import parse_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
 from mesh.gossip.examiner import Examiner
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
 from mesh.gossip.packets import encoded
-from mesh.gossip.pool import Pool
+from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
 from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
@@ -31,6 +31,9 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from mesh.gossip.transport import Compression, Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -328,7 +331,7 @@ class Gossip:
         joined, failures = 0, []
         for address in addresses:
             try:
-                host, port = read_address(address, self.address[1])
+                host, port = parse_address(address, self.address[1])
                 await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
@@ -340,7 +343,7 @@ class Gossip:
             self._perform()
         return joined
 
-    async def rejoin(self, enough: int = 1) -> int:
+    async def rejoin(self, enough: int = 1, *, ignore_old: bool = False) -> int:
         """Join through members that an earlier life of this node knew, in random order.
 
         Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
@@ -350,7 +353,7 @@ class Gossip:
         joined = 0
         for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
             try:
-                joined += await self.join([address])
+                joined += await self.join([address], ignore_old=ignore_old)
             except MeshError as error:
                 log.debug("joining again: %s", error)
             if joined >= enough:
@@ -385,6 +388,8 @@ class Gossip:
                         log.log(level, outcome.text)
                     case TcpPing():
                         self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
+                    case Tell():
+                        self._background(partial(self._send_stream, outcome), "gossip event")
                     case Exchange():
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
@@ -478,6 +483,10 @@ class Gossip:
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
         await self._merge(reply, ignore_old=ignore_old)
+
+    async def _send_stream(self, effect: Tell) -> None:
+        seconds = self.options.stream_timeout_seconds
+        await self.transport.tell(effect.address, effect.port, effect.message, seconds)
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()

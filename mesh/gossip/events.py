@@ -19,6 +19,8 @@ from mesh.gossip.messages import number, pack_map, raw, text, unpack_map
 
 EVENT_MAX_BYTES = 9 * 1024
 """The largest limit that may be configured, and what is taken from others, encoded."""
+PACKET_MAX_BYTES = 1024
+"""A larger event fits into no packet beside label and encryption: it goes over streams."""
 ITEM_BYTES = 64
 """What remembering costs beyond the bytes of name and payload."""
 
@@ -42,7 +44,8 @@ class Events:
         self.clock = Lamport()
         self._limit = limit
         self._ring: Ring[tuple[str, bytes]] = Ring(_size)
-        self._heard: list[UserEvent] = []
+        self.heard: list[UserEvent] = []
+        self._large: list[bytes] = []
         self._last = 0
 
     @property
@@ -52,7 +55,7 @@ class Events:
 
     def take(self) -> list[UserEvent]:
         """The events heard since the last call, in order."""
-        heard, self._heard = self._heard, []
+        heard, self.heard = self.heard, []
         return heard
 
     def ignore_before(self, time: int) -> None:
@@ -76,8 +79,19 @@ class Events:
                 raise TooLarge(f"{what} take {size} bytes; the limit is {self._limit}")
         self.clock.next()
         self._hear(event)
-        self.queue.add(_key(event), body)
+        self._spread(event, body)
         return event.time
+
+    def take_large(self) -> list[bytes]:
+        """The new events since the last call that must be passed on over streams."""
+        large, self._large = self._large, []
+        return large
+
+    def _spread(self, event: UserEvent, body: bytes) -> None:
+        if len(body) > PACKET_MAX_BYTES:
+            self._large.append(body)
+        else:
+            self.queue.add(_key(event), body)
 
     def receive(self, body: bytes) -> None:
         """An event from somebody else; passed on as it is when it is new. Raises Invalid."""
@@ -85,13 +99,13 @@ class Events:
             raise Invalid(f"event of {len(body)} bytes; the limit is {EVENT_MAX_BYTES}")
         event = decode(body)
         if self._hear(event):
-            self.queue.add(_key(event), body)
+            self._spread(event, body)
 
     def _hear(self, event: UserEvent) -> bool:
         self.clock.witness(event.time)
         new = self._ring.admit(self.clock.time, event.time, (event.name, event.payload))
         if new:
-            self._heard.append(event)
+            self.heard.append(event)
             self._last = max(self._last, event.time)
         return new
 

@@ -25,6 +25,7 @@ from mesh.gossip.messages import (
     unpack_map,
 )
 from mesh.gossip.peers import Peer, Table
+from mesh.gossip.reconnect import Retries
 from mesh.gossip.streams import LEFT
 from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Remark, Swim
 
@@ -33,6 +34,7 @@ INTENTS_MAX = 4096
 INTENT_MAX_BYTES = 512
 RECENT_SECONDS = 300.0
 REAP_SECONDS = 15.0
+FLAP_SECONDS = 60.0
 
 
 class Options(swim.Options, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class Options(swim.Options, frozen=True, kw_only=True):
     """A member that left is forgotten after this."""
     reconnect_interval_seconds: float = 30.0
     """How often one failed member is tried again."""
+    reconnect_longest_seconds: float = 960.0
+    """The pause between tries of the same member doubles up to this."""
     event_bytes_max: int = 512
     """What name and payload of a user event, and all of it encoded, may take; at most 9 kB."""
     query_bytes_max: int = 1024
@@ -52,6 +56,8 @@ class Options(swim.Options, frozen=True, kw_only=True):
     """What an answer to a query may take, encoded."""
     resolve_conflicts: bool = True
     """When another node has this node's name, ask the pool, and end if it knows the other one."""
+    coordinates: bool = True
+    """Tell others in acks where this node is in the network, and learn it from theirs."""
     queue_depth_min: int = 4096
     """Messages that wait to be passed on, of one kind, before any is dropped; in a large pool
     twice as many as it has members."""
@@ -82,10 +88,17 @@ class Intents:
         # Those that failed or left, in the order they went: a walk over all members takes long.
         self._gone: dict[str, None] = {}
         self._recent: dict[str, tuple[int, int, float]] = {}
+        self._retries = Retries(
+            options.reconnect_interval_seconds, options.reconnect_longest_seconds
+        )
+        self.flaps = 0
+        """How often a member failed and was back within a minute."""
         self.queue: Broadcasts[bytes] = Broadcasts(options.retransmit_mult, len)
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
         self._next_reconnect = now + options.reconnect_interval_seconds
+        self.due = min(self._next_reap, self._next_reconnect)
+        """When `tick` has something to do."""
 
     def take(self) -> list[MemberEvent]:
         """The member events since the last call, in order."""
@@ -111,10 +124,6 @@ class Intents:
 
     # Time
 
-    def deadline(self) -> float:
-        """When `tick` has something to do."""
-        return min(self._next_reap, self._next_reconnect)
-
     def tick(self, now: float) -> None:
         """Forget who is gone for long, and try a failed member again now and then."""
         if self._next_reap <= now:
@@ -122,7 +131,8 @@ class Intents:
             self._reap(now)
         if self._next_reconnect <= now:
             self._next_reconnect = now + self._options.reconnect_interval_seconds
-            self._reconnect()
+            self._reconnect(now)
+        self.due = min(self._next_reap, self._next_reconnect)
 
     def _reap(self, now: float) -> None:
         patience = {
@@ -140,15 +150,21 @@ class Intents:
     def _erase(self, name: str) -> None:
         known = self._known.pop(name)
         self._gone.pop(name, None)
+        self._retries.forget(name)
         self._swim.forget({name})
         self.events.append(MemberEvent("reap", known.member))
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, now: float) -> None:
         gone = [self._known[name].member for name in self._gone]
-        failed = [member for member in gone if member.status == Status.FAILED]
+        failed = [member.name for member in gone if member.status == Status.FAILED]
         alive = len(self._known) - len(gone)
-        if failed and self._swim.dice.uniform(0, 1) < len(failed) / max(1, alive):
-            member = self._swim.dice.choice(failed)
+        # The whole pool together tries about one a round for each that failed.
+        if not failed or self._swim.dice.uniform(0, 1) >= len(failed) / max(1, alive):
+            return
+        due = self._retries.due(now, failed)
+        if due:
+            member = self._known[self._swim.dice.choice(due)].member
+            self._retries.tried(now, member.name)
             self._swim.effects.append(Exchange(member.name, member.address, member.port, True))
 
     # What SWIM notices
@@ -161,7 +177,7 @@ class Intents:
         if notice.kind == "leave":
             self._went(now, peer)
         elif notice.kind == "join" or peer.name not in self._known:
-            self._came(peer)
+            self._came(now, peer)
         else:
             known = self._known.own(peer.name)
             known.member = _member(peer, known.member.status)
@@ -178,9 +194,9 @@ class Intents:
 
     def enter(self) -> None:
         """List this node itself."""
-        self._came(self._swim.me)
+        self._came(0.0, self._swim.me)
 
-    def _came(self, peer: Peer) -> None:
+    def _came(self, now: float, peer: Peer) -> None:
         known = self._known.get(peer.name)
         status = Status.ALIVE
         time = known.time if known else 0
@@ -196,6 +212,9 @@ class Intents:
             self._known[peer.name] = Known(member, time)
         else:
             known = self._known.own(peer.name)
+            if known.member.status == Status.FAILED and now - known.ended < FLAP_SECONDS:
+                self.flaps += 1
+            self._retries.forget(peer.name)
             known.member, known.time, known.ended = member, time, 0.0
             known.pruned = False
             self._gone.pop(peer.name, None)

@@ -18,8 +18,8 @@ from mesh.errors import Invalid
 
 META_MAX_BYTES = 512
 NAME_MAX_BYTES = 128
-FAULT_MAX_BYTES = 512
-"""What is kept of the other side's complaint: it goes to the log."""
+FAULT_MAX = 512
+"""Characters that are kept of the other side's complaint: it goes to the log."""
 ARRAY_MAX = 2**17
 """Items of an array in a message of the layer above."""
 FIELDS_MAX = 64
@@ -345,7 +345,7 @@ def _read_alive(fields: _Fields) -> Alive:
 
 
 def _read_fault(fields: _Fields) -> Fault:
-    return Fault(raw(fields, "Error")[:FAULT_MAX_BYTES].decode("utf-8", "replace"))
+    return Fault(raw(fields, "Error")[: 4 * FAULT_MAX].decode("utf-8", "replace")[:FAULT_MAX])
 
 
 _DECODERS: dict[int, Callable[[_Fields], Message]] = {

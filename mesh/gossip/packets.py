@@ -40,6 +40,9 @@ NEWS_KEPT_MAX = 4096
 """Encoded news that is kept, all pools of a process together; some 700 bytes each at most."""
 
 
+_NEWS = (Suspect, Dead, Alive)
+
+
 @functools.lru_cache(NEWS_KEPT_MAX)
 def _encode_news(news: Alive | Suspect | Dead) -> bytes:
     return encode(news)
@@ -47,14 +50,14 @@ def _encode_news(news: Alive | Suspect | Dead) -> bytes:
 
 def encoded(message: Message) -> bytes:
     """The bytes of one message. News is sent many times, so its bytes are kept."""
-    if isinstance(message, Suspect | Dead | Alive):
+    if isinstance(message, _NEWS):
         return _encode_news(message)
     return encode(message)
 
 
 def size(message: Message) -> int:
     """How many bytes it takes."""
-    return len(encoded(message))
+    return len(_encode_news(message) if isinstance(message, _NEWS) else encode(message))
 
 
 def join(parts: Sequence[bytes], *, crc: bool, compress: bool = False) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
@@ -32,12 +34,22 @@ from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
 from mesh.gossip.snapshot import Times
-from mesh.gossip.streams import PushPull
+from mesh.gossip.streams import ALIVE, PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
 
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send a message that fits into no packet over a stream."""
+
+    address: str
+    port: int
+    message: User
+
+
 Outcome: TypeAlias = (
     Send
+    | Tell
     | TcpPing
     | Exchange
     | Remark
@@ -49,6 +61,11 @@ Outcome: TypeAlias = (
     | NameLost
 )
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
+QUEUE_CHECK_SECONDS = 30.0
+QUEUE_WARNING = 128
+LARGE_EVENT_NODES = 6
+"""To how many each member passes an event that fits into no packet, once: 997 of 1,000 hear it so,
+the others with the next push/pull."""
 
 
 class Tables:
@@ -83,13 +100,19 @@ class Pool:
         self.internal = Internal(self.swim, self.queries, self.intents)
         self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
         self.vivaldi = Vivaldi(dice)
-        self.probing.ack_payload = self.vivaldi.payload
-        self.probing.rtt = self.vivaldi.heard
+        if options.coordinates:
+            self.probing.ack_payload = self.vivaldi.payload
+            self.probing.rtt = self.vivaldi.heard
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self._queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self._options = options
+        self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
-        self.swim.waits_above = lambda: any(self._queues)
+        self.swim.waits_above = self._waits
+
+    def _waits(self) -> bool:
+        return bool(self.intents.queue.items or self.queries.queue.items or self.events.queue.items)
 
     def _draw(self, budget: int, overhead: int) -> list[Message]:
         parts, members = list[bytes](), self.intents.count()
@@ -117,13 +140,12 @@ class Pool:
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
-        while more := self._take(now):
-            outcomes += more
+        while self.swim.effects or self.intents.events or self.events.heard or self.queries.words:
+            self._collect(now, outcomes)
         self.swim.plan(now)
         return outcomes
 
-    def _take(self, now: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def _collect(self, now: float, outcomes: list[Outcome]) -> None:
         for effect in self.swim.take():
             if isinstance(effect, Notice):
                 self.intents.notice(now, effect)
@@ -136,9 +158,11 @@ class Pool:
                 self.vivaldi.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
+        for body in self.events.take_large():
+            carriers = self.swim.pick(LARGE_EVENT_NODES, lambda peer: peer.state == ALIVE)
+            outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():
             outcomes += self._word(now, word)
-        return outcomes
 
     def _word(self, now: float, word: Word) -> list[Outcome]:
         if isinstance(word, Asked):
@@ -162,7 +186,7 @@ class Pool:
         return min(
             self.swim.deadline(),
             self.probing.deadline(),
-            self.intents.deadline(),
+            self.intents.due,
             self.queries.deadline(),
         )
 
@@ -172,12 +196,35 @@ class Pool:
         self.probing.tick(now)
         self.intents.tick(now)
         self.queries.tick(now)
+        if self._next_check <= now:
+            self._next_check = now + QUEUE_CHECK_SECONDS
+            self._check_queues()
+
+    def _check_queues(self) -> None:
+        # Each member that fails or comes back is news; a large pool has more of it.
+        limit = max(self._options.queue_depth_min, 2 * self.intents.count())
+        for queue in self._queues:
+            queue.limit = limit
+        for name, depth in self.depths().items():
+            if depth >= QUEUE_WARNING:
+                text = f"{depth} {name} wait to be passed on: more come than gossip carries"
+                self.swim.effects.append(Remark(text, warning=True))
+
+    def depths(self) -> dict[str, int]:
+        """How many messages of each kind wait to be passed on."""
+        names = ("intents", "queries", "events")
+        depths = dict(zip(names, map(len, self._queues), strict=True))
+        return {"members": len(self.swim.queue), **depths}
 
     # What arrives
 
     def receive(self, now: float, message: Message, source: tuple[str, int]) -> bool:
         """A message of a datagram; False when its kind does not belong there. Raises Invalid."""
-        match message:
+        match message:  # The most frequent ones first.
+            case Suspect():
+                self.swim.suspect(now, message)
+            case Dead():
+                self.swim.dead(now, message)
             case Ping():
                 self.probing.ping(message, source)
             case IndirectPing():
@@ -188,10 +235,6 @@ class Pool:
                 self.probing.nack(message)
             case Alive():
                 self.swim.alive(now, message)
-            case Suspect():
-                self.swim.suspect(now, message)
-            case Dead():
-                self.swim.dead(now, message)
             case User():
                 self.receive_user(now, message)
             case _:

@@ -72,9 +72,13 @@ class Probing:
 
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        soonest = self._next if self._probe is None else self._probe.end
-        if self._probe is not None and not self._probe.asked:
-            soonest = min(soonest, self._probe.timeout)
+        probe = self._probe
+        if probe is None:
+            soonest = self._next
+        else:
+            soonest = probe.end if probe.asked else probe.timeout
+        if not self._relays:
+            return soonest
         relays = (relay.nack_at if relay.nack else relay.end for relay in self._relays.values())
         return min(soonest, min(relays, default=math.inf))
 

@@ -144,12 +144,12 @@ class Queries:
         self._swim, self._limits, self._members = swim, limits, members
         self._ring: Ring[int] = Ring(lambda _: ITEM_BYTES)
         self._asking: dict[int, Asking] = {}
-        self._words: list[Word] = []
+        self.words: list[Word] = []
         self._last = 0
 
     def take(self) -> list[Word]:
         """What came up since the last call, in order."""
-        words, self._words = self._words, []
+        words, self.words = self.words, []
         return words
 
     @property
@@ -166,7 +166,9 @@ class Queries:
 
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        return min((one.deadline for one in self._asking.values()), default=math.inf)
+        if not self._asking:
+            return math.inf
+        return min(one.deadline for one in self._asking.values())
 
     def tick(self, now: float) -> None:
         """End the queries whose time is over."""
@@ -177,7 +179,7 @@ class Queries:
     def end(self, time: int) -> None:
         """Wait no longer for answers to the query of this time."""
         if self._asking.pop(time, None) is not None:
-            self._words.append(Ended(time))
+            self.words.append(Ended(time))
 
     # Asking
 
@@ -237,7 +239,7 @@ class Queries:
             return
         heard.add(response.source)
         answer = Answer(response.source, b"" if ack else response.payload, ack)
-        self._words.append(Answered(asking.time, answer))
+        self.words.append(Answered(asking.time, answer))
 
     # Being asked
 
@@ -268,7 +270,7 @@ class Queries:
             )
             if query.flags & ACK_FLAG:
                 self._respond(asked, b"", ACK_FLAG)
-            self._words.append(asked)
+            self.words.append(asked)
         return True
 
     def _passes(self, filters: Sequence[Filter]) -> bool:

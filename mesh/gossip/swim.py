@@ -224,7 +224,7 @@ class Swim:
         return PACKET_BYTES - COMPOUND_HEAD_BYTES - self.overhead
 
     def _waits(self) -> bool:
-        return bool(self.queue) or self.waits_above()
+        return bool(self.queue.items) or self.waits_above()
 
     def _draw(self, budget: int) -> list[Message]:
         drawn = self.queue.draw(budget, PART_HEAD_BYTES, self.count())
@@ -246,7 +246,8 @@ class Swim:
 
     def deadline(self) -> float:
         """When `tick` has something to do, on the clock of `now`. After any input, ask `plan`."""
-        return min(self._next_gossip, self._next_exchange, self.suspicions.deadline())
+        soonest = min(self._next_gossip, self._next_exchange)
+        return min(soonest, self.suspicions.deadline()) if self.suspicions else soonest
 
     def plan(self, now: float) -> None:
         """Gossip goes out at its interval, but the timer runs only while there is any."""

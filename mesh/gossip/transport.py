@@ -75,6 +75,7 @@ class Transport(asyncio.DatagramProtocol):
         self._stream_seconds, self._compression = stream_seconds, compression
         self._datagrams: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(THREADS, "gossip")
         self._congested = False
@@ -114,6 +115,7 @@ class Transport(asyncio.DatagramProtocol):
 
     async def close(self) -> None:
         """Close everything."""
+        self._closed = True
         if self._datagrams is not None:
             self._datagrams.close()
         if self._server is not None:
@@ -204,8 +206,13 @@ class Transport(asyncio.DatagramProtocol):
             if writer is not None:
                 writer.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start(self._serve(reader, writer), name="gossip stream")
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
+            writer.close()
+            return
+        task = self._tasks.start(self._serve(reader, writer), name="gossip stream")
+        # A task that is cancelled before it begins closes nothing itself.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._streams >= STREAMS_MAX:

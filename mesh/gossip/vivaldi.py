@@ -87,6 +87,11 @@ class Vivaldi:
             self._adjustments.extend([0.0] * ADJUSTMENTS)
         self.here = here
 
+    def measured(self, node: str) -> float | None:
+        """Median of the last round trips to a member, in seconds; None before the first."""
+        samples = self._samples.get(node)
+        return sorted(samples)[len(samples) // 2] if samples else None
+
     def forget(self, node: str) -> None:
         """The member is gone."""
         self.others.pop(node, None)

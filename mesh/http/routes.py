@@ -45,7 +45,12 @@ ROUTES: tuple[Route, ...] = (
     # Agent
     Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
     Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
-    Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route(
+        "GET",
+        "/v1/agent/members",
+        agent_node.members,
+        "Members of the gossip pool; `detailed` says why",
+    ),
     Route("GET", "/v1/agent/guard", agent_node.guard, "What is frozen or damped, why, till when"),
     Route("PUT", "/v1/agent/guard/release", agent_node.release_guard, "End a freeze"),
     Route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -18,11 +19,16 @@ from tests.cluster.processes import TOP, Cluster, Meshd, eventually
 pytestmark = pytest.mark.xdist_group("cluster")
 
 
+KEY, OTHER = (base64.b64encode(byte * 32).decode() for byte in (b"k", b"o"))
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A server that takes no jobs, and two agents that do; a1 watches events."""
+    """A server that takes no jobs, and two agents that do; a1 watches. Gossip is encrypted."""
     folder = tmp_path_factory.mktemp("pool")
     made = Cluster(folder, servers=1, agents=2)
+    for node in made.nodes:
+        node.config["encrypt"] = KEY
     for agent in made.agents:
         agent.config["disable_remote_exec"] = False
     script = f'echo "$CONSUL_INDEX $(cat)" >> {folder}/told'
@@ -159,6 +165,31 @@ def test_everybody_can_be_reached_but_who_is_stopped(pool: Cluster) -> None:
     assert found["Missing"] == ["a2"] or "a2" not in alive(a1)
     assert found["Acknowledged"] == ["a1", "s1"]
     eventually(lambda: alive(a1) == {"a1", "a2", "s1"})
+
+
+def test_keys_are_changed_while_all_runs(pool: Cluster) -> None:
+    a1, a2 = pool.agents
+    eventually(lambda: alive(a1) == {"a1", "a2", "s1"})
+
+    def keys() -> tuple[dict[str, int], dict[str, int]]:
+        (ring,) = a2.get("/v1/operator/keyring")
+        assert (ring["WAN"], ring["Datacenter"], ring["NumNodes"]) == (False, "dc1", 3), ring
+        return ring["Keys"], ring["PrimaryKeys"]
+
+    assert keys() == ({KEY: 3}, {KEY: 3})
+    refused = a1.meshctl("keyring", "-use", OTHER)
+    assert refused.returncode == 1
+    assert "not every member did it" in refused.stderr
+    for step in ("-install", "-use"):
+        done = a1.meshctl("keyring", step, OTHER)
+        assert done.returncode == 0, done.stderr
+    assert keys() == ({KEY: 3, OTHER: 3}, {OTHER: 3})
+    refused = a1.meshctl("keyring", "-remove", OTHER)
+    assert refused.returncode == 1
+    assert a1.meshctl("keyring", "-remove", KEY, "-relay-factor", "2").returncode == 0
+    assert keys() == ({OTHER: 3}, {OTHER: 3})
+    assert "3/3" in a2.meshctl("keyring", "-list-primary").stdout
+    assert a2.meshctl("reachability").returncode == 0
 
 
 def alive(node: Meshd) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.compat.agent_node import AgentApi
+from tests.compat.agent import AgentApi
 from tests.compat.test_agent import api
 
 __all__ = ["api"]

@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import gossip
+from tests.fuzz.mutation import changed
 from tests.fuzz.seeds import SEEDS
 
 TOP = Path(__file__).parent.parent.parent
@@ -29,6 +30,14 @@ def test_changed_bytes_do_no_harm(seed: bytes, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(1, len(seed) - 1))] = data.draw(st.integers(0, 255))
     gossip.one_input(bytes(changed))
+
+
+@given(st.sampled_from(SEEDS), st.lists(st.integers(0, 2**32), min_size=1, max_size=3))
+@settings(max_examples=400)
+def test_changed_values_do_no_harm(seed: bytes, numbers: list[int]) -> None:
+    for number in numbers:
+        seed = changed(seed, number)
+    gossip.one_input(seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))

@@ -287,6 +287,23 @@ def test_failed_members_are_tried_again() -> None:
     node.dead(2.0, "a")
     node.intents.tick(40.0)
     assert Exchange("a", "10.0.0.1", 7946, join=True) in node.swim.take()
+    tries = []
+    for now in range(41, 2000):
+        node.intents.tick(float(now))
+        tries += [now for effect in node.swim.take() if isinstance(effect, Exchange)]
+    # Less and less often.
+    assert tries == [70, 130, 250, 490, 970, 1930]
+
+
+def test_who_fails_and_is_back_at_once_is_counted() -> None:
+    node = Node()
+    node.alive(1.0, "a")
+    for went, came, flaps in ((2.0, 30.0, 1), (40.0, 120.0, 1), (130.0, 131.0, 2)):
+        news = Dead(node.swim.peers["a"].incarnation, "a", "other")
+        node.swim.dead(went, news)
+        node.perform(went)
+        node.alive(came, "a", node.swim.peers["a"].incarnation + 1)
+        assert node.intents.flaps == flaps
 
 
 @given(st.integers(0, 2), st.binary(max_size=200))

@@ -325,9 +325,11 @@ def test_state_is_exchanged_with_a_live_member() -> None:
     node = Node()
     node.alive()
     node.swim.tick(30.0)
+    assert not any(isinstance(effect, Exchange) for effect in node.swim.take()), "not in step yet"
+    node.swim.tick(60.0)
     assert Exchange("x", "10.0.0.1", 7946) in node.swim.take()
     node.dead()
-    node.swim.tick(90.0)
+    node.swim.tick(120.0)
     assert not any(isinstance(effect, Exchange) for effect in node.swim.take())
 
 

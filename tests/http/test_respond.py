@@ -81,8 +81,9 @@ def test_what_mesh_asked_for_itself_has_no_key_to_ask_with() -> None:
 
 def test_answers_that_an_agent_held_say_so_and_how_old_they_are() -> None:
     held = Answer(None, 1, known_leader=False, last_contact=75.4, age=72.9)
-    headers = respond.read_headers(held, ReadOptions(consistency="stale"))
+    headers = respond.read_headers(held, ReadOptions(cached=True))
     assert (headers["X-Cache"], headers["Age"]) == ("HIT", "72")
+    assert headers["X-Consul-Effective-Consistency"] == "stale"
     assert headers["X-Consul-LastContact"] == "75400"
     fresh = respond.read_headers(Answer(None, 1), ReadOptions(cached=True))
     assert fresh["X-Cache"] == "MISS"

@@ -17,6 +17,7 @@ from tests.gossip.serf.harness import (
     Deafness,
     Ours,
     Serf,
+    both,
     kill,
     log_seconds,
     sees,
@@ -67,6 +68,7 @@ async def _hold(seconds: int) -> bool:
     return False
 
 
+@both
 async def test_t15_a_frozen_agent_is_suspected_and_refutes(agents: Agents, ours: Ours) -> None:
     _, frozen = await agents.pool("first", "frozen", profile="lan")
     # Nobody is in a hurry to tell that it failed: only the suspicion counts here.
@@ -108,6 +110,7 @@ def _incarnation(node: Gossip, name: str) -> int:
     return node.pool.swim.peers[name].incarnation
 
 
+@both
 async def test_t16_without_datagrams_we_live_by_streams(agents: Agents, ours: Ours) -> None:
     first, second = await agents.pool("first", "second")
     node = await ours.node()
@@ -238,6 +241,7 @@ async def _untuned(ours: Ours, profile: type[LocalOptions] | type[WanOptions]) -
     return await ours.node(name, **figures)
 
 
+@both
 async def test_t23_a_split_pool_converges(agents: Agents, ours: Ours) -> None:
     agents.allow(*kill("ours|other|theirs1|theirs2|theirs3"))
     theirs = await agents.pool("theirs1", "theirs2", "theirs3")

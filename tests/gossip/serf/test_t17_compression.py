@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mesh.gossip.transport import Compression
-from tests.gossip.serf.harness import Agents, Ours, bad, sees, until
+from tests.gossip.serf.harness import Agents, Ours, bad, both, sees, until
 
 EVERYTHING = Compression(packets=True, streams_from_bytes=1)
 NOTHING = Compression(packets=False, streams_from_bytes=0)
 
 
-@pytest.mark.parametrize("key", ["", "MDEyMzQ1Njc4OWFiY2RlZg=="])
-async def test_t17_compressed_and_plain_agents_mixed(agents: Agents, ours: Ours, key: str) -> None:
-    raw = b"0123456789abcdef" if key else b""
-    packs = await agents.start("packs", key=key)
-    plain = await agents.start("plain", key=key, more=["-disable-compression"])
+@both
+async def test_t17_compressed_and_plain_agents_mixed(agents: Agents, ours: Ours) -> None:
+    packs = await agents.start("packs")
+    plain = await agents.start("plain", more=["-disable-compression"])
     await plain.says("Successfully", "join", packs.bind)
     tags = {"role": "again and again and again and again and again"}
-    small = await ours.node("small", tags, key=raw, compression=EVERYTHING)
-    large = await ours.node("large", tags, key=raw, compression=NOTHING)
+    small = await ours.node("small", tags, compression=EVERYTHING)
+    large = await ours.node("large", tags, compression=NOTHING)
     await small.join([plain.bind])
     await large.join([packs.bind])
     everybody = dict.fromkeys(("packs", "plain", "small", "large"), "alive")

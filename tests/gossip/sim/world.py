@@ -20,7 +20,7 @@ from mesh.gossip.intents import Options
 from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import Message
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PART_HEAD_BYTES, size
-from mesh.gossip.pool import Pool, Tables
+from mesh.gossip.pool import Pool, Tables, Tell
 from mesh.gossip.queries import Answered, Asked, Ended
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from tests.sim.network import Network
@@ -166,8 +166,11 @@ class World:
         if host.wakes > self.now:
             self._plan(host, host.wakes)
             return
-        if host.pool.deadline() <= self.now:
-            host.pool.tick(self.now)
+        due = host.pool.deadline()
+        if due > self.now:
+            self._plan(host, due)
+            return
+        host.pool.tick(self.now)
         self._perform(host)
 
     def _plan(self, host: Host, when: float) -> None:
@@ -188,18 +191,18 @@ class World:
         self._perform(host)
 
     def _perform(self, host: Host) -> None:
-        while outcomes := host.pool.take(self.now):
-            for outcome in outcomes:
-                if type(outcome) is Send:
-                    self._send(host, outcome)
-                else:
-                    self._other(host, outcome)
+        for outcome in host.pool.take(self.now):
+            if type(outcome) is Send:
+                self._send(host, outcome)
+            else:
+                self._other(host, outcome)
         self._plan(host, host.pool.deadline())
 
     def _other(
         self,
         host: Host,
         outcome: Send
+        | Tell
         | Exchange
         | TcpPing
         | Remark
@@ -215,6 +218,8 @@ class World:
                 self._exchange(host, outcome.address)
             case TcpPing():
                 self._tcp_ping(host, outcome)
+            case Tell():
+                self._tell(host, outcome)
             case _:
                 self.told(host, outcome)
 
@@ -258,6 +263,16 @@ class World:
             when = self._passes(target, self._passes(source, self.now))
             slow = self.network.delay(source.name, target.name)
             self.after(when - self.now + STREAM_SECONDS + slow, answer)
+
+    def _tell(self, source: Host, effect: Tell) -> None:
+        target = self.by_address.get(effect.address)
+
+        def arrive() -> None:
+            if target is not None and self._connected(source, target):
+                target.pool.receive_user(self.now, effect.message)
+                self._perform(target)
+
+        self.after(STREAM_SECONDS, arrive)
 
     def _exchange(self, source: Host, address: str) -> None:
         target = self.by_address.get(address)

@@ -1,25 +1,31 @@
-"""A node for the tests of /v1/agent: an agent over a real server, and what it is asked to do."""
+"""An agent behind a real HTTP server, and a node that remembers what it was asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mesh.agent.events import Events
-from mesh.agent.local import Agent
+from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
-from mesh.clock import SystemClock
+from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.doctor import Heard, Row, Sheet
-from mesh.http.server import HttpServer
+from mesh.gossip.figures import Figures
+from mesh.http.options import Options as HttpOptions
+from mesh.http.server import HttpServer, Parts
 from mesh.telemetry.metrics import Metrics, gauge
 from tests.compat.conftest import Api
 from tests.registry_memory import MemoryRegistry
 
-TTL = {"TTL": "1h"}
 MEMBER = MemberInfo("n0", "10.0.0.1", 8301, {"role": "consul"}, 1, (1, 5, 2), (2, 5, 4))
+
+FIGURES = Figures(
+    incarnation=3, state="alive", state_seconds=60.0, rtt_seconds=0.00041, score=0, accusers=()
+)
 
 
 class Node:
@@ -29,6 +35,9 @@ class Node:
         self.events = Events("n0", dict, lambda *_: 1)
         self.asked: list[tuple[object, ...]] = []
         self.listeners: list[Callable[[int, str, str], None]] = []
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        return {} if wan else {"n0": FIGURES}
 
     def members(self, wan: bool) -> list[MemberInfo]:
         return [] if wan else [MEMBER]
@@ -130,3 +139,18 @@ class AgentApi(Api):
 
     async def service(self, **fields: Any) -> None:
         await self.done("/v1/agent/service/register", fields)
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[AgentApi]:
+    """A server with an agent, on loopback."""
+    registry, world = MemoryRegistry(), (SystemClock(), SeededDice(1))
+    node: dict[str, Any] = {"node_name": "n0", "datacenter": "dc1", "address": "10.0.0.1"}
+    agent = Agent(registry, Options(node_id="", **node), *world, cluster_size=lambda: 1)
+    await agent.start()
+    options = HttpOptions(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
+    server = HttpServer(Parts(registry, *world, agent), options)
+    await server.start()
+    yield AgentApi(server, registry, agent)
+    await server.stop()
+    await agent.stop()
