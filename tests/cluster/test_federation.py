@@ -222,3 +222,24 @@ def test_a_datacenter_that_is_gone_is_said_in_time(tmp_path: Path) -> None:
         far.signal(signal.SIGCONT)
         eventually(lambda: value(agent, "/v1/kv/a?dc=dc2") == b"1")
         eventually(lambda: agent.dig("mesh.service.dc2.mesh", "A", "+short").split() == answered)
+
+
+def test_encrypted_pools_share_a_key_and_change_it_together(tmp_path: Path) -> None:
+    first, second = (base64.b64encode(bytes([byte]) * 32).decode() for byte in (1, 2))
+    with federation(tmp_path, [(1, 0), (1, 0)], encrypt=first) as (one, two):
+        home, far = one.servers[0], two.servers[0]
+        assert home.get("/v1/agent/self")["Stats"]["serf_wan"]["encrypted"] == "true"
+        assert home.put("/v1/kv/a?dc=dc2", b"1") is True
+        for flag in ("--install", "--use"):
+            changed = home.meshctl("keyring", flag, second)
+            assert changed.returncode == 0, changed.stderr
+        rings = {(ring["WAN"], ring["NumNodes"]): ring for ring in home.get("/v1/operator/keyring")}
+        assert rings[True, 2]["PrimaryKeys"] == {second: 2}
+        assert rings[False, 1]["PrimaryKeys"] == {second: 1}
+        kept = Path(far.config["data_dir"], "serf", "remote.keyring")
+        assert json.loads(kept.read_text())[0] == second
+        # The pool within dc2 is its own: nobody changed its key.
+        assert {ring["WAN"]: set(ring["Keys"]) for ring in far.get("/v1/operator/keyring")} == {
+            False: {first},
+            True: {first, second},
+        }

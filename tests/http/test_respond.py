@@ -65,6 +65,13 @@ def test_an_unknown_outcome_says_how_to_ask_and_how_to_repeat() -> None:
     assert "meshctl operator request --since 7 'a b'" in text
 
 
+def test_an_unknown_outcome_elsewhere_names_the_datacenter_to_ask() -> None:
+    reply = respond.failure(OutcomeUnknown("the leader changed", "key:k", 7), "d 2")
+    text = reply.body.decode()
+    assert "GET /v1/operator/request/k?since=7&dc=d%202" in text
+    assert "meshctl operator request --since 7 --datacenter 'd 2' k" in text
+
+
 def test_what_is_too_old_to_tell_is_not_to_be_repeated() -> None:
     reply = respond.failure(Outdated("it may have been forgotten", 9, "key:k", 7))
     assert reply.status == 500
