@@ -108,8 +108,11 @@ class NodeOperations(Protocol):
         """Leave the pool; the process ends afterwards."""
         ...
 
-    async def force_leave(self, name: str, prune: bool) -> None:
-        """Take a failed member for left. Raises NotFound."""
+    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
+        """Take a failed member for left; with wan only in the WAN pool, else in both.
+
+        Raises NotFound, or Invalid where there is no WAN pool.
+        """
         ...
 
     def guard(self) -> GuardInfo:

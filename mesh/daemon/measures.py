@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, s
 
 if TYPE_CHECKING:
     from mesh.daemon.node import Node
+    from mesh.daemon.wan import Wan
 
 MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
@@ -23,6 +25,7 @@ _GOSSIP = "Packets and streams of gossip"
 _DISCOVERY = "Health over gossip, and answers from what an agent holds"
 _EVENTS = "Events heard here, meant for others, or unreadable"
 _WATCHES = "News told to the handlers of watches, and what failed"
+_WAN = "Packets and streams of gossip between datacenters"
 _RPC = "Messages between servers and agents"
 _RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
 
@@ -33,6 +36,8 @@ def measure(node: Node, metrics: Metrics) -> None:
     metrics.add(lambda: _edges(node))
     metrics.add(lambda: _pool(node))
     metrics.add(lambda: _discovery(node))
+    if (wan := node.ground.wan) is not None:
+        metrics.add(lambda: _wan(wan))
     if node.replica is not None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
@@ -53,6 +58,19 @@ def _process(node: Node) -> Iterator[Reading]:
 def _edges(node: Node) -> Iterator[Reading]:
     yield from counters("mesh.http", node.http.counters, _HTTP)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
+
+
+def _wan(wan: Wan) -> Iterator[Reading]:
+    states = Counter(one.status for one in wan.gossip.members())
+    for status in (Status.ALIVE, Status.FAILED):
+        state = status.name.lower()
+        about = "Servers in the pool of all datacenters"
+        yield gauge("mesh.wan.members", states[status], about, state=state)
+    known = len(wan.datacenters.datacenters())
+    yield gauge("mesh.wan.datacenters", known, "Datacenters that this server knows")
+    health = "How badly this node hears servers of other datacenters; 0 is well"
+    yield gauge("mesh.wan.health.score", wan.gossip.health_score, health)
+    yield from counters("mesh.wan", wan.gossip.counters, _WAN)
 
 
 def _pool(node: Node) -> Iterator[Reading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from mesh.agent.watches import read_watch
 from mesh.agent.watching import Heard, Watching
 from mesh.daemon.ground import Ground
 from mesh.gossip.events import UserEvent
-from mesh.gossip.keys import KeyReport
+from mesh.gossip.keys import KeyReport, Keys
 from mesh.gossip.members import Status
 from mesh.http.server import HttpServer
 from mesh.registry.coordinates import Coordinate
@@ -37,6 +38,7 @@ class Messaging:
         config = ground.config
         self._gossip, self._clock = ground.gossip, ground.clock
         self._datacenter = config.datacenter
+        self._pools = [ground.gossip] + ([ground.wan.gossip] if ground.wan is not None else [])
         self.events = Events(config.node_name, agent.services, ground.gossip.fire)
         self._execution = Execution(config.node_name, registry, ground.clock)
         if config.disable_remote_exec:
@@ -82,14 +84,14 @@ class Messaging:
         return judge(self._alive(), acknowledged)
 
     async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
-        """Have every member do this about the key."""
-        keys = self._gossip.keys
-        if act == "list":
-            report = await keys.list(relay_factor)
-        else:
-            order = {"install": keys.install, "use": keys.use, "remove": keys.remove}[act]
-            report = await order(key, relay_factor)
-        return [_ring(report, self._datacenter)]
+        """Have every member do this about the key; asked of a server, in the WAN pool as well."""
+        found = await asyncio.gather(
+            *(_order(pool.keys, act, key, relay_factor) for pool in self._pools)
+        )
+        return [
+            _ring(report, self._datacenter, wan=pool is not self._gossip)
+            for pool, report in zip(self._pools, found, strict=True)
+        ]
 
     def _alive(self) -> list[str]:
         members = self._gossip.members()
@@ -115,7 +117,14 @@ class Messaging:
         await self._execution.stop()
 
 
-def _ring(report: KeyReport, datacenter: str) -> KeyringInfo:
+async def _order(keys: Keys, act: KeyAct, key: bytes, relay_factor: int) -> KeyReport:
+    if act == "list":
+        return await keys.list(relay_factor)
+    order = {"install": keys.install, "use": keys.use, "remove": keys.remove}[act]
+    return await order(key, relay_factor)
+
+
+def _ring(report: KeyReport, datacenter: str, *, wan: bool) -> KeyringInfo:
     messages = dict.fromkeys(report.silent, "no answer in time")
     primary: Counter[str] = Counter()
     for name, result in report.results.items():
@@ -124,7 +133,7 @@ def _ring(report: KeyReport, datacenter: str) -> KeyringInfo:
         if result.primary:
             primary[result.primary] += 1
     return KeyringInfo(
-        wan=False,
+        wan=wan,
         datacenter=datacenter,
         members=len(report.results) + len(report.silent),
         keys=report.counts(),

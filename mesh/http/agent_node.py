@@ -226,10 +226,9 @@ async def leave(request: Request) -> Reply:
 async def force_leave(request: Request) -> Reply:
     """Take a failed member for left."""
     name = params.required(request, "node to force leave")
-    if params.flag(request, "wan"):
-        return respond.text(500, "wan: there is no WAN pool yet")
+    prune, wan = params.flag(request, "prune"), params.flag(request, "wan")
     try:
-        await _operations(request).force_leave(name, params.flag(request, "prune"))
+        await _operations(request).force_leave(name, prune, wan)
     except MeshError as error:
         return respond.text(500, error.message)
     return respond.nothing()

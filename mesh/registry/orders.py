@@ -142,6 +142,23 @@ class OwnStatus(Order[Figures], frozen=True, tag="raft.own-status"):
     repeatable = True
 
 
+class AppliedIndex(Order[int], frozen=True, tag="raft.applied-index"):
+    """The highest log index that the server asked has applied.
+
+    Whoever sends a write to another datacenter needs one of its log; see `WriteOptions.since`.
+    """
+
+    outcome = int
+    repeatable = True
+
+
+class Datacenters(Order[list[str]], frozen=True, tag="datacenters"):
+    """The names of all datacenters that the server asked knows: its own first, then by distance."""
+
+    outcome = list[str]
+    repeatable = True
+
+
 class AutopilotHealth(Order[Health], frozen=True, tag="autopilot.health"):
     """How the servers fare. Only the leader knows."""
 

@@ -62,8 +62,8 @@ class Node:
     async def leave(self) -> None:
         self.asked.append(("leave",))
 
-    async def force_leave(self, name: str, prune: bool) -> None:
-        self.asked.append(("force-leave", name, prune))
+    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
+        self.asked.append(("force-leave", name, prune, wan))
         if name == "none":
             raise NotFound("No node found with name 'none'")
 

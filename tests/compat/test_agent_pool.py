@@ -56,6 +56,7 @@ async def test_the_node_itself(api: AgentApi) -> None:
     await api.done("/v1/agent/join/10.0.0.2:8301?wan=1")
     got = await api.put("/v1/agent/join/10.9.9.9")
     assert (got.status, got.text) == (500, "nobody there")
+    await api.done("/v1/agent/force-leave/n7.dc2?wan")
     await api.done("/v1/agent/force-leave/n7?prune")
     got = await api.put("/v1/agent/force-leave/none")
     assert got.status == 500
@@ -66,8 +67,9 @@ async def test_the_node_itself(api: AgentApi) -> None:
     assert api.node.asked == [
         ("join", "10.0.0.2:8301", True),
         ("join", "10.9.9.9", False),
-        ("force-leave", "n7", True),
-        ("force-leave", "none", False),
+        ("force-leave", "n7.dc2", False, True),
+        ("force-leave", "n7", True, False),
+        ("force-leave", "none", False, False),
         ("reload",),
         ("leave",),
     ]

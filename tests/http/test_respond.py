@@ -5,10 +5,12 @@ import math
 import pytest
 
 from mesh.errors import (
+    Cutoff,
     Denied,
     Invalid,
     MeshError,
     NoLeader,
+    NoPath,
     NotFound,
     OutcomeUnknown,
     Outdated,
@@ -24,6 +26,8 @@ from mesh.registry.port import Answer, ReadOptions
         (Invalid("x"), 400),
         (Denied("x"), 403),
         (NotFound("x"), 404),
+        (NoPath('No path to datacenter "x"'), 500),
+        (Cutoff("x"), 500),
         (TooLarge("x"), 413),
         (NoLeader("x"), 500),
     ],
@@ -59,6 +63,13 @@ def test_an_unknown_outcome_says_how_to_ask_and_how_to_repeat() -> None:
     text = reply.body.decode()
     assert "GET /v1/operator/request/a%20b?since=7" in text
     assert "meshctl operator request --since 7 'a b'" in text
+
+
+def test_an_unknown_outcome_elsewhere_names_the_datacenter_to_ask() -> None:
+    reply = respond.failure(OutcomeUnknown("the leader changed", "key:k", 7), "d 2")
+    text = reply.body.decode()
+    assert "GET /v1/operator/request/k?since=7&dc=d%202" in text
+    assert "meshctl operator request --since 7 --datacenter 'd 2' k" in text
 
 
 def test_what_is_too_old_to_tell_is_not_to_be_repeated() -> None:
