@@ -125,10 +125,9 @@ def _append(path: Path, lines: bytes) -> None:
 
 def _replace(path: Path, body: bytes) -> None:
     fresh = path.with_name(f"{path.name}.compact")
-    with open(fresh, "wb", opener=_opener) as file:
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE_MODE)
