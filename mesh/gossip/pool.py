@@ -188,12 +188,8 @@ class Pool:
 
     def deadline(self) -> float:
         """When `tick` has something to do, on the clock of `now`."""
-        return min(
-            self.swim.deadline(),
-            self.probing.deadline(),
-            self.intents.due,
-            self.queries.deadline(),
-        )
+        soonest = min(self.swim.deadline(), self.probing.deadline(), self.intents.due)
+        return min(soonest, self.queries.deadline()) if self.queries.asking else soonest
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -143,7 +143,7 @@ class Queries:
         self.counters: Counter[str] = Counter()
         self._swim, self._limits, self._members = swim, limits, members
         self._ring: Ring[int] = Ring(lambda _: ITEM_BYTES)
-        self._asking: dict[int, Asking] = {}
+        self.asking: dict[int, Asking] = {}
         self.words: list[Word] = []
         self._last = 0
 
@@ -166,19 +166,19 @@ class Queries:
 
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        if not self._asking:
+        if not self.asking:
             return math.inf
-        return min(one.deadline for one in self._asking.values())
+        return min(one.deadline for one in self.asking.values())
 
     def tick(self, now: float) -> None:
         """End the queries whose time is over."""
-        for one in list(self._asking.values()):
+        for one in list(self.asking.values()):
             if one.deadline <= now:
                 self.end(one.time)
 
     def end(self, time: int) -> None:
         """Wait no longer for answers to the query of this time."""
-        if self._asking.pop(time, None) is not None:
+        if self.asking.pop(time, None) is not None:
             self.words.append(Ended(time))
 
     # Asking
@@ -196,7 +196,7 @@ class Queries:
         """
         seconds = self.default_seconds() if seconds is None else seconds
         _check(question, seconds)
-        if len(self._asking) >= ASKING_MAX:
+        if len(self.asking) >= ASKING_MAX:
             raise Busy(f"{ASKING_MAX} queries from here are running already")
         me = self._swim.me
         query = QueryBody(
@@ -220,7 +220,7 @@ class Queries:
             )
         self.clock.next()
         asking = Asking(query.time, query.id, now + seconds)
-        self._asking[query.time] = asking
+        self.asking[query.time] = asking
         self._hear(now, query)
         self.queue.add(f"{query.time} {query.id}", body)
         return asking
@@ -228,7 +228,7 @@ class Queries:
     def receive_response(self, body: bytes) -> None:
         """An answer to a query from here, or to none that still runs. Raises Invalid."""
         response = decode_response(body)
-        asking = self._asking.get(response.time)
+        asking = self.asking.get(response.time)
         if asking is None or asking.id != response.id:
             self.counters["answers_late"] += 1
             return

@@ -69,7 +69,7 @@ class Suspicions(dict[str, Suspicion]):
     def confirm(self, name: str, accuser: str) -> bool:
         """Count another accuser of a suspect; False when that makes no difference."""
         suspicion = self[name]
-        if not suspicion.confirm(accuser):
+        if accuser in suspicion.accusers or not suspicion.confirm(accuser):
             return False
         self._plan(suspicion.deadline, name)
         return True
@@ -81,19 +81,15 @@ class Suspicions(dict[str, Suspicion]):
         heapq.heappush(self._timers, (deadline, name))
 
     def deadline(self) -> float:
-        """When the first one runs out; infinity when none runs."""
-        timers = self._timers
-        while timers:
-            when, name = timers[0]
-            suspicion = self.get(name)
-            if suspicion is not None and suspicion.deadline == when:
-                return when
-            heapq.heappop(timers)
-        return math.inf
+        """When to ask who is due, not later than the first one runs out; infinity for never."""
+        return self._timers[0][0] if self._timers else math.inf
 
     def due(self, now: float) -> list[str]:
         """Who has not refuted in time; each stays in until it is taken out."""
         found: dict[str, None] = {}
-        while self.deadline() <= now and self._timers:
-            found[heapq.heappop(self._timers)[1]] = None
+        while self._timers and self._timers[0][0] <= now:
+            when, name = heapq.heappop(self._timers)
+            suspicion = self.get(name)
+            if suspicion is not None and suspicion.deadline == when:
+                found[name] = None
         return list(found)

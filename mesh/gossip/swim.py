@@ -223,8 +223,7 @@ class Swim:
 
     def deadline(self) -> float:
         """When `tick` has something to do, on the clock of `now`. After any input, ask `plan`."""
-        soonest = min(self._next_gossip, self._next_exchange)
-        return min(soonest, self.suspicions.deadline()) if self.suspicions else soonest
+        return min(self._next_gossip, self._next_exchange, self.suspicions.deadline())
 
     def plan(self, now: float) -> None:
         """Gossip goes out at its interval, but the timer runs only while there is any."""
@@ -364,8 +363,14 @@ class Swim:
     def suspect(self, now: float, news: Suspect) -> None:
         """Somebody could not reach a node."""
         if news.node == self.name:
-            if not self.left and news.incarnation >= self.me.incarnation:
+            if self.left:
+                return
+            if news.incarnation >= self.me.incarnation:
                 self._refute(news.incarnation)
+            else:
+                # Whoever still says so missed the refutation, which gossip brings most but not
+                # all; memberlist leaves it to take this node for dead.
+                self._announce(self.me)
             return
         peer = self.peers.get(news.node)
         if peer is None or news.incarnation < peer.incarnation:

@@ -195,11 +195,19 @@ def test_old_or_equal_news_about_this_node_is_silent() -> None:
     node = Node()
     node.swim.suspect(0.0, Suspect(1, "me", "a"))
     node.quiet()
-    node.swim.suspect(0.0, Suspect(1, "me", "a"))
     node.swim.dead(0.0, Dead(1, "me", "a"))
     node.swim.alive(0.0, mine(1, meta=b"other"))
     node.swim.alive(0.0, mine(2))
     assert (node.swim.me.incarnation, node.says(), node.swim.awareness) == (2, [], 1)
+
+
+def test_who_missed_the_refutation_is_told_again() -> None:
+    node = Node()
+    node.swim.suspect(0.0, Suspect(1, "me", "a"))
+    assert node.says() == [mine(2)]
+    node.swim.suspect(9.0, Suspect(1, "me", "b"))
+    assert (node.swim.me.incarnation, node.swim.awareness) == (2, 1)
+    assert node.says() == [mine(2)]
 
 
 def test_two_nodes_of_one_name_do_not_refute_each_other_for_ever() -> None:

@@ -35,10 +35,10 @@ class Overlay(Table[T]):
         return found
 
     def get(self, name: str, default: Any = None) -> Any:
-        found = super().get(name)
-        if found is None and name not in self._without:
-            return self._base.get(name, default)
-        return default if found is None else found
+        found = dict.get(self, name)
+        if found is not None:
+            return found
+        return default if name in self._without else self._base.get(name, default)
 
     def __missing__(self, name: str) -> T:
         if name in self._without:
@@ -100,7 +100,8 @@ class Sparse(MutableSequence[str]):
     @overload
     def __getitem__(self, place: slice) -> MutableSequence[str]: ...
     def __getitem__(self, place: int | slice) -> str | MutableSequence[str]:
-        if isinstance(place, slice):
+        if type(place) is not int:
+            assert isinstance(place, slice)
             return [self[number] for number in range(*place.indices(self._length))]
         found = self._moved.get(place)
         return self._base[place] if found is None else found

@@ -26,9 +26,16 @@ from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from tests.sim.network import Network
 
 PORT = 7946
-LATENCY = (0.0005, 0.0015)  # Least, and how much more at most; seconds.
+LEAST_SECONDS, MORE_SECONDS = 0.0005, 0.0015  # A packet's way, and how much longer at most.
 STREAM_SECONDS = 0.003
 TIMER = -1  # As the number of a packet's source.
+
+
+class QuickDice(SeededDice):
+    """Without the care for limits beyond 2**53."""
+
+    def below(self, limit: int) -> int:
+        return int(self._random.random() * limit)
 
 
 class Held(msgspec.Struct):
@@ -76,7 +83,7 @@ class World:
     def __init__(self, seed: int, options: Options, loss: float = 0.0) -> None:
         self.now = 0.0
         self.options = options
-        self.dice = SeededDice(seed)  # That of the cores.
+        self.dice = QuickDice(seed)  # That of the cores.
         self.random = Random(seed + 1)  # That of the network.
         self.network = Network(SeededDice(seed + 2), loss)
         self.hosts: list[Host] = []
@@ -240,11 +247,15 @@ class World:
             length += sum(map(size, messages[1:]))
         self.bytes += length
         target = self.by_address.get(effect.address)
-        if target is None or self.network.loses(host.name, target.name):
+        if target is None:
             return
-        least, more = LATENCY
-        when = self._passes(host, self.now) + least + more * self.random.random()
-        when = self._passes(target, when + self.network.delay(host.name, target.name))
+        network, when = self.network, self.now + LEAST_SECONDS + MORE_SECONDS * self.random.random()
+        if network.loss or network.fault or network.delays:
+            if network.loses(host.name, target.name):
+                return
+            when += network.delay(host.name, target.name)
+        if host.held is not None or target.held is not None:
+            when = self._passes(target, when - self.now + self._passes(host, self.now))
         self._push(when, host.number, target, messages)
 
     def _passes(self, host: Host, when: float) -> float:
