@@ -198,7 +198,8 @@ class Node:
         if not self.config.server:
             servers = ground.membership.server_addresses
             world = (ground.clock, ground.dice)
-            router = AgentRouter(self._router_options(), servers, ground.client, world)
+            speak = ground.membership.all_speak
+            router = AgentRouter(self._router_options(), servers, ground.client, world, speak)
             self.held = HeldAnswers(router.read_once, world)
             self._stops.append(self.held.stop)
             self.discovery = self._over(router, Holding(router, self.held, self._own_part))

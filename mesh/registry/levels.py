@@ -20,8 +20,9 @@ checks hold the health sequence that their node gave the status, which tells it 
 says of the same check."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
-COORDINATES = SEQUENCED = 3
-"""The level from which on nodes have coordinates, and checks their sequence."""
+COORDINATES = SEQUENCED = FEDERATED = 3
+"""The level from which on nodes have coordinates and checks their sequence, and from which on
+programs know of other datacenters."""
 
 
 class Level(Row, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.errors import Invalid
+from mesh.registry.levels import FEDERATED
 from mesh.registry.port import Order
 
 
@@ -149,6 +150,7 @@ class AppliedIndex(Order[int], frozen=True, tag="raft.applied-index"):
     """
 
     outcome = int
+    needs = FEDERATED
     repeatable = True
 
 
@@ -156,6 +158,7 @@ class Datacenters(Order[list[str]], frozen=True, tag="datacenters"):
     """The names of all datacenters that the server asked knows: its own first, then by distance."""
 
     outcome = list[str]
+    needs = FEDERATED
     repeatable = True
 
 
@@ -170,6 +173,7 @@ class FireEvent(Order[int], frozen=True, tag="event.fire"):
     """Fire an event in the pool of the server that is asked; its Lamport time."""
 
     outcome = int
+    needs = FEDERATED
     name: str
     payload: bytes
     """As it travels in the pool, filters included."""

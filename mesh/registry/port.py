@@ -59,6 +59,8 @@ class Order(msgspec.Struct, Generic[T], frozen=True):
     outcome: ClassVar[Any]
     repeatable: ClassVar[bool] = False
     """Whether it changes nothing, so that it may be asked again when the answer was lost."""
+    needs: ClassVar[int] = 1
+    """The level that programs must speak to know it: others close the connection it comes on."""
 
     def validate(self) -> None:
         """Raise Invalid when no state of the servers could make this order right."""

@@ -10,12 +10,14 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.errors import (
+    Conflict,
     MeshError,
     NoLeader,
     OutcomeUnknown,
     Outdated,
     Unreachable,
 )
+from mesh.registry.levels import LOWEST
 from mesh.registry.orders import AppliedIndex
 from mesh.registry.port import (
     ORDER,
@@ -293,7 +295,10 @@ class ServerRouter:
 
 
 class AgentRouter:
-    """The Registry port on a client agent: asks one server, moves to another when it is gone."""
+    """The Registry port on a client agent: asks one server, moves to another when it is gone.
+
+    `speak` says whether all servers speak a level.
+    """
 
     def __init__(
         self,
@@ -301,8 +306,10 @@ class AgentRouter:
         servers: Callable[[], Sequence[str]],
         client: Client,
         world: tuple[Clock, Dice],
+        speak: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._options, self._servers, self._client = options, servers, client
+        self._speak = speak
         self._world, self._dice = world, world[1]
         self._current, self._stay_until = "", 0.0
         self._abroad: dict[str, tuple[int, float]] = {}
@@ -413,6 +420,8 @@ class AgentRouter:
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate. An order that may have been carried out is not given again."""
+        if order.needs > LOWEST and self._servers() and not self._speak(order.needs):
+            raise Conflict(f"this needs feature level {order.needs}: upgrade every server first")
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
         patience = Patience(self._options.hold_seconds, self._world)

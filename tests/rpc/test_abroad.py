@@ -268,6 +268,16 @@ async def test_a_stale_read_is_answered_there_without_a_leader(
     assert status.server.name == "f2"
 
 
+async def test_a_datacenter_without_a_leader_still_sends_on_to_others(
+    serve: Serve, far: Stack, asks: Client
+) -> None:
+    home = await serve("s2", leads=False)
+    link(home, far)
+    router = agent(asks, home)
+    assert await router.write(kv.Set("a", b"1"), PUT)
+    assert (await router.read(KEY, THERE)).value is not None
+
+
 async def test_the_nearest_server_is_asked_and_one_that_failed_is_avoided_for_a_while() -> None:
     class Now:
         at = 0.0

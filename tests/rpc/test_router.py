@@ -352,6 +352,19 @@ async def test_an_order_reaches_the_leader_and_leaves_an_audit_line(
     assert server.rpc.counters["operate"] == 4
 
 
+async def test_an_order_is_not_given_to_servers_too_old_to_know_it(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server)
+    router._speak = lambda level: level < 3
+    with pytest.raises(Conflict, match="needs feature level 3: upgrade every server first"):
+        await router.operate(orders.AppliedIndex(), HERE)
+    assert (await router.operate(orders.OwnStatus(), HERE)).server.name == "s1"
+    router._servers = list
+    with pytest.raises(Unreachable, match="No known servers"):
+        await router.operate(orders.AppliedIndex(), HERE)
+
+
 async def test_without_a_leader_only_orders_for_any_server_are_carried_out(
     serve: Serve, asks: Client
 ) -> None:
