@@ -47,6 +47,9 @@ REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
 REJOIN_TRIES = 60
 """Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
+TELLING_MAX = 256
+"""Events and queries too large for a packet that are on their way over streams at once; further
+ones are not passed on from here, and counted."""
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
@@ -99,6 +102,7 @@ class Gossip:
         self.previous: dict[str, str] = {}
         """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
+        self._telling = 0
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
     def _make_transport(self) -> Transport:
@@ -476,8 +480,15 @@ class Gossip:
         await self._merge(reply, ignore_old=ignore_old)
 
     async def _send_stream(self, effect: Tell) -> None:
+        if self._telling >= TELLING_MAX:
+            self.counters["large_messages_dropped"] += 1
+            return
+        self._telling += 1
         seconds = self.options.stream_timeout_seconds
-        await self.transport.tell(effect.address, effect.port, effect.message, seconds)
+        try:
+            await self.transport.tell(effect.address, effect.port, effect.message, seconds)
+        finally:
+            self._telling -= 1
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()
