@@ -77,6 +77,22 @@ class Unreachable(MeshError):
     retry = True
 
 
+class NoPath(MeshError):
+    """There is no such datacenter, as far as the servers here know."""
+
+    code = "no-path"
+
+
+class Cutoff(MeshError):
+    """No server of another datacenter can be reached. Nothing was done; try again later.
+
+    Unlike `Unreachable` it is no fault of the server that was asked, so another one is no better.
+    """
+
+    code = "cut-off"
+    retry = True
+
+
 class OutcomeUnknown(MeshError):
     """The write may or may not have happened. A retry with the same request id applies it once.
 
@@ -138,6 +154,8 @@ BY_CODE: dict[str, type[MeshError]] = {
         Busy,
         DiskFull,
         Unreachable,
+        NoPath,
+        Cutoff,
         OutcomeUnknown,
         Outdated,
         Cancelled,

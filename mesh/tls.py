@@ -57,20 +57,38 @@ class Caller(NamedTuple):
     """Whom a certificate names: a server or a client, and its node if it tells."""
 
     server: bool
+    """Of our datacenter."""
     node: str
     """In lower case; empty when the certificate names no node."""
+    abroad: str = ""
+    """The other datacenter that it is a server of; empty for our own."""
 
 
 class Names:
-    """The names in the certificates of one datacenter."""
+    """The names in the certificates of one datacenter, and what those of others look like."""
 
     def __init__(self, datacenter: str, domain: str) -> None:
-        self.server = f"server.{datacenter}.{domain.removesuffix('.')}".lower()
-        self.client = f"client.{datacenter}.{domain.removesuffix('.')}".lower()
+        self._domain = domain.removesuffix(".").lower()
+        self.server = f"server.{datacenter}.{self._domain}".lower()
+        self.client = f"client.{datacenter}.{self._domain}".lower()
+
+    def of(self, datacenter: str) -> Names:
+        """The names of another datacenter."""
+        return Names(datacenter, self._domain)
 
     def node(self, name: str) -> str:
         """What the certificate of the server with this node name carries."""
         return f"{name.lower()}.{self.server}"
+
+    def read_own(self, certificate: Mapping[str, Any]) -> Caller:
+        """Whom the certificate names in our datacenter. Raises Denied when nobody."""
+        caller = self.read(certificate)
+        if caller.abroad:
+            raise self._stranger()
+        return caller
+
+    def _stranger(self) -> Denied:
+        return Denied(f"the certificate carries neither {self.server} nor {self.client}")
 
     def read(self, certificate: Mapping[str, Any]) -> Caller:
         """Whom the certificate names, as `ssl` decodes it. Raises Denied for a stranger."""
@@ -82,7 +100,23 @@ class Names:
                 raise Denied(f"the certificate names more than one node: {', '.join(nodes)}")
             if nodes or role in found:
                 return Caller(role == self.server, nodes[0] if nodes else "")
-        raise Denied(f"the certificate carries neither {self.server} nor {self.client}")
+        return self._read_abroad(found)
+
+    def _read_abroad(self, found: set[str]) -> Caller:
+        """The server of another datacenter; it may be that of one only, and no client of any."""
+        roles: dict[tuple[str, str], set[str]] = {}
+        for name in found:
+            labels = name.removesuffix(f".{self._domain}").split(".")
+            if name.endswith(f".{self._domain}") and len(labels) >= 2:
+                nodes = roles.setdefault((labels[-2], labels[-1]), set())
+                nodes.update({".".join(labels[:-2])} - {""})
+        servers = [datacenter for role, datacenter in roles if role == "server"]
+        if len(servers) != 1 or any(role == "client" for role, _ in roles):
+            raise self._stranger()
+        nodes = roles["server", servers[0]]
+        if len(nodes) > 1 or any("*" in one for one in (servers[0], *nodes)):
+            raise Denied(f"the certificate names more than one node: {', '.join(sorted(nodes))}")
+        return Caller(server=False, node="".join(nodes), abroad=servers[0])
 
 
 class Loaded(NamedTuple):
@@ -143,13 +177,14 @@ class Credentials:
         return caller.node
 
     async def connect(
-        self, host: str, port: int, node: str = ""
+        self, host: str, port: int, node: str = "", datacenter: str = ""
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a server, or only to the one with this node name.
+        """Connect to a server, or only to the one with this node name, or of another datacenter.
 
         Raises Unreachable, saying why, when there is none, or not the one.
         """
-        name = self.names.node(node) if node else self.names.server
+        names = self.names.of(datacenter) if datacenter else self.names
+        name = names.node(node) if node else names.server
         try:  # asyncio would leave a connection open behind the error.
             self._loaded.calling.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
         except ValueError as error:
@@ -167,6 +202,8 @@ class Credentials:
             raise Unreachable(explain(error)) from error
         try:
             found = self.server_node(writer) if node else ""
+            if datacenter:  # A certificate for every name would do for TLS.
+                self._check_abroad(writer, datacenter)
         except Denied as error:
             writer.transport.abort()
             raise Unreachable(error.message) from error
@@ -175,6 +212,10 @@ class Credentials:
             writer.transport.abort()
             raise Unreachable(f"the certificate there is that of {found}, not of {node}")
         return reader, writer
+
+    def _check_abroad(self, writer: asyncio.StreamWriter, datacenter: str) -> None:
+        if self.caller(writer).abroad != datacenter.lower():
+            raise Denied(f"the certificate there is not that of a server of {datacenter}")
 
 
 def explain(error: OSError) -> str:
@@ -228,7 +269,7 @@ def _own_end(options: Options) -> float:
     if options.server:
         advice += f" -node {options.node}"
     try:
-        caller = names.read(certificate)
+        caller = names.read_own(certificate)
     except Denied as error:
         raise Invalid(f"{options.certificate}: {error.message}; {advice}") from error
     if options.server:

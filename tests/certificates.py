@@ -58,26 +58,32 @@ class Certificates:
         key.chmod(0o600)
         return certificate, key
 
-    def options(self, role: Role, node: str, pair: Pair | None = None) -> Options:
+    def options(self, role: Role, node: str, pair: Pair | None = None, dc: str = "dc1") -> Options:
         """What the node with this name uses."""
-        pair = pair or self.issue(role, node)
-        certificate, key = self.files(f"{role}-{node}", pair)
+        pair = pair or self.issue(role, node, dc=dc)
+        certificate, key = self.files(
+            f"{role}-{node}" if dc == "dc1" else f"{role}-{node}-{dc}", pair
+        )
         return Options(
             Setting("tls.defaults.ca_file", str(self.ca)),
             Setting("tls.defaults.cert_file", str(certificate)),
             Setting("tls.defaults.key_file", str(key)),
             node,
-            "dc1",
+            dc,
             "mesh.",
             role == "server",
         )
 
-    def credentials(self, role: Role, node: str, pair: Pair | None = None) -> Credentials:
-        return Credentials(load(self.options(role, node, pair)), CLOCK)
+    def credentials(
+        self, role: Role, node: str, pair: Pair | None = None, dc: str = "dc1"
+    ) -> Credentials:
+        return Credentials(load(self.options(role, node, pair, dc)), CLOCK)
 
-    def config(self, role: Role, node: str, pair: Pair | None = None) -> dict[str, object]:
+    def config(
+        self, role: Role, node: str, pair: Pair | None = None, dc: str = "dc1"
+    ) -> dict[str, object]:
         """The same, as the section `tls` of a configuration."""
-        made = self.options(role, node, pair)
+        made = self.options(role, node, pair, dc)
         return {
             "defaults": {
                 "ca_file": made.authorities.path,

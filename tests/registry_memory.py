@@ -9,6 +9,7 @@ from typing import TypeVar
 from mesh.clock import Clock, SystemClock
 from mesh.codec import pack
 from mesh.errors import MeshError
+from mesh.registry import orders
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -45,7 +46,7 @@ class MemoryRegistry:
         self.reads: list[tuple[object, ReadOptions]] = []
         self.writes: list[tuple[object, WriteOptions]] = []
         self.orders: list[tuple[object, OrderOptions]] = []
-        self.outcomes: dict[type, object] = {}
+        self.outcomes: dict[type, object] = {orders.Datacenters: ["dc1"]}
         """What an order of each type comes to: its outcome, or an error to raise."""
         self.blocked = 0
 

@@ -191,12 +191,28 @@ def test_names_in_certificates() -> None:
     def certificate(*found: str) -> dict[str, object]:
         return {"subjectAltName": tuple(("DNS", name) for name in found)}
 
-    assert names.read(certificate("S1.server.dc1.mesh", "server.dc1.mesh")) == (True, "s1")
-    assert names.read(certificate("server.dc1.mesh")) == (True, "")
-    assert names.read(certificate("a.b.client.dc1.mesh")) == (False, "a.b")
+    assert names.read(certificate("S1.server.dc1.mesh", "server.dc1.mesh")) == (True, "s1", "")
+    assert names.read(certificate("server.dc1.mesh")) == (True, "", "")
+    assert names.read(certificate("a.b.client.dc1.mesh")) == (False, "a.b", "")
+    assert names.read(certificate("server.DC2.mesh")) == (False, "", "dc2")
+    both = certificate("S1.b.server.dc2.mesh", "server.dc2.mesh", "localhost", "s1.node.dc2.mesh")
+    assert names.read(both) == (False, "s1.b", "dc2")
+    assert names.of("dc2").read(both) == (True, "s1.b", "")
+    # Whom it names of us comes first, and that is no server.
+    assert names.read(certificate("client.dc1.mesh", "server.dc2.mesh")) == (False, "", "")
     for stranger in (
         ("xserver.dc1.mesh",),
-        ("server.dc2.mesh",),
+        ("server.dc2.example",),
+        ("client.dc2.mesh",),
+        ("client.dc2.mesh", "server.dc2.mesh"),
+        ("client.dc3.mesh", "server.dc2.mesh"),
+        ("server.dc2.mesh", "server.dc3.mesh"),
+        ("a.server.dc2.mesh", "b.server.dc2.mesh"),
+        ("*.server.dc2.mesh",),
+        ("server.*.mesh",),
+        ("*.dc2.mesh",),
+        ("server.mesh",),
+        ("mesh",),
         ("localhost",),
         ("server.dc1.mesh.example",),
         ("a.server.dc1.mesh", "b.server.dc1.mesh"),

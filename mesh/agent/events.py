@@ -86,6 +86,12 @@ def check(event: Event) -> None:
             raise Invalid(f"{name}: {error.message}") from error
 
 
+def too_large(event: Event, error: TooLarge) -> Invalid:
+    """What to tell whoever fired an event that the pool did not take."""
+    advice = "send less, such as a key where the rest is"
+    return Invalid(f"event {event.name}: {error.message}; {advice}")
+
+
 def encode(event: Event) -> bytes:
     """The payload of the pool's event."""
     wire = _Wire(
@@ -176,9 +182,7 @@ class Events:
         try:
             time = self._tell(PREFIX + event.name, encode(event))
         except TooLarge as error:
-            raise Invalid(
-                f"event {event.name}: {error.message}; send less, such as a key where the rest is"
-            ) from error
+            raise too_large(event, error) from error
         return msgspec.structs.replace(event, time=time)
 
     def hear(self, name: str, payload: bytes, time: int) -> None:

@@ -11,12 +11,13 @@ import msgspec
 from mesh.agent import rows
 from mesh.agent.checks import CriticalClock, Judge, Result, shorten
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition, thresholds
+from mesh.agent.flaps import Flaps
 from mesh.agent.news import News
 from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
 from mesh.agent.sequence import Sequence as HealthSequence
 from mesh.agent.state import LocalCheck, LocalService, Options, Source
-from mesh.agent.storage import CheckState, Storage
+from mesh.agent.storage import CheckState, KeptCheck, KeptService, Storage
 from mesh.agent.sync import Sync, scale
 from mesh.clock import Clock, Dice
 from mesh.errors import Denied, Invalid, MeshError, NotFound
@@ -33,20 +34,6 @@ log = logging.getLogger(__name__)
 SERVICES_FOLDER, CHECKS_FOLDER, STATES_FOLDER = "services", "checks", "states"
 _UNKNOWN_SERVICE = 'Unknown service ID "{}"; give the id of the service, not its name'
 _UNKNOWN_CHECK = 'Unknown check ID "{}"; give the id of the check, not its name'
-
-
-class _KeptService(msgspec.Struct, frozen=True):
-    """A service on disk; its checks are kept on their own."""
-
-    service: ServiceDefinition
-
-
-class _KeptCheck(msgspec.Struct, frozen=True):
-    """A check on disk; one without a kind is maintenance."""
-
-    check: CheckDefinition
-    with_service: bool = False
-    """Whether it came in the definition of its service."""
 
 
 class Agent:
@@ -72,6 +59,7 @@ class Agent:
         self._tasks = Tasks()
         self._listeners: list[Callable[[], None]] = []
         self._runners = Runners(self, registry, clock, dice)
+        self.flaps = Flaps(self, registry, clock, options.damping)
         self._sync = Sync(self, registry, (clock, dice), cluster_size)
         self._sequence = HealthSequence(self._storage, clock.wall())
         self.news = News(
@@ -79,12 +67,12 @@ class Agent:
         )
         self._started = False
         # Before what the files define: their checks may belong to these, and they win over these.
-        for kept in self._storage.load(SERVICES_FOLDER, _KeptService):
+        for kept in self._storage.load(SERVICES_FOLDER, KeptService):
             self._put_service(kept.service, "api")
 
     async def start(self) -> None:
         """Restore what was registered, run the checks, begin to sync."""
-        for kept in self._storage.load(CHECKS_FOLDER, _KeptCheck):
+        for kept in self._storage.load(CHECKS_FOLDER, KeptCheck):
             self._restore(kept)
         for check_id in set(self._states) - set(self._checks):
             self._forget(STATES_FOLDER, check_id)
@@ -93,6 +81,7 @@ class Agent:
         for check_id in self._checks:
             self._runners.run(check_id)
         self._tasks.start(self._sweep(), name="critical services")
+        self._tasks.start(self.flaps.run(), name="flapping checks")
         self._sync.start()
 
     async def stop(self) -> None:
@@ -101,7 +90,7 @@ class Agent:
         await self._sync.stop()
         await self._tasks.stop()
 
-    def _restore(self, kept: _KeptCheck) -> None:
+    def _restore(self, kept: KeptCheck) -> None:
         check = kept.check
         service = self._services.get(check.service_id)
         defined_anew = kept.with_service and service is not None and service.source == "config"
@@ -134,15 +123,7 @@ class Agent:
 
     def node(self) -> Node:
         """This node, as the catalog should have it."""
-        options = self.options
-        return Node(
-            name=options.node_name,
-            id=options.node_id,
-            address=options.address,
-            datacenter=options.datacenter,
-            tagged_addresses=options.tagged_addresses,
-            meta=options.node_meta,
-        )
+        return rows.node(self.options)
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call the listener after each change here; returns what ends that."""
@@ -153,6 +134,11 @@ class Agent:
         self._sync.wake()
         for listener in list(self._listeners):
             listener()
+
+    @property
+    def sequence(self) -> int:
+        """The newest health sequence given here."""
+        return self._sequence.last
 
     def witness(self, sequence: int) -> None:
         """A health sequence of this node seen elsewhere. What is so now gets higher ones."""
@@ -188,7 +174,7 @@ class Agent:
         service_id = rows.service_id(definition)
         if source == "api":
             plain = msgspec.structs.replace(definition, checks=[])
-            self._storage.save(SERVICES_FOLDER, service_id, _KeptService(plain))
+            self._storage.save(SERVICES_FOLDER, service_id, KeptService(plain))
             for check in checks:
                 self._keep(check, with_service=True)
         else:
@@ -223,7 +209,7 @@ class Agent:
         self._changed()
 
     def _keep(self, check: CheckDefinition, *, with_service: bool = False) -> None:
-        kept = _KeptCheck(check, with_service)
+        kept = KeptCheck(check, with_service)
         self._storage.save(CHECKS_FOLDER, rows.check_id(check), kept)
 
     def _allow(self, check: CheckDefinition, source: Source) -> None:
@@ -339,8 +325,9 @@ class Agent:
         limit = check.definition.output_max_size or self.options.check_output_max_bytes
         limit = min(limit, self.options.check_output_max_bytes)
         output = "" if self.options.discard_check_output else shorten(result, limit)
-        status, before = check.judge.judge(result), check.row.status
-        check.clock.observe(status, self._clock.monotonic())
+        status, before = self.flaps.judge(check, result), check.row.status
+        output = self.flaps.note(check_id) + output
+        check.clock.observe(check.judge.status, self._clock.monotonic())
         if status != before:
             log.info("check %s is now %s", check_id, status)
         if status != before or expires:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from mesh.agent.events import Events
 from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
+from mesh.gossip.figures import Figures
 from mesh.telemetry.metrics import Metrics
 
 
@@ -59,6 +60,22 @@ class GuardInfo(msgspec.Struct, frozen=True):
     """Members that failed and stay in discovery."""
 
 
+class KeyringInfo(msgspec.Struct, frozen=True):
+    """The keys of one pool in base64, each with how many members have it, or use it."""
+
+    wan: bool
+    datacenter: str
+    members: int
+    """How many answered or should have."""
+    keys: dict[str, int] = {}
+    primary_keys: dict[str, int] = {}
+    messages: dict[str, str] = {}
+    """What is wrong with a member, by its name."""
+
+
+KeyAct: TypeAlias = Literal["list", "install", "use", "remove"]
+
+
 class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
@@ -66,6 +83,10 @@ class NodeOperations(Protocol):
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the LAN or the WAN pool."""
+        ...
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        """What this node's gossip knows about each of them."""
         ...
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
@@ -76,12 +97,22 @@ class NodeOperations(Protocol):
         """Ask everybody for an acknowledgement; None: as long as Serf's formula says."""
         ...
 
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say.
+
+        Raises Conflict when gossip is not encrypted, Invalid for a key of a wrong size.
+        """
+        ...
+
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
         ...
 
-    async def force_leave(self, name: str, prune: bool) -> None:
-        """Take a failed member for left. Raises NotFound."""
+    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
+        """Take a failed member for left; with wan only in the WAN pool, else in both.
+
+        Raises NotFound, or Invalid where there is no WAN pool.
+        """
         ...
 
     def guard(self) -> GuardInfo:

@@ -33,8 +33,9 @@ def hear_of_own(here: Here, news: News, now: float, said: Iterable[Transition]) 
 
     Its sequences are passed, and checks and instances that are here no more are told to be gone.
     """
-    for one in said:
-        here.witness(one.sequence)
+    told = list(said)
+    here.witness(max((one.sequence for one in told), default=0))
+    for one in told:
         if one.status == GONE:
             continue
         if one.check_id and one.check_id not in here.checks():

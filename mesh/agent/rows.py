@@ -9,8 +9,20 @@ import msgspec
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition
 from mesh.agent.state import Options
 from mesh.durations import format_duration
-from mesh.registry.catalog import Check, Service, TaggedAddress
+from mesh.registry.catalog import Check, Node, Service, TaggedAddress
 from mesh.registry.health import NODE_MAINTENANCE, SERVICE_MAINTENANCE
+
+
+def node(options: Options) -> Node:
+    """The node itself."""
+    return Node(
+        name=options.node_name,
+        id=options.node_id,
+        address=options.address,
+        datacenter=options.datacenter,
+        tagged_addresses=options.tagged_addresses,
+        meta=options.node_meta,
+    )
 
 
 def service_id(service: ServiceDefinition) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from mesh.agent.checks import CriticalClock, Judge, Result
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition
 from mesh.registry.catalog import Check, Node, Service
+from mesh.registry.damping import Settings
 
 Source: TypeAlias = Literal["api", "config"]
 
@@ -44,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     retry_seconds: float = 15.0
     check_update_interval_seconds: float = 300.0
     """How long the mere output of a check with a steady status may differ in the catalog."""
+    damping: Settings = Settings(enabled=False)
+    """Of checks that flap."""
 
 
 class LocalService(msgspec.Struct):
@@ -83,6 +86,11 @@ class Here(Protocol):
 
     def report(self, check_id: str, result: Result, *, expires: float = 0.0) -> None:
         """What a run of a check found."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The newest health sequence given here."""
         ...
 
     def witness(self, sequence: int) -> None:

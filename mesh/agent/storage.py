@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from mesh.agent.definitions import CheckDefinition, ServiceDefinition
 from mesh.codec import from_json, to_json
 from mesh.errors import Internal, Invalid
 
@@ -24,6 +25,20 @@ class CheckState(msgspec.Struct, frozen=True):
     status: str
     output: str
     expires: float = 0.0
+
+
+class KeptService(msgspec.Struct, frozen=True):
+    """A service on disk; its checks are kept on their own."""
+
+    service: ServiceDefinition
+
+
+class KeptCheck(msgspec.Struct, frozen=True):
+    """A check on disk; one without a kind is maintenance."""
+
+    check: CheckDefinition
+    with_service: bool = False
+    """Whether it came in the definition of its service."""
 
 
 class Storage:

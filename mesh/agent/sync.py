@@ -58,7 +58,7 @@ class Sync:
         self._told_services: dict[str, Service] = {}
         self._told_checks: dict[str, Check] = {}
         self._told_node: Node | None = None
-        self._has_read = False
+        self._settled = self._contacts = 0
         self._output_due: dict[str, float] = {}
 
     def start(self) -> None:
@@ -74,23 +74,22 @@ class Sync:
         self._changed.set()
 
     def knows(self, change: Transition) -> bool:
-        """Whether the catalog has a change, or refused it for good."""
-        if not change.check_id:
-            return self._has_read and (
-                (change.service_id in self._told_services) == (change.status != GONE)
-            )
+        """Whether the catalog surely has a change, or refused it for good.
+
+        That it says the same is not enough: it may say so of before, and never have had what the
+        change took back.
+        """
         told = self._told_checks.get(change.check_id)
-        if told is None:
-            return self._has_read and change.status == GONE
-        if told.sequence is msgspec.UNSET:
-            return told.status == change.status
-        return told.sequence >= change.sequence
+        if told is not None and told.sequence is not msgspec.UNSET and change.status != GONE:
+            return told.sequence >= change.sequence
+        return change.sequence <= self._settled
 
     async def _run(self) -> None:
         retry, next_full = self._here.options.retry_first_seconds, 0.0
         while True:
             self._changed.clear()
             longest = retry * scale(self._cluster_size())
+            newest, contacts = self._here.sequence, self._contacts
             try:
                 if next_full <= self._clock.monotonic():
                     await self._read_catalog()
@@ -102,6 +101,8 @@ class Sync:
                 # Without this task the catalog would drift from what runs here for ever.
                 log.exception("syncing with the catalog; next try in %.1f s", longest)
             else:
+                if self._contacts != contacts:
+                    self._settled = newest
                 retry = self._here.options.retry_first_seconds
                 await self._pause(min([next_full, *self._output_due.values()]))
                 continue
@@ -132,7 +133,7 @@ class Sync:
             for service in (found.services if found else [])
             if service.id not in OTHERS_SERVICES or service.id in self._here.services()
         }
-        self._has_read = True
+        self._contacts += 1
         own = {check.id: check for check in checks if check.id != SERF_HEALTH}
         numbers = [check.sequence for check in own.values()]
         self._here.witness(max((one for one in numbers if one is not msgspec.UNSET), default=0))
@@ -221,6 +222,7 @@ class Sync:
         except (Invalid, Denied, TooLarge) as error:
             log.error("the catalog refuses %s: %s", what, error)  # noqa: TRY400 - it is expected.
             return False
+        self._contacts += 1
         return True
 
 

@@ -30,7 +30,8 @@ def make(folder: Path, nodes: Sequence[str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
-    pair = Authority.make(clock, days=DAYS)
+    # A day more: it must not expire before what it signs a moment later.
+    pair = Authority.make(clock, days=DAYS + 1)
     authority = Authority.read(*pair)
     key_for_gossip = write_key(secret_bytes(max(KEY_SIZES)))
     for node in nodes:

@@ -82,7 +82,7 @@ def reachability(invocation: Invocation) -> int:
     elif rows:
         out.table(found, ("Node", "Answer"), rows)
     if not rows:
-        out.note(f"All {heard} members acknowledged within the time.")
+        out.note(f"All {heard} members acknowledged.")
         return OK
     out.note(f"{heard} of {heard + lost} members acknowledged what {found.node} asked.")
     for line in found.advice:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from mesh.cli.command import OK, WRONG_USE, Command, Example
 from mesh.cli.flags import Flag, Usage
 from mesh.cli.invocation import Invocation
-from mesh.client.shapes import Guard, Member
+from mesh.client.shapes import Figures, Guard, Member
 
 COLUMNS = ("Node", "Address", "Status", "Type", "Build", "Protocol", "DC")
-DETAILED_COLUMNS = ("Node", "Address", "Status", "Calm", "Tags")
+DETAILED_COLUMNS = (
+    *("Node", "Address", "Status", "Since", "Incarnation", "RTT", "Suspected by", "Calm", "Tags"),
+)
 NOTHING_MATCHES = WRONG_USE
 PENALTY_SHOWN = 0.05
 
@@ -23,7 +27,9 @@ def members(invocation: Invocation) -> int:
     except re.error as error:
         raise Usage(f"--status: not a regular expression: {error}") from error
     known = invocation.client.agent.members(
-        wan=parsed.switch("wan"), expression=parsed.text("filter")
+        wan=parsed.switch("wan"),
+        expression=parsed.text("filter"),
+        detailed=parsed.switch("detailed"),
     )
     found = sorted(
         (member for member in known if wanted.fullmatch(member.state)),
@@ -38,6 +44,8 @@ def members(invocation: Invocation) -> int:
         invocation.out.note(frozen_in_words(invocation.client.agent.guard()))
     if parsed.switch("detailed"):
         invocation.out.table(found, DETAILED_COLUMNS, [_detailed_row(one) for one in found])
+        if said := "".join(_score(member) for member in known):
+            invocation.out.note(said)
     else:
         invocation.out.table(found, COLUMNS, [_row(one) for one in found])
     return OK
@@ -66,7 +74,44 @@ def _row(member: Member) -> tuple[str, ...]:
 
 def _detailed_row(member: Member) -> tuple[str, ...]:
     tags = ",".join(f"{key}={member.tags[key]}" for key in sorted(member.tags))
-    return member.name, _address(member), member.state, _calm(member), tags
+    figures = _figures(member)
+    return (
+        member.name,
+        _address(member),
+        member.state,
+        "-" if figures.state_seconds is None else _duration(figures.state_seconds),
+        str(figures.incarnation),
+        "-" if figures.rtt_seconds is None else f"{figures.rtt_seconds * 1000:.2f} ms",
+        _accusers(figures),
+        _calm(member),
+        tags,
+    )
+
+
+def _figures(member: Member) -> Figures:
+    return Figures() if isinstance(member.gossip, msgspec.UnsetType) else member.gossip
+
+
+def _duration(seconds: float) -> str:
+    """Coarse: what matters is whether it was just now."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _accusers(figures: Figures) -> str:
+    if figures.verdict_seconds is None:
+        return "-"
+    return f"{', '.join(figures.accusers)} ({figures.verdict_seconds:.0f}s left)"
+
+
+def _score(member: Member) -> str:
+    score = _figures(member).score
+    if score is None:
+        return ""
+    meaning = "it hears well" if score == 0 else "it hears badly, and is slow to judge others"
+    return f"As {member.name} sees it. Its health score is {score} of 7: {meaning}."
 
 
 def _calm(member: Member) -> str:
@@ -94,7 +139,7 @@ COMMANDS = {
             Example("members --detailed --format json", "Everything, for a script"),
         ),
         flags=(
-            Flag("detailed", "show the tags of each member", "switch"),
+            Flag("detailed", "show why the agent thinks so, and the tags of each member", "switch"),
             Flag("status", "only members whose status matches", value="REGEX"),
             Flag("wan", "the servers of all datacenters", "switch"),
             Flag("filter", "only members that match this filter expression", value="EXPRESSION"),

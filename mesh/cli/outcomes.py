@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from mesh.cli.command import FAILED, OK, Command, Example
-from mesh.cli.flags import Argument, Flag, Usage
+from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.client.shapes import Outcome
 
@@ -14,12 +14,13 @@ def request(invocation: Invocation) -> int:
     """Show what became of a request; with --cancel see to it that it is not applied any more."""
     parsed = invocation.parsed
     key, since = parsed.arguments[0], parsed.number("since")
+    datacenter = parsed.text("datacenter")
     if not parsed.switch("cancel"):
-        found = invocation.client.operator.request(key, since)
+        found = invocation.client.operator.request(key, since, datacenter=datacenter)
     elif since is None:
         raise Usage("--cancel needs --since: a log index known before the request was made")
     else:
-        found = invocation.client.operator.cancel(key, since)
+        found = invocation.client.operator.cancel(key, since, datacenter=datacenter)
     _show(invocation, found)
     return FAILED if found.status == "unknown" else OK
 
@@ -49,6 +50,7 @@ COMMANDS = {
         flags=(
             Flag("since", "a log index known before the request was made", "number"),
             Flag("cancel", "make sure that it is not applied any more", "switch"),
+            DATACENTER,
         ),
         exits=("1: it is unknown, or it failed",),
     ),

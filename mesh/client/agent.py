@@ -21,12 +21,17 @@ def about() -> Call[AgentSelf]:
     return _reading("/v1/agent/self", AgentSelf)
 
 
-def members(*, wan: bool = False, expression: str = "") -> Call[list[Member]]:
+def members(
+    *, wan: bool = False, expression: str = "", detailed: bool = False
+) -> Call[list[Member]]:
     """Every node the agent knows from gossip; with wan the servers of all datacenters.
+
+    With detailed, each has its `figures`.
 
     The expression is one of Consul's filter language.
     """
-    params = (("wan", "1" if wan else ""), ("filter", expression))
+    wanted = (("wan", wan), ("detailed", detailed))
+    params = [*((name, "1" if on else "") for name, on in wanted), ("filter", expression)]
     return _reading("/v1/agent/members", list[Member], *(pair for pair in params if pair[1]))
 
 

@@ -23,7 +23,7 @@ from mesh.client import (
     status,
     trouble,
 )
-from mesh.client.call import Answer, Call, Response, failure, keyed, newest
+from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class AsyncClient:
         self.settings = configured or settings.from_environment()
         self.endpoint = self.settings.endpoint()
         self._session: aiohttp.ClientSession | None = None
-        self._newest = 0
+        self._newest = Newest()
         self.kv = KV(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -72,13 +72,13 @@ class AsyncClient:
 
     async def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""
-        call, known = keyed(call), self._newest
+        call, known = keyed(call), self._newest.before(call)
         try:
             async with self._request(call, self.settings.timeout_seconds) as response:
                 whole = await _whole(response)
         except (OSError, aiohttp.ClientError) as error:
             raise self._error(call, error, known) from error
-        self._newest = max(self._newest, newest(whole))
+        self._newest.hear(call, whole)
         return call.finish(whole)
 
     async def follow(self, call: Call[Answer[T]]) -> AsyncIterator[Answer[T]]:
@@ -101,7 +101,7 @@ class AsyncClient:
                 async for line in response.content:
                     yield line
         except (OSError, aiohttp.ClientError) as error:
-            raise self._error(call, error, self._newest) from error
+            raise self._error(call, error, self._newest.before(call)) from error
 
     def _request(
         self, call: Call[T], timeout_seconds: float | None

@@ -133,6 +133,11 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         return {"Idempotency-Key": self.key, **since}
 
     @property
+    def datacenter(self) -> str:
+        """The datacenter it names; empty for the agent's own."""
+        return dict(self.params).get("dc", "")
+
+    @property
     def target(self) -> str:
         """Path and query string, as the request line has them."""
         query = urlencode(self.params).replace("=&", "&").removesuffix("=")
@@ -181,9 +186,21 @@ def keyed(call: Call[T]) -> Call[T]:
     return msgspec.structs.replace(call, key=str(uuid.uuid4()))
 
 
-def newest(response: Response) -> int:
-    """A log index that the response shows to be applied; 0 when it shows none."""
-    return _number(response.headers.get("x-consul-index", ""))
+class Newest:
+    """The newest log index that responses showed to be applied; each datacenter has its own log."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def before(self, call: Call[T]) -> int:
+        """What was known of the log that a call is for; 0 for nothing."""
+        return self._known.get(call.datacenter, 0)
+
+    def hear(self, call: Call[T], response: Response) -> None:
+        """Take note of a response."""
+        index = _number(response.headers.get("x-consul-index", ""))
+        if index > self.before(call):
+            self._known[call.datacenter] = index
 
 
 def writing(

@@ -116,7 +116,7 @@ def remove_key(key: str, *, relay_factor: int = 0) -> Call[None]:
     return _keyed("DELETE", key, relay_factor)
 
 
-def request(key: str, since: int | None = None) -> Call[Outcome]:
+def request(key: str, since: int | None = None, *, datacenter: str = "") -> Call[Outcome]:
     """What became of the request with this Idempotency-Key.
 
     `since` is a log index known before it was first made, as an OutcomeUnknown has it; without it
@@ -126,17 +126,17 @@ def request(key: str, since: int | None = None) -> Call[Outcome]:
         method="GET",
         path=path_of("operator/request", key),
         decode=lambda response: decode_json(response.body, Outcome),
-        params=() if since is None else (("since", str(since)),),
+        params=_given(since="" if since is None else str(since), dc=datacenter),
     )
 
 
-def cancel(key: str, since: int) -> Call[Outcome]:
+def cancel(key: str, since: int, *, datacenter: str = "") -> Call[Outcome]:
     """Make sure that the request is not applied any more; what became of it."""
     return Call(
         method="DELETE",
         path=path_of("operator/request", key),
         decode=lambda response: decode_json(response.body, Outcome),
-        params=(("since", str(since)),),
+        params=_given(since=str(since), dc=datacenter),
     )
 
 

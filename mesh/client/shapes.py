@@ -152,6 +152,23 @@ class Pair(Shape, frozen=True):
     modify_index: int = 0
 
 
+class Figures(Shape, frozen=True):
+    """Why an agent thinks so of a member. Times are seconds, None when not known."""
+
+    incarnation: int = 0
+    state: str = ""
+    """SWIM's: alive, suspect, dead, left or forgotten."""
+    state_seconds: float | None = None
+    rtt_seconds: float | None = None
+    answered_seconds: float | None = None
+    distance_seconds: float | None = None
+    accusers: list[str] = []
+    verdict_seconds: float | None = None
+    """How long a suspect may still object."""
+    score: int | None = None
+    """The health score of the agent itself."""
+
+
 class Member(Shape, frozen=True):
     """A node as gossip sees it."""
 
@@ -172,6 +189,8 @@ class Member(Shape, frozen=True):
     """How often it failed lately; halves in every half-life."""
     damped: bool = False
     """It is left out of discovery for that."""
+    gossip: Figures | msgspec.UnsetType = msgspec.UNSET
+    """Only where it was asked for in detail."""
 
     @property
     def state(self) -> str:

@@ -24,7 +24,7 @@ from mesh.client import (
     status,
     trouble,
 )
-from mesh.client.call import Answer, Call, Response, failure, keyed, newest
+from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Client:
         self.settings = configured or settings.from_environment()
         self.endpoint = self.settings.endpoint()
         self._connection: HTTPConnection | None = None
-        self._newest = 0
+        self._newest = Newest()
         self.kv = KV(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -74,7 +74,7 @@ class Client:
     def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""
         response = self._exchange(keyed(call))
-        self._newest = max(self._newest, newest(response))
+        self._newest.hear(call, response)
         return call.finish(response)
 
     def follow(self, call: Call[Answer[T]]) -> Iterator[Answer[T]]:
@@ -98,7 +98,9 @@ class Client:
             while line := response.readline():
                 yield line
         except (OSError, HTTPException) as error:
-            raise trouble.interrupted(self.endpoint, call, error, self._newest) from error
+            raise trouble.interrupted(
+                self.endpoint, call, error, self._newest.before(call)
+            ) from error
         finally:
             connection.close()
 
@@ -112,7 +114,9 @@ class Client:
             response = _whole(raw)
         except (OSError, HTTPException) as error:
             self.close()
-            raise trouble.interrupted(self.endpoint, call, error, self._newest) from error
+            raise trouble.interrupted(
+                self.endpoint, call, error, self._newest.before(call)
+            ) from error
         except BaseException:
             self.close()  # Half a response is left on it.
             raise

@@ -44,7 +44,10 @@ def interrupted(endpoint: Endpoint, call: Call[T], error: Exception, since: int)
     if call.method == "GET":
         return Unreachable(f"the mesh agent at {endpoint} did not answer: {words}.")
     known = since if call.since is None else call.since
-    asked = f"meshctl operator request {f'--since {known} ' if known else ''}{quote(call.key)}"
+    flags = f"--since {known} " if known else ""
+    if call.datacenter:
+        flags += f"--datacenter {quote(call.datacenter)} "
+    asked = f"meshctl operator request {flags}{quote(call.key)}"
     return OutcomeUnknown(
         f"the mesh agent at {endpoint} did not answer: {words}. "
         "The write may or may not have happened; repeated with the Idempotency-Key "

@@ -77,6 +77,20 @@ def advertised(config: Config) -> str:
     return candidates[0] if candidates else "127.0.0.1"
 
 
+def advertised_wan(config: Config) -> str:
+    """The IP address that other datacenters reach this node by; raises as `advertised` does."""
+    chosen = (
+        config.advertise_addr_wan
+        or config.advertise_addr_wan_ipv4
+        or config.advertise_addr_wan_ipv6
+    )
+    bound = parse_ip(config.serf_wan)
+    own = config.advertise_addr or config.advertise_addr_ipv4 or config.advertise_addr_ipv6
+    if chosen or own or bound is None or bound.is_unspecified:
+        return chosen or advertised(config)
+    return str(bound)
+
+
 def interfaces() -> list[tuple[str, IP]]:
     """Interfaces and their addresses: the first IPv4 address of each, then global IPv6 ones.
 

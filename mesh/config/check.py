@@ -326,5 +326,6 @@ def _gossip_secrets(config: Config) -> Iterator[Complaint]:
             read_key(config.encrypt)
         except Invalid as problem:
             yield "encrypt", problem.message
-    if len(config.gossip_label.encode()) > LABEL_MAX_BYTES:
-        yield "gossip_label", f"expected at most {LABEL_MAX_BYTES} bytes"
+    most = LABEL_MAX_BYTES - len(".wan")  # What the WAN pool adds.
+    if len(config.gossip_label.encode()) > most:
+        yield "gossip_label", f"expected at most {most} bytes"

@@ -31,6 +31,10 @@ DEV_OVERLAY: dict[str, Any] = {
     "gossip_lan.probe_interval": "100ms",
     "gossip_lan.probe_timeout": "100ms",
     "gossip_lan.suspicion_mult": 3,
+    "gossip_wan.gossip_interval": "100ms",
+    "gossip_wan.probe_interval": "100ms",
+    "gossip_wan.probe_timeout": "100ms",
+    "gossip_wan.suspicion_mult": 3,
 }
 """What -dev sets before any file."""
 

@@ -12,21 +12,21 @@ FILLED = frozenset({"dev", "warnings", "not_yet", "files"})
 
 NOT_YET = _names(
     """
-    acl advertise_addr_wan advertise_addr_wan_ipv4 advertise_addr_wan_ipv6
+    acl
     advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
     cloud config_entries connect default_intention_policy
     enable_agent_tls_for_checks enable_central_service_config enable_debug enable_syslog
-    experiments gossip_wan license_path
+    experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
     ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https
-    ports.proxy_max_port ports.proxy_min_port ports.serf_wan ports.sidecar_max_port
+    ports.proxy_max_port ports.proxy_min_port ports.sidecar_max_port
     ports.sidecar_min_port primary_datacenter primary_gateways primary_gateways_interval
-    raft_logstore raft_prevote_disabled raft_protocol reconnect_timeout_wan
+    raft_logstore raft_prevote_disabled raft_protocol
     recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
-    retry_interval_wan retry_join_wan retry_max_wan rpc segment segments serf_wan
+    rpc segment segments
     serf_wan_allowed_cidrs serf_lan_allowed_cidrs server_name server_rejoin_age_max snapshot_agent
     syslog_facility telemetry tls.defaults.tls_cipher_suites
     tls.defaults.use_auto_cert tls.grpc tls.https tls.internal_rpc.tls_cipher_suites
@@ -34,9 +34,9 @@ NOT_YET = _names(
     addresses.https addresses.grpc addresses.grpc_tls protocol
     dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
-    performance.enable_xds_load_balancing performance.leave_drain_time disable_coordinates
+    performance.enable_xds_load_balancing performance.leave_drain_time
     session_ttl_min raft_trailing_logs raft_snapshot_interval
-    rejoin_after_leave limits.rpc_max_conns_per_client
+    limits.rpc_max_conns_per_client
     limits.txn_max_req_len http_config.use_cache http_config.max_header_bytes
     """
 )

@@ -88,7 +88,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     disable_keyring_file: bool = False
     """Do not keep the keys of gossip in data_dir (serf/local.keyring, serf/remote.keyring)."""
     gossip_label: str = ""
-    """Name that all gossip carries, at most 255 bytes; nodes with another one, or none, are not
+    """Name that all gossip carries, at most 251 bytes; nodes with another one, or none, are not
     heard. Keeps clusters apart that can reach each other (memberlist's Label)."""
     leave_on_terminate: bool | None = None
     """Leave the cluster on SIGTERM; when not set, true for a client and false for a server."""

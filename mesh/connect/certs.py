@@ -73,10 +73,13 @@ class Subject(msgspec.Struct, frozen=True):
 
     def _check_modest(self, name: str) -> None:
         """Nobody becomes a server, or another one, by a name that was only meant in addition."""
-        server = f"server.{self.datacenter}.{self.domain}".lower()
-        parent = server.partition(".")[2]
-        wild = name in {f"*.{server}", f"*.{parent}"}
-        if wild or ((name == server or name.endswith(f".{server}")) and name not in self.names):
+        domain = f".{self.domain}".lower()
+        if not name.endswith(domain) or name in self.names:
+            return
+        # Of any datacenter: its servers are believed by those of the others.
+        role, _, datacenter = name.removesuffix(domain).rpartition(".")
+        wild = role == "*" and datacenter
+        if datacenter and (wild or role == "server" or role.endswith(".server")):
             raise Invalid(f'additional-dnsname: "{name}" is for servers; use -server and -node')
 
 

@@ -9,6 +9,7 @@ from mesh.clock import Clock, Dice
 from mesh.config.schema import Config
 from mesh.daemon.calm import Calm
 from mesh.daemon.membership import Membership
+from mesh.daemon.wan import Wan
 from mesh.datadir import DataDirectory
 from mesh.gossip.driver import Gossip
 from mesh.rpc.client import Client
@@ -28,6 +29,8 @@ class Ground:
     calm: Calm
     client: Client
     credentials: Credentials | None
+    wan: Wan | None
+    """The pool of all datacenters' servers; None for agents, and where it is off."""
     fatal: Callable[[BaseException], None]
 
     @property

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0
 """How often those who left the pool are forgotten."""
-STANDING_SECONDS = 2.0
-"""Who is in the pool is looked up anew after so long, though no member event came."""
+STANDING_SECONDS = 10.0
+"""Who is in the pool is looked up anew after so long, though no member event came: what is made of
+their state may depend on time."""
 
 
 class Hearsay:
@@ -32,7 +33,8 @@ class Hearsay:
         self.counters: Counter[str] = Counter(dict.fromkeys(("events", "news", "malformed"), 0))
         self.of_own: Callable[[float, list[Transition]], None] = lambda _, __: None
         """Called with what was heard of this node itself, and when."""
-        self._standing, self._standing_until = Standing(), float("-inf")
+        self._standing = self._out = Standing()
+        self._standing_until = float("-inf")
         gossip.on_event(self._heard)
         gossip.listen(self._member_event)
 
@@ -40,18 +42,27 @@ class Hearsay:
         """Tell everybody of changes here. Raises a MeshError."""
         self._gossip.fire(EVENT, payload)
 
-    def standing(self) -> Standing:
-        """Who is in the pool and who is out; the same object until that changes."""
+    def standing(self, *, current: bool = False) -> Standing:
+        """Who is in the pool and who is out; the same object until that changes.
+
+        For answers that are `current` only who is out: that a member is there is no news to the
+        catalog, which may have its reasons to say that it is not well.
+        """
         now = self._clock.monotonic()
         if now >= self._standing_until:
             found = Standing(
                 frozenset(name.lower() for name in self._membership.absent()),
                 frozenset(name.lower() for name in self._membership.present()),
+                frozenset(name.lower() for name in self._membership.damped()),
             )
             if found != self._standing:
-                self._standing = found
+                self._standing, self._out = found, Standing(found.absent)
             self._standing_until = now + STANDING_SECONDS
-        return self._standing
+        return self._out if current else self._standing
+
+    def look_again(self) -> None:
+        """What is made of members' state has changed."""
+        self._standing_until = float("-inf")
 
     async def run(self) -> None:
         """Forget, now and then, who is no member any more."""
@@ -61,7 +72,7 @@ class Hearsay:
             self.overlay.retain({one.name.lower() for one in members if one.status != Status.LEFT})
 
     def _member_event(self, _: MemberEvent) -> None:
-        self._standing_until = float("-inf")
+        self.look_again()
 
     def _heard(self, event: UserEvent) -> None:
         if event.name != EVENT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,16 @@ from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, s
 
 if TYPE_CHECKING:
     from mesh.daemon.node import Node
+    from mesh.daemon.wan import Wan
 
 MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
 _DNS = "Questions and connections of DNS"
 _GOSSIP = "Packets and streams of gossip"
 _DISCOVERY = "Health over gossip, and answers from what an agent holds"
+_EVENTS = "Events heard here, meant for others, or unreadable"
+_WATCHES = "News told to the handlers of watches, and what failed"
+_WAN = "Packets and streams of gossip between datacenters"
 _RPC = "Messages between servers and agents"
 _RAFT = "The log: steps, syncs, snapshots, elections and messages to other voters"
 
@@ -31,6 +36,8 @@ def measure(node: Node, metrics: Metrics) -> None:
     metrics.add(lambda: _edges(node))
     metrics.add(lambda: _pool(node))
     metrics.add(lambda: _discovery(node))
+    if (wan := node.ground.wan) is not None:
+        metrics.add(lambda: _wan(wan))
     if node.replica is not None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
@@ -43,12 +50,27 @@ def _process(node: Node) -> Iterator[Reading]:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     yield gauge("mesh.runtime.max_resident_bytes", most, "Most memory the process ever had")
     yield gauge("mesh.agent.services", len(node.agent.services()), "Services of this agent")
+    held = "Checks that stay critical for failing again and again"
+    yield gauge("mesh.agent.checks_damped", node.agent.flaps.held, held)
     yield gauge("mesh.agent.checks", len(node.agent.checks()), "Checks of this agent")
 
 
 def _edges(node: Node) -> Iterator[Reading]:
     yield from counters("mesh.http", node.http.counters, _HTTP)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
+
+
+def _wan(wan: Wan) -> Iterator[Reading]:
+    states = Counter(one.status for one in wan.gossip.members())
+    for status in (Status.ALIVE, Status.FAILED):
+        state = status.name.lower()
+        about = "Servers in the pool of all datacenters"
+        yield gauge("mesh.wan.members", states[status], about, state=state)
+    known = len(wan.datacenters.datacenters())
+    yield gauge("mesh.wan.datacenters", known, "Datacenters that this server knows")
+    health = "How badly this node hears servers of other datacenters; 0 is well"
+    yield gauge("mesh.wan.health.score", wan.gossip.health_score, health)
+    yield from counters("mesh.wan", wan.gossip.counters, _WAN)
 
 
 def _pool(node: Node) -> Iterator[Reading]:
@@ -59,6 +81,10 @@ def _pool(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.members.clients", len(alive) - servers, "Clients alive in the pool")
     health = "How badly this node hears; 0 is well"
     yield gauge("mesh.memberlist.health.score", gossip.health_score, health)
+    for kind, depth in gossip.pool.depths().items():
+        yield gauge("mesh.serf.queue", depth, "Messages that wait to be passed on", kind=kind)
+    flaps = "Members that failed and were back within a minute"
+    yield counter("mesh.serf.member.flap", gossip.pool.intents.flaps, flaps)
     calm = node.ground.calm
     frozen = "Failed members that stay in discovery (mass-failure guard)"
     yield gauge("mesh.members.frozen", len(calm.held), frozen)
@@ -66,6 +92,8 @@ def _pool(node: Node) -> Iterator[Reading]:
     damped = "Members that are left out for failing again and again"
     yield gauge("mesh.members.damped", len(calm.kept_out()), damped)
     yield from counters("mesh.memberlist", gossip.counters, _GOSSIP)
+    yield from counters("mesh.events", node.messaging.events.counters, _EVENTS)
+    yield from counters("mesh.watches", node.messaging.watch_counters, _WATCHES)
 
 
 def _discovery(node: Node) -> Iterator[Reading]:

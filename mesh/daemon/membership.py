@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from mesh.clock import Clock, Dice
-from mesh.codec import from_json, to_json
+from mesh.clock import Clock
 from mesh.daemon.calm import Calm
-from mesh.errors import Invalid, MeshError
+from mesh.errors import MeshError
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.raft.node import Peer
@@ -27,8 +25,7 @@ from mesh.server.reconcile import Seen, State
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.25
-MEET_AT_ONCE = 3
-MEET_MAX = 60
+MEET_ENOUGH = 3
 
 
 class JoinOptions(msgspec.Struct, frozen=True):
@@ -60,19 +57,25 @@ class Membership:
         return sum(member.status == Status.ALIVE for member in self._gossip.members())
 
     def absent(self) -> frozenset[str]:
-        """Names of members that discovery must leave out now: gone and not frozen, or damped."""
+        """Names of members that discovery must leave out now: failed or left, and not frozen."""
         held = self._calm.held
-        gone = {one.name for one in self._gossip.members() if one.status in _GONE}
-        return frozenset(gone - held) | self._calm.kept_out()
+        return frozenset(
+            one.name
+            for one in self._gossip.members()
+            if one.status in _GONE and one.name not in held
+        )
 
     def present(self) -> frozenset[str]:
         """Names of members that discovery takes for alive, whatever the catalog says of them."""
-        alive = frozenset(
+        return frozenset(
             one.name
             for one in self._gossip.members()
             if one.status == Status.ALIVE and one.tags.get("dc", "") == self._datacenter
         )
-        return alive - self._calm.kept_out()
+
+    def damped(self) -> frozenset[str]:
+        """Names of members that the leader may leave out, although they are alive."""
+        return self._calm.kept_out()
 
     def servers(self) -> list[tuple[Member, ServerTags]]:
         """The live servers of the datacenter, ordered by name."""
@@ -100,6 +103,10 @@ class Membership:
                 met.add(tags.id)
                 found[member.name] = tags.level_max
         return found | {one.name: LOWEST for one in voters if one.id not in met}
+
+    def all_speak(self, level: int) -> bool:
+        """Whether there are servers, and all that have not left speak this level."""
+        return min(self.speaking(()).values(), default=0) >= level
 
     def server_addresses(self) -> list[str]:
         """`ip:port` of the live servers of the datacenter."""
@@ -142,7 +149,7 @@ class Membership:
     def seen(self) -> list[Seen]:
         """The members of the datacenter, as reconciling wants them."""
         found = []
-        held, damped = self._calm.held, self._calm.kept_out()
+        held, damped = self._calm.held, self.damped()
         for member in self._gossip.members():
             if member.tags.get("dc", "") != self._datacenter or member.status == Status.NONE:
                 continue
@@ -182,50 +189,14 @@ _SHOWN: dict[Status, ServerState] = {
 }
 
 
-class Acquaintances:
-    """Addresses of members met, kept on disk, so that a node finds its pool again by itself.
+async def meet_again(gossip: Gossip) -> None:
+    """Join through members met before the restart; a few are enough.
 
     Without them servers that all restart would meet each other but none of their agents.
     """
-
-    def __init__(self, gossip: Gossip, path: str, dice: Dice) -> None:
-        self._gossip, self._path, self._dice = gossip, Path(path), dice
-        self._written: list[str] = []
-
-    def save(self) -> None:
-        """Write down the live members, if they are others than last time."""
-        addresses = sorted(
-            endpoint(member.address, member.port)
-            for member in self._gossip.members()
-            if member.status == Status.ALIVE and member.name != self._gossip.name
-        )
-        if not addresses or addresses == self._written:
-            return
-        self._written = addresses
-        fresh = self._path.with_suffix(".new")
-        try:
-            fresh.write_bytes(to_json(addresses))
-            fresh.replace(self._path)
-        except OSError as error:
-            log.warning("%s: %s", self._path, error)
-
-    async def meet_again(self) -> None:
-        """Join through members met before; a few are enough, and nobody may be there any more."""
-        try:
-            addresses = from_json(self._path.read_bytes(), list[str])
-        except (OSError, Invalid):
-            return
-        self._dice.shuffle(addresses)
-        joined = 0
-        for start in range(0, min(len(addresses), MEET_MAX), MEET_AT_ONCE):
-            try:
-                some = addresses[start : start + MEET_AT_ONCE]
-                joined += await self._gossip.join(some, ignore_old=True)
-            except MeshError as error:
-                log.debug("meeting again: %s", error)
-            if joined >= MEET_AT_ONCE:
-                break
-        log.info("met %d of %d members from before the restart", joined, len(addresses))
+    before = len(gossip.previous)
+    joined = await gossip.rejoin(MEET_ENOUGH, ignore_old=True)
+    log.info("met %d of %d members from before the restart", joined, before)
 
 
 async def keep_joining(

@@ -14,7 +14,7 @@ from mesh.agent.announcer import Announcer
 from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.agent.own import hear_of_own, own_part
-from mesh.clock import SeededDice, SystemClock
+from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config
 from mesh.daemon import encryption, options
@@ -22,17 +22,18 @@ from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.hearsay import Hearsay
-from mesh.daemon.keyrings import open_keyring
+from mesh.daemon.keyrings import WAN, open_keyring
 from mesh.daemon.measures import measure
-from mesh.daemon.membership import Acquaintances, Membership, keep_joining
+from mesh.daemon.membership import Membership, keep_joining, meet_again
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.replica import Replica
+from mesh.daemon.wan import Wan, wan_name
 from mesh.datadir import open_directory
 from mesh.dns.server import DnsServer
 from mesh.errors import explained
 from mesh.gossip.driver import Gossip
-from mesh.gossip.members import MemberEvent
+from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
 from mesh.registry.health import GOSSIP_HEALTH
 from mesh.registry.port import Query, Registry
@@ -90,10 +91,11 @@ class Node:
         self.registry = await self._build_registry()
         self._stops.append(ground.gossip.stop)
         await ground.gossip.start()
-        path = f"{ground.directory.folder('serf')}/members.json"
-        self.acquaintances = Acquaintances(ground.gossip, path, ground.dice)
         ground.gossip.listen(self._member_event)
         ground.gossip.on_conflict_lost(self._give_up)
+        if ground.wan is not None:
+            self._stops.append(ground.wan.gossip.stop)
+            await ground.wan.gossip.start()
         if self.replica is not None:
             self.replica.join_pool()
         await self._start_agent()
@@ -107,7 +109,7 @@ class Node:
         await self._start_edges()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
-        self._tasks.start(self.acquaintances.meet_again(), name="meeting again")
+        self._tasks.start(meet_again(ground.gossip), name="meeting again")
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
@@ -116,6 +118,8 @@ class Node:
             name="joining",
             fatal=True,
         )
+        if ground.wan is not None:
+            self._find_datacenters(ground.wan)
         log.info(
             "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
             "server" if config.server else "agent",
@@ -124,6 +128,13 @@ class Node:
             options.names(self.http.addresses),
             options.names(self.dns.addresses),
         )
+
+    def _find_datacenters(self, wan: Wan) -> None:
+        join = options.join_wan(self.config)
+        joining = keep_joining(wan.gossip, join, self.ground.clock, self._give_up)
+        self._tasks.start(meet_again(wan.gossip), name="meeting datacenters again")
+        self._tasks.start(joining, name="joining datacenters", fatal=True)
+        self._tasks.start(wan.bring_in(), name="bringing in servers", fatal=True)
 
     def _lay_ground(self) -> Ground:
         config, clock, dice = self.config, SystemClock(), SeededDice()
@@ -135,8 +146,9 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        keyring = open_keyring(config, directory.folder("serf"))
-        made = options.gossip(config)
+        folder = directory.folder("serf")
+        keyring = open_keyring(config, folder)
+        made = options.gossip(config, f"{folder}/local.snapshot")
         gossip = Gossip(config.node_name, made, clock, dice, tags, keyring=keyring)
         seconds = config.limits.rpc_client_timeout
         client = Client(
@@ -160,8 +172,20 @@ class Node:
             calm,
             client,
             credentials,
+            self._wan(directory.folder("serf"), membership, (clock, dice)),
             self._fatal,
         )
+
+    def _wan(self, folder: str, membership: Membership, world: tuple[Clock, Dice]) -> Wan | None:
+        config = self.config
+        if not config.server or config.ports.serf_wan < 0:
+            return None
+        name = wan_name(config.node_name, config.datacenter)
+        keyring = open_keyring(config, folder, WAN)
+        gossip = Gossip(
+            name, options.wan(config, f"{folder}/remote.snapshot"), *world, keyring=keyring
+        )
+        return Wan(gossip, membership, config.datacenter, world[0])
 
     def _router_options(self) -> RouterOptions:
         config = self.config
@@ -238,12 +262,12 @@ class Node:
         log.info("member %s (%s): %s", member.name, member.address, event.kind)
         if event.kind in {"failed", "leave"} and (tags := read_tags(member.tags)):
             self.ground.client.forget(endpoint(member.address, tags.port))
-        self.acquaintances.save()
         if self.replica is not None:
             self.replica.members_changed()
 
     def _calm_changed(self) -> None:
         """A freeze began or ended, or a damped member is let in."""
+        self.hearsay.look_again()
         if self.replica is None:
             return
         self.replica.members_changed()
@@ -267,6 +291,8 @@ class Node:
         await self.agent.stop()
         if self.replica is not None:
             await self.replica.resign()
+        if self.ground.wan is not None:
+            await self.ground.wan.gossip.leave()
         await self.ground.gossip.leave()
 
     async def reload(self) -> list[str]:
@@ -323,6 +349,16 @@ class Node:
             "dns": dict(self.dns.counters),
             "discovery": self._discovery_stats(),
         }
+        if ground.wan is not None:
+            members = ground.wan.gossip.members()
+            stats["serf_wan"] = {
+                "members": len(members),
+                "alive": sum(one.status == Status.ALIVE for one in members),
+                "datacenters": ",".join(ground.wan.datacenters.datacenters()),
+                "encrypted": "false" if ground.wan.gossip.keyring is None else "true",
+                "health_score": ground.wan.gossip.health_score,
+                **ground.wan.gossip.counters,
+            }
         if self.replica is not None:
             stats["raft"] = self.replica.raft.status()
             stats["rpc"] = dict(self.replica.rpc.counters)

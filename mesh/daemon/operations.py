@@ -8,18 +8,23 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
-from mesh.agent.operations import GuardInfo, MemberInfo
+from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
 from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.daemon.messaging import Messaging
-from mesh.errors import Invalid, NotFound
+from mesh.daemon.wan import wan_name
+from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
+from mesh.gossip.driver import Gossip
+from mesh.gossip.figures import Figures, figures
 from mesh.gossip.members import Member
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
+
+_WAN_PORT = "the pool of all datacenters has a port of its own on each server, mostly 8302"
 
 
 class Running(Protocol):
@@ -52,8 +57,27 @@ class Operations:
         self.events = running.messaging.events
 
     def members(self, wan: bool) -> list[MemberInfo]:
-        """Every member of the pool; there is no WAN pool yet, so its list is empty."""
-        return [] if wan else [self._lan(member) for member in self._ground.gossip.members()]
+        """Every member of the pool; on agents the list of the WAN pool is empty."""
+        if wan:
+            pool = self._ground.wan
+            return [] if pool is None else [_info(member) for member in pool.gossip.members()]
+        return [self._lan(member) for member in self._ground.gossip.members()]
+
+    def _wan(self) -> Gossip:
+        """The WAN pool. Raises Invalid where there is none."""
+        if self._ground.wan is not None:
+            return self._ground.wan.gossip
+        if not self._ground.config.server:
+            raise Invalid("Must be a server to join WAN cluster: this agent is none")
+        raise Invalid("this server is in no WAN pool: ports.serf_wan is -1")
+
+    def figures(self, wan: bool) -> dict[str, Figures]:
+        """What gossip knows about each of them."""
+        ground = self._ground
+        if wan and ground.wan is None:
+            return {}
+        gossip = ground.wan.gossip if wan and ground.wan is not None else ground.gossip
+        return figures(gossip.pool, ground.clock.monotonic())
 
     def _lan(self, member: Member) -> MemberInfo:
         calm = self._ground.calm
@@ -67,21 +91,34 @@ class Operations:
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         """Join the pool through these addresses."""
-        if wan:
-            raise Invalid("wan: there is no WAN pool yet")
-        return await self._ground.gossip.join(addresses, ignore_old=True)
+        if not wan:
+            return await self._ground.gossip.join(addresses, ignore_old=True)
+        try:
+            return await self._wan().join(addresses, ignore_old=True)
+        except Unreachable as error:
+            raise Unreachable(f"{error}; {_WAN_PORT}") from error
 
     async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
         """Ask everybody for an acknowledgement."""
         return await self._running.messaging.reach(seconds, relay_factor)
 
+    async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
+        """Have every member of every pool do this about the key; what they say."""
+        return await self._running.messaging.keyring(act, key, relay_factor)
+
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
         await self._running.leave()
 
-    async def force_leave(self, name: str, prune: bool) -> None:
+    async def force_leave(self, name: str, prune: bool, wan: bool) -> None:
         """Take a failed member for left."""
+        if wan:
+            await self._wan().force_leave(name, prune)
+            return
         await self._ground.gossip.force_leave(name, prune)
+        pool, full = self._ground.wan, wan_name(name, self._ground.config.datacenter)
+        if pool is not None and pool.gossip.member(full) is not None:
+            await pool.gossip.force_leave(full, prune)
 
     def guard(self) -> GuardInfo:
         """What the mass-failure guard and flap damping do."""
@@ -128,6 +165,7 @@ class Operations:
                 "BuildDate": "",
             },
             "DebugConfig": to_plain(config),
+            "Coord": self._coordinate(),
             "Member": {
                 "Name": info.name,
                 "Addr": info.address,
@@ -146,6 +184,17 @@ class Operations:
                 part: {name: str(value) for name, value in figures.items()}
                 for part, figures in self._running.stats().items()
             },
+        }
+
+    def _coordinate(self) -> dict[str, Any] | None:
+        if self._running.config.disable_coordinates:
+            return None
+        one = self._ground.gossip.coordinate()
+        return {
+            "Vec": list(one.vec),
+            "Error": one.error,
+            "Adjustment": one.adjustment,
+            "Height": one.height,
         }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
-from mesh.config.addresses import advertised, bound
+from mesh.config.addresses import advertised, advertised_wan, bound
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
 from mesh.dns.options import Options as DnsOptions
 from mesh.gossip.driver import Options as GossipOptions
 from mesh.gossip.guard import Rule
+from mesh.gossip.profiles import WanOptions
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
@@ -19,10 +20,11 @@ from mesh.server.pilot import Options as PilotOptions
 
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
+WAN_LABEL = "wan"
 
 
-def gossip(config: Config) -> GossipOptions:
-    """For the LAN pool."""
+def gossip(config: Config, snapshot_path: str) -> GossipOptions:
+    """For the LAN pool, whose members are remembered at the path."""
     timing = config.gossip_lan
     return GossipOptions(
         bind_address=bound(config, "serf_lan")[0],
@@ -35,9 +37,38 @@ def gossip(config: Config) -> GossipOptions:
         suspicion_mult=timing.suspicion_mult,
         retransmit_mult=timing.retransmit_mult,
         reconnect_timeout_seconds=config.reconnect_timeout,
+        coordinates=not config.disable_coordinates,
         label=config.gossip_label,
         verify_incoming=config.encrypt_verify_incoming,
         verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
+    )
+
+
+def wan(config: Config, snapshot_path: str) -> WanOptions:
+    """For the pool of all datacenters' servers, who are remembered at the path.
+
+    Its label keeps it apart from the pool of a datacenter, whatever address people join.
+    """
+    timing = config.gossip_wan
+    label = config.gossip_label
+    return WanOptions(
+        bind_address=bound(config, "serf_wan")[0],
+        bind_port=config.ports.serf_wan,
+        advertise_address=advertised_wan(config),
+        probe_interval_seconds=timing.probe_interval,
+        probe_timeout_seconds=timing.probe_timeout,
+        gossip_interval_seconds=timing.gossip_interval,
+        gossip_nodes=timing.gossip_nodes,
+        suspicion_mult=timing.suspicion_mult,
+        retransmit_mult=timing.retransmit_mult,
+        reconnect_timeout_seconds=config.reconnect_timeout_wan,
+        label=f"{label}.{WAN_LABEL}" if label else WAN_LABEL,
+        verify_incoming=config.encrypt_verify_incoming,
+        verify_outgoing=config.encrypt_verify_outgoing,
+        snapshot_path=snapshot_path,
+        rejoin_after_leave=config.rejoin_after_leave,
     )
 
 
@@ -68,6 +99,11 @@ def damping(config: Config, *, enabled: bool) -> Damping:
 def join(config: Config) -> JoinOptions:
     """Whom to join."""
     return JoinOptions(config.retry_join, config.retry_interval, config.retry_max)
+
+
+def join_wan(config: Config) -> JoinOptions:
+    """Whom to join of other datacenters."""
+    return JoinOptions(config.retry_join_wan, config.retry_interval_wan, config.retry_max_wan)
 
 
 def raft(config: Config, directory: str) -> RaftOptions:
@@ -156,9 +192,10 @@ def dns(config: Config) -> DnsOptions:
 
 def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
     """For what this node runs."""
-    address = advertised(config)
-    family = "ipv6" if ":" in address else "ipv4"
-    found = {"lan": address, "wan": address, f"lan_{family}": address, f"wan_{family}": address}
+    address, wide = advertised(config), advertised_wan(config)
+    found = {"lan": address, "wan": wide}
+    for side, one in list(found.items()):
+        found[f"{side}_ipv6" if ":" in one else f"{side}_ipv4"] = one
     return AgentOptions(
         node_name=config.node_name,
         node_id=node_id,
@@ -172,6 +209,7 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_update_interval_seconds=config.check_update_interval,
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
+        damping=damping(config, enabled=config.flap_damping.checks),
     )
 
 

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
+from mesh.agent.events import PREFIX
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
@@ -20,8 +23,12 @@ from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.registry.levels import LOWEST, level_of
-from mesh.registry.orders import RemovePeer
+from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
 from mesh.registry.port import Registry
+from mesh.rpc.abroad import Abroad
+from mesh.rpc.abroad import Options as AbroadOptions
+from mesh.rpc.client import Client
+from mesh.rpc.client import Options as ClientOptions
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
 from mesh.rpc.router import Forwarded, ServerRouter
@@ -84,7 +91,9 @@ class Replica:
         levels = (self._speaking, self.level_max)
         gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
         forwarded = Forwarded(consensus, reader, gate, ground.dice)
-        router = ServerRouter(routing, consensus, (reader, forwarded), ground.client, world)
+        abroad = self._way_abroad(routing)
+        local = (reader, forwarded)
+        router = ServerRouter(routing, consensus, local, ground.client, world, abroad)
         self.rpc = RpcServer(
             RpcOptions(
                 config.bind_addr,
@@ -93,6 +102,7 @@ class Replica:
                 config.datacenter,
                 ground.credentials,
                 config.limits.rpc_handshake_timeout,
+                federated=abroad is not None,
             ),
             router,
             forwarded,
@@ -109,6 +119,31 @@ class Replica:
         self._reader, self._router = reader, router
         self.raft.listen(self._leadership_changed)
         return router
+
+    def _way_abroad(self, routing: RouterOptions) -> Abroad | None:
+        """How to reach the servers of other datacenters; None where nobody gossips with them."""
+        ground, config = self._ground, self._ground.config
+        if ground.wan is None:
+            return None
+
+        def connect(datacenter: str) -> Client:
+            seconds = config.limits.rpc_client_timeout
+            return Client(
+                ClientOptions(
+                    config.node_name,
+                    config.datacenter,
+                    call_seconds=seconds,
+                    credentials=ground.credentials,
+                    abroad=datacenter,
+                )
+            )
+
+        options = AbroadOptions(routing.origin, routing.hold_seconds)
+        world = (ground.clock, ground.dice)
+        abroad = Abroad(options, ground.wan.datacenters, connect, world)
+        ground.wan.forget = abroad.forget
+        self._stops.append(abroad.stop)
+        return abroad
 
     def _leadership_changed(self, leader: Peer | None) -> None:
         self._reader.interrupt()
@@ -141,7 +176,17 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
+        if ground.wan is not None:
+            self.cartographer.datacenters = ground.wan.datacenters.maps
         forwarded.operator = operator
+
+    async def _datacenters(self, _: Datacenters) -> list[str]:
+        wan = self._ground.wan
+        return [self._ground.config.datacenter] if wan is None else wan.datacenters.datacenters()
+
+    async def _fire(self, order: FireEvent) -> int:
+        return self._ground.gossip.fire(PREFIX + order.name, order.payload)
 
     def join_pool(self) -> None:
         """Show this server in gossip, and help to start the cluster if there is none yet."""
@@ -163,6 +208,8 @@ class Replica:
     def members_changed(self) -> None:
         """Membership changed: the leader reconciles, bootstrap looks again."""
         self._members_changed.set()
+        if self._ground.wan is not None:
+            self._ground.wan.lan_changed()
         self._follow()
         self.leader.wake()
         self.pilot.wake()
@@ -227,6 +274,9 @@ class Replica:
             read_replica=config.read_replica,
         )
         self._shown_cluster = shown.cluster
+        if (wan := self._ground.wan) is not None:
+            wan.show(msgspec.structs.replace(shown, expect=0, proposal="", cluster=""))
+            shown = msgspec.structs.replace(shown, wan_join_port=wan.port)
         self._ground.gossip.set_tags(shown.tags())
 
     def _speaking(self) -> dict[str, int]:

@@ -44,7 +44,7 @@ from mesh.dns.names import (
     ZoneLookup,
 )
 from mesh.dns.options import Options
-from mesh.errors import Denied, Invalid, MeshError, NotFound, Unreachable
+from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
 from mesh.registry.health import Instance, Instances
 from mesh.registry.port import Query
@@ -55,6 +55,7 @@ NAME_SERVERS_MAX = 3
 # What an error of the registry becomes. Others, such as NoLeader and Busy: SERVFAIL.
 RCODES: dict[type[MeshError], int] = {
     NotFound: NXDOMAIN,
+    NoPath: NXDOMAIN,
     Invalid: NXDOMAIN,
     Denied: REFUSED,
 }
@@ -122,9 +123,6 @@ def _reply(lookup: Lookup, value: Any, asked: Asked) -> Reply:
 def reply_to_error(lookup: Lookup, error: MeshError, asked: Asked) -> Reply:
     """Answer when the registry raised."""
     rcode = RCODES.get(type(error), SERVFAIL)
-    elsewhere = isinstance(lookup, ServiceLookup | NodeLookup) and lookup.datacenter
-    if isinstance(error, Unreachable) and elsewhere:
-        rcode = NXDOMAIN  # Nobody we know leads to a datacenter of that name.
     return _negative(lookup, asked, rcode) if rcode == NXDOMAIN else Reply(rcode=rcode)
 
 

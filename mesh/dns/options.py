@@ -18,6 +18,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """A second domain, answered under its own name; empty for none."""
     datacenter: str = "dc1"
     """Our datacenter: what a name without one means, and what answers name."""
+    abroad_seconds: float = 2.0
+    """How long another datacenter may take; then SERVFAIL, before most clients give up."""
     token: str = ""
     """The ACL token that lookups use; empty for the anonymous one."""
     node_ttl_seconds: int = 0

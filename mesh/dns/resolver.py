@@ -134,7 +134,9 @@ class Resolver:
         reply = answers.reply_to(lookup, value, asked)
         packed = limits.fit(question, reply, options, tcp=tcp)
         # The options may have changed while the registry was read.
-        if reading is not None and answer is not None and options is self._options:
+        # From abroad comes a new value each time, which never passes for the old one.
+        at_home = reading is not None and not reading.options.datacenter
+        if reading is not None and answer is not None and at_home and options is self._options:
             self._note(answer, reading, reply, packed, key)
         return packed
 
@@ -146,7 +148,9 @@ class Resolver:
         if isinstance(lookup, ServiceLookup | NodeLookup):
             datacenter = lookup.datacenter
             if datacenter and datacenter != self._options.datacenter.lower():
-                options = msgspec.structs.replace(options, datacenter=datacenter)
+                options = msgspec.structs.replace(
+                    options, datacenter=datacenter, seconds_max=self._options.abroad_seconds
+                )
         return _Reading(query, options)
 
     def _note(

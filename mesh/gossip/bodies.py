@@ -13,7 +13,7 @@ import msgspec
 
 from mesh.errors import Invalid
 from mesh.gossip.lamport import TIME_MAX
-from mesh.gossip.messages import host, number, pack_map, raw, text, unpack_map
+from mesh.gossip.messages import Packed, host, number, pack_map, raw, signed, text, unpack_map
 
 LEAVE, JOIN, STATE, EVENT, QUERY, RESPONSE, CONFLICT, KEY_REQUEST, KEY_RESPONSE, RELAY = range(10)
 NODES, TAG = 0, 1
@@ -103,7 +103,7 @@ def encode_query(query: QueryBody) -> bytes:
         "Port": query.port,
         "RelayFactor": query.relay_factor,
         "SourceNode": query.source,
-        "Timeout": query.timeout_ns,
+        "Timeout": signed(query.timeout_ns),
     }
     return bytes((QUERY,)) + pack_map(fields)
 
@@ -158,9 +158,7 @@ def _decode_filter(blob: bytes) -> Filter:
     if blob[0] != NODES:
         return UnknownFilter()
     try:
-        names = msgpack.unpackb(
-            blob[1:], raw=True, max_array_len=FILTER_NODES_MAX, strict_map_key=False
-        )
+        names = msgpack.unpackb(blob[1:], raw=True, max_array_len=FILTER_NODES_MAX)
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
         raise Invalid(f"Filters: {error}") from error
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
@@ -195,15 +193,13 @@ def decode_response(body: bytes) -> Response:
 def encode_relay(address: bytes, port: int, node: str, body: bytes) -> bytes:
     """The bytes that ask whoever gets them to pass the body on, type byte first."""
     # Go's UDPAddr has a signed port, and an empty Zone that is not nil.
-    there = {"IP": address, "Port": port, "Zone": ""}
+    there = Packed(pack_map({"IP": address, "Port": signed(port), "Zone": ""}))
     return bytes((RELAY,)) + pack_map({"DestAddr": there, "DestName": node}) + body
 
 
 def decode_relay(body: bytes) -> Relay:
     """Read a relay, type byte first. Raises Invalid."""
-    unpacker = msgpack.Unpacker(
-        raw=True, strict_map_key=False, max_buffer_size=max(len(body), 1), max_array_len=64
-    )
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=max(len(body), 1), max_array_len=64)
     unpacker.feed(memoryview(body)[1:])
     try:
         fields = unpacker.unpack()

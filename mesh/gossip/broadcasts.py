@@ -32,7 +32,7 @@ def transmissions(multiplier: int, members: int) -> int:
 class Broadcasts(Generic[T]):
     """A queue limited by transmissions. A newer item of the same name replaces the older one.
 
-    `size` gives the bytes that a body takes. Beyond QUEUE_MAX items the most transmitted ones are
+    `size` gives the bytes that a body takes. Beyond `limit` items the most transmitted ones are
     dropped.
     """
 
@@ -42,6 +42,7 @@ class Broadcasts(Generic[T]):
         self._sorted: list[_Place[T]] = []
         self._bytes = 0
         self._count = 0
+        self.limit = QUEUE_MAX
 
     def __len__(self) -> int:
         return len(self.items)
@@ -59,7 +60,7 @@ class Broadcasts(Generic[T]):
         self.items[name] = item
         self._bytes += item.size
         bisect.insort(self._sorted, item.place)
-        if len(self.items) > QUEUE_MAX:
+        while len(self.items) > self.limit:
             finished.append(self._forget(self._sorted.pop()[3]))
         _finish(finished)
 

@@ -17,6 +17,8 @@ SKEW_SECONDS = 1.0
 """Clocks further apart than this, beyond what the measurement leaves open, are a fault."""
 LOSS_MAX = 0.1
 """A larger part of the datagrams lost is a fault."""
+CHANCE_MAX = 0.01
+"""What may be mere chance at least this often is taken for chance."""
 FINDINGS_MAX = 100
 
 
@@ -264,17 +266,20 @@ def _tcp(paths: Sequence[Path]) -> Iterator[Finding]:
 def _large(paths: Sequence[Path]) -> Iterator[Finding]:
     yield from _grouped(
         "mtu",
-        (
-            _Fault(one.source, one.target, one.address, "")
-            for one in paths
-            if one.large_sent and not one.large_heard and one.delivered
-        ),
+        (_Fault(one.source, one.target, one.address, "") for one in paths if _loses_large(one)),
         paths,
         f"UDP datagrams of {LARGE_BYTES} bytes from {{a}} to {{b}}{{at}} are lost, while small "
         "ones pass",
         "some link on the way has a smaller MTU and drops them silently; raise it to 1500, or let "
         "ICMP (fragmentation needed) and fragments pass",
     )
+
+
+def _loses_large(path: Path) -> bool:
+    """Whether large datagrams are lost for their size, and not as many small ones are."""
+    if not path.large_sent or path.large_heard or not path.delivered:
+        return False
+    return (1 - path.delivered / path.sent) ** path.large_sent < CHANCE_MAX
 
 
 def _loss(paths: Sequence[Path]) -> Iterator[Finding]:
@@ -387,7 +392,7 @@ def cell(path: Path) -> str:
         return "no UDP" if path.tcp is not None else "nothing"
     if path.tcp is None:
         return "no TCP"
-    if path.large_sent and not path.large_heard:
+    if _loses_large(path):
         return "MTU"
     lost = 1 - path.delivered / path.sent
     rtt = f"{path.rtt * 1000:.1f} ms" if path.rtt is not None else "one way"

@@ -26,9 +26,9 @@ SEEN_MAX = 4
 LARGE_BYTES = 1400
 
 REASONS = {
-    "wrong_label": "labelled for another pool",
-    "unauthenticated": "encrypted with a key that it does not have, or not encrypted",
-    "encrypted": "encrypted, and it has no key",
+    "packets_wrong_label": "labelled for another pool",
+    "packets_unauthenticated": "encrypted with a key that it does not have, or not encrypted",
+    "packets_encrypted": "encrypted, and it has no key",
 }
 """Counters of what a member refuses to hear, and why."""
 

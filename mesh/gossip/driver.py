@@ -10,61 +10,45 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
 from mesh.gossip import doctor
-from mesh.gossip import options as pool_options
+from mesh.gossip.addresses import parse_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
 from mesh.gossip.events import UserEvent
 from mesh.gossip.examiner import Examiner
-from mesh.gossip.figures import PeerFigures
-from mesh.gossip.keyring import Keyring
 from mesh.gossip.keys import Keys
 from mesh.gossip.members import Member, MemberEvent
 from mesh.gossip.messages import Ack, Fault, Message, Ping, User, check_name, encode_tags
+from mesh.gossip.options import MemberOptions as Options
 from mesh.gossip.packets import encoded
-from mesh.gossip.pool import Pool
+from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import EVERYBODY, Answered, Asked, Ended, Filters, Question
+from mesh.gossip.recorder import Recorder
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import PushPull, StreamMessage
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
-from mesh.gossip.transport import Compression, Transport
+from mesh.gossip.transport import Transport
 from mesh.gossip.vivaldi import Coordinate
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.gossip.keyring import Keyring
+
+__all__ = ["Gossip", "Options"]
 
 log = logging.getLogger(__name__)
 
 REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
 """Refusals to send that say something about the way or the receiver, not about this node."""
+REJOIN_TRIES = 60
+"""Members of an earlier life that are tried, as each may take until the timeout of a stream."""
+
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
-
-
-class Options(pool_options.Options, frozen=True, kw_only=True):
-    """How this node takes part in the pool."""
-
-    bind_address: str
-    bind_port: int = 0
-    """0 takes any port that is free for datagrams and streams."""
-    advertise_address: str = ""
-    """The address others reach this node at; the bound one when empty."""
-    advertise_port: int = 0
-    label: str = ""
-    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
-    verify_incoming: bool = True
-    """With a keyring, hear nothing in plain text."""
-    verify_outgoing: bool = True
-    """With a keyring, say nothing in plain text."""
-    compression: Compression = Compression()
-    """What is sent compressed."""
-    stream_timeout_seconds: float = 10.0
-    """How long one exchange over a stream may take."""
-    leave_timeout_seconds: float = 5.0
-    """How long leaving waits for each of its two messages to spread."""
-    leave_propagate_seconds: float = 1.0
-    """How long a node that left goes on answering, so that the news spreads."""
 
 
 class Gossip:
@@ -90,20 +74,7 @@ class Gossip:
         self._clock = clock
         self._meta = encode_tags(tags or {})
         self.pool = Pool(name, options, dice, clock.monotonic())
-        sealing = Sealing(
-            options.label,
-            keyring,
-            verify_incoming=options.verify_incoming,
-            verify_outgoing=options.verify_outgoing,
-        )
-        self.pool.swim.overhead = sealing.overhead
-        self.transport = Transport(
-            self._hear,
-            self._answer,
-            sealing,
-            options.stream_timeout_seconds,
-            options.compression,
-        )
+        self.transport = self._make_transport()
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
         self.pool.internal.keys = keyring
@@ -124,8 +95,37 @@ class Gossip:
         self.keys = Keys(
             self.pool, lambda name, body, relays: self.query(name, body, relay_factor=relays)
         )
+        self._recorder = self._make_recorder()
+        self.previous: dict[str, str] = {}
+        """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
+
+    def _make_transport(self) -> Transport:
+        options = self.options
+        sealing = Sealing(
+            options.label,
+            self.keyring,
+            verify_incoming=options.verify_incoming,
+            verify_outgoing=options.verify_outgoing,
+        )
+        self.pool.swim.overhead = sealing.overhead
+        return Transport(
+            self._hear,
+            self._answer,
+            sealing,
+            options.stream_timeout_seconds,
+            options.compression,
+        )
+
+    def _make_recorder(self) -> Recorder | None:
+        path, forever = self.options.snapshot_path, self.options.rejoin_after_leave
+        if not path:
+            return None
+        times, counters = self.pool.times, self.counters
+        recorder = Recorder(path, times, counters, rejoin_after_leave=forever)
+        self.listen(recorder.note)
+        return recorder
 
     @property
     def counters(self) -> Counter[str]:
@@ -136,6 +136,10 @@ class Gossip:
 
     async def start(self) -> None:
         """Bind and enter the list. Raises Conflict, naming the address, when it cannot bind."""
+        if self._recorder is not None:
+            before = await self._recorder.load()
+            self.previous = before.members
+            self.pool.restore(before.times)
         host, port = await self.transport.bind(self.options.bind_address, self.options.bind_port)
         self.address = (
             self.options.advertise_address or host,
@@ -144,6 +148,8 @@ class Gossip:
         self.pool.enter(self._clock.monotonic(), *self.address, self._meta)
         self._running = True
         self._tasks.start(self._run(), name="gossip timer")
+        if self._recorder is not None:
+            self._tasks.start(self._recorder.run(self._clock), name="gossip snapshot")
         self._perform()
 
     async def stop(self) -> None:
@@ -152,6 +158,8 @@ class Gossip:
         await self.transport.close()
         await self._tasks.stop()
         self._conversations.end()
+        if self._recorder is not None:
+            await self._recorder.flush()
 
     async def leave(self) -> None:
         """Tell the others goodbye; answers them until `stop`. Returns once the news has spread."""
@@ -159,6 +167,8 @@ class Gossip:
             return
         others = any(not peer.gone for peer in self.pool.swim.others())
         self.pool.swim.leaving = True
+        if self._recorder is not None:
+            await self._recorder.leave()
         now = self._clock.monotonic()
         await self._spread(
             others,
@@ -283,10 +293,6 @@ class Gossip:
         if not self._running:
             raise Conflict("this node is not in the pool: it was not started, or was stopped")
 
-    def figures(self) -> list[PeerFigures]:
-        """What this node knows of each member: round trip, state, who suspects it."""
-        return self.pool.figures(self._clock.monotonic())
-
     @property
     def health_score(self) -> int:
         """Lifeguard's local health: 0 is healthy, up to 7."""
@@ -304,7 +310,7 @@ class Gossip:
         joined, failures = 0, []
         for address in addresses:
             try:
-                host, port = _parse(address, self.address[1])
+                host, port = parse_address(address, self.address[1])
                 await self._exchange(host, port, join=True, ignore_old=ignore_old)
                 joined += 1
             except MeshError as error:
@@ -314,6 +320,23 @@ class Gossip:
         if not self.pool.swim.leaving:
             self.pool.intents.announce_join()
             self._perform()
+        return joined
+
+    async def rejoin(self, enough: int = 1, *, ignore_old: bool = False) -> int:
+        """Join through members that an earlier life of this node knew, in random order.
+
+        Ends once `enough` of them, or all there are, have answered; returns how many did. Nobody
+        may be there any more: that is no error.
+        """
+        addresses = [address for name, address in self.previous.items() if name != self.name]
+        joined = 0
+        for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
+            try:
+                joined += await self.join([address], ignore_old=ignore_old)
+            except MeshError as error:
+                log.debug("joining again: %s", error)
+            if joined >= enough:
+                break
         return joined
 
     # The timer
@@ -350,6 +373,8 @@ class Gossip:
                         log.log(level, outcome.text)
                     case TcpPing():
                         self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
+                    case Tell():
+                        self._background(partial(self._send_stream, outcome), "gossip event")
                     case Exchange():
                         self._background(partial(self._push_pull, outcome), "gossip push/pull")
                     case _:
@@ -450,6 +475,10 @@ class Gossip:
             raise Unreachable(f"{host}:{port} answered with {reply}")
         await self._merge(reply, ignore_old=ignore_old)
 
+    async def _send_stream(self, effect: Tell) -> None:
+        seconds = self.options.stream_timeout_seconds
+        await self.transport.tell(effect.address, effect.port, effect.message, seconds)
+
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()
         ping = Ping(effect.seq, effect.node)
@@ -457,17 +486,3 @@ class Gossip:
         if isinstance(reply, Ack) and reply.seq == effect.seq:
             log.warning("%s answers over TCP but not over UDP", effect.node)
             self.pool.probing.tcp_answered(effect.seq)
-
-
-def _parse(address: str, default_port: int) -> tuple[str, int]:
-    host, port = address, str(default_port)
-    if address.startswith("["):
-        host, end, rest = address[1:].partition("]")
-        port = rest.removeprefix(":") or port
-        if not end:
-            host = ""
-    elif address.count(":") == 1:
-        host, port = address.split(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Invalid(f'"{address}": expected host, host:port or [address]:port')
-    return host, int(port)

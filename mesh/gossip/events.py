@@ -19,6 +19,8 @@ from mesh.gossip.messages import number, pack_map, raw, text, unpack_map
 
 EVENT_MAX_BYTES = 9 * 1024
 """The largest limit that may be configured, and what is taken from others, encoded."""
+PACKET_MAX_BYTES = 1024
+"""A larger event fits into no packet beside label and encryption: it goes over streams."""
 ITEM_BYTES = 64
 """What remembering costs beyond the bytes of name and payload."""
 
@@ -43,6 +45,13 @@ class Events:
         self._limit = limit
         self._ring: Ring[tuple[str, bytes]] = Ring(_size)
         self.heard: list[UserEvent] = []
+        self._large: list[bytes] = []
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        """The time of the newest event that was heard, or is not to be heard; 0 for none."""
+        return max(self._last, self._ring.floor - 1)
 
     def take(self) -> list[UserEvent]:
         """The events heard since the last call, in order."""
@@ -52,6 +61,11 @@ class Events:
     def ignore_before(self, time: int) -> None:
         """Hear nothing that is older than this Lamport time."""
         self._ring.floor = max(self._ring.floor, time)
+
+    def restore(self, last: int) -> None:
+        """Go on after the event of this time, which an earlier life of this node heard."""
+        self.clock.witness(last)
+        self.ignore_before(last + 1)
 
     def fire(self, name: str, payload: bytes, *, coalesce: bool = False) -> int:
         """Tell everybody, this node too; the event's time. Raises TooLarge, or Invalid."""
@@ -65,8 +79,19 @@ class Events:
                 raise TooLarge(f"{what} take {size} bytes; the limit is {self._limit}")
         self.clock.next()
         self._hear(event)
-        self.queue.add(_key(event), body)
+        self._spread(event, body)
         return event.time
+
+    def take_large(self) -> list[bytes]:
+        """The new events since the last call that must be passed on over streams."""
+        large, self._large = self._large, []
+        return large
+
+    def _spread(self, event: UserEvent, body: bytes) -> None:
+        if len(body) > PACKET_MAX_BYTES:
+            self._large.append(body)
+        else:
+            self.queue.add(_key(event), body)
 
     def receive(self, body: bytes) -> None:
         """An event from somebody else; passed on as it is when it is new. Raises Invalid."""
@@ -74,13 +99,14 @@ class Events:
             raise Invalid(f"event of {len(body)} bytes; the limit is {EVENT_MAX_BYTES}")
         event = decode(body)
         if self._hear(event):
-            self.queue.add(_key(event), body)
+            self._spread(event, body)
 
     def _hear(self, event: UserEvent) -> bool:
         self.clock.witness(event.time)
         new = self._ring.admit(self.clock.time, event.time, (event.name, event.payload))
         if new:
             self.heard.append(event)
+            self._last = max(self._last, event.time)
         return new
 
     # Push/pull

@@ -51,8 +51,8 @@ FIRST_SEQ = 2**31
 below and grow by a few a second. Bit 30 says large, 10 bits are the run's."""
 LARGE_BIT, RUN_SHIFT, RUNS = 2**30, 20, 2**10
 
-PINGS, LARGE_EVERY, PACE_SECONDS = 20, 7, 0.1
-"""Small pings to each member, 100 ms apart, and a large one with every seventh."""
+PINGS, LARGE_EVERY, PACE_SECONDS = 20, 4, 0.1
+"""Small pings to each member, 100 ms apart, and a large one with every fourth."""
 GRACE_SECONDS = 0.5
 TCP_SECONDS = 2.0
 ASK_SECONDS = PINGS * PACE_SECONDS + GRACE_SECONDS + TCP_SECONDS + 2.0

@@ -1,4 +1,4 @@
-"""Figures: what one member knows of each other one, for people who wonder about a verdict."""
+"""Figures: what one member knows about each of the others, for people who ask why."""
 
 from __future__ import annotations
 
@@ -6,71 +6,57 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mesh.gossip.peers import Peer
-from mesh.gossip.suspicion import Suspicion
+from mesh.gossip.pool import Pool
+from mesh.gossip.vivaldi import estimate
 
+FORGOTTEN = "forgotten"
 STATES = ("alive", "suspect", "dead", "left")
 
 
-class Accusation(msgspec.Struct, frozen=True):
-    """Who suspects a member, and how long it has to refute."""
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """One member, as SWIM and the measurements of this node have it. Times are seconds."""
 
-    accusers: Sequence[str]
-    """The first one, and those that confirmed it."""
-    awaited: int
-    """How many more confirmations would shorten it."""
-    running_seconds: float
-    left_seconds: float
-
-
-class PeerFigures(msgspec.Struct, frozen=True):
-    """A member as this one sees it. Seconds are ago, but for the round trip."""
-
-    node: str
-    state: str
     incarnation: int
-    """Raised by the member itself each time it refutes, and when its tags change."""
-    state_seconds: float
-    """Since when it is in this state."""
-    rtt_seconds: float | None
-    """How long its last direct answer in time took; none since this node's start."""
-    answered_seconds: float | None
-    """When that was."""
-    accusation: Accusation | None
-    """While it is suspected."""
+    """How often it joined or objected to being suspected; only the member itself raises it."""
+    state: str
+    """SWIM's: alive, suspect, dead, left; forgotten when news is no longer sent to it."""
+    state_seconds: float | None = None
+    """Since when."""
+    rtt_seconds: float | None = None
+    """How long the last direct answer to a probe of this node took; None before the first."""
+    answered_seconds: float | None = None
+    """How long ago that was."""
+    distance_seconds: float | None = None
+    """The round trip that both coordinates lead to expect."""
+    accusers: Sequence[str] = ()
+    """Who suspects it, the first one first."""
+    verdict_seconds: float | None = None
+    """How long it may still object; less if more members accuse it."""
+    score: int | None = None
+    """This node's own health score, 0 to 7; None of others, who keep theirs to themselves."""
 
 
-class Contacts:
-    """When each member answered last, directly and in time; one entry a member."""
+def figures(pool: Pool, now: float) -> dict[str, Figures]:
+    """The figures of every member listed, by name."""
+    listed = pool.intents.members()
+    return {member.name: _of(pool, member.name, member.incarnation, now) for member in listed}
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, float]] = {}
 
-    def note(self, node: str, now: float, seconds: float) -> None:
-        """It answered after so many seconds."""
-        self._last[node] = now, seconds
-
-    def forget(self, node: str) -> None:
-        """It is no member any more."""
-        self._last.pop(node, None)
-
-    def figures(self, now: float, peer: Peer, suspicion: Suspicion | None) -> PeerFigures:
-        """All that is known of a member."""
-        when, rtt = self._last.get(peer.name, (None, None))
-        accusation = None
-        if suspicion is not None:
-            accusation = Accusation(
-                tuple(suspicion.accusers),
-                max(0, suspicion.expected - suspicion.confirmed),
-                now - suspicion.started,
-                max(0.0, suspicion.deadline - now),
-            )
-        return PeerFigures(
-            node=peer.name,
-            state=STATES[peer.state],
-            incarnation=peer.incarnation,
-            state_seconds=now - peer.changed,
-            rtt_seconds=rtt,
-            answered_seconds=None if when is None else now - when,
-            accusation=accusation,
-        )
+def _of(pool: Pool, name: str, incarnation: int, now: float) -> Figures:
+    swim, vivaldi = pool.swim, pool.vivaldi
+    peer = swim.me if name == pool.name else swim.peers.get(name)
+    if peer is None:
+        return Figures(incarnation=incarnation, state=FORGOTTEN)
+    suspicion = swim.suspicions.get(name)
+    there, contact = vivaldi.others.get(name), pool.contacts.last(name)
+    return Figures(
+        incarnation=peer.incarnation,
+        state=STATES[peer.state],
+        state_seconds=now - peer.changed,
+        rtt_seconds=None if contact is None else contact[1],
+        answered_seconds=None if contact is None else now - contact[0],
+        distance_seconds=None if there is None else estimate(vivaldi.here, there),
+        accusers=() if suspicion is None else tuple(suspicion.accusers),
+        verdict_seconds=None if suspicion is None else max(0.0, suspicion.deadline - now),
+        score=swim.awareness if peer is swim.me else None,
+    )

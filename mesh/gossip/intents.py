@@ -25,6 +25,7 @@ from mesh.gossip.messages import (
 )
 from mesh.gossip.options import Options
 from mesh.gossip.peers import Peer, Table
+from mesh.gossip.reconnect import Retries
 from mesh.gossip.streams import LEFT
 from mesh.gossip.swim import MEMBERS_MAX, Exchange, Notice, Remark, Swim
 
@@ -33,6 +34,7 @@ INTENTS_MAX = 4096
 INTENT_MAX_BYTES = 512
 RECENT_SECONDS = 300.0
 REAP_SECONDS = 15.0
+FLAP_SECONDS = 60.0
 
 
 class Known:
@@ -60,6 +62,11 @@ class Intents:
         # Those that failed or left, in the order they went: a walk over all members takes long.
         self._gone: dict[str, None] = {}
         self._recent: dict[str, tuple[int, int, float]] = {}
+        self._retries = Retries(
+            options.reconnect_interval_seconds, options.reconnect_longest_seconds
+        )
+        self.flaps = 0
+        """How often a member failed and was back within a minute."""
         self.queue: Broadcasts[bytes] = Broadcasts(options.retransmit_mult, len)
         self.events: list[MemberEvent] = []
         self._next_reap = now + REAP_SECONDS
@@ -98,7 +105,7 @@ class Intents:
             self._reap(now)
         if self._next_reconnect <= now:
             self._next_reconnect = now + self._options.reconnect_interval_seconds
-            self._reconnect()
+            self._reconnect(now)
         self.due = min(self._next_reap, self._next_reconnect)
 
     def _reap(self, now: float) -> None:
@@ -117,15 +124,21 @@ class Intents:
     def _erase(self, name: str) -> None:
         known = self._known.pop(name)
         self._gone.pop(name, None)
+        self._retries.forget(name)
         self._swim.forget({name})
         self.events.append(MemberEvent("reap", known.member))
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, now: float) -> None:
         gone = [self._known[name].member for name in self._gone]
-        failed = [member for member in gone if member.status == Status.FAILED]
+        failed = [member.name for member in gone if member.status == Status.FAILED]
         alive = len(self._known) - len(gone)
-        if failed and self._swim.dice.uniform(0, 1) < len(failed) / max(1, alive):
-            member = self._swim.dice.choice(failed)
+        # The whole pool together tries about one a round for each that failed.
+        if not failed or self._swim.dice.uniform(0, 1) >= len(failed) / max(1, alive):
+            return
+        due = self._retries.due(now, failed)
+        if due:
+            member = self._known[self._swim.dice.choice(due)].member
+            self._retries.tried(now, member.name)
             self._swim.effects.append(Exchange(member.name, member.address, member.port, True))
 
     # What SWIM notices
@@ -138,17 +151,26 @@ class Intents:
         if notice.kind == "leave":
             self._went(now, peer)
         elif notice.kind == "join" or peer.name not in self._known:
-            self._came(peer)
+            self._came(now, peer)
         else:
             known = self._known.own(peer.name)
             known.member = _member(peer, known.member.status)
             self.events.append(MemberEvent("update", known.member))
 
+    @property
+    def last(self) -> int:
+        """The newest time of any intent, 0 for none."""
+        return self._clock - 1
+
+    def restore(self, last: int) -> None:
+        """Go on after this time, which an earlier life of this node had seen."""
+        self._witness(last)
+
     def enter(self) -> None:
         """List this node itself."""
-        self._came(self._swim.me)
+        self._came(0.0, self._swim.me)
 
-    def _came(self, peer: Peer) -> None:
+    def _came(self, now: float, peer: Peer) -> None:
         known = self._known.get(peer.name)
         status = Status.ALIVE
         time = known.time if known else 0
@@ -164,6 +186,9 @@ class Intents:
             self._known[peer.name] = Known(member, time)
         else:
             known = self._known.own(peer.name)
+            if known.member.status == Status.FAILED and now - known.ended < FLAP_SECONDS:
+                self.flaps += 1
+            self._retries.forget(peer.name)
             known.member, known.time, known.ended = member, time, 0.0
             known.pruned = False
             self._gone.pop(peer.name, None)
@@ -294,9 +319,14 @@ class Intents:
         if name not in self._known:
             raise NotFound(f"No node found with name '{name}'")
         time = self._clock
+        self._say_leave(time, name, prune=prune, done=done)
+        self._leave(now, time, name, prune=prune)
+
+    def _say_leave(
+        self, time: int, name: str, *, prune: bool, done: Callable[[], None] | None = None
+    ) -> None:
         fields = {"LTime": time, "Node": name, "Prune": prune}
         self._spread(bytes((LEAVE,)) + pack_map(fields), done)
-        self._leave(now, time, name, prune=prune)
 
     # Push/pull
 
@@ -322,12 +352,26 @@ class Intents:
                 raise Invalid("StatusLTimes: expected names and numbers")
             name = key.decode("utf-8", "surrogateescape")
             if key in left:
-                known = self._known.get(name)
-                # One more than the join before it; but not again and again between two nodes.
-                more = known is None or known.member.status != Status.LEFT
-                self._leave(now, min(time + more, CLOCK_MAX), name, prune=False)
+                self._has_left(now, time, name)
             else:
                 self._join(now, time, name)
+
+    def _has_left(self, now: float, time: int, name: str) -> None:
+        """Another node says that this member left, at this time or after the join of this time."""
+        known = self._known.get(name)
+        if known is None:
+            # It left before this node heard of it. When it is heard of, it is because it came back.
+            self._witness(time)
+            self._remember(now, JOIN, time, name)
+            return
+        # One more than the join before it; but not again and again between two nodes.
+        time = min(time + (known.member.status != Status.LEFT), CLOCK_MAX)
+        was = known.member.status
+        news = self._leave(now, time, name, prune=False)
+        if news and (was, self._known[name].member.status) == (Status.ALIVE, Status.LEAVING):
+            # It lives, so the other node may not know yet that it came back, and its join may be
+            # no newer than the time made up here. Told of it, it can say that it is here.
+            self._say_leave(time, name, prune=False)
 
 
 def _names(fields: Mapping[bytes, Any], key: bytes) -> set[bytes]:

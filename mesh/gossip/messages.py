@@ -18,8 +18,8 @@ from mesh.errors import Invalid
 
 META_MAX_BYTES = 512
 NAME_MAX_BYTES = 128
-FAULT_MAX_BYTES = 512
-"""What is kept of the other side's complaint: it goes to the log."""
+FAULT_MAX = 512
+"""Characters that are kept of the other side's complaint: it goes to the log."""
 ARRAY_MAX = 2**17
 """Items of an array in a message of the layer above."""
 FIELDS_MAX = 64
@@ -114,8 +114,26 @@ _packer = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape")
 _pack: Callable[[object], bytes] = _packer.pack
 
 
+class Packed(bytes):
+    """A value of a map that is msgpack already."""
+
+
+def signed(value: int) -> Packed:
+    """A number that is signed in Go's structs, where larger ones are written as such."""
+    for kind, bits in ((0xD1, 16), (0xD2, 32), (0xD3, 64)):
+        if value < 1 << (bits - 1):
+            return Packed((value,) if value < 128 else (kind, *value.to_bytes(bits // 8, "big")))
+    raise Invalid(f"{value}: takes more than 64 bits")
+
+
 def pack_map(fields: Mapping[str, Any]) -> bytes:
     """A msgpack map with sorted keys in the old dialect; empty bytes become nil."""
+    if Packed in map(type, fields.values()):
+        parts = [_packer.pack_map_header(len(fields))]
+        for key, value in sorted(fields.items()):
+            plain = None if value == b"" else value
+            parts += (_pack(key), value if type(value) is Packed else _pack(plain))
+        return b"".join(parts)
     return _pack({key: None if value == b"" else value for key, value in sorted(fields.items())})
 
 
@@ -327,7 +345,7 @@ def _read_alive(fields: _Fields) -> Alive:
 
 
 def _read_fault(fields: _Fields) -> Fault:
-    return Fault(raw(fields, "Error")[:FAULT_MAX_BYTES].decode("utf-8", "replace"))
+    return Fault(raw(fields, "Error")[: 4 * FAULT_MAX].decode("utf-8", "replace")[:FAULT_MAX])
 
 
 _DECODERS: dict[int, Callable[[_Fields], Message]] = {

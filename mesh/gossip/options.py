@@ -1,4 +1,4 @@
-"""Options of SWIM and of Serf's layer above it, each with its unit and bounds."""
+"""Options of SWIM, of Serf's layer above it and of the whole member, each with its unit."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ class Options(SwimOptions, frozen=True, kw_only=True):
         "reconnect_timeout_seconds": (1.0, 3650 * DAY),
         "tombstone_timeout_seconds": (1.0, 3650 * DAY),
         "reconnect_interval_seconds": (0.1, DAY),
+        "reconnect_longest_seconds": (0.1, 30 * DAY),
         "event_bytes_max": (16, 9 * 1024),
         "query_bytes_max": (64, 9 * 1024),
         "answer_bytes_max": (64, 9 * 1024),
@@ -86,6 +87,8 @@ class Options(SwimOptions, frozen=True, kw_only=True):
     """A member that left is forgotten after this."""
     reconnect_interval_seconds: float = 30.0
     """How often one failed member is tried again, by chance as likely as failed to living ones."""
+    reconnect_longest_seconds: float = 960.0
+    """The pause between tries of the same member doubles up to this."""
     event_bytes_max: int = 512
     """What name and payload of a user event, and all of it encoded, may take; at most 9 kB."""
     query_bytes_max: int = 1024
@@ -94,6 +97,46 @@ class Options(SwimOptions, frozen=True, kw_only=True):
     """What an answer to a query may take, encoded."""
     resolve_conflicts: bool = True
     """When another node has this node's name, ask the pool, and end if it knows the other one."""
+    coordinates: bool = True
+    """Tell others in acks where this node is in the network, and learn it from theirs."""
     queue_depth_min: int = 4096
     """Messages that wait to be passed on, of one kind, before any is dropped; in a large pool
     twice as many as it has members."""
+
+
+class Compression(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compressed. Everybody can unpack it, but in Python packing takes its time."""
+
+    packets: bool = False
+    """Datagrams that become smaller; 0.2 ms for a full one."""
+    streams_from_bytes: int = 1024 * 1024
+    """Streams of this size or more, in a thread: the state of 7,000 members. 0 for none."""
+
+
+class MemberOptions(Options, frozen=True, kw_only=True):
+    """How this node takes part in the pool."""
+
+    bind_address: str
+    bind_port: int = 0
+    """0 takes any port that is free for datagrams and streams."""
+    advertise_address: str = ""
+    """The address others reach this node at; the bound one when empty."""
+    advertise_port: int = 0
+    label: str = ""
+    """Names the pool: nodes with another label, or none, are not heard. At most 255 bytes."""
+    verify_incoming: bool = True
+    """With a keyring, hear nothing in plain text."""
+    verify_outgoing: bool = True
+    """With a keyring, say nothing in plain text."""
+    compression: Compression = Compression()
+    """What is sent compressed."""
+    stream_timeout_seconds: float = 10.0
+    """How long one exchange over a stream may take."""
+    leave_timeout_seconds: float = 5.0
+    """How long leaving waits for each of its two messages to spread."""
+    leave_propagate_seconds: float = 1.0
+    """How long a node that left goes on answering, so that the news spreads."""
+    snapshot_path: str = ""
+    """A file in which this node remembers members and clocks; none when empty."""
+    rejoin_after_leave: bool = False
+    """Leaving forgets nothing of it."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip import bodies, relay
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.conflict import Conflicts, NameLost
+from mesh.gossip.contacts import Contacts
 from mesh.gossip.events import Events, UserEvent
-from mesh.gossip.figures import Contacts, PeerFigures
 from mesh.gossip.intents import Intents, Known
 from mesh.gossip.internal import Internal
 from mesh.gossip.members import MemberEvent
@@ -33,12 +35,23 @@ from mesh.gossip.options import Options
 from mesh.gossip.peers import Order, Peer, Table
 from mesh.gossip.probe import Probing
 from mesh.gossip.queries import PREFIX, Answered, Asked, Ended, Limits, Queries, Word
-from mesh.gossip.streams import PushPull
+from mesh.gossip.snapshot import Times
+from mesh.gossip.streams import ALIVE, PushPull
 from mesh.gossip.swim import Claim, Exchange, Notice, Remark, Send, Swim, TcpPing
 from mesh.gossip.vivaldi import Vivaldi
 
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send a message that fits into no packet over a stream."""
+
+    address: str
+    port: int
+    message: User
+
+
 Outcome: TypeAlias = (
     Send
+    | Tell
     | TcpPing
     | Exchange
     | Remark
@@ -50,6 +63,11 @@ Outcome: TypeAlias = (
     | NameLost
 )
 """What a pool wants done (send, ping over a stream, exchange state) or wants known."""
+QUEUE_CHECK_SECONDS = 30.0
+QUEUE_WARNING = 128
+LARGE_EVENT_NODES = 6
+"""To how many each member passes an event that fits into no packet, once: 997 of 1,000 hear it so,
+the others with the next push/pull."""
 
 
 class Tables:
@@ -84,13 +102,16 @@ class Pool:
         self.internal = Internal(self.swim, self.queries, self.intents)
         self.conflicts = Conflicts(self.swim, self.queries, resolve=options.resolve_conflicts)
         self.vivaldi = Vivaldi(dice)
-        self.probing.ack_payload = self.vivaldi.payload
-        self.probing.rtt = self.vivaldi.heard
+        if options.coordinates:
+            self.probing.ack_payload = self.vivaldi.payload
+            self.probing.rtt = self.vivaldi.heard
         self.contacts = Contacts()
         self.probing.answered = self.contacts.note
         self.counters = self.queries.counters
         # Serf's order: who is here matters most.
         self.queues = (self.intents.queue, self.queries.queue, self.events.queue)
+        self._options = options
+        self._next_check = now + QUEUE_CHECK_SECONDS
         self.swim.draw_above = self._draw
         self.swim.waits_above = self._waits
 
@@ -109,6 +130,16 @@ class Pool:
         """Enter the list with an address others can reach, and tell them."""
         self.swim.go_live(now, address, port, meta)
         self.intents.enter()
+
+    def restore(self, times: Times) -> None:
+        """Go on where an earlier life of this node ended; before `enter`."""
+        self.intents.restore(times.member)
+        self.events.restore(times.event)
+        self.queries.restore(times.query)
+
+    def times(self) -> Times:
+        """What `restore` of a later life of this node needs."""
+        return Times(self.intents.last, self.events.last, self.queries.last)
 
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
@@ -132,6 +163,9 @@ class Pool:
                 self.contacts.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
+        for body in self.events.take_large():
+            carriers = self.swim.pick(LARGE_EVENT_NODES, lambda peer: peer.state == ALIVE)
+            outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():
             outcomes += self._word(now, word)
 
@@ -163,15 +197,25 @@ class Pool:
         self.probing.tick(now)
         self.intents.tick(now)
         self.queries.tick(now)
+        if self._next_check <= now:
+            self._next_check = now + QUEUE_CHECK_SECONDS
+            self._check_queues()
 
-    # What people want to know
+    def _check_queues(self) -> None:
+        # Each member that fails or comes back is news; a large pool has more of it.
+        limit = max(self._options.queue_depth_min, 2 * self.intents.count())
+        for queue in self.queues:
+            queue.limit = limit
+        for name, depth in self.depths().items():
+            if depth >= QUEUE_WARNING:
+                text = f"{depth} {name} wait to be passed on: more come than gossip carries"
+                self.swim.effects.append(Remark(text, warning=True))
 
-    def figures(self, now: float) -> list[PeerFigures]:
-        """What this node knows of each member that SWIM has not forgotten, ordered by name."""
-        peers, suspicions = self.swim.peers, self.swim.suspicions
-        return [
-            self.contacts.figures(now, peers[name], suspicions.get(name)) for name in sorted(peers)
-        ]
+    def depths(self) -> dict[str, int]:
+        """How many messages of each kind wait to be passed on."""
+        names = ("intents", "queries", "events")
+        depths = dict(zip(names, map(len, self.queues), strict=True))
+        return {"members": len(self.swim.queue), **depths}
 
     # What arrives
 

@@ -33,7 +33,7 @@ from mesh.gossip.bodies import (
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.lamport import TIME_MAX, Lamport, Ring
 from mesh.gossip.members import Member
-from mesh.gossip.messages import User, host, number
+from mesh.gossip.messages import User, decode_tags, host, number
 from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.swim import MEMBERS_MAX, Send, Swim
 
@@ -145,15 +145,22 @@ class Queries:
         self._ring: Ring[int] = Ring(lambda _: ITEM_BYTES)
         self.asking: dict[int, Asking] = {}
         self.words: list[Word] = []
+        self._last = 0
 
     def take(self) -> list[Word]:
         """What came up since the last call, in order."""
         words, self.words = self.words, []
         return words
 
-    def ignore_before(self, time: int) -> None:
-        """Hear no query that is older than this Lamport time."""
-        self._ring.floor = max(self._ring.floor, time)
+    @property
+    def last(self) -> int:
+        """The time of the newest query that was heard, 0 for none."""
+        return max(self._last, self._ring.floor - 1)
+
+    def restore(self, last: int) -> None:
+        """Go on after the query of this time, which an earlier life of this node heard."""
+        self.clock.witness(last)
+        self._ring.floor = max(self._ring.floor, last + 1)
 
     # Time
 
@@ -248,6 +255,7 @@ class Queries:
         self.clock.witness(query.time)
         if not self._ring.admit(self.clock.time, query.time, query.id):
             return False
+        self._last = max(self._last, query.time)
         if self._passes(query.filters):
             asked = Asked(
                 time=query.time,
@@ -266,7 +274,7 @@ class Queries:
         return True
 
     def _passes(self, filters: Sequence[Filter]) -> bool:
-        steps = 0
+        steps, tags = 0, decode_tags(self._swim.me.meta)
         for one in filters:
             if isinstance(one, NodesFilter):
                 passes = self._swim.name in one.nodes
@@ -281,16 +289,12 @@ class Queries:
                 if steps > PROGRAM_MAX:
                     self.counters["filters_refused"] += 1
                     return False
-                passes = pattern.found_in(self._tags().get(one.tag, ""))
+                passes = pattern.found_in(tags.get(one.tag, ""))
             else:
                 passes = False
             if not passes:
                 return False
         return True
-
-    def _tags(self) -> dict[str, str]:
-        mine = [member for member in self._members() if member.name == self._swim.name]
-        return mine[0].tags if mine else {}
 
     def answer(self, now: float, asked: Asked, payload: bytes) -> None:
         """Answer a query; at most once. Raises TooLarge, naming the limit, or Conflict."""
@@ -312,12 +316,15 @@ class Queries:
             self.receive_response(body)
             return
         self._send(there, asked.port, body)
-        carriers = relay.carriers(self._swim, self._members(), asked.relay_factor)
-        wrapped = encode_relay(asked.address, asked.port, asked.source, body) if carriers else b""
+        if asked.relay_factor:
+            self._relay(asked, body)
+
+    def _relay(self, asked: Asked, body: bytes) -> None:
+        wrapped = encode_relay(asked.address, asked.port, asked.source, body)
         if len(wrapped) > self._limits.answer_bytes_max:
             self.counters["relays_too_large"] += 1
             return
-        for carrier in carriers:
+        for carrier in relay.carriers(self._swim, self._members(), asked.relay_factor):
             self._send(carrier.address, carrier.port, wrapped)
 
     def _send(self, address: str, port: int, body: bytes) -> None:

@@ -14,7 +14,7 @@ RELAY_PROTOCOL = 5
 
 def carriers(swim: Swim, members: Sequence[Member], factor: int) -> list[Member]:
     """Who shall carry a copy: as many live members as asked for, nobody in a smaller pool."""
-    if not factor or len(members) < factor + 1:
+    if len(members) < factor + 1:
         return []
     able = [
         member

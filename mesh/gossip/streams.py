@@ -27,6 +27,7 @@ from mesh.gossip.messages import (
     pack_map,
     raw,
     read_message,
+    signed,
     text,
 )
 from mesh.gossip.packets import unpack
@@ -66,11 +67,13 @@ _PUSH_PULL = bytes((PUSH_PULL,))
 def encode_push_pull(state: PushPull) -> bytes:
     """The bytes of a push/pull, type byte first. Large ones are made in a thread."""
     pack = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape").pack
-    head = {
-        b"Join": state.join,
-        b"Nodes": len(state.nodes),
-        b"UserStateLen": len(state.user_state),
-    }
+    head = pack_map(
+        {
+            "Join": state.join,
+            "Nodes": signed(len(state.nodes)),
+            "UserStateLen": signed(len(state.user_state)),
+        }
+    )
     nodes = [
         pack(
             {
@@ -85,13 +88,13 @@ def encode_push_pull(state: PushPull) -> bytes:
         )
         for node in state.nodes
     ]
-    return b"".join((_PUSH_PULL, pack(head), *nodes, state.user_state))
+    return b"".join((_PUSH_PULL, head, *nodes, state.user_state))
 
 
 def encode_user(message: User) -> bytes:
     """The bytes of a user message on a stream, where its length is said."""
     body = message.payload
-    return bytes((USER,)) + pack_map({"UserMsgLen": len(body)}) + body
+    return bytes((USER,)) + pack_map({"UserMsgLen": signed(len(body))}) + body
 
 
 def encode_stream(message: StreamMessage) -> bytes:

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import msgspec
-
 from mesh.errors import Busy, Conflict, Invalid, Unreachable
 from mesh.gossip.messages import COMPRESS, Fault, Message, User
+from mesh.gossip.options import Compression
 from mesh.gossip.packets import join, pack, split
 from mesh.gossip.sealing import Opener, Rejected, Sealing
 from mesh.gossip.streams import (
@@ -46,15 +45,6 @@ COMPLAINT_SECONDS = 60.0
 RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
 
 
-class Compression(msgspec.Struct, frozen=True, kw_only=True):
-    """What is compressed. Everybody can unpack it, but in Python packing takes its time."""
-
-    packets: bool = False
-    """Datagrams that become smaller; 0.2 ms for a full one."""
-    streams_from_bytes: int = 1024 * 1024
-    """Streams of this size or more, in a thread: the state of 7,000 members. 0 for none."""
-
-
 class Transport(asyncio.DatagramProtocol):
     """Bytes in and out of one node.
 
@@ -76,6 +66,7 @@ class Transport(asyncio.DatagramProtocol):
         self._stream_seconds, self._compression = stream_seconds, compression
         self._datagrams: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(THREADS, "gossip")
         self._congested = False
@@ -116,6 +107,7 @@ class Transport(asyncio.DatagramProtocol):
 
     async def close(self) -> None:
         """Close everything."""
+        self._closed = True
         if self._datagrams is not None:
             self._datagrams.close()
         if self._server is not None:
@@ -214,8 +206,13 @@ class Transport(asyncio.DatagramProtocol):
             if writer is not None:
                 writer.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start(self._serve(reader, writer), name="gossip stream")
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
+            writer.close()
+            return
+        task = self._tasks.start(self._serve(reader, writer), name="gossip stream")
+        # A task that is cancelled before it begins closes nothing itself.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._streams >= STREAMS_MAX:

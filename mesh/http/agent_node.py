@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from msgspec import UNSET, UnsetType
+
 from mesh import __version__
 from mesh.agent.operations import MemberInfo, NodeOperations
 from mesh.agent.reachability import SECONDS_MAX
 from mesh.durations import parse_duration
 from mesh.errors import Busy, Invalid, MeshError
+from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
 from mesh.http.shapes import Shape
@@ -19,6 +22,20 @@ from mesh.telemetry.logs import LEVELS
 LINES_MAX = 512
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 SCRAPERS = ("application/openmetrics-text", "text/plain;version=0.0.4")
+
+
+class FiguresShape(Shape, frozen=True):
+    """Why this agent thinks so of a member."""
+
+    incarnation: int
+    state: str
+    state_seconds: float | None
+    rtt_seconds: float | None
+    answered_seconds: float | None
+    distance_seconds: float | None
+    accusers: list[str]
+    verdict_seconds: float | None
+    score: int | None
 
 
 class MemberShape(Shape, frozen=True):
@@ -39,6 +56,8 @@ class MemberShape(Shape, frozen=True):
     """This and what follows are ours."""
     penalty: float
     damped: bool
+    gossip: FiguresShape | UnsetType = UNSET
+    """Only with `detailed`."""
 
 
 class ReachabilityShape(Shape, frozen=True):
@@ -56,7 +75,25 @@ def _operations(request: Request) -> NodeOperations:
     return operations
 
 
-def _member(info: MemberInfo) -> MemberShape:
+def _figures(of: Figures) -> FiguresShape:
+    return FiguresShape(
+        of.incarnation,
+        of.state,
+        _rounded(of.state_seconds, 3),
+        _rounded(of.rtt_seconds, 6),
+        _rounded(of.answered_seconds, 3),
+        _rounded(of.distance_seconds, 6),
+        list(of.accusers),
+        _rounded(of.verdict_seconds, 3),
+        of.score,
+    )
+
+
+def _rounded(seconds: float | None, digits: int) -> float | None:
+    return None if seconds is None else round(seconds, digits)
+
+
+def _member(info: MemberInfo, figures: Figures | None = None) -> MemberShape:
     return MemberShape(
         info.name,
         info.address,
@@ -68,6 +105,7 @@ def _member(info: MemberInfo) -> MemberShape:
         info.frozen,
         info.penalty,
         info.damped_until is not None,
+        UNSET if figures is None else _figures(figures),
     )
 
 
@@ -89,7 +127,8 @@ async def members(request: Request) -> Reply:
     if segment not in {"", "_all"}:
         raise Invalid("segment: mesh has no network segments")
     found = _operations(request).members(wan)
-    return respond.json([_member(info) for info in found])
+    figures = _operations(request).figures(wan) if params.flag(request, "detailed") else {}
+    return respond.json([_member(info, figures.get(info.name)) for info in found])
 
 
 class DampedShape(Shape, frozen=True):
@@ -187,10 +226,9 @@ async def leave(request: Request) -> Reply:
 async def force_leave(request: Request) -> Reply:
     """Take a failed member for left."""
     name = params.required(request, "node to force leave")
-    if params.flag(request, "wan"):
-        return respond.text(500, "wan: there is no WAN pool yet")
+    prune, wan = params.flag(request, "prune"), params.flag(request, "wan")
     try:
-        await _operations(request).force_leave(name, params.flag(request, "prune"))
+        await _operations(request).force_leave(name, prune, wan)
     except MeshError as error:
         return respond.text(500, error.message)
     return respond.nothing()

@@ -9,8 +9,8 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.registry import catalog
-from mesh.registry.port import WriteOptions
+from mesh.registry import catalog, orders
+from mesh.registry.port import OrderOptions, WriteOptions
 
 
 class WriteRequest(shapes.Shape, frozen=True):
@@ -209,7 +209,9 @@ def _check(body: CheckBody) -> catalog.Check:
 
 async def datacenters(request: Request) -> Reply:
     """The names of all datacenters, nearest first."""
-    return respond.json([request.options.datacenter])
+    options = OrderOptions(where="here", token=params.token(request))
+    found = await request.parts.registry.operate(orders.Datacenters(), options)
+    return respond.json(found)
 
 
 async def nodes(request: Request) -> Reply:

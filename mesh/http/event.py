@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from mesh.agent.events import Event, Events, index_of
-from mesh.errors import NotFound
+import msgspec
+
+from mesh.agent.events import Event, Events, check, encode, index_of, too_large
+from mesh.errors import TooLarge
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
 from mesh.http.shapes import Shape
+from mesh.registry.orders import FireEvent
 
 
 class EventShape(Shape, frozen=True, kw_only=True):
@@ -32,9 +35,6 @@ def _events(request: Request) -> Events:
 async def fire(request: Request) -> Reply:
     """Tell all agents, with the body as payload."""
     name = params.required(request, "name")
-    elsewhere = params.datacenter(request)
-    if elsewhere not in {"", request.options.datacenter}:
-        raise NotFound(f'No path to datacenter "{elsewhere}": fire the event at an agent there')
     event = Event(
         id=request.parts.dice.uuid(),
         name=name,
@@ -43,7 +43,20 @@ async def fire(request: Request) -> Reply:
         service_filter=request.param("service"),
         tag_filter=request.param("tag"),
     )
-    return respond.json(_shape(_events(request).fire(event)))
+    if params.datacenter(request) in {"", request.options.datacenter}:
+        return respond.json(_shape(_events(request).fire(event)))
+    return respond.json(_shape(await _elsewhere(request, event)))
+
+
+async def _elsewhere(request: Request, event: Event) -> Event:
+    check(event)
+    order = FireEvent(event.name, encode(event))
+    options = msgspec.structs.replace(params.order_options(request), where="here")
+    try:
+        time = await request.parts.registry.operate(order, options)
+    except TooLarge as error:
+        raise too_large(event, error) from error
+    return msgspec.structs.replace(event, time=time)
 
 
 async def listed(request: Request) -> Reply:

@@ -12,12 +12,14 @@ from mesh.errors import (
     Busy,
     Cancelled,
     Conflict,
+    Cutoff,
     Denied,
     DiskFull,
     Internal,
     Invalid,
     MeshError,
     NoLeader,
+    NoPath,
     NotFound,
     OutcomeUnknown,
     Outdated,
@@ -41,6 +43,8 @@ STATUS: dict[type[MeshError], int] = {
     Conflict: 500,
     NoLeader: 500,
     Unreachable: 500,
+    NoPath: 500,
+    Cutoff: 500,
     OutcomeUnknown: 500,
     Outdated: 500,
     Cancelled: 409,
@@ -74,8 +78,8 @@ def text(status: int, message: str) -> Reply:
     return Reply(message.encode(errors="replace"), status, TEXT)
 
 
-def failure(error: MeshError) -> Reply:
-    """The status and the text of an error."""
+def failure(error: MeshError, datacenter: str = "") -> Reply:
+    """The status and the text of an error; the request named this datacenter, if any."""
     message = error.message
     if isinstance(error, NoLeader) and not message.startswith(NO_LEADER):
         message = f"{NO_LEADER}: {message}"
@@ -83,17 +87,20 @@ def failure(error: MeshError) -> Reply:
         message = f"The outcome is unknown, and too old to tell: {message}"
     reply = text(STATUS.get(type(error), 500), message)
     if isinstance(error, OutcomeUnknown | Outdated) and error.request.startswith(CALLERS):
-        _say_how_to_ask(reply, error)
+        _say_how_to_ask(reply, error, datacenter)
     return reply
 
 
-def _say_how_to_ask(reply: Reply, error: OutcomeUnknown | Outdated) -> None:
+def _say_how_to_ask(reply: Reply, error: OutcomeUnknown | Outdated, datacenter: str) -> None:
     key, since = error.request.removeprefix(CALLERS), error.since
     reply.headers = {"Idempotency-Key": key, "Idempotency-Since": str(since)}
-    path = f"/v1/operator/request/{quote(key, safe='')}?since={since}"
+    path, flags = f"/v1/operator/request/{quote(key, safe='')}?since={since}", ""
+    if datacenter:
+        path += f"&dc={quote(datacenter, safe='')}"
+        flags = f"--datacenter {shlex.quote(datacenter)} "
     text = (
         f". What became of it: GET {path}, or meshctl operator request --since {since} "
-        f"{shlex.quote(key)}"
+        f"{flags}{shlex.quote(key)}"
     )
     if isinstance(error, OutcomeUnknown):
         text += (
@@ -116,7 +123,8 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     elif options is not None and options.cached:
         headers["X-Cache"] = "MISS"
     if options is not None:
-        headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[options.consistency]
+        had = options.consistency if answer.age is None else "stale"
+        headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[had]
     return headers
 
 

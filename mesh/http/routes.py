@@ -12,6 +12,7 @@ from mesh.http import (
     doctor,
     event,
     health,
+    keyring,
     kv,
     operator,
     outcomes,
@@ -44,7 +45,12 @@ ROUTES: tuple[Route, ...] = (
     # Agent
     Route("GET", "/v1/agent/self", agent_node.self_, "This agent's configuration and figures"),
     Route("GET", "/v1/agent/version", agent_node.version, "The program's version"),
-    Route("GET", "/v1/agent/members", agent_node.members, "Members of the gossip pool"),
+    Route(
+        "GET",
+        "/v1/agent/members",
+        agent_node.members,
+        "Members of the gossip pool; `detailed` says why",
+    ),
     Route("GET", "/v1/agent/guard", agent_node.guard, "What is frozen or damped, why, till when"),
     Route("PUT", "/v1/agent/guard/release", agent_node.release_guard, "End a freeze"),
     Route(
@@ -194,6 +200,10 @@ ROUTES: tuple[Route, ...] = (
         operator.autopilot_state,
         "How the servers fare, who votes, what autopilot did last",
     ),
+    Route("GET", "/v1/operator/keyring", keyring.listed, "Gossip's keys, and who has them"),
+    Route("POST", "/v1/operator/keyring", keyring.install, "Give every member a key"),
+    Route("PUT", "/v1/operator/keyring", keyring.use, "Have every member encrypt with a key"),
+    Route("DELETE", "/v1/operator/keyring", keyring.remove, "Take a key from every member"),
     Route(
         "GET",
         "/v1/operator/request/:key",

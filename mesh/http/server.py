@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from mesh.errors import Conflict, MeshError, TooLarge
-from mesh.http import respond
+from mesh.http import params, respond
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
@@ -113,7 +113,7 @@ class HttpServer:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens to it but cancellation."""
         self.counters["requests"] += 1
-        pretty = False
+        pretty, datacenter = False, ""
         try:
             admitted = self._dispatcher.admit(
                 request.method, request.raw_path, request.headers, request.remote or ""
@@ -122,9 +122,10 @@ class HttpServer:
                 reply = admitted
             else:
                 pretty = "pretty" in admitted.request.params
+                datacenter = params.datacenter(admitted.request)
                 reply = await self._run(request, admitted)
         except MeshError as error:
-            reply = respond.failure(error)
+            reply = respond.failure(error, datacenter)
         except (web.RequestPayloadError, HttpProcessingError, asyncio.IncompleteReadError):
             self.counters["malformed"] += 1
             reply = respond.text(400, "Bad Request: the body is malformed")

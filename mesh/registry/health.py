@@ -18,6 +18,10 @@ GOSSIP_HEALTH = "mesh-gossip"
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
 
 
+DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
+"""The output of a member's gossip check while flap damping leaves it out."""
+
+
 class Instance(msgspec.Struct, frozen=True):
     """An instance, its node, and the checks that decide its health: the node's and its own."""
 

@@ -142,11 +142,37 @@ class OwnStatus(Order[Figures], frozen=True, tag="raft.own-status"):
     repeatable = True
 
 
+class AppliedIndex(Order[int], frozen=True, tag="raft.applied-index"):
+    """The highest log index that the server asked has applied.
+
+    Whoever sends a write to another datacenter needs one of its log; see `WriteOptions.since`.
+    """
+
+    outcome = int
+    repeatable = True
+
+
+class Datacenters(Order[list[str]], frozen=True, tag="datacenters"):
+    """The names of all datacenters that the server asked knows: its own first, then by distance."""
+
+    outcome = list[str]
+    repeatable = True
+
+
 class AutopilotHealth(Order[Health], frozen=True, tag="autopilot.health"):
     """How the servers fare. Only the leader knows."""
 
     outcome = Health
     repeatable = True
+
+
+class FireEvent(Order[int], frozen=True, tag="event.fire"):
+    """Fire an event in the pool of the server that is asked; its Lamport time."""
+
+    outcome = int
+    name: str
+    payload: bytes
+    """As it travels in the pool, filters included."""
 
 
 def _one_of(name: str, address: str, verb: str) -> None:

@@ -20,7 +20,8 @@ node to have written the same to the catalog, and loses against later ones. With
 later answer comes, and the event goes on winning.
 
 Who is in the pool at all is told by gossip too, at first hand: members that are out have their
-gossip check critical at once, members that are there have it passing, as the leader will write it.
+gossip check critical at once, as the leader will write it, and members that are back have it
+passing in answers too old to know (`rpc.discovery` says which).
 
 Outputs are not told over gossip; the check says so. Pure: time is passed in, seconds on any clock
 that never goes back.
@@ -37,7 +38,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Node
-from mesh.registry.health import Instance, Instances, NodeChecks, ServiceChecks
+from mesh.registry.health import (
+    DAMPED,
+    GOSSIP_HEALTH,
+    Instance,
+    Instances,
+    NodeChecks,
+    ServiceChecks,
+)
 from mesh.registry.port import Query
 from mesh.registry.transitions import GONE, Transition
 
@@ -61,10 +69,14 @@ class Standing(msgspec.Struct, frozen=True):
     absent: frozenset[str] = frozenset()
     """Members that discovery leaves out."""
     present: frozenset[str] = frozenset()
+    """Members that are well."""
+    damped: frozenset[str] = frozenset()
+    """Of those present, members that stay out if the catalog says that they are damped."""
 
     def differing(self, other: Standing) -> frozenset[str]:
         """Those who are not the same in both."""
-        return (self.absent ^ other.absent) | (self.present ^ other.present)
+        gone_or_back = (self.absent ^ other.absent) | (self.present ^ other.present)
+        return gone_or_back | (self.damped ^ other.damped)
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -274,12 +286,15 @@ class _Laying:
             and entry.check_id
             and entry.check_id not in listed
             and (owner is None or entry.service_id in {"", owner})
+            and (owner is None or entry.check_id != GOSSIP_HEALTH)
             and self._beats(entry, msgspec.UNSET)
         ]
 
     def _member(self, row: Check, node: str) -> Check:
         if node in self._standing.absent and row.status != "critical":
             return msgspec.structs.replace(row, status="critical", output=ABSENT)
+        if row.output == DAMPED and node in self._standing.damped:
+            return row
         if node in self._standing.present and row.status != "passing":
             return msgspec.structs.replace(row, status="passing", output=PRESENT)
         return row

@@ -93,6 +93,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     token: str = ""
     cached: bool = False
     """An agent may answer with what it holds of an earlier answer. Means nothing to servers."""
+    seconds_max: float = 0.0
+    """Above 0: give up after so many seconds, whatever holds the answer up."""
 
 
 class WriteOptions(msgspec.Struct, frozen=True):
@@ -143,9 +145,9 @@ HERE = OrderOptions(where="here")
 class Registry(Protocol):
     """Reads, writes and follows the replicated state of a datacenter; operates its servers.
 
-    Every method raises a MeshError: NoLeader, Unreachable or Busy when nothing was done,
-    OutcomeUnknown when a write or an order may have happened, Outdated when a repeated write is too
-    old to tell, Invalid, Denied or Conflict for the request.
+    Every method raises a MeshError: NoLeader, Unreachable or Busy when nothing was done, as NoPath
+    or Cutoff about another datacenter; OutcomeUnknown when a write or an order may have happened,
+    Outdated when a repeated write is too old to tell, Invalid, Denied or Conflict for the request.
     """
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:

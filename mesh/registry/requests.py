@@ -60,6 +60,9 @@ AnyOrder: TypeAlias = (
     | orders.RaftStatus
     | orders.OwnStatus
     | orders.AutopilotHealth
+    | orders.AppliedIndex
+    | orders.Datacenters
+    | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
 )

@@ -56,6 +56,8 @@ class Options(msgspec.Struct, frozen=True):
     """How long a request may take beyond the time it asked to wait."""
     credentials: Credentials | None = None
     """For mutual TLS; without them connections are plain."""
+    abroad: str = ""
+    """The other datacenter whose servers it speaks to; empty for its own."""
 
 
 class Connection:
@@ -173,7 +175,7 @@ class Client:
     """Speaks to servers by address, with one connection to each that is kept open."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self._options, self._abroad = options, bool(options.abroad)
         self._connections: dict[str, Connection] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._tasks = Tasks()
@@ -233,8 +235,9 @@ class Client:
     async def _dial(
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._options.credentials is not None:
-            return await self._options.credentials.connect(host, port)
+        options = self._options
+        if options.credentials is not None:
+            return await options.credentials.connect(host, port, datacenter=options.abroad)
         return await asyncio.open_connection(host, port)
 
     async def _greet(
@@ -279,7 +282,7 @@ class Client:
         connection = await self._connection(address)
         seconds = self._options.call_seconds + (options.wait if options.index else 0.0)
         reply = await connection.call(
-            lambda number: wire.Read(number, query, options, forwarded),  # type: ignore[arg-type]  # AnyQuery lists every Query.
+            lambda number: wire.Read(number, query, options, forwarded, self._abroad),  # type: ignore[arg-type]  # AnyQuery lists every Query.
             seconds,
         )
         return _answer(query, reply)
@@ -290,7 +293,7 @@ class Client:
         """Write through that server. Raises OutcomeUnknown when the connection breaks meanwhile."""
         wrote = await self._act(
             address,
-            lambda number: wire.Write(number, command, options, forwarded),  # type: ignore[arg-type]  # AnyCommand lists every Command.
+            lambda number: wire.Write(number, command, options, forwarded, self._abroad),  # type: ignore[arg-type]  # AnyCommand lists every Command.
         )
         result: T = unpack(bytes(wrote.value), command.result)
         return result
@@ -306,7 +309,7 @@ class Client:
         try:
             wrote = await self._act(
                 address,
-                lambda number: wire.Operate(number, order, options, forwarded),  # type: ignore[arg-type]  # AnyOrder lists every Order.
+                lambda number: wire.Operate(number, order, options, forwarded, self._abroad),  # type: ignore[arg-type]  # AnyOrder lists every Order.
             )
         except OutcomeUnknown as error:
             if order.repeatable:
@@ -327,10 +330,13 @@ class Client:
             raise _failure(reply)
         return reply
 
-    async def status(self, address: str) -> ServerStatus:
+    async def status(self, address: str, datacenter: str = "") -> ServerStatus:
         """Ask that server who leads and who votes."""
         connection = await self._connection(address)
-        reply = await connection.call(wire.AskStatus, self._options.call_seconds)
+        reply = await connection.call(
+            lambda number: wire.AskStatus(number, datacenter, self._abroad),
+            self._options.call_seconds,
+        )
         if not isinstance(reply, wire.Status):
             raise _failure(reply)
         return reply.status
@@ -368,6 +374,6 @@ def _answer(query: Query[T], reply: wire.Reply) -> Answer[T]:
 def _failure(reply: wire.Reply) -> MeshError:
     if isinstance(reply, wire.Failed):
         if reply.code == Outdated.code:
-            return Outdated(reply.message, reply.applied)
+            return Outdated(reply.message, reply.index or reply.applied)
         return from_code(reply.code, reply.message)
     return Internal(f"the server answered with an unexpected {type(reply).__name__}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -52,6 +52,8 @@ HOLDABLE = (
     catalog.Services,
 )
 PATCHES_MAX = 4096
+CURRENT_SECONDS = 5.0
+"""An answer that was the leader's word so lately knows of members that came back."""
 NEW_NAME_SECONDS = 2.0
 """How long a question about a name not held may take."""
 
@@ -70,6 +72,14 @@ class Servers(Registry, Protocol):
     @property
     def knows_servers(self) -> bool:
         """Whether there is one to ask."""
+        ...
+
+
+class Members(Protocol):
+    """Who is in the pool."""
+
+    def __call__(self, *, current: bool) -> Standing:
+        """For answers that are current, or not; the same object until that changes."""
         ...
 
 
@@ -98,7 +108,7 @@ class Discovery:
         self,
         registry: Registry,
         overlay: Overlay,
-        standing: Callable[[], Standing],
+        standing: Members,
         datacenter: str,
         clock: Clock,
         holding: Holding | None = None,
@@ -157,7 +167,8 @@ class Discovery:
 
     def _lay(self, query: Query[T], token: str, answer: Answer[T]) -> Answer[T]:
         """The answer with the newest health; the same value object while nothing changes."""
-        standing, as_of = self._standing(), self._clock.monotonic() - answer.last_contact
+        standing = self._standing(current=answer.last_contact <= CURRENT_SECONDS)
+        as_of = self._clock.monotonic() - answer.last_contact
         laid = self._laid.get((query, token))
         if laid is None or as_of >= laid.patch.until or self._outdated(laid, answer, standing):
             patch = self._overlay.patch(query, answer.value, as_of, standing)

@@ -6,8 +6,9 @@ HELD_MAX answers and HELD_MAX_BYTES are held; beyond that those asked for least 
 answers are not held: names that do not exist are without number.
 
 What this costs the servers: a waiting read for each answer followed, at most HELD_MAX an agent,
-renewed every WAIT_SECONDS. A change of leader ends all waits; who hears nothing new from one then
-spreads its next over SPREAD_SECONDS.
+renewed every WAIT_SECONDS, and each change of it, up to BYTES_PER_SECOND: what is large and changes
+all the time is read less often. A change of leader ends all waits; who hears nothing new from one
+then spreads its next over SPREAD_SECONDS.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ FOLLOW_SECONDS = 600.0
 KEEP_SECONDS = 3 * 86_400.0
 """Unasked for so long, an answer is dropped."""
 WAIT_SECONDS = (240.0, 300.0)
+BYTES_PER_SECOND = 1024 * 1024
 SPREAD_SECONDS = 2.0
 PAUSE_SECONDS = (0.1, 3.0)
 """Between tries while no server answers: the first, and the longest."""
@@ -210,9 +212,11 @@ class HeldAnswers:
                 pause = min(2 * pause, PAUSE_SECONDS[1])
                 continue
             pause = PAUSE_SECONDS[0]
-            before = one.size
+            before, since = one.size, clock.monotonic() - one.confirmed
             changed = one.take(answer, clock.monotonic())
             self.bytes += one.size - before
             self._evict()
             if index and not changed:
                 await clock.sleep(self._dice.uniform(0, SPREAD_SECONDS))
+            elif (rest := one.size / BYTES_PER_SECOND - since) > 0:
+                await clock.sleep(rest)

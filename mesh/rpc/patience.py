@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError, OutcomeUnknown
+from mesh.errors import MeshError, OutcomeUnknown, Unreachable
 from mesh.registry.port import ReadOptions
+
+T = TypeVar("T")
 
 HOLD_SECONDS = 7.0
 PAUSE_SECONDS = (0.02, 0.3)
@@ -50,3 +56,12 @@ class Patience:
         return msgspec.structs.replace(
             options, wait=max(0.0, self._wait_until - self._clock.monotonic())
         )
+
+
+async def bounded(work: Awaitable[T], seconds: float) -> T:
+    """What the work comes to. Raises Unreachable when that takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise Unreachable(f"no answer within {seconds:g} s") from None

@@ -12,11 +12,11 @@ from mesh.clock import Clock, Dice
 from mesh.errors import (
     MeshError,
     NoLeader,
-    NotFound,
     OutcomeUnknown,
     Outdated,
     Unreachable,
 )
+from mesh.registry.orders import AppliedIndex
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -31,14 +31,18 @@ from mesh.registry.port import (
     ServerStatus,
     WriteOptions,
 )
+from mesh.rpc.abroad import Abroad, no_path
 from mesh.rpc.client import Client
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
-from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience
+from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience, bounded
 from mesh.rpc.sending import Sending
 
 T = TypeVar("T")
 
+ABROAD_SECONDS = 60.0
+"""How long an index in the log of another datacenter is good to go by: any older one is right, but
+what is older than all that is remembered there costs a second try."""
 STAY_SECONDS = (120.0, 180.0)
 """How long an agent asks the same server."""
 
@@ -165,7 +169,10 @@ class Forwarded:
 
 
 class ServerRouter:
-    """The Registry port on a server: stale reads here, all else wherever the leader is."""
+    """The Registry port on a server: stale reads here, all else wherever the leader is.
+
+    What is for another datacenter goes abroad, where there is a way there.
+    """
 
     def __init__(
         self,
@@ -174,18 +181,29 @@ class ServerRouter:
         local: tuple[LocalReader, Forwarded],
         client: Client,
         world: tuple[Clock, Dice],
+        abroad: Abroad | None = None,
     ) -> None:
         self._options, self._consensus, self._client = options, consensus, client
         self._reader, self._as_leader = local
-        self._world = world
+        self._world, self._abroad = world, abroad
 
-    def _check_datacenter(self, datacenter: str) -> None:
-        if datacenter and datacenter != self._options.datacenter:
-            raise NotFound(f'No path to datacenter "{datacenter}"')
+    def _elsewhere(self, datacenter: str) -> Abroad | None:
+        """The way to this datacenter; None when it is our own. Raises NoPath."""
+        if datacenter in {"", self._options.datacenter}:
+            return None
+        if self._abroad is None:
+            raise no_path(datacenter)
+        return self._abroad
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
-        self._check_datacenter(options.datacenter)
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            asked = abroad.read(query, options)
+        else:
+            asked = self._read_here(query, options)
+        return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
+
+    async def _read_here(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         if options.consistency == "stale":
             contact = self._consensus.last_contact
             if options.max_stale is None or contact <= options.max_stale:
@@ -217,8 +235,9 @@ class ServerRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write. Retries under one request id, so the command is applied once."""
-        self._check_datacenter(options.datacenter)
         command.validate()
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            return await abroad.write(command, options)
         sending = Sending(
             options,
             self._options.origin,
@@ -248,10 +267,11 @@ class ServerRouter:
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate. An order that may have been carried out is not given again."""
-        self._check_datacenter(options.datacenter)
         order.validate()
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
+        if (abroad := self._elsewhere(options.datacenter)) is not None:
+            return await abroad.operate(order, options)
         if options.where == "here":
             return await self._as_leader.operate(order, options)
         patience = Patience(self._options.hold_seconds, self._world)
@@ -267,7 +287,8 @@ class ServerRouter:
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
-        self._check_datacenter(datacenter)
+        if (abroad := self._elsewhere(datacenter)) is not None:
+            return await abroad.status(datacenter)
         return ServerStatus(self._consensus.leader_address, list(self._consensus.peer_addresses))
 
 
@@ -284,6 +305,7 @@ class AgentRouter:
         self._options, self._servers, self._client = options, servers, client
         self._world, self._dice = world, world[1]
         self._current, self._stay_until = "", 0.0
+        self._abroad: dict[str, tuple[int, float]] = {}
 
     def _server(self) -> str:
         known = self._servers()
@@ -306,6 +328,10 @@ class AgentRouter:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
+        asked = self._read(query, options)
+        return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
+
+    async def _read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
             try:
@@ -337,7 +363,7 @@ class AgentRouter:
             self._options.origin,
             Patience(self._options.hold_seconds, self._world),
             self._dice,
-            lambda: self._client.applied_index,
+            await self._newest(options),
         )
         while True:
             address = ""
@@ -351,6 +377,19 @@ class AgentRouter:
                 await sending.failed(error)
             except MeshError as error:
                 raise sending.last(error) from error
+
+    async def _newest(self, options: WriteOptions) -> Callable[[], int]:
+        """What tells a log index that is applied, in the log that the write is for."""
+        datacenter = options.datacenter
+        if options.since is not None or datacenter in {"", self._options.datacenter}:
+            return lambda: self._client.applied_index
+        now = self._world[0].monotonic()
+        index, until = self._abroad.get(datacenter, (0, now))
+        if now >= until:
+            asked = OrderOptions("here", datacenter)
+            index = await self.operate(AppliedIndex(), asked)
+            self._abroad[datacenter] = index, now + ABROAD_SECONDS
+        return lambda: index
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE
@@ -388,14 +427,12 @@ class AgentRouter:
 
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
-        if datacenter and datacenter != self._options.datacenter:
-            raise NotFound(f'No path to datacenter "{datacenter}"')
         patience = Patience(self._options.hold_seconds, self._world)
         while True:
             address = ""
             try:
                 address = self._server()
-                return await self._client.status(address)
+                return await self._client.status(address, datacenter)
             except Unreachable as error:
                 self._move_on(address)
                 await patience.rest(error)

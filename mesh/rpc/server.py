@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from mesh.codec import pack
-from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, Outdated, TooLarge
+from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoPath, Outdated, TooLarge
 from mesh.registry.port import Answer, Query, Registry
 from mesh.rpc import wire
+from mesh.rpc.abroad import no_path
 from mesh.rpc.client import keep_alive
 from mesh.rpc.listener import Listener, Serve
 from mesh.rpc.router import Forwarded
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 REQUESTS_MAX = 8192
 FIRST_BYTE_SECONDS = 5.0
+
+Standing: TypeAlias = Literal["client", "server", "abroad"]
+"""Who is at the other end: an agent or a server of this datacenter, or a server of another."""
 
 _Work: TypeAlias = wire.Read | wire.Write | wire.Watch | wire.Operate | wire.AskStatus
 
@@ -37,13 +41,15 @@ class Options(msgspec.Struct, frozen=True):
     credentials: Credentials | None = None
     """For mutual TLS; without them connections are plain, and everybody is trusted."""
     handshake_seconds: float = HANDSHAKE_SECONDS
+    federated: bool = True
+    """Servers of other datacenters may send on requests for this one."""
 
 
 class RpcServer:
     """Accepts connections on the server port and answers requests through the registry.
 
     `others` maps a first byte to whoever serves connections that start with it; over TLS they are
-    for servers only, and so are forwarded requests.
+    for servers of this datacenter only, and so are forwarded requests.
     """
 
     def __init__(
@@ -79,12 +85,12 @@ class RpcServer:
         try:
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
                 first = await reader.readexactly(1)
-            trusted = self._trusts(writer)
+            standing = self._standing(writer)
             if first == wire.RPC_BYTE:
-                await _Session(self, reader, writer, trusted=trusted).run()
+                await _Session(self, reader, writer, standing).run()
             elif first not in self._others:
                 self.counters["unknown_protocol"] += 1
-            elif trusted:
+            elif standing == "server":
                 await self._others[first](reader, writer)
             else:
                 raise Denied("only servers speak Raft")  # noqa: TRY301 - handled like all others.
@@ -100,10 +106,34 @@ class RpcServer:
             self._writers.discard(writer)
             writer.close()
 
-    def _trusts(self, writer: asyncio.StreamWriter) -> bool:
-        """Whether a server called, as far as anybody can tell. Raises Denied for strangers."""
-        credentials = self._options.credentials
-        return credentials is None or credentials.caller(writer).server
+    def _standing(self, writer: asyncio.StreamWriter) -> Standing:
+        """Who called, as far as anybody can tell. Raises Denied for strangers."""
+        if self._options.credentials is None:
+            return "server"
+        caller = self._options.credentials.caller(writer)
+        if not caller.abroad:
+            return "server" if caller.server else "client"
+        if not self._options.federated:
+            raise Denied(f"a server of {caller.abroad}, and there is no WAN pool [ports.serf_wan]")
+        return "abroad"
+
+    def admit(self, message: wire.Request, standing: Standing) -> None:
+        """Raise Denied for what this caller may not send."""
+        forwarded = getattr(message, "forwarded", False)
+        abroad = getattr(message, "abroad", False)
+        if standing == "client" and (forwarded or abroad):
+            raise Denied("only servers send requests on")
+        if standing == "abroad" and (forwarded or not abroad):
+            raise Denied("servers of other datacenters only send on requests for this one")
+
+    def check_arrived(self, message: wire.Request) -> None:
+        """Raise NoPath when a request that was sent on to its datacenter is not there yet.
+
+        Sent on again, it could go round for ever.
+        """
+        to, here = wire.destination(message), self._options.datacenter
+        if getattr(message, "abroad", False) and to != here:
+            raise NoPath(f"{no_path(to).message}: it was sent to {here}")
 
     def hello(self) -> wire.Hello:
         """How this server introduces itself."""
@@ -116,12 +146,14 @@ class RpcServer:
         """Highest log index applied here."""
         return self._forwarded.applied_index
 
-    def failure(self, number: int, error: MeshError) -> wire.Failed:
+    def failure(self, message: wire.Request, number: int, error: MeshError) -> wire.Failed:
         """An error as a reply."""
-        # Where it was refused as too old is a log index too, and the newest that matters then.
+        # Where it was refused as too old is a log index too, and the newest that matters then; but
+        # that of another datacenter counts in another log.
         refused = error.index if isinstance(error, Outdated) else 0
-        applied = max(self.applied_index, refused)
-        return wire.Failed(number, error.code, error.message, applied)
+        here = wire.destination(message) in {"", self._options.datacenter}
+        applied = max(self.applied_index, refused if here else 0)
+        return wire.Failed(number, error.code, error.message, applied, refused)
 
     async def answer(self, message: wire.Read) -> wire.Answered:
         """Answer a read, here or, unless a server sent it here as to the leader, elsewhere."""
@@ -155,11 +187,10 @@ class _Session:
         server: RpcServer,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        *,
-        trusted: bool,
+        standing: Standing,
     ) -> None:
         self._server, self._reader, self._writer = server, reader, writer
-        self._trusted = trusted
+        self._standing = standing
         self._tasks = Tasks()
         self._running: dict[int, asyncio.Task[None]] = {}
 
@@ -183,13 +214,12 @@ class _Session:
             if (task := self._running.get(message.id)) is not None:
                 task.cancel()
             return
-        if not self._trusted and getattr(message, "forwarded", False):
-            raise Denied("only servers send requests on")
+        self._server.admit(message, self._standing)
         if message.id in self._running:
             raise Invalid(f"request {message.id} is still being answered")
         if len(self._running) >= REQUESTS_MAX:
             busy = Busy(f"more than {REQUESTS_MAX} requests at once on one connection")
-            self._send(self._server.failure(message.id, busy))
+            self._send(self._server.failure(message, message.id, busy))
             return
         self._server.counters[type(message).__name__.lower()] += 1
         task = self._tasks.start(self._work(message), name=f"rpc {type(message).__name__}")
@@ -198,12 +228,13 @@ class _Session:
 
     async def _work(self, message: _Work) -> None:
         try:
+            self._server.check_arrived(message)
             if isinstance(message, wire.Watch):
                 await self._watch(message)
             else:
                 await self._send_and_drain(await self._reply(message))
         except MeshError as error:
-            self._send(self._server.failure(message.id, error))
+            self._send(self._server.failure(message, message.id, error))
         except OSError:
             return
         except Exception as error:
@@ -219,7 +250,7 @@ class _Session:
             return await self._server.apply(message)
         if isinstance(message, wire.Operate):
             return await self._server.operate(message)
-        return wire.Status(message.id, await self._server.registry.status())
+        return wire.Status(message.id, await self._server.registry.status(message.datacenter))
 
     async def _watch(self, message: wire.Watch) -> None:
         query: Query[Any] = message.query

@@ -32,6 +32,8 @@ class ServerTags(msgspec.Struct, frozen=True):
     """It follows the log and never votes."""
     build: str = ""
     """Version of its program."""
+    wan_join_port: int = 0
+    """Where it gossips with servers of other datacenters; 0 when it does not."""
 
     def tags(self) -> dict[str, str]:
         """The tags, for gossip."""
@@ -49,6 +51,7 @@ class ServerTags(msgspec.Struct, frozen=True):
             "level_min": str(self.level_min),
             "level_max": str(self.level_max),
             "read_replica": "1" if self.read_replica else "",
+            "wan_join_port": str(self.wan_join_port) if self.wan_join_port else "",
         }
         return tags | {name: value for name, value in optional.items() if value}
 
@@ -76,6 +79,7 @@ def read_tags(tags: Mapping[str, str]) -> ServerTags | None:
         level_max=_number(tags, "level_max", 1),
         read_replica=tags.get("read_replica", "") == "1",
         build=tags.get("build", "").partition(":")[0],
+        wan_join_port=_number(tags, "wan_join_port", 0),
     )
 
 

@@ -45,6 +45,9 @@ class Read(msgspec.Struct, frozen=True, tag="read"):
     options: ReadOptions
     forwarded: bool = False
     """A server sent it on to whom it takes for the leader; not to be sent on again."""
+    abroad: bool = False
+    """A server of another datacenter sent it on to the one in the options; not to leave it again.
+    """
 
 
 class Write(msgspec.Struct, frozen=True, tag="write"):
@@ -54,6 +57,7 @@ class Write(msgspec.Struct, frozen=True, tag="write"):
     command: AnyCommand
     options: WriteOptions
     forwarded: bool = False
+    abroad: bool = False
 
 
 class Watch(msgspec.Struct, frozen=True, tag="watch"):
@@ -71,12 +75,15 @@ class Operate(msgspec.Struct, frozen=True, tag="operate"):
     order: AnyOrder
     options: OrderOptions
     forwarded: bool = False
+    abroad: bool = False
 
 
 class AskStatus(msgspec.Struct, frozen=True, tag="status"):
     """Ask who leads and who votes."""
 
     id: int
+    datacenter: str = ""
+    abroad: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -118,10 +125,19 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     code: str
     message: str
     applied: int = 0
+    index: int = 0
+    """Of Outdated: where it was refused, in the log of the datacenter that it was for."""
 
 
 Request: TypeAlias = Hello | Read | Write | Watch | Operate | AskStatus | Cancel
 Reply: TypeAlias = Hello | Answered | Wrote | Status | Failed
+
+
+def destination(message: Request) -> str:
+    """The datacenter that a request is for; empty for that of whoever is asked."""
+    if isinstance(message, AskStatus):
+        return message.datacenter
+    return "" if isinstance(message, Hello | Cancel) else message.options.datacenter
 
 
 def frame(message: Request | Reply) -> bytes:

@@ -94,6 +94,11 @@ class Electorate(Protocol):
         """Highest log index known to be committed."""
         ...
 
+    @property
+    def applied_index(self) -> int:
+        """Highest log index applied here."""
+        ...
+
     def leased(self) -> bool:
         """Whether this node leads, and surely no other does at this moment."""
         ...

@@ -47,6 +47,7 @@ class ServerOperator:
             orders.RaftStatus: self._status,
             orders.OwnStatus: self._own_status,
             orders.AutopilotHealth: self._health,
+            orders.AppliedIndex: self._applied_index,
         }
 
     def also(self, do: Mapping[type[Order[Any]], Callable[[Any], Awaitable[Any]]]) -> None:
@@ -168,6 +169,9 @@ class ServerOperator:
 
     async def _own_status(self, _: orders.OwnStatus) -> orders.Figures:
         return orders.Figures(_server(self._node.me), self._node.status())
+
+    async def _applied_index(self, _: orders.AppliedIndex) -> int:
+        return self._node.applied_index
 
     async def _health(self, _: orders.AutopilotHealth) -> orders.Health:
         if not self._node.is_leader:

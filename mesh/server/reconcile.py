@@ -8,14 +8,13 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Deregister, Node, Register, Service
+from mesh.registry.health import DAMPED
 from mesh.registry.port import Command
 
 SERVER_SERVICE = "mesh"
 ALIVE = "Agent alive and reachable"
 FAILED = "Agent not live or unreachable"
 FROZEN = "Agent not live or unreachable, but so are many: kept by the mass-failure guard"
-DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
-
 State: TypeAlias = Literal["alive", "failed", "left", "frozen", "damped"]
 """Frozen: failed with so many others that it is to stay as it was. Damped: alive, and failed so
 often lately that it is to stay out."""

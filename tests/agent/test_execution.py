@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.agent import execution
 from mesh.agent.events import Event
 from mesh.agent.execution import CANNOT_RUN, OUTPUT_MAX_BYTES, RUNNING_MAX, TIMED_OUT, Job
 from mesh.clock import SystemClock
 from mesh.codec import to_json
-from mesh.errors import NoLeader
+from mesh.errors import Invalid, NoLeader
 from mesh.registry import kv
 from tests.agent.conftest import until
 from tests.registry_memory import MemoryRegistry
@@ -159,6 +162,12 @@ async def test_what_makes_no_sense_is_ignored(world: World) -> None:
     await until(lambda: not world.execution._tasks._running)
     keys = {pair.key for pair in world.registry.answers.read(kv.Under("")).value}
     assert keys == {"_rexec/../../etc/job", f"_rexec/{other}/job"}
+
+
+@given(st.binary(max_size=200) | st.text(max_size=99).map(str.encode))
+def test_whatever_comes_it_names_a_session_or_is_invalid(payload: bytes) -> None:
+    with suppress(Invalid):
+        execution.read_call(payload)
 
 
 async def test_without_a_leader_the_job_is_not_begun(world: World, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -41,8 +42,8 @@ def test_a_change_goes_out_at_once_and_again_until_the_catalog_has_it() -> None:
     assert desk.sent(10.0) == []
     now = 10.0
     for pause in (*AGAIN_SECONDS, AGAIN_SECONDS[-1]):
-        now += pause
-        assert desk.news.deadline(10.0) == now
+        assert desk.news.deadline(now) == pytest.approx(now + pause)
+        now = desk.news.deadline(now)
         assert desk.sent(now) == wanted
     desk.known.add(1)
     assert desk.sent(now + AGAIN_SECONDS[-1]) == []
@@ -141,3 +142,23 @@ def test_what_is_kept_is_bounded() -> None:
         desk.news.deregistered(0.0, str(number))
     assert len(desk.news) == OPEN_MAX
     assert desk.news.counters["left_to_catalog"] == 5
+
+
+def test_an_event_with_room_tells_again_what_the_catalog_does_not_have() -> None:
+    desk = Desk()
+    desk.news.changed(0.0, "a", "web", "critical")
+    desk.news.changed(0.0, "begins", "web", "critical", urgent=False)
+    desk.sent(0.0)
+    desk.news.changed(0.1, "b", "web", "critical")
+    assert desk.sent(0.1) == [
+        [Transition("web", "b", "critical", 3), Transition("web", "a", "critical", 1)]
+    ]
+    assert desk.news.deadline(0.1) == AGAIN_SECONDS[0]
+
+
+def test_what_is_registered_anew_is_told_as_soon_as_it_was_gone() -> None:
+    desk = Desk()
+    desk.news.changed(0.0, "c", "web", GONE)
+    desk.sent(0.0)
+    desk.news.changed(0.1, "c", "web", "critical", urgent=False)
+    assert desk.sent(0.1) == [[Transition("web", "c", "critical", 2)]]

@@ -116,6 +116,9 @@ def test_nothing_is_overwritten(folder: Path) -> None:
         ("cert create -client -additional-dnsname S1.server.dc1.mesh", 1, "is for servers; use"),
         ("cert create -client -additional-dnsname server.dc1.mesh", 1, "is for servers; use"),
         ("cert create -client -additional-dnsname *.dc1.mesh", 1, "is for servers; use"),
+        ("cert create -client -additional-dnsname server.dc2.mesh", 1, "is for servers; use"),
+        ("cert create -client -additional-dnsname *.dc2.mesh", 1, "is for servers; use"),
+        ("cert create -client -additional-dnsname *.server.dc2.mesh", 1, "is for servers; use"),
         ("cert create -server -node a -additional-dnsname b.server.dc1.mesh", 1, "is for servers"),
         ("ca create -domain b -additional-name-constraint c", 2, "needs --name-constraint"),
         (

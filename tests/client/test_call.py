@@ -1,7 +1,8 @@
 import pytest
 
-from mesh.client import catalog, health, kv
+from mesh.client import agent, catalog, coordinate, event, health, kv, operator
 from mesh.client.call import ReadOptions, Response, failure
+from mesh.client.shapes import Coord
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
 
 
@@ -57,3 +58,21 @@ def test_nulls_count_as_absent() -> None:
 def test_an_answer_of_another_shape_is_an_error_in_words() -> None:
     with pytest.raises(Internal, match="the answer is not what was expected"):
         catalog.nodes().finish(Response(200, {}, b'{"a": 1}'))
+
+
+def test_calls_about_the_pool() -> None:
+    assert event.fire("a b", b"x", node="^n", datacenter="dc2").target == (
+        "/v1/event/fire/a%20b?node=%5En&dc=dc2"
+    )
+    assert event.listed("a", ReadOptions(index=7)).target == "/v1/event/list?name=a&index=7"
+    fired = event.fire("a").finish(Response(200, {}, b'{"ID": "1", "Payload": null, "LTime": 9}'))
+    assert (fired.id, fired.payload, fired.l_time) == ("1", b"", 9)
+    told = coordinate.update("n", Coord(vec=(1.0,)))
+    assert told.body == (
+        b'{"Node":"n","Coord":{"Vec":[1.0],"Error":1.5,"Adjustment":0.0,"Height":0.00001}}'
+    )
+    nobody = coordinate.node("a/b")
+    assert nobody.target == "/v1/coordinate/node/a%2Fb"
+    assert nobody.finish(Response(404, {"x-consul-index": "3"}, b"")).value is None
+    assert operator.remove_key("k", relay_factor=2).target == "/v1/operator/keyring?relay-factor=2"
+    assert agent.reachability(wait_seconds=2).wait_seconds == 2

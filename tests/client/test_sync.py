@@ -93,6 +93,23 @@ def test_a_write_is_repeated_under_its_key() -> None:
         assert server.said[-1].headers["idempotency-since"] == "5"
 
 
+def test_what_is_known_of_one_log_says_nothing_about_that_of_another_datacenter() -> None:
+    there = ReadOptions(datacenter="dc2")
+    with Scripted() as server, Client(Settings(address=server.address)) as client:
+        server.on("GET", "/v1/kv/a", "[]", headers={"X-Consul-Index": "900"})
+        server.on("PUT", "/v1/kv/a?dc=dc2", hang_up=True)
+        server.on("GET", "/v1/kv/a?dc=dc2", "[]", headers={"X-Consul-Index": "5"})
+        server.on("PUT", "/v1/kv/a?dc=dc2", hang_up=True)
+        write = kv.put("a", b"1", datacenter="dc2").once("k")
+        client.kv.get("a")
+        with pytest.raises(OutcomeUnknown, match=r"request --datacenter dc2 k$") as unknown:
+            client.run(write)
+        assert unknown.value.since == 0
+        client.kv.get("a", there)
+        with pytest.raises(OutcomeUnknown, match=r"--since 5 --datacenter dc2 k$"):
+            client.run(write)
+
+
 def test_an_unknown_outcome_from_the_agent_has_its_key() -> None:
     with Scripted() as server, Client(Settings(address=server.address)) as client:
         told = {"Idempotency-Key": "k", "Idempotency-Since": "7"}

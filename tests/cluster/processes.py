@@ -299,9 +299,16 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, servers: int, agents: int, *, plain: bool = False) -> Iterator[Cluster]:
-    """A running cluster; prints the end of every log when the test fails."""
+def cluster(
+    folder: Path, servers: int, agents: int, *, plain: bool = False, **options: Any
+) -> Iterator[Cluster]:
+    """A running cluster; prints the end of every log when the test fails.
+
+    The options are for every node, by the names in its configuration.
+    """
     made = Cluster(folder, servers, agents, plain=plain)
+    for node in made.nodes:
+        node.config |= options
     try:
         made.start()
         yield made

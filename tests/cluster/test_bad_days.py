@@ -25,7 +25,7 @@ def made(tmp_path: Path, name: str = "s1") -> tuple[Meshd, Path]:
         assert node.put("/v1/kv/k1", b"v1") is True
         for number in range(40):
             assert node.put(f"/v1/kv/more/{number}", b"x" * 100) is True
-        eventually(lambda: list(data.rglob("*.snapshot")))
+        eventually(lambda: list((data / "raft").rglob("*.snapshot")))
         assert node.stop() == 0
     (folder,) = (data / "raft").glob("epoch-*")
     return node, folder

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.processes import Cluster, Meshd, eventually
+from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
-MANY = 4
+MANY = 3
 
 
-def running(folder: Path, agents: int) -> Iterator[Cluster]:
-    made = Cluster(folder, servers=1, agents=agents)
-    for node in made.nodes:
-        node.config["mass_failure"] = {"hold_max": "10m"}
-        node.config["flap_damping"] = {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"}
-    try:
-        made.start()
-        yield made
-    except BaseException:
-        for node in made.nodes:
-            print(f"---- {node.name} ----\n{node.log()[-3000:]}")
-        raise
-    finally:
-        made.stop()
+OPTIONS: dict[str, Any] = {
+    "mass_failure": {"hold_max": "10m"},
+    "flap_damping": {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"},
+}
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Cluster]:
-    yield from running(tmp_path, 7)
+    with cluster(tmp_path, servers=1, agents=5, **OPTIONS) as running:
+        yield running
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Cluster]:
-    yield from running(tmp_path, 3)
+    with cluster(tmp_path, servers=1, agents=3, **OPTIONS) as running:
+        yield running
 
 
 def register(nodes: list[Meshd], name: str) -> set[int]:
@@ -52,6 +46,10 @@ def register(nodes: list[Meshd], name: str) -> set[int]:
 
 def statuses(of: Meshd) -> dict[str, int]:
     return {member["Name"]: member["Status"] for member in of.get("/v1/agent/members")}
+
+
+def check_ids(checks: list[dict[str, Any]]) -> set[str]:
+    return {check["CheckID"] for check in checks}
 
 
 def serf_health(of: Meshd, name: str) -> tuple[str, str]:
@@ -72,6 +70,7 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in (server, witness):
         eventually(lambda node=node: node.get("/v1/agent/guard")["Members"] == names)  # type: ignore[misc]
         eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
+    assert server.get("/v1/agent/guard")["Pool"] == len(pool.nodes), "this node counts too"
     # Loud: log, metric, members, health.
     assert "removals from discovery are frozen" in server.log()
     gauges = {one["Name"]: one["Value"] for one in server.get("/v1/agent/metrics")["Gauges"]}
@@ -80,9 +79,11 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     assert "FROZEN since" in shown.stderr
     assert shown.stdout.count("failed") == MANY
     assert server.get("/v1/agent/checks")["mesh-gossip"]["Status"] == "warning"
-    eventually(lambda: server.get("/v1/health/state/warning")[0]["CheckID"] == "mesh-gossip")
+    eventually(lambda: "mesh-gossip" in check_ids(server.get("/v1/health/state/warning")))
     # The warning takes no instance out, not even for who wants only passing ones.
-    assert len(server.get("/v1/health/service/mesh?passing")) == 1
+    for path in ("/v1/health/service/mesh", "/v1/health/service/mesh?stale"):
+        (instance,) = server.get(path)
+        assert {"serfHealth"} <= check_ids(instance["Checks"]) <= {"serfHealth", "mesh-raft"}
     for name in names:
         eventually(lambda name=name: serf_health(server, name)[0] == "passing")  # type: ignore[misc]
 
@@ -91,7 +92,7 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in (server, witness):
         eventually(lambda node=node: not node.get("/v1/agent/guard")["Frozen"])  # type: ignore[misc]
         assert set(statuses(node).values()) == {1}
-        assert node.srv_ports("web") == ports
+        eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
     assert "no longer frozen" in server.log()
     assert server.get("/v1/agent/checks")["mesh-gossip"]["Status"] == "passing"
 
@@ -99,7 +100,8 @@ def test_half_of_the_agents_vanish_and_discovery_stays_calm(pool: Cluster) -> No
     for node in lost:
         node.kill()
     eventually(lambda: server.get("/v1/agent/guard")["Members"] == names)
-    assert server.srv_ports("web") == ports
+    # The first to fail was out for a moment, until it was clear that it was one of many.
+    eventually(lambda: server.srv_ports("web") == ports)
     assert server.meshctl("guard", "release").stdout == "Removals are no longer frozen.\n"
     left = {port for port in ports if port >= 7000 + MANY}
     eventually(lambda: server.srv_ports("web") == left)
@@ -132,3 +134,26 @@ def test_who_fails_again_and_again_is_left_out_unless_it_is_needed(small: Cluste
 
     steady.kill()
     eventually(lambda: server.srv_ports("web") == {7000}, 60.0)
+
+
+def test_the_network_doctor(tmp_path: Path) -> None:
+    with cluster(tmp_path, servers=1, agents=2) as made:
+        (server,), (first, second) = made.servers, made.agents
+        report = json.loads(first.meshctl("doctor", "network", "--json").stdout)
+        assert [member["Name"] for member in report["Members"]] == ["a1", "a2", "s1"]
+        assert len(report["Paths"]) == 6
+        for path in report["Paths"]:
+            assert path["Heard"] == path["Sent"] > 0, path
+            assert path["LargeHeard"] == path["LargeSent"] > 0
+            assert path["UDPMs"] is not None
+            assert path["TCPMs"] is not None
+        # A busy machine may make members slow; anything else would be wrong.
+        assert {one["Kind"] for one in report["Findings"]} <= {"slow"}
+        second.signal(signal.SIGSTOP)
+        done = server.meshctl("doctor", "network")
+        assert done.returncode == 1, done
+        assert (
+            f"a2 ({second.joinable}) answers nobody, neither over UDP nor over TCP" in done.stdout
+        )
+        assert done.stdout.startswith("From \\ to  a1")
+        assert server.meshctl("doctor", "network", "--nodes").returncode == 2

@@ -148,9 +148,9 @@ def test_a_snapshot_is_made_only_where_it_fits(tmp_path: Path, disk: SmallDisk) 
         for number in range(100):
             node.put(f"/v1/kv/small/{number}", b"x")
         assert node.leads()
-        assert not list(disk.seen.rglob("*.snapshot"))
+        assert not list(disk.seen.rglob("raft/*.snapshot"))
         disk.empty()
-        eventually(lambda: list(disk.seen.rglob("*.snapshot")))
+        eventually(lambda: list(disk.seen.rglob("raft/*.snapshot")))
 
 
 @mounts

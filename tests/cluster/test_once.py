@@ -12,6 +12,7 @@ import pytest
 
 from mesh.client import Client, Settings
 from mesh.errors import MeshError, OutcomeUnknown
+from mesh.registry.levels import HIGHEST
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -114,7 +115,7 @@ def progress(agent: Meshd) -> None:
 
 def test_a_key_is_applied_once_and_known_on_every_node(three: Cluster) -> None:
     # Founded at the highest level, before anything else was written.
-    assert [node.get("/v1/operator/upgrade")["Level"] for node in three.nodes] == [2] * 4
+    assert [node.get("/v1/operator/upgrade")["Level"] for node in three.nodes] == [HIGHEST] * 4
     for number, node in enumerate(three.nodes):
         other, named = three.nodes[number - 1], ("--idempotency-key", f"order-{number}")
         assert node.meshctl("kv", "put", *named, "k", "1").returncode == 0

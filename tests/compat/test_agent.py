@@ -3,146 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import consul
 import pytest
 
-from mesh.agent.events import Events
-from mesh.agent.local import Agent, Options
-from mesh.agent.operations import DampedInfo, GuardInfo, MemberInfo
-from mesh.agent.reachability import Reachability, judge
-from mesh.clock import SeededDice, SystemClock
-from mesh.errors import Invalid, NotFound, Unreachable
-from mesh.gossip.diagnosis import Examination
-from mesh.gossip.doctor import Heard, Row, Sheet
-from mesh.http.options import Options as HttpOptions
-from mesh.http.server import HttpServer, Parts
-from mesh.telemetry.metrics import Metrics, gauge
-from tests.compat.conftest import Api, Got, until
-from tests.registry_memory import MemoryRegistry
+from tests.compat.agent import AgentApi, serving
+from tests.compat.conftest import Got, until
 
 TTL = {"TTL": "1h"}
-MEMBER = MemberInfo("n0", "10.0.0.1", 8301, {"role": "consul"}, 1, (1, 5, 2), (2, 5, 4))
-
-
-class Node:
-    """The node as a whole: remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.events = Events("n0", dict, lambda *_: 1)
-        self.asked: list[tuple[object, ...]] = []
-        self.listeners: list[Callable[[int, str, str], None]] = []
-
-    def members(self, wan: bool) -> list[MemberInfo]:
-        return [] if wan else [MEMBER]
-
-    async def join(self, addresses: Sequence[str], wan: bool) -> int:
-        self.asked.append(("join", *addresses, wan))
-        if addresses == ["10.9.9.9"]:
-            raise Unreachable("nobody there")
-        return 1
-
-    async def reach(self, seconds: float | None, relay_factor: int) -> Reachability:
-        self.asked.append(("reach", seconds, relay_factor))
-        return judge(["n0", "n1"], ["n0"])
-
-    async def leave(self) -> None:
-        self.asked.append(("leave",))
-
-    async def force_leave(self, name: str, prune: bool) -> None:
-        self.asked.append(("force-leave", name, prune))
-        if name == "none":
-            raise NotFound("No node found with name 'none'")
-
-    def guard(self) -> GuardInfo:
-        damped = [DampedInfo("n2", 4.256, 1_700_000_900.0)]
-        if ("release",) in self.asked:
-            return GuardInfo(False, "many", "soon", damped)
-        return GuardInfo(
-            True,
-            "many",
-            "soon",
-            damped,
-            since=1_700_000_000.4,
-            latest=1_700_000_300.0,
-            vanished=3,
-            pool=5,
-            held=["n1"],
-        )
-
-    async def release_guard(self) -> bool:
-        released = ("release",) not in self.asked
-        self.asked.append(("release",))
-        return released
-
-    async def examine_network(self, names: Sequence[str]) -> Examination:
-        if "n9" in names:
-            raise Invalid("n9: no such member")
-        self.asked.append(("examine", *names))
-        sheet = Sheet("10.0.0.2:8301", 0.0, 0, [Heard("n0", 0, 0)])
-        row = Row("n1", "10.0.0.2:8301", 20, 0, None, 3, 0, 0.0012344)
-        return Examination(
-            asker="n0",
-            total=2,
-            addresses={"n0": "10.0.0.1:8301", "n1": "10.0.0.2:8301"},
-            rows={"n0": [row], "n1": []},
-            sheets={"n1": sheet},
-            silent={"n0": "busy"},
-            clocks={"n1": (0.25, 0.01)},
-        )
-
-    async def reload(self) -> list[str]:
-        self.asked.append(("reload",))
-        raise Invalid("ports: expected a number")
-
-    def metrics(self) -> Metrics:
-        found = Metrics(SystemClock())
-        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
-        return found
-
-    def self_info(self) -> dict[str, Any]:
-        return {"Config": {"NodeName": "n0"}}
-
-    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
-        self.listeners.append(listener)
-        return lambda: self.listeners.remove(listener)
-
-    def log(self, level: int, text: str) -> None:
-        for listener in self.listeners:
-            listener(level, text, f'{{"@message":"{text}"}}')
-
-
-class AgentApi(Api):
-    """A client of a server with an agent."""
-
-    def __init__(self, server: HttpServer, registry: MemoryRegistry, agent: Agent) -> None:
-        super().__init__(server, registry)
-        self.agent, self.node = agent, Node()
-        agent.operations = self.node
-
-    async def done(self, path: str, body: Any = b"") -> None:
-        got = await self.put(path, body)
-        assert (got.status, got.body) == (200, b""), got
-
-    async def service(self, **fields: Any) -> None:
-        await self.done("/v1/agent/service/register", fields)
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[AgentApi]:
-    registry, world = MemoryRegistry(), (SystemClock(), SeededDice(1))
-    node: dict[str, Any] = {"node_name": "n0", "datacenter": "dc1", "address": "10.0.0.1"}
-    agent = Agent(registry, Options(node_id="", **node), *world, cluster_size=lambda: 1)
-    await agent.start()
-    options = HttpOptions(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
-    server = HttpServer(Parts(registry, *world, agent), options)
-    await server.start()
-    yield AgentApi(server, registry, agent)
-    await server.stop()
-    await agent.stop()
+    async with serving() as made:
+        yield made
 
 
 async def test_a_service_as_it_is_shown(api: AgentApi) -> None:
@@ -311,132 +188,6 @@ async def test_service_maintenance_and_replacing_checks(api: AgentApi) -> None:
     assert sorted((await api.get("/v1/agent/checks")).json) == ["_service_maintenance:web", "a"]
     await api.done("/v1/agent/service/maintenance/web?enable=false")
     assert sorted((await api.get("/v1/agent/checks")).json) == ["a"]
-
-
-async def test_the_network_doctor(api: AgentApi) -> None:
-    report = (await api.get("/v1/agent/doctor/network?node=n1&node=n0")).json
-    assert api.node.asked == [("examine", "n1", "n0")]
-    assert report["Healthy"] is False
-    assert (report["Asker"], report["Total"]) == ("n0", 2)
-    told = {"Name": "n1", "Address": "10.0.0.2:8301", "Score": 0, "Silent": ""}
-    assert report["Members"][1] == told | {"ClockAhead": 0.25, "ClockUncertain": 0.01}
-    untold = {"Name": "n0", "Address": "10.0.0.1:8301", "Score": None, "Silent": "busy"}
-    assert report["Members"][0] == untold | {"ClockAhead": None, "ClockUncertain": None}
-    assert report["Paths"] == [
-        {
-            "Source": "n0",
-            "Target": "n1",
-            "Address": "10.0.0.2:8301",
-            "Sent": 20,
-            "Heard": 0,
-            "Answered": 0,
-            "LargeSent": 3,
-            "LargeHeard": 0,
-            "UDPMs": None,
-            "TCPMs": 1.234,
-            "TCPError": "",
-            "Shown": "no UDP",
-        }
-    ]
-    fault, remark = report["Findings"]
-    assert fault["Text"].startswith("UDP from n0 to n1 at 10.0.0.2:8301 is blocked")
-    assert (fault["Kind"], fault["Fault"]) == ("udp-one-way", True)
-    assert (fault["Source"], fault["Target"]) == ("n0", "n1")
-    assert remark["Fault"] is False
-    got = await api.get("/v1/agent/doctor/network?node=n9")
-    assert (got.status, got.text) == (400, "n9: no such member")
-
-
-async def test_what_the_guard_holds(api: AgentApi) -> None:
-    damped = [{"Name": "n2", "Penalty": 4.26, "Until": "2023-11-14T22:28:20Z"}]
-    assert (await api.get("/v1/agent/guard")).json == {
-        "Frozen": True,
-        "Rule": "many",
-        "Ends": "soon",
-        "Since": "2023-11-14T22:13:20Z",
-        "EndsBy": "2023-11-14T22:18:20Z",
-        "Vanished": 3,
-        "Pool": 5,
-        "Members": ["n1"],
-        "Damped": damped,
-    }
-    assert (await api.put("/v1/agent/guard/release")).json is True
-    assert (await api.put("/v1/agent/guard/release")).json is False
-    got = (await api.get("/v1/agent/guard")).json
-    assert (got["Frozen"], got["Since"], got["EndsBy"], got["Damped"]) == (False, "", "", damped)
-
-
-async def test_the_node_itself(api: AgentApi) -> None:
-    assert (await api.get("/v1/agent/self")).json["Config"]["NodeName"] == "n0"
-    assert (await api.get("/v1/agent/version")).json["HumanVersion"]
-    assert (await api.get("/v1/agent/members")).json == [
-        {
-            "Name": "n0",
-            "Addr": "10.0.0.1",
-            "Port": 8301,
-            "Tags": {"role": "consul"},
-            "Status": 1,
-            "ProtocolMin": 1,
-            "ProtocolMax": 5,
-            "ProtocolCur": 2,
-            "DelegateMin": 2,
-            "DelegateMax": 5,
-            "DelegateCur": 4,
-            "Frozen": False,
-            "Penalty": 0.0,
-            "Damped": False,
-        }
-    ]
-    assert (await api.get("/v1/agent/members", wan=1)).json == []
-    assert (await api.get("/v1/agent/members", segment="x")).status == 400
-    await api.done("/v1/agent/join/10.0.0.2:8301?wan=1")
-    got = await api.put("/v1/agent/join/10.9.9.9")
-    assert (got.status, got.text) == (500, "nobody there")
-    await api.done("/v1/agent/force-leave/n7?prune")
-    got = await api.put("/v1/agent/force-leave/none")
-    assert got.status == 500
-    assert "No node found" in got.text
-    got = await api.put("/v1/agent/reload")
-    assert (got.status, got.text) == (500, "Config reload failed: ports: expected a number")
-    await api.done("/v1/agent/leave")
-    assert api.node.asked == [
-        ("join", "10.0.0.2:8301", True),
-        ("join", "10.9.9.9", False),
-        ("force-leave", "n7", True),
-        ("force-leave", "none", False),
-        ("reload",),
-        ("leave",),
-    ]
-
-
-async def test_reachability(api: AgentApi) -> None:
-    got = (await api.get("/v1/agent/reachability")).json
-    advice = got.pop("Advice")
-    assert got == {"Node": "n0", "Acknowledged": ["n0"], "Missing": ["n1"], "Strangers": []}
-    assert "UDP" in advice[0]
-    await api.get("/v1/agent/reachability", wait="1500ms", **{"relay-factor": 5})
-    assert api.node.asked == [("reach", None, 0), ("reach", 1.5, 5)]
-    for query in ("wait=x", "wait=0s", "wait=2m", "relay-factor=6", "relay-factor=x"):
-        got = await api.get(f"/v1/agent/reachability?{query}")
-        assert got.status == 400, query
-
-
-@pytest.mark.parametrize(("query", "shown"), [("", "loud"), ("&logjson", '{"@message":"loud"}')])
-async def test_the_log_as_it_is_written(api: AgentApi, query: str, shown: str) -> None:
-    assert (await api.get("/v1/agent/monitor", loglevel="loud")).status == 400
-    reader, writer = await asyncio.open_connection(*api.address)
-    writer.write(f"GET /v1/agent/monitor?loglevel=warn{query} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
-    await reader.readuntil(b"\r\n\r\n")
-    await until(lambda: bool(api.node.listeners))
-    api.node.log(20, "quiet")
-    await asyncio.to_thread(api.node.log, 30, "loud")
-    async with asyncio.timeout(5):
-        assert await reader.readuntil(shown.encode()) == f"{len(shown) + 1:x}\r\n{shown}".encode()
-    writer.close()
-    await until(lambda: not api.node.listeners)
-
-
-# py-consul
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from uuid import UUID
 import consul
 import pytest
 
-from mesh.agent.events import Events
+from mesh.agent.events import Events, decode
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import TooLarge
 from mesh.http.server import HttpServer, Options, Parts
+from mesh.registry.orders import FireEvent
 from tests.compat.conftest import Api, until
 from tests.registry_memory import MemoryRegistry
 
@@ -124,8 +125,18 @@ async def test_too_large(api: Api) -> None:
 
 async def test_elsewhere_and_other_methods(api: Api) -> None:
     assert (await api.put("/v1/event/fire/a?dc=dc1")).status == 200
-    got = await api.put("/v1/event/fire/a?dc=dc2")
-    assert "No path to datacenter" in got.text
+    assert not api.registry.orders
+    api.registry.outcomes[FireEvent] = 7
+    got = await api.put("/v1/event/fire/a?dc=dc2&node=^b", b"x")
+    assert (got.json["LTime"], got.json["NodeFilter"]) == (7, "^b")
+    order, options = api.registry.orders[0]
+    assert isinstance(order, FireEvent)
+    assert (options.datacenter, options.where) == ("dc2", "here")
+    told = decode(order.name, order.payload, 7)
+    assert (told.id, told.name, told.payload) == (got.json["ID"], "a", b"x")
+    api.registry.outcomes[FireEvent] = TooLarge("the limit is 512")
+    assert (await api.put("/v1/event/fire/a?dc=dc2")).status == 400
+    assert (await api.put("/v1/event/fire/a?dc=dc2&tag=x")).status == 400
     assert (await api.get("/v1/event/fire/a")).status == 405
 
 

@@ -3,9 +3,10 @@
 from ipaddress import ip_address
 
 import pytest
+from msgspec import structs
 
 from mesh.config import addresses
-from mesh.config.addresses import advertised, bound, resolve
+from mesh.config.addresses import advertised, advertised_wan, bound, resolve
 from mesh.config.schema import Config
 from mesh.config.sections import Addresses
 from mesh.errors import Invalid
@@ -48,6 +49,17 @@ def test_one_of_several_must_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Invalid, match=r"10.0.0.1, 10.1.0.1: choose"):
         advertised(Config())
     assert advertised(Config(advertise_addr="1.2.3.4")) == "1.2.3.4"
+
+
+def test_other_datacenters_get_an_address_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, "eth0=10.0.0.1")
+    assert advertised_wan(Config()) == "10.0.0.1"
+    assert advertised_wan(Config(serf_wan="192.0.2.7")) == "192.0.2.7"
+    assert advertised_wan(Config(serf_wan="0.0.0.0")) == "10.0.0.1"
+    config = Config(serf_wan="192.0.2.7", advertise_addr="1.2.3.4")
+    assert advertised_wan(config) == "1.2.3.4"
+    assert advertised_wan(structs.replace(config, advertise_addr_wan="5.6.7.8")) == "5.6.7.8"
+    assert advertised_wan(structs.replace(config, advertise_addr_wan_ipv6="fd::1")) == "fd::1"
 
 
 def test_a_machine_alone_advertises_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

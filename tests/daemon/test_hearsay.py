@@ -43,7 +43,7 @@ class Member:
         )
         clock, tags = SystemClock(), agent_tags(f"id-{name}", "dc1")
         self.gossip = Gossip(name, options, clock, SeededDice(number), tags)
-        calm = Calm(self.gossip, Rule(), Settings(), clock)
+        calm = Calm(self.gossip, Rule(enabled=False), Settings(enabled=False), clock)
         self.hearsay = Hearsay(self.gossip, Membership(self.gossip, "dc1", calm), clock)
 
     @property
@@ -106,6 +106,8 @@ async def test_who_fails_or_leaves_is_out_at_once_and_then_forgotten(
     await until(lambda: watcher.standing().absent == {"n2", "n3"})
     assert watcher.standing() is watcher.standing()
     assert watcher.standing().present == {"n1"}
+    assert watcher.standing(current=True).absent == {"n2", "n3"}
+    assert watcher.standing(current=True).present == set()
     tidying = asyncio.create_task(watcher.run())
     await until(lambda: watcher.overlay.entries == 1)
     assert watcher.overlay.newest("n3") == 5  # It failed, and may come back.

@@ -186,7 +186,7 @@ def test_a_damaged_snapshot_is_named_and_left_alone(tmp_path: Path) -> None:
         for number in range(70):
             node.put(f"/v1/kv/more/{number}", b"x")
         data = Path(node.config["data_dir"])
-        (snapshot,) = eventually(lambda: list(data.rglob("*.snapshot")))
+        (snapshot,) = eventually(lambda: list((data / "raft").rglob("*.snapshot")))
         node.kill()
     good = snapshot.read_bytes()
     bad = bytearray(good)
@@ -303,3 +303,22 @@ def test_a_crash_while_the_marker_was_written_is_no_foreign_file(tmp_path: Path)
     assert opened.node_id == "id"
     opened.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "mesh.json"]
+
+
+def test_a_node_whose_name_is_another_ones_ends_with_one_line(tmp_path: Path) -> None:
+    first = server(tmp_path)
+    join = {"retry_join": [first.joinable]}
+    others = [
+        Meshd(name, network(20 + number), tmp_path / name, join)
+        for number, name in enumerate(("a1", "a2"))
+    ]
+    double = Meshd("a1", network(23), tmp_path / "double", join)
+    with running(first, *others):
+        eventually(lambda: len(first.get("/v1/agent/members")) == 3)
+        try:
+            refused(double, "a1 is another node for 2 of 2 members", "a name of its own")
+        finally:
+            double.kill()
+        members = {member["Name"]: member for member in first.get("/v1/agent/members")}
+        assert members["a1"]["Addr"] == others[0].address
+        assert {member["Status"] for member in members.values()} == {1}

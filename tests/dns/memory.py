@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
-from mesh.errors import NotFound
+from mesh.errors import NoPath
 from mesh.registry.port import READ, Answer, Query, ReadOptions
 from tests import registry_memory
 
@@ -28,7 +28,7 @@ class MemoryRegistry(registry_memory.MemoryRegistry):
         if options.datacenter and self.error is None:
             there = self.elsewhere.get(options.datacenter)
             if there is None:
-                raise NotFound(f"no path to datacenter {options.datacenter}")
+                raise NoPath(f"no path to datacenter {options.datacenter}")
             return await there.read(query)
         return await super().read(query, options)
 

@@ -84,6 +84,21 @@ def test_reload_changes_answers_and_bad_options_change_nothing() -> None:
     assert ask(resolver).rr[0].ttl == 9
 
 
+def test_another_datacenter_is_asked_once_for_each_question_and_not_for_long() -> None:
+    registry, resolver = make(1)
+    there = registry.elsewhere["dc2"] = MemoryRegistry()
+    register(there, 2)
+    for asked in (1, 2, 3):
+        found = ask(resolver, question("web.service.dc2.mesh", "A"))
+        assert len(found.rr) == 2
+        assert len(there.reads) == asked
+        assert registry.seen[0].datacenter == "dc2"
+        assert registry.seen[0].seconds_max == 2.0
+    assert resolver.counters["kept_hits"] == 0
+    ask(resolver)
+    assert registry.seen[0].seconds_max == 0.0
+
+
 async def test_reload_while_the_registry_is_read() -> None:
     registry, resolver = make(1)
     gate = registry.gate = asyncio.Event()

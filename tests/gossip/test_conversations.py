@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
-from mesh.clock import SystemClock
+from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Conflict, Invalid, TooLarge
-from mesh.gossip.driver import Gossip
+from mesh.gossip.driver import Gossip, Options
 from mesh.gossip.events import UserEvent
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.queries import Answer, Asked, Filters
-from tests.gossip.test_driver import Pool, seed, statuses, until
+from mesh.gossip.vivaldi import estimate
+from tests.gossip.test_driver import FAST, Pool, seed, statuses, until
+
+OPTIONS = Options(bind_address="", **FAST)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -49,6 +56,8 @@ async def test_who_joins_later_hears_it_unless_it_does_not_want_to(pool: Pool) -
     eager, calm = await pool.node("eager"), await pool.node("calm")
     heard, less = listen(eager), listen(calm)
     await eager.join([seed(first)])
+    # While it is still passed on, a newcomer may hear it before it knows what is old.
+    await until(lambda: not first.pool.depths()["events"] and not eager.pool.depths()["events"])
     await calm.join([seed(first)], ignore_old=True)
     first.fire("after", b"")
     await until(lambda: [event.name for event in heard] == ["before", "after"])
@@ -153,3 +162,60 @@ async def test_waiting_ends_early_with_close_and_with_the_node(pool: Pool) -> No
         node.query("x")
     with pytest.raises(Conflict, match="not in the pool"):
         node.fire("x", b"")
+
+
+async def test_large_events_go_over_streams(pool: Pool) -> None:
+    nodes = [await pool.node(f"n{number}", event_bytes_max=9 * 1024) for number in range(4)]
+    for node in nodes[1:]:
+        await node.join([seed(nodes[0])])
+    for node in nodes:
+        await until(lambda node=node: len(statuses(node)) == 4)  # type: ignore[misc]
+    heard = [listen(node) for node in nodes]
+    nodes[2].fire("large", b"x" * 9000)
+    for one in heard:
+        await until(lambda one=one: len(one) == 1)  # type: ignore[misc]
+        assert len(one[0].payload) == 9000
+    with pytest.raises(TooLarge, match="limit is 9216"):
+        nodes[2].fire("large", b"x" * 9300)
+    assert all(node.pool.depths()["events"] == 0 for node in nodes)
+
+
+async def test_the_keys_of_a_pool_are_changed_by_one_order(pool: Pool) -> None:
+    old, new = b"o" * 16, b"n" * 32
+    numbers = itertools.count()
+    rings = [Keyring([old], lambda: next(numbers).to_bytes(12, "big")) for _ in range(2)]
+    for number, ring in enumerate(rings):
+        options = msgspec.structs.replace(OPTIONS, bind_address=f"127.0.0.{number + 1}")
+        dice = SeededDice(number)
+        node = Gossip(f"n{number}", options, SystemClock(), dice, keyring=ring)
+        await node.start()
+        pool.nodes.append(node)
+    one, two = pool.nodes
+    await two.join([seed(one)])
+    await until(lambda: len(statuses(one)) == 2)
+    report = await one.keys.use(new)
+    assert (report.complete, report.silent) == (False, [])
+    assert {result.ok for result in report.results.values()} == {False}
+    for order in (one.keys.install, two.keys.use):
+        assert (await order(new)).complete
+    assert [ring.list() for ring in rings] == [[new, old]] * 2
+    assert (await one.keys.remove(old)).complete
+    shown = base64.b64encode(new).decode()
+    report = await two.keys.list()
+    assert report.counts() == {shown: 2}
+    assert report.results["n0"].primary == shown
+    with pytest.raises(Invalid, match="16, 24 or 32 bytes"):
+        await one.keys.install(b"short")
+    plain = await pool.node("plain")
+    with pytest.raises(Conflict, match="not encrypted"):
+        await plain.keys.list()
+
+
+async def test_members_know_how_far_each_other_is(pool: Pool) -> None:
+    nodes = await pool.joined(3)
+    for node in nodes:
+        await until(lambda node=node: len(node.coordinates()) == 2)  # type: ignore[misc]
+        assert node.coordinate().error < 1.5
+        assert set(node.coordinates()) == {one.name for one in nodes} - {node.name}
+    seconds = estimate(nodes[0].coordinate(), nodes[0].coordinates()["n1"])
+    assert 0 < seconds < 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -301,3 +302,16 @@ async def test_unpacking_a_large_stream_leaves_time_for_pings(pool: Pool) -> Non
     writer.close()
     assert node.counters["malformed_streams"] == 1
     assert longest < (before - start) / 2
+
+
+async def test_a_stream_that_comes_as_the_node_stops_is_closed(pool: Pool) -> None:
+    for number in range(10):
+        node = await pool.node(f"n{number}")
+        streams = [await asyncio.open_connection(*node.address) for _ in range(5)]
+        await node.stop()
+        async with asyncio.timeout(20):
+            for reader, writer in streams:
+                # Who was never accepted is reset.
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from functools import partial
 
 import pytest
 
@@ -11,8 +13,9 @@ from mesh.errors import Busy, Invalid
 from mesh.gossip.diagnosis import Finding, cell, findings
 from mesh.gossip.doctor import Probe, Row, Rows, read_reply, write
 from mesh.gossip.examiner import PINGS
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.messages import Fault, User
-from tests.gossip.test_driver import Pool, pool, seed
+from tests.gossip.test_driver import Pool, pool, seed, until
 
 __all__ = ["pool"]
 
@@ -122,3 +125,25 @@ async def test_a_clock_that_is_wrong(pool: Pool) -> None:
     (fault,) = (one for one in findings(done) if one.kind != "slow")
     assert fault.text.startswith("The clock of n2 is 60.0 s ahead of the others'")
     assert "NTP" in fault.text
+
+
+async def test_a_member_with_other_keys(pool: Pool) -> None:
+    rings = [Keyring([b"k" * 16], partial(os.urandom, 12)) for _ in range(3)]
+    nodes = [await pool.node(f"n{at}", keyring=ring) for at, ring in enumerate(rings)]
+    for node in nodes[1:]:
+        await node.join([seed(nodes[0])])
+    for node in nodes:
+        await until(lambda node=node: len(node.members()) == 3)  # type: ignore[misc]
+    assert [one.kind for one in findings(await nodes[0].examiner.examine())] in ([], ["slow"])
+    # Somebody changed the keys of one, and forgot the others.
+    rings[2].install(b"x" * 16)
+    rings[2].use(b"x" * 16)
+    rings[2].remove(b"k" * 16)
+    found = {one.kind: one for one in findings(await nodes[0].examiner.examine())}
+    found.pop("slow", None)
+    assert found["unreachable"].target == "n2"
+    assert "another encryption key or label" in found.pop("unreachable").text
+    refused = found.pop("refused")
+    assert refused.target in {"n0", "n1"}
+    assert "encrypted with a key that it does not have" in refused.text
+    assert found == {}

@@ -1,57 +1,65 @@
-"""Figures: what one member knows of the others."""
+"""What a member knows about each of the others."""
+
+from __future__ import annotations
 
 import pytest
 
-from mesh.clock import SeededDice
-from mesh.gossip.figures import Accusation
-from mesh.gossip.messages import Ack, Alive, Dead, Ping, Suspect
-from mesh.gossip.options import Options
-from mesh.gossip.pool import Pool
-from mesh.gossip.swim import Send
+from mesh.gossip.driver import Options
+from mesh.gossip.figures import FORGOTTEN, Figures, figures
+from mesh.gossip.messages import Suspect
+from tests.gossip.world import Node, World
+
+LAN = Options(bind_address="10.0.0.1")
 
 
-def settled() -> Pool:
-    pool = Pool("me", Options(), SeededDice(1), 0.0)
-    pool.enter(0.0, "10.0.0.100", 7946, b"")
-    for number in range(1, 10):
-        pool.swim.alive(0.0, Alive(1, f"p{number}", bytes((10, 0, 0, number)), 7946))
-    return pool
+@pytest.fixture
+def world() -> World:
+    made = World(1, 5, LAN)
+    made.settle()
+    made.run(20.0)
+    return made
 
 
-def test_who_suspects_whom_and_for_how_long() -> None:
-    pool = settled()
-    pool.swim.suspect(10.0, Suspect(1, "p1", "p2"))
-    pool.swim.suspect(11.0, Suspect(1, "p1", "p3"))
-    pool.swim.dead(12.0, Dead(1, "p4", "p2"))
-    figures = {one.node: one for one in pool.figures(13.0)}
-    assert list(figures) == sorted(figures)
-    suspect = figures["p1"]
-    assert (suspect.state, suspect.state_seconds, suspect.incarnation) == ("suspect", 3.0, 1)
-    assert isinstance(suspect.accusation, Accusation)
-    assert suspect.accusation.accusers == ("p2", "p3")
-    assert (suspect.accusation.awaited, suspect.accusation.running_seconds) == (1, 3.0)
-    deadline = pool.swim.suspicions["p1"].deadline
-    assert suspect.accusation.left_seconds == pytest.approx(deadline - 13.0)
-    assert (figures["p4"].state, figures["p4"].accusation) == ("dead", None)
-    assert (figures["me"].state, figures["me"].rtt_seconds) == ("alive", None)
+def of(node: Node, name: str) -> Figures:
+    return figures(node.pool, node.world.now)[name]
 
 
-def test_who_answered_when() -> None:
-    pool = settled()
-    pool.take(0.0)
-    due = pool.probing.deadline()
-    pool.probing.tick(due)
-    [ping] = [
-        message
-        for send in pool.take(due)
-        if isinstance(send, Send)
-        for message in send.messages
-        if isinstance(message, Ping)
-    ]
-    pool.receive(due + 0.25, Ack(ping.seq, pool.vivaldi.payload()), ("10.0.0.1", 7946))
-    figures = {one.node: one for one in pool.figures(due + 1.0)}
-    assert figures[ping.node].rtt_seconds == pytest.approx(0.25)
-    assert figures[ping.node].answered_seconds == pytest.approx(0.75)
-    assert [one.node for one in figures.values() if one.rtt_seconds is not None] == [ping.node]
-    pool.contacts.forget(ping.node)
-    assert all(one.rtt_seconds is None for one in pool.figures(due + 1.0))
+def test_a_member_that_is_well(world: World) -> None:
+    found = of(world.nodes[0], "n003")
+    assert (found.state, found.accusers, found.verdict_seconds) == ("alive", (), None)
+    assert found.incarnation == 1
+    assert found.score is None
+    # The simulated network takes 0.5 to 2 ms each way.
+    assert found.rtt_seconds is not None
+    assert 0.001 <= found.rtt_seconds <= 0.004
+    assert found.answered_seconds is not None
+    assert found.answered_seconds <= 20.0
+    assert found.distance_seconds is not None
+    assert found.state_seconds is not None
+    assert 20.0 <= found.state_seconds <= world.now
+
+
+def test_this_node_itself(world: World) -> None:
+    found = of(world.nodes[0], "n000")
+    assert (found.state, found.score, found.rtt_seconds) == ("alive", 0, None)
+
+
+def test_a_suspect_and_who_accuses_it(world: World) -> None:
+    node = world.nodes[0]
+    for accuser in ("n001", "n002"):
+        node.swim.suspect(world.now, Suspect(1, "n003", accuser))
+    found = of(node, "n003")
+    assert (found.state, found.accusers) == ("suspect", ("n001", "n002"))
+    assert found.verdict_seconds is not None
+    assert 4.0 <= found.verdict_seconds <= 24.0
+    world.run(2.0)
+    assert of(node, "n003").accusers == ()
+    assert of(node, "n003").incarnation > 1
+
+
+def test_one_that_died_is_forgotten_by_and_by(world: World) -> None:
+    world.kill(world.nodes[3])
+    node = world.nodes[0]
+    world.run_until(lambda: of(node, "n003").state == "dead", 60.0)
+    world.run_until(lambda: of(node, "n003").state == FORGOTTEN, 60.0)
+    assert of(node, "n003").state_seconds is None

@@ -251,6 +251,42 @@ def test_exchanging_who_left_does_not_make_the_time_grow() -> None:
     assert min(one.intents._clock, two.intents._clock) > times["x"]
 
 
+def test_who_had_left_before_it_was_heard_of_is_alive_when_it_comes() -> None:
+    node = Node()
+    node.intents.merge(1.0, state(9, {"x": 7}, left=("x",)))
+    # Its join is at the same time as the leave that would be made up from this.
+    node.hears(2.0, join(8, "x"))
+    node.alive(3.0, "x")
+    assert node.status("x") == "ALIVE"
+    # What was said when it left is old.
+    node.hears(4.0, leave(7, "x"))
+    assert node.status("x") == "ALIVE"
+
+
+def test_a_member_that_lives_is_told_that_it_is_thought_to_leave() -> None:
+    node, returned = Node(), Node("x")
+    node.alive(1.0, "x")
+    node.hears(1.0, join(8, "x"))
+    # Another has not heard that it is back, and its word counts for a leave at 9.
+    node.intents.merge(2.0, state(9, {"x": 8}, left=("x",)))
+    assert node.status("x") == "LEAVING"
+    assert leave(9, "x") in node.said()
+    returned.intents.merge(2.0, state(9, {}))
+    returned.intents.announce_join()
+    for said in returned.said():
+        node.hears(3.0, said)
+    assert node.status("x") == "LEAVING"
+    returned.hears(3.0, leave(9, "x"))
+    for said in returned.said():
+        node.hears(4.0, said)
+    assert node.status("x") == "ALIVE"
+    # Who has gone is not spread once more by every exchange.
+    node.dead(5.0, "x")
+    node.intents.merge(6.0, state(20, {"x": 30}, left=("x",)))
+    assert node.status("x") == "LEFT"
+    assert leave(31, "x") not in node.said()
+
+
 def test_the_largest_time_does_no_harm() -> None:
     node = Node()
     for name in ("a", "b"):
@@ -288,6 +324,23 @@ def test_failed_members_are_tried_again() -> None:
     node.dead(2.0, "a")
     node.intents.tick(40.0)
     assert Exchange("a", "10.0.0.1", 7946, join=True) in node.swim.take()
+    tries = []
+    for now in range(41, 2000):
+        node.intents.tick(float(now))
+        tries += [now for effect in node.swim.take() if isinstance(effect, Exchange)]
+    # Less and less often.
+    assert tries == [70, 130, 250, 490, 970, 1930]
+
+
+def test_who_fails_and_is_back_at_once_is_counted() -> None:
+    node = Node()
+    node.alive(1.0, "a")
+    for went, came, flaps in ((2.0, 30.0, 1), (40.0, 120.0, 1), (130.0, 131.0, 2)):
+        news = Dead(node.swim.peers["a"].incarnation, "a", "other")
+        node.swim.dead(went, news)
+        node.perform(went)
+        node.alive(came, "a", node.swim.peers["a"].incarnation + 1)
+        assert node.intents.flaps == flaps
 
 
 @given(st.integers(0, 2), st.binary(max_size=200))

@@ -14,9 +14,9 @@ from mesh.gossip import transport
 from mesh.gossip.driver import Gossip
 from mesh.gossip.keyring import Keyring
 from mesh.gossip.messages import ERROR, VERSIONS, Ack, Ping, User, encode
+from mesh.gossip.options import Compression
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import ALIVE, NodeState, PushPull, encode_stream
-from mesh.gossip.transport import Compression
 from tests.gossip.test_driver import Pool, seed, statuses, until
 from tests.gossip.test_keyring import A, B, C
 

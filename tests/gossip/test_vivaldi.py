@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from mesh.clock import SeededDice
 from mesh.errors import Invalid
+from mesh.gossip.options import Options
+from mesh.gossip.pool import Pool
 from mesh.gossip.vivaldi import (
     HEIGHT_MIN,
     Coordinate,
@@ -181,3 +183,9 @@ def test_changed_bytes_raise_invalid_only(data: st.DataObject) -> None:
     with contextlib.suppress(Invalid):
         node.heard("x", 0.1, bytes(changed))
     assert all(map(math.isfinite, node.here.vec))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_node_that_is_not_to_tell_its_place_acknowledges_without(told: bool) -> None:
+    pool = Pool("n", Options(coordinates=told), SeededDice(1), 0.0)
+    assert bool(pool.probing.ack_payload()) is told

@@ -12,7 +12,7 @@ from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import encode_tags
 from mesh.gossip.options import Options
 from mesh.gossip.packets import encoded, join, split
-from mesh.gossip.pool import Pool
+from mesh.gossip.pool import Pool, Tell
 from mesh.gossip.queries import Answer, Answered, Asked, Ended
 from mesh.gossip.streams import PushPull
 from mesh.gossip.swim import Exchange, Remark, Send, Swim, TcpPing
@@ -66,6 +66,8 @@ class Node:
                         self.world.tcp_ping(self, outcome)
                     case Exchange():
                         self.world.exchange(self, outcome.address)
+                    case Tell():
+                        self.world.tell(self, outcome)
                     case _:
                         self.learn(outcome)
         self.world.plan(self)
@@ -195,6 +197,16 @@ class World:
                 source.merge(reply)
 
         self.timeline.after(0.003, happen)
+
+    def tell(self, source: Node, effect: Tell) -> None:
+        target = self.by_address.get(effect.address)
+
+        def arrive() -> None:
+            if target is not None and self._connected(source, target):
+                target.pool.receive_user(self.now, effect.message)
+                target.perform()
+
+        self.timeline.after(0.003, arrive)
 
     def kill(self, node: Node) -> None:
         node.down = True

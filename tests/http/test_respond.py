@@ -5,10 +5,12 @@ import math
 import pytest
 
 from mesh.errors import (
+    Cutoff,
     Denied,
     Invalid,
     MeshError,
     NoLeader,
+    NoPath,
     NotFound,
     OutcomeUnknown,
     Outdated,
@@ -24,6 +26,8 @@ from mesh.registry.port import Answer, ReadOptions
         (Invalid("x"), 400),
         (Denied("x"), 403),
         (NotFound("x"), 404),
+        (NoPath('No path to datacenter "x"'), 500),
+        (Cutoff("x"), 500),
         (TooLarge("x"), 413),
         (NoLeader("x"), 500),
     ],
@@ -61,6 +65,13 @@ def test_an_unknown_outcome_says_how_to_ask_and_how_to_repeat() -> None:
     assert "meshctl operator request --since 7 'a b'" in text
 
 
+def test_an_unknown_outcome_elsewhere_names_the_datacenter_to_ask() -> None:
+    reply = respond.failure(OutcomeUnknown("the leader changed", "key:k", 7), "d 2")
+    text = reply.body.decode()
+    assert "GET /v1/operator/request/k?since=7&dc=d%202" in text
+    assert "meshctl operator request --since 7 --datacenter 'd 2' k" in text
+
+
 def test_what_is_too_old_to_tell_is_not_to_be_repeated() -> None:
     reply = respond.failure(Outdated("it may have been forgotten", 9, "key:k", 7))
     assert reply.status == 500
@@ -77,8 +88,9 @@ def test_what_mesh_asked_for_itself_has_no_key_to_ask_with() -> None:
 
 def test_answers_that_an_agent_held_say_so_and_how_old_they_are() -> None:
     held = Answer(None, 1, known_leader=False, last_contact=75.4, age=72.9)
-    headers = respond.read_headers(held, ReadOptions(consistency="stale"))
+    headers = respond.read_headers(held, ReadOptions(cached=True))
     assert (headers["X-Cache"], headers["Age"]) == ("HIT", "72")
+    assert headers["X-Consul-Effective-Consistency"] == "stale"
     assert headers["X-Consul-LastContact"] == "75400"
     fresh = respond.read_headers(Answer(None, 1), ReadOptions(cached=True))
     assert fresh["X-Cache"] == "MISS"

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Service
-from mesh.registry.health import Instance, Instances, NodeChecks, ServiceChecks, worst
+from mesh.registry.health import (
+    DAMPED,
+    GOSSIP_HEALTH,
+    Instance,
+    Instances,
+    NodeChecks,
+    ServiceChecks,
+    worst,
+)
 from mesh.registry.overlay import (
     NODE_ENTRIES_MAX,
     SETTLE_SECONDS,
@@ -164,6 +172,26 @@ def test_who_is_in_the_pool_is_known_first_hand() -> None:
     standing = Standing(absent=frozenset({"n1", "n3"}), present=frozenset({"n2"}))
     expected = {"n1": "critical", "N2": "passing", "n3": "critical"}
     assert laid(overlay, *found, standing=standing) == expected
+
+
+def test_the_catalog_says_who_is_damped() -> None:
+    overlay = Overlay()
+    damped = msgspec.structs.replace(serf("critical"), output=DAMPED)
+    found = [instance(damped), instance(serf("critical", "n2"), node="n2")]
+    here = frozenset({"n1", "n2"})
+    expected = {"n1": "critical", "n2": "passing"}
+    assert laid(overlay, *found, standing=Standing(present=here, damped=here)) == expected
+    quiet = {"n1": "passing", "n2": "passing"}
+    assert laid(overlay, *found, standing=Standing(present=here)) == quiet
+    assert Standing(present=here).differing(Standing(present=here, damped=here)) == here
+
+
+def test_that_removals_are_frozen_takes_nobody_out() -> None:
+    overlay = Overlay()
+    overlay.hear(0.0, "n1", [says("warning", 5, GOSSIP_HEALTH, "")])
+    assert laid(overlay, instance(serf())) == {"n1": "passing"}
+    patch = overlay.patch(NodeChecks("n1"), [serf()], 0.0, Standing())
+    assert {row.id for row in patch.applied([serf()])} == {SERF_HEALTH, GOSSIP_HEALTH}
 
 
 def test_lists_of_checks_follow() -> None:

@@ -13,13 +13,13 @@ from tests.rpc.stack import Serve, Stack, client
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     made: list[Stack] = []
 
-    async def start(name: str = "s1", *, leads: bool = True) -> Stack:
-        stack = Stack(tmp_path / name, name)
+    async def start(name: str = "s1", *, leads: bool = True, datacenter: str = "dc1") -> Stack:
+        folder = tmp_path / f"{name}-{datacenter}"
+        folder.mkdir()
+        stack = Stack(folder, name, datacenter=datacenter)
         made.append(stack)
         return await (stack.start() if leads else stack.listen())
 
-    (tmp_path / "s1").mkdir()
-    (tmp_path / "s2").mkdir()
     yield start
     for stack in made:
         await stack.stop()

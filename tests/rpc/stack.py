@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from mesh.clock import SeededDice, SystemClock
@@ -13,6 +13,8 @@ from mesh.daemon.encryption import secure
 from mesh.raft.node import RAFT_BYTE, Node, Options, Peer
 from mesh.registry.envelope import ENTRY_MAX_BYTES
 from mesh.rpc import wire
+from mesh.rpc.abroad import Abroad, Remote
+from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
 from mesh.rpc.gate import Gate
@@ -45,8 +47,23 @@ def client(
     call_seconds: float = 5.0,
     connect_seconds: float = 1.0,
     credentials: Credentials | None = None,
+    abroad: str = "",
 ) -> Client:
-    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds, credentials))
+    return Client(ClientOptions("a1", "dc1", connect_seconds, call_seconds, credentials, abroad))
+
+
+class Neighbours:
+    """The other datacenters that a server is told of, with the addresses of their servers."""
+
+    def __init__(self, own: str) -> None:
+        self.own = own
+        self.known: dict[str, list[Remote]] = {}
+
+    def datacenters(self) -> list[str]:
+        return [self.own, *self.known]
+
+    def servers(self, datacenter: str) -> Sequence[Remote] | None:
+        return self.known.get(datacenter)
 
 
 class Stack:
@@ -59,6 +76,9 @@ class Stack:
         hold: float = HOLD,
         credentials: Credentials | None = None,
         handshake_seconds: float = 20.0,
+        *,
+        datacenter: str = "dc1",
+        federated: bool = True,
     ) -> None:
         self.machine = Machine()
         self.fatal: list[BaseException] = []
@@ -76,11 +96,31 @@ class Stack:
         self.sightings: list[Sighting] = []
         self.operate_on(self.raft)
         local = (self.reader, self.forwarded)
+        self.neighbours = Neighbours(datacenter)
+        self.abroad = Abroad(
+            AbroadOptions(name, hold),
+            self.neighbours,
+            lambda there: client(2.0, credentials=credentials, abroad=there),
+            WORLD,
+        )
         self.router = ServerRouter(
-            RouterOptions("dc1", name, hold), consensus, local, self.client, WORLD
+            RouterOptions(datacenter, name, hold),
+            consensus,
+            local,
+            self.client,
+            WORLD,
+            self.abroad,
         )
         self.rpc = RpcServer(
-            RpcOptions("127.0.0.1", 0, name, "dc1", credentials, handshake_seconds),
+            RpcOptions(
+                "127.0.0.1",
+                0,
+                name,
+                datacenter,
+                credentials,
+                handshake_seconds,
+                federated=federated,
+            ),
             self.router,
             self.forwarded,
             {RAFT_BYTE: self.raft.serve},
@@ -121,6 +161,7 @@ class Stack:
         await self.raft.stop()
         await self.rpc.stop()
         await self.client.stop()
+        await self.abroad.stop()
         assert not self.fatal
 
 

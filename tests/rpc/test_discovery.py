@@ -50,11 +50,14 @@ class World:
         self.discovery = Discovery(
             self.servers,
             self.overlay,
-            lambda: self.standing,
+            self.members,
             "dc1",
             self.clock,
             holding if agent else None,
         )
+
+    def members(self, *, current: bool) -> Standing:
+        return Standing(self.standing.absent) if current else self.standing
 
     def mine(self, query: Any) -> Any:
         return self.own.get(query.service) if isinstance(query, Instances) else None

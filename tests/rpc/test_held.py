@@ -213,3 +213,21 @@ async def test_a_service_that_loses_its_last_instance_is_followed_on(
     async with asyncio.timeout(5):
         while await made.ports() != [83]:
             await asyncio.sleep(0.001)
+
+
+async def test_what_is_large_and_changes_all_the_time_is_read_less_often(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world()
+    await made.ask()
+    await until(lambda: made.servers.blocked == 1)
+    monkeypatch.setattr(held, "BYTES_PER_SECOND", 10 * made.answers.bytes)
+    reads = len(made.servers.reads)
+    for port in range(1, 200):
+        register(made.servers, "web", port)
+        await asyncio.sleep(0.002)
+    few = len(made.servers.reads) - reads
+    assert few < 50
+    async with asyncio.timeout(5):
+        while await made.ports() != [199]:
+            await asyncio.sleep(0.001)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts a server that leads; with certificates unless told otherwise."""
     stacks: list[Stack] = []
 
-    async def run(credentials: Credentials | None, *, handshake_seconds: float = 20.0) -> Stack:
+    async def run(
+        credentials: Credentials | None, *, handshake_seconds: float = 20.0, **options: Any
+    ) -> Stack:
         folder = tmp_path / f"data{len(stacks)}"
         folder.mkdir()
-        stack = Stack(folder, credentials=credentials, handshake_seconds=handshake_seconds)
+        stack = Stack(
+            folder, credentials=credentials, handshake_seconds=handshake_seconds, **options
+        )
         stacks.append(stack)
         return await stack.start()
 

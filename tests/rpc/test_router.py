@@ -14,7 +14,7 @@ from mesh.errors import (
     Invalid,
     MeshError,
     NoLeader,
-    NotFound,
+    NoPath,
     OutcomeUnknown,
     TooLarge,
     Unreachable,
@@ -149,7 +149,7 @@ async def test_an_unknown_datacenter_is_named(server: Stack, asks: Client) -> No
             router.write(kv.Set("a", b""), WriteOptions(datacenter="mars")),
             router.status("mars"),
         ):
-            with pytest.raises(NotFound, match='No path to datacenter "mars"'):
+            with pytest.raises(NoPath, match='No path to datacenter "mars"'):
                 await attempt
 
 
@@ -347,7 +347,7 @@ async def test_an_order_reaches_the_leader_and_leaves_an_audit_line(
     ]
     with pytest.raises(Invalid, match="only one of"):
         await router.operate(orders.RemovePeer(id="s1", address="127.0.0.1:1"))
-    with pytest.raises(NotFound, match="No path to datacenter"):
+    with pytest.raises(NoPath, match="No path to datacenter"):
         await router.operate(orders.OwnStatus(), OrderOptions(datacenter="dc9"))
     assert server.rpc.counters["operate"] == 4
 

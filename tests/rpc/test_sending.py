@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 
 from mesh.clock import SeededDice
 from mesh.errors import MeshError, NoLeader, OutcomeUnknown, Outdated
-from mesh.registry import kv, outcomes
-from mesh.registry.port import Command, ReadOptions, Registry, WriteOptions
+from mesh.registry import kv, orders, outcomes
+from mesh.registry.port import (
+    Command,
+    Order,
+    OrderOptions,
+    ReadOptions,
+    Registry,
+    WriteOptions,
+)
+from mesh.rpc.abroad import Abroad, Remote
+from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
@@ -22,7 +31,9 @@ from mesh.server.machine import Machine
 from mesh.store import ledger
 
 ENDS = ["answered", "answered", "lost", "unanswered", "late", "refused"]
+ROUTES = ["agent", "server", "agent abroad", "server abroad"]
 HOLD = 1.0
+AHEAD = 12
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +68,7 @@ class Shaky:
         self.machine, self.ends, self.fillers = machine, ends, fillers
         self.applied_index = 0
         self.late: list[bytes] = []
+        self.asked: list[tuple[int | None, int]] = []
         self.gate = Gate(Virtual(), machine.database)
         founding = self.gate.founding()
         assert founding
@@ -109,9 +121,38 @@ class Line:
         self.applied_index = self.shaky.applied_index
         return result
 
+    async def operate(self, _: str, order: Order[Any], __: OrderOptions) -> Any:
+        assert isinstance(order, orders.AppliedIndex)
+        self.applied_index = max(self.applied_index, self.shaky.applied_index)
+        return self.shaky.applied_index
+
+
+class Elsewhere(Line):
+    """The same in another datacenter, whose log is ahead and says nothing about this one."""
+
+    async def write(self, address: str, command: Command[Any], options: WriteOptions) -> Any:
+        self.shaky.asked.append((options.since, self.shaky.applied_index))
+        try:
+            return await super().write(address, command, options)
+        finally:
+            self.applied_index = self.shaky.applied_index + AHEAD
+
+
+class Neighbours:
+    """Knows the datacenter of the world, and two servers there."""
+
+    def datacenters(self) -> list[str]:
+        return ["dc0", "dc1"]
+
+    def servers(self, datacenter: str) -> Sequence[Remote] | None:
+        return [Remote("s1"), Remote("s2")] if datacenter == "dc1" else None
+
 
 class World:
-    """An agent, a server that leads, and a log between them that cannot be relied on."""
+    """An agent, a server that leads, and a log between them that cannot be relied on.
+
+    Of another datacenter there are a server and an agent too.
+    """
 
     def __init__(self, ends: Iterator[str], fillers: Iterator[int]) -> None:
         self.machine = Machine()
@@ -124,15 +165,28 @@ class World:
         self.server = ServerRouter(options, self.shaky, (reader, forwarded), idle, (clock, dice))
         line = cast("Client", Line(self.server, self.shaky))
         self.agent = AgentRouter(options, lambda: ["s1", "s2"], line, (clock, dice))
+        over = cast("Client", Line(self.server, self.shaky))
+        way = AbroadOptions("n0", HOLD)
+        abroad = Abroad(way, Neighbours(), lambda _: over, (clock, dice))
+        options = Options("dc0", "n0", HOLD)
+        local = (reader, forwarded)
+        foreign = ServerRouter(options, self.shaky, local, idle, (clock, dice), abroad)
+        home = cast("Client", Elsewhere(foreign, self.shaky))
+        self.routers: dict[str, Registry] = {
+            "agent": self.agent,
+            "server": self.server,
+            "server abroad": foreign,
+            "agent abroad": AgentRouter(options, lambda: ["a", "b"], home, (clock, dice)),
+        }
 
-    async def write(self, number: int, *, through_agent: bool) -> None:
+    async def write(self, number: int, through: str) -> None:
         """One write whose every application can be seen, and what its caller is told of it."""
         key = f"k{number}"
-        router: Registry = self.agent if through_agent else self.server
+        to = WriteOptions(datacenter="dc1")
         told = False
         error: MeshError | None = None
         try:
-            told = await router.write(kv.Set(key, b"1", check_index=0))
+            told = await self.routers[through].write(kv.Set(key, b"1", check_index=0), to)
         except (OutcomeUnknown, NoLeader) as raised:
             error = raised
         times = self.seen(key)
@@ -174,19 +228,17 @@ class World:
             self.shaky.apply(entry)
 
 
-async def play(writes: list[bool], ends: Iterator[str], fillers: Iterator[int]) -> None:
+async def play(writes: list[str], ends: Iterator[str], fillers: Iterator[int]) -> None:
     world = World(ends, fillers)
-    for number, through_agent in enumerate(writes):
-        await world.write(number, through_agent=through_agent)
+    for number, through in enumerate(writes):
+        await world.write(number, through)
     for number in range(len(writes)):
         assert world.machine.answers.read(kv.Get(f"k{number}")).value is None
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.booleans(), max_size=6), st.data())
-def test_a_write_is_applied_once_whatever_gets_lost(
-    writes: list[bool], data: st.DataObject
-) -> None:
+@given(st.lists(st.sampled_from(ROUTES), max_size=6), st.data())
+def test_a_write_is_applied_once_whatever_gets_lost(writes: list[str], data: st.DataObject) -> None:
     ends = iter(lambda: data.draw(st.sampled_from(ENDS)), "")
     fillers = iter(lambda: data.draw(st.sampled_from([0, 0, 1, 9])), -1)
     asyncio.run(play(writes, ends, fillers))
@@ -194,21 +246,32 @@ def test_a_write_is_applied_once_whatever_gets_lost(
 
 async def test_an_agent_that_heard_nothing_for_long_starts_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
-    await world.write(1, through_agent=True)
+    await world.write(1, "agent")
     line = cast("Line", world.agent._client)
     line.applied_index = 0
-    await world.write(2, through_agent=True)
+    await world.write(2, "agent")
 
 
 async def test_an_agent_that_knew_another_log_starts_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
     cast("Line", world.agent._client).applied_index = 10**9
-    await world.write(1, through_agent=True)
+    await world.write(1, "agent")
+
+
+@pytest.mark.parametrize("through", ["agent abroad", "server abroad"])
+async def test_a_write_from_elsewhere_goes_by_the_log_it_is_for(through: str) -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    await world.write(1, "server")
+    await world.write(2, through)
+    await world.write(3, through)
+    for since, applied in world.shaky.asked:
+        assert since is not None
+        assert since <= applied
 
 
 async def test_only_who_knows_all_copies_may_start_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
-    await world.write(1, through_agent=False)
+    await world.write(1, "server")
     old = WriteOptions(request="key:mine", since=0, attempt=1)
     with pytest.raises(Outdated) as refused:
         await world.server.write(kv.Set("a", b"1"), old)

@@ -65,6 +65,10 @@ class MemoryElectorate:
     def commit_index(self) -> int:
         return self.node.commit_index
 
+    @property
+    def applied_index(self) -> int:
+        return self.node.applied_index
+
     def leased(self) -> bool:
         return self.is_leader and self.node.leased()
 

@@ -3,9 +3,9 @@
 import msgspec
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Deregister, Node, Register, Service
+from mesh.registry.health import DAMPED
 from mesh.server.reconcile import (
     ALIVE,
-    DAMPED,
     FAILED,
     FROZEN,
     Absence,

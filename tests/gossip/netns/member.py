@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from mesh.clock import SeededDice, SystemClock
+from mesh.gossip.diagnosis import cell, findings
 from mesh.gossip.driver import Gossip, Options
 from mesh.gossip.members import MemberEvent
 from tests.gossip.serf.harness import PATIENCE_SECONDS, statuses
@@ -109,6 +110,14 @@ class _Answers:
     async def set_tags(self, tags: dict[str, str]) -> None:
         """Change what it says of itself."""
         self._node.set_tags(tags)
+
+    async def examine(self) -> dict[str, Any]:
+        """What the network doctor shows and says."""
+        done = await self._node.examiner.examine()
+        return {
+            "cells": {f"{path.source} {path.target}": cell(path) for path in done.paths()},
+            "findings": [[one.kind, one.source, one.target, one.text] for one in findings(done)],
+        }
 
     async def leave(self) -> None:
         """Leave, and go on answering."""

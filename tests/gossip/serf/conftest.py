@@ -11,22 +11,31 @@ from tests.gossip.serf.harness import Agents, Ours, why_not
 
 
 @pytest.fixture
-async def agents(tmp_path: Path) -> AsyncIterator[Agents]:
-    """Real agents; an error in their logs that the test does not allow fails it."""
+def key() -> bytes:
+    """What the pool of the test is encrypted with; a test that wants both sets it."""
+    return b""
+
+
+@pytest.fixture
+async def ours(key: bytes) -> AsyncIterator[Ours]:
+    made = Ours(key)
+    try:
+        yield made
+    finally:
+        await made.end()
+
+
+@pytest.fixture
+async def agents(tmp_path: Path, key: bytes, ours: Ours) -> AsyncIterator[Agents]:
+    """Real agents; an error in their logs that the test does not allow fails it.
+
+    They end before the nodes of ours, whose end they would complain about.
+    """
     if reason := why_not():
         pytest.skip(reason)
-    made = Agents(tmp_path)
+    made = Agents(tmp_path, key)
     try:
         yield made
     finally:
         await made.end()
     assert made.errors() == []
-
-
-@pytest.fixture
-async def ours() -> AsyncIterator[Ours]:
-    made = Ours()
-    try:
-        yield made
-    finally:
-        await made.end()

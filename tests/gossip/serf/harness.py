@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ctypes
 import json
@@ -17,14 +18,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.gossip.driver import Gossip
+from mesh.gossip.keyring import Keyring
 from mesh.gossip.profiles import LocalOptions
 
+KEY = bytes(range(32))
+"""A key for pools that are encrypted."""
 PATIENCE_SECONDS = 45.0
 """How long a condition may take on a busy machine before the test fails."""
 POLL_SECONDS = 0.1
+CLIENT_GONE = r"agent\.ipc: Failed to (stream|send|write|decode)"
+"""What an agent logs when its command line ends before it has read everything."""
 ADDRESS_TRIES = 20
 
 
@@ -233,15 +240,16 @@ def _bound_to_us() -> list[str]:
 
 
 class Agents:
-    """The serf agents of one test."""
+    """The serf agents of one test, with the key of the test unless told otherwise."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, key: bytes = b"") -> None:
+        self.folder, self.key = folder, key
         self.all: list[Serf] = []
-        self._allowed: list[str] = []
+        self._allowed = [CLIENT_GONE]
 
     def make(self, name: str = "theirs", **options: object) -> Serf:
         """An agent that is not started yet; options are those of `Serf`."""
+        options = {"key": base64.b64encode(self.key).decode(), **options}
         agent = Serf(name, self.folder, **options)  # type: ignore[arg-type]
         self.all.append(agent)
         return agent
@@ -278,7 +286,8 @@ class Agents:
 class Ours:
     """The nodes of ours in one test. Their timing is serf's profile `local`, some of it faster."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"") -> None:
+        self.key = key
         self.nodes: list[Gossip] = []
 
     async def node(
@@ -287,11 +296,14 @@ class Ours:
         tags: Mapping[str, str] | None = None,
         *,
         make: type[Gossip] = Gossip,
+        key: bytes = b"",
         **changes: object,
     ) -> Gossip:
-        """A node that runs; changes are those of its options."""
+        """A node that runs, encrypted with the key; changes are those of its options."""
         given = {"bind_address": draw_address(), **FASTER, **changes}
-        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags)  # type: ignore[arg-type]
+        key = key or self.key
+        more = {"keyring": Keyring([key], lambda: secrets.token_bytes(12))} if key else {}
+        node = make(name, LocalOptions(**given), SystemClock(), SeededDice(), tags, **more)  # type: ignore[arg-type]
         await node.start()
         self.nodes.append(node)
         return node
@@ -299,7 +311,7 @@ class Ours:
     async def again(self, node: Gossip, **changes: object) -> Gossip:
         """Another life of a node that was stopped: same name, address and port, nothing kept."""
         options = msgspec.structs.replace(node.options, bind_port=node.address[1], **changes)
-        life = type(node)(node.name, options, SystemClock(), SeededDice())
+        life = Gossip(node.name, options, SystemClock(), SeededDice(), keyring=node.keyring)
         await life.start()
         self.nodes.append(life)
         return life
@@ -354,6 +366,9 @@ FASTER: dict[str, object] = {
     "suspicion_mult": 4,
     "stream_timeout_seconds": 5.0,
     "leave_propagate_seconds": 0.3,
+    # Of three peers, `local` tells two. Whoever hears last that a node is about to leave may have
+    # heard before that it has gone, and take it for failed.
+    "retransmit_mult": 4,
 }
 """Verdicts in two seconds; streams get more time than serf's `local` gives on a busy machine."""
 
@@ -395,3 +410,7 @@ def log_seconds(agent: Serf, pattern: str) -> list[int]:
     """When the lines with this pattern were logged, in whole seconds from any start."""
     times = [line.split()[1].split(":") for line in agent.lines(pattern)]
     return [int(h) * 3600 + int(m) * 60 + int(s) for h, m, s in times]
+
+
+both = pytest.mark.parametrize("key", [b"", KEY], ids=["plain", "encrypted"])
+"""Runs a test with a pool in plain text and with an encrypted one."""

@@ -85,5 +85,17 @@ async def test_t8_events_are_replayed_to_who_joins_unless_not_wanted(
     await until(lambda: noted(silent) == ["last "])
 
 
+async def test_t7_serf_hears_events_too_large_for_a_packet(
+    agents: Agents, ours: Ours, tmp_path: Path
+) -> None:
+    file = tmp_path / "events"
+    theirs = await agents.start(more=noting(file))
+    node = await ours.node(event_bytes_max=9 * 1024)
+    await node.join([theirs.bind])
+    await sees(node, theirs="alive")
+    node.fire("large", b"x" * 3000)
+    await until(lambda: noted(file) == ["large " + "x" * 3000])
+
+
 async def _join(agent: Serf, *arguments: str) -> None:
     await agent.says("Successfully", "join", *arguments)

@@ -13,6 +13,7 @@ import pytest
 from mesh.errors import Conflict
 from mesh.gossip.driver import Gossip
 from mesh.gossip.keyring import Keyring
+from mesh.gossip.keys import KeyReport
 from tests.gossip.serf.harness import Agents, Ours, bad, sees, statuses, until
 
 OLD, NEW = bytes(range(16)), bytes(range(32))
@@ -78,7 +79,8 @@ async def test_t14_our_order_changes_their_keys(agents: Agents, ours: Ours) -> N
     async def everybody(order: str, key: bytes) -> None:
         # Now and then serf passes a query on to itself only.
         async def done() -> bool:
-            return bool((await getattr(keys, order)(key)).complete)
+            report: KeyReport = await getattr(keys, order)(key)
+            return report.complete
 
         await until(done, order)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Sequence
+from typing import Any
 
 from mesh.errors import Unreachable
 from mesh.gossip.driver import Gossip
+from mesh.gossip.transport import Transport
 
 
 class Wall:
@@ -35,29 +38,37 @@ class Wall:
 
     def _build(self, node: Gossip) -> None:
         transport = node.transport
-        send, received, ask = transport.send, transport.datagram_received, transport.ask
-        serve = transport._serve
+        received, serve = transport.datagram_received, transport._serve
 
-        def walled_send(address, port, *rest, **more):  # type: ignore[no-untyped-def]
-            if not self._stops((address, port)):
-                send(address, port, *rest, **more)
-
-        def walled_received(data, addr):  # type: ignore[no-untyped-def]
+        def walled_received(data: bytes, addr: tuple[str, int]) -> None:
             if not self._stops(addr[:2]):
                 received(data, addr)
 
-        async def walled_ask(host, port, *rest, **more):  # type: ignore[no-untyped-def]
-            if self._stops((host, port)):
-                raise Unreachable(f"{host}:{port}: there is a wall")
-            return await ask(host, port, *rest, **more)
-
-        async def walled_serve(reader, writer):  # type: ignore[no-untyped-def]
+        async def walled_serve(reader: StreamReader, writer: StreamWriter) -> None:
             if self._up:
                 writer.close()
             else:
                 await serve(reader, writer)
 
-        transport.send = walled_send  # type: ignore[method-assign]
         transport.datagram_received = walled_received  # type: ignore[method-assign]
-        transport.ask = walled_ask  # type: ignore[method-assign]
         transport._serve = walled_serve  # type: ignore[method-assign]
+        self._build_outwards(transport)
+
+    def _build_outwards(self, transport: Transport) -> None:
+        send = transport.send
+
+        def walled_send(address: str, port: int, parts: Sequence[bytes], *, crc: bool) -> None:
+            if not self._stops((address, port)):
+                send(address, port, parts, crc=crc)
+
+        def walled(stream: Any) -> Any:
+            async def opens(host: str, port: int, *rest: Any) -> Any:
+                if self._stops((host, port)):
+                    raise Unreachable(f"{host}:{port}: there is a wall")
+                return await stream(host, port, *rest)
+
+            return opens
+
+        transport.send = walled_send  # type: ignore[method-assign]
+        transport.ask = walled(transport.ask)  # type: ignore[method-assign]
+        transport.tell = walled(transport.tell)  # type: ignore[method-assign]

@@ -20,7 +20,7 @@ from mesh.gossip.members import MemberEvent
 from mesh.gossip.messages import Message
 from mesh.gossip.options import Options
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PART_HEAD_BYTES, size
-from mesh.gossip.pool import Pool, Tables
+from mesh.gossip.pool import Pool, Tables, Tell
 from mesh.gossip.queries import Answered, Asked, Ended
 from mesh.gossip.swim import Exchange, Remark, Send, TcpPing
 from tests.sim.network import Network
@@ -217,6 +217,7 @@ class World:
         self,
         host: Host,
         outcome: Send
+        | Tell
         | Exchange
         | TcpPing
         | Remark
@@ -232,6 +233,8 @@ class World:
                 self._exchange(host, outcome.address)
             case TcpPing():
                 self._tcp_ping(host, outcome)
+            case Tell():
+                self._tell(host, outcome)
             case _:
                 self.told(host, outcome)
 
@@ -279,6 +282,16 @@ class World:
             when = self._passes(target, self._passes(source, self.now))
             slow = self.network.delay(source.name, target.name)
             self.after(when - self.now + STREAM_SECONDS + slow, answer)
+
+    def _tell(self, source: Host, effect: Tell) -> None:
+        target = self.by_address.get(effect.address)
+
+        def arrive() -> None:
+            if target is not None and self._connected(source, target):
+                target.pool.receive_user(self.now, effect.message)
+                self._perform(target)
+
+        self.after(STREAM_SECONDS, arrive)
 
     def _exchange(self, source: Host, address: str) -> None:
         target = self.by_address.get(address)

@@ -1,0 +1,77 @@
+"""`./dev fuzz gossip [--seconds N]`: random bytes, guided by coverage, for every decoder.
+
+What is found interesting is kept in .dev/fuzz/, where the next run goes on; an input that fails is
+kept there too, and `./dev fuzz gossip --replay FILE` runs it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent.parent
+MEMORY_MEGABYTES, SECONDS_PER_INPUT, BYTES_PER_INPUT = 1024, 10, 4096
+
+
+def main() -> None:
+    """Run for a while; exit code 1 when an input fails."""
+    parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
+    parser.add_argument("what", choices=["gossip"], help="whose decoders")
+    parser.add_argument("--seconds", type=int, default=60, help="how long; 60 unless told")
+    parser.add_argument("--seed", type=int, default=0, help="repeat a run; 0 for any")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="only this input")
+    parser.add_argument("--corpus", type=Path, default=TOP / ".dev" / "fuzz" / "gossip")
+    options = parser.parse_args()
+    if options.replay:
+        # Without coverage, so that it works everywhere.
+        from tests.fuzz import gossip
+
+        gossip.one_input(options.replay.read_bytes())
+        print("no failure")
+        return
+    if find_spec("atheris") is None:
+        sys.exit(
+            "atheris is not installed: there is no wheel for this Python or machine. "
+            "The property tests of tests/fuzz run the same functions: ./dev test tests/fuzz"
+        )
+    _fuzz(options.corpus, options.seconds, options.seed)
+
+
+def _fuzz(corpus: Path, seconds: int, seed: int) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["mesh.gossip", "mesh.clock"]):
+        from tests.fuzz import gossip
+        from tests.fuzz.mutation import changed
+        from tests.fuzz.seeds import SEEDS
+
+    def mutate(data: bytes, size_max: int, number: int) -> bytes:
+        # Half of the time with what msgpack is in it.
+        found = changed(data, number) if number & 1 else data
+        if found == data or len(found) > size_max:
+            found = atheris.Mutate(data, size_max)
+        return found
+
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(SEEDS):
+        (corpus / f"seed-{number}").write_bytes(one)
+    arguments = [
+        sys.argv[0],
+        str(corpus),
+        f"-max_total_time={seconds}",
+        f"-seed={seed}",
+        f"-rss_limit_mb={MEMORY_MEGABYTES}",
+        f"-timeout={SECONDS_PER_INPUT}",
+        f"-max_len={BYTES_PER_INPUT}",
+        f"-artifact_prefix={corpus}-failed-",
+        "-len_control=20",
+        "-print_final_stats=1",
+    ]
+    atheris.Setup(arguments, gossip.one_input, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
