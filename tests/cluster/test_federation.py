@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from tests.cluster.federation import ALIVE, FAILED, LEFT, Site, federation, wait_for_pool, wan
 from tests.cluster.processes import Meshd, eventually
+from tests.cluster.test_health import OPERATIONS, scrape
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -152,6 +154,15 @@ def test_the_pool_of_all_servers_is_shown_and_joined_by_servers_only(pair: list[
         assert mixed.returncode == 1, address
     assert {one["Name"] for one in one.servers[0].get("/v1/agent/members")} == {"s1", "a1"}
     assert "s1" not in wan(one.servers[0])
+
+
+def test_the_metrics_of_the_pool_of_all_servers(pair: list[Site]) -> None:
+    found = scrape(pair[0].servers[0])
+    listed = re.findall(r"^\| `(mesh\.wan\.[A-Za-z_.]+)`", OPERATIONS, re.MULTILINE)
+    assert len(listed) >= 3
+    names = {name.partition("{")[0] for name in found}
+    assert {name.replace(".", "_") for name in listed} <= names
+    assert found["mesh_wan_datacenters"] == 2
 
 
 def test_servers_that_fail_are_shown_and_the_others_answer(tmp_path: Path) -> None:
