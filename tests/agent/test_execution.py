@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from mesh.clock import SystemClock
 from mesh.codec import to_json
 from mesh.errors import Invalid, NoLeader
 from mesh.registry import kv
+from mesh.registry.port import Answer, Query, ReadOptions
 from tests.agent.conftest import until
 from tests.registry_memory import MemoryRegistry
 
@@ -203,11 +205,11 @@ async def test_a_job_goes_on_while_nobody_can_say_whether_it_is_wanted(
 ) -> None:
     watch, failed = world.registry.watch, asyncio.Event()
 
-    async def leaderless(*asked: object) -> AsyncIterator[object]:
+    async def leaderless(query: Query[Any], options: ReadOptions) -> AsyncIterator[Answer[Any]]:
         if not failed.is_set():
             failed.set()
             raise NoLeader("no leader")
-        async for answer in watch(*asked):  # type: ignore[arg-type]
+        async for answer in watch(query, options):
             yield answer
 
     monkeypatch.setattr(world.registry, "watch", leaderless)
