@@ -171,12 +171,21 @@ class Execution:
 
     async def _until_unwanted(self, session: str, running: asyncio.Task[None]) -> None:
         """Who asked takes the job away when it is over, or when nobody waits for it any more."""
-        job = kv.Get(f"{PREFIX}/{session}/job")
-        async for answer in self._registry.watch(job, READ):
-            if answer.value is None:
-                break
+        while await self._is_wanted(session):
+            await self._clock.sleep(PAUSE_SECONDS)
         log.info("remote exec %s: nobody waits for it any more", session)
         running.cancel()
+
+    async def _is_wanted(self, session: str) -> bool:
+        """False once the job is taken away; True when nobody can say so at the moment."""
+        job = kv.Get(f"{PREFIX}/{session}/job")
+        try:
+            async for answer in self._registry.watch(job, READ):
+                if answer.value is None:
+                    return False
+        except MeshError as error:
+            log.info("remote exec %s: is it still wanted? %s", session, error)
+        return True
 
     async def _run(self, job: Job, output: Output) -> None:
         code = CANNOT_RUN

@@ -154,6 +154,8 @@ class Examiner:
             return self._sheet(question.run % RUNS)
         if self._tests >= TESTS_MAX:
             raise Busy(f"{TESTS_MAX} tests of the network are running here already")
+        if question.run % RUNS in self._times:
+            raise Busy("this test of the network is running here already")  # Asked once more.
         self._tests += 1
         try:
             return Rows(await self._probe(question.run % RUNS, question.targets))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 import msgspec
 
 from mesh.agent.operations import KeyAct, KeyringInfo, NodeOperations
 from mesh.errors import Invalid
+from mesh.gossip.keytext import read_key
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
 from mesh.http.shapes import Shape
@@ -68,18 +66,19 @@ async def _change(request: Request, act: KeyAct) -> Reply:
 
 
 async def _order(request: Request, act: KeyAct, key: bytes) -> list[KeyringInfo]:
+    if params.datacenter(request) not in {"", request.options.datacenter}:
+        raise Invalid(
+            "dc: keys are changed and listed in each datacenter; ask an agent of that one"
+        )
     operations: NodeOperations = request.parts.agent.operations
     return await operations.keyring(act, key, params.relay_factor(request))
 
 
 def _key(text: str) -> bytes:
     try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) not in {16, 24, 32}:
-        raise Invalid("Key: expected 16, 24 or 32 bytes in base64; meshctl keygen makes one")
-    return key
+        return read_key(text)
+    except Invalid as error:
+        raise Invalid(f"Key: {error.message}") from error
 
 
 def _shape(one: KeyringInfo) -> KeyringShape:

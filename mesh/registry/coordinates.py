@@ -138,6 +138,7 @@ class Report(Order[bool], frozen=True, tag="coordinates.report"):
 
     outcome = bool
     repeatable = True
+    needs = COORDINATES
     placed: Placed
 
     def validate(self) -> None:
@@ -150,6 +151,7 @@ class Datacenters(Order[list[DatacenterMap]], frozen=True, tag="coordinates.data
 
     outcome = list[DatacenterMap]
     repeatable = True
+    needs = COORDINATES
 
 
 class Batch:

@@ -47,10 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Record:
-    __slots__ = ("at", "damped", "penalty")
+    __slots__ = ("at", "before", "damped", "penalty")
 
     def __init__(self) -> None:
         self.penalty, self.at, self.damped = 0.0, 0.0, False
+        self.before = False  # Whether it was damped before its last fall.
 
 
 class Damping:
@@ -72,6 +73,7 @@ class Damping:
                 return False
             record = self._records[name] = _Record()
         self._decay(now, record)
+        record.before = record.damped
         record.penalty = min(record.penalty + 1.0, self.settings.ceiling)
         if record.damped or record.penalty <= self.settings.suppress:
             return False
@@ -84,6 +86,7 @@ class Damping:
         if record is not None:
             self._decay(now, record)
             record.penalty = max(record.penalty - 1.0, 0.0)
+            record.damped = record.damped and record.before
             self._decay(now, record)
 
     def forget(self, name: str) -> None:

@@ -93,7 +93,7 @@ def plan(
             commands += _alive(member, node, check, servers.get(key))
         elif member is not None and status == "damped":
             commands += _damped(member, node, check, servers.get(key))
-        elif status == "frozen" and check is not None and check.status == "critical":
+        elif status == "frozen" and check is not None and _fell(check):
             # It failed as one of the first, before it was clear that it was one of many.
             commands.append(_say(check, "passing", FROZEN))
         elif status == "left" and (check is not None or own):
@@ -101,6 +101,11 @@ def plan(
         elif status == "failed" and check is not None and check.status != "critical":
             commands.append(_say(check, "critical", FAILED))
     return commands
+
+
+def _fell(check: Check) -> bool:
+    """Whether it is out because it failed; who was damped was out before."""
+    return check.status == "critical" and check.output != DAMPED
 
 
 def _say(check: Check, status: str, output: str) -> Register:

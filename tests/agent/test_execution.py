@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from mesh.clock import SystemClock
 from mesh.codec import to_json
 from mesh.errors import Invalid, NoLeader
 from mesh.registry import kv
+from mesh.registry.port import Answer, Query, ReadOptions
 from tests.agent.conftest import until
 from tests.registry_memory import MemoryRegistry
 
@@ -196,3 +198,24 @@ async def test_a_stopped_agent_ends_its_jobs(world: World, tmp_path: Path) -> No
     pid = int((tmp_path / "pid").read_text())
     await world.execution.stop()
     await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+async def test_a_job_goes_on_while_nobody_can_say_whether_it_is_wanted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, failed = world.registry.watch, asyncio.Event()
+
+    async def leaderless(query: Query[Any], options: ReadOptions) -> AsyncIterator[Answer[Any]]:
+        if not failed.is_set():
+            failed.set()
+            raise NoLeader("no leader")
+        async for answer in watch(query, options):
+            yield answer
+
+    monkeypatch.setattr(world.registry, "watch", leaderless)
+    (tmp_path / "wait").touch()
+    world.job(command=f"while [ -e {tmp_path}/wait ]; do sleep 0.05; done; echo said; exit 3")
+    world.call()
+    await failed.wait()
+    (tmp_path / "wait").unlink()
+    assert (await world.exit(), world.output()) == (3, b"said\n")

@@ -115,6 +115,8 @@ async def test_keys_are_changed_by_every_member_or_the_answer_says_who_did_not(
     [
         ("GET", "relay-factor=6", ""),
         ("GET", "local-only=x", ""),
+        ("GET", "dc=dc9", ""),
+        ("PUT", "dc=dc9", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
         ("POST", "local-only=true", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
         ("PUT", "relay-factor=-1", '{"Key": "a2tra2tra2tra2tra2traw=="}'),
         ("DELETE", "", '{"Key": "a2s="}'),

@@ -9,8 +9,11 @@ from typing import Any
 import consul
 import pytest
 
+from mesh.errors import Unreachable
+from mesh.http.near import SECONDS_MAX
 from mesh.registry import coordinates
 from mesh.registry.coordinates import Coordinate, DatacenterMap, Placed
+from mesh.registry.port import READ, Answer, Query, ReadOptions
 from tests.compat.conftest import Api
 
 
@@ -135,6 +138,26 @@ async def test_near_among_many(api: Api) -> None:
     place(api, **{node: float(100 - number) for number, node in enumerate(nodes[:40])})
     found = await names(api, "/v1/catalog/nodes?near=n039")
     assert found == [*reversed(nodes[:40]), *nodes[40:]]
+
+
+async def test_near_keeps_no_answer_back_when_nobody_tells_distances(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node in ("a", "b"):
+        await api.register(node)
+    place(api, a=0.3, b=0.1)
+    read, asked = api.registry.read, list[ReadOptions]()
+
+    async def without_servers(query: Query[Any], options: ReadOptions = READ) -> Answer[Any]:
+        if isinstance(query, coordinates.Distances):
+            asked.append(options)
+            raise Unreachable("No known servers")
+        return await read(query, options)
+
+    monkeypatch.setattr(api.registry, "read", without_servers)
+    assert await names(api, "/v1/catalog/nodes?near=b&consistent") == ["a", "b"]
+    (options,) = asked
+    assert (options.consistency, options.seconds_max) == ("stale", SECONDS_MAX)
 
 
 async def test_disabled(serve: Callable[..., Awaitable[Api]]) -> None:

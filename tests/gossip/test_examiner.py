@@ -113,6 +113,16 @@ async def test_questions_that_make_no_sense(pool: Pool) -> None:
     assert read_reply(reply.payload) == Rows([Row("nobody", "")])
 
 
+async def test_a_question_that_is_asked_once_more_is_refused(pool: Pool) -> None:
+    (node,) = await pool.joined(1)
+    question = User(write(Probe(1, [])))
+    first = asyncio.create_task(node.examiner.answer(question))
+    await asyncio.sleep(0)
+    with pytest.raises(Busy, match="this test of the network is running here already"):
+        await node.examiner.answer(question)
+    assert read_reply((await first).payload) == Rows([])
+
+
 async def test_a_clock_that_is_wrong(pool: Pool) -> None:
     nodes = await pool.joined(3)
 

@@ -52,6 +52,19 @@ def test_a_fall_that_was_not_its_fault_does_not_count() -> None:
     damping.forgive(20.0, "nobody")
 
 
+def test_who_is_damped_by_a_fall_that_is_forgiven_is_damped_no_more() -> None:
+    damping = Damping(Settings())
+    for _ in range(3):
+        damping.fell(0.0, "n1")
+    assert damping.fell(0.0, "n1")
+    damping.forgive(0.0, "n1")
+    assert (damping.until(0.0, "n1"), damping.penalty(0.0, "n1")) == (None, 3.0)
+    assert damping.fell(0.0, "n1")
+    damping.fell(0.0, "n1")
+    damping.forgive(0.0, "n1")
+    assert damping.until(0.0, "n1") is not None, "it was damped before that one"
+
+
 def test_not_many_of_a_pool_are_kept_out() -> None:
     damping = Damping(Settings())
     for number in range(20):

@@ -19,7 +19,7 @@ from mesh.errors import (
     TooLarge,
     Unreachable,
 )
-from mesh.registry import catalog, kv, orders
+from mesh.registry import catalog, coordinates, kv, orders
 from mesh.registry.port import (
     HERE,
     READ,
@@ -357,8 +357,13 @@ async def test_an_order_is_not_given_to_servers_too_old_to_know_it(
 ) -> None:
     router = agent(asks, server)
     router._speak = lambda level: level < 3
+    placed = coordinates.Placed("a1", coordinates.Coordinate())
     with pytest.raises(Conflict, match="needs feature level 3: upgrade every server first"):
         await router.operate(orders.AppliedIndex(), HERE)
+    with pytest.raises(Conflict, match="needs feature level 3"):
+        await router.operate(coordinates.Report(placed))
+    with pytest.raises(Conflict, match="needs feature level 3"):
+        await router.operate(coordinates.Datacenters(), HERE)
     assert (await router.operate(orders.OwnStatus(), HERE)).server.name == "s1"
     router._servers = list
     with pytest.raises(Unreachable, match="No known servers"):

@@ -101,6 +101,8 @@ def test_a_frozen_member_stays_as_it_was() -> None:
     assert isinstance(gone, Register)
     assert (gone.checks[0].status, gone.checks[0].output) == ("critical", FAILED)
     assert plan([seen("frozen")], NOBODY, {}) == [], "who was never there is not added"
+    out = msgspec.structs.replace(HEALTHY, status="critical", output=DAMPED)
+    assert plan([seen("frozen")], Recorded([NODE], [out], []), {}) == [], "it was out before"
 
 
 def test_a_damped_member_stays_out_until_it_is_not() -> None:
