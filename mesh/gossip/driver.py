@@ -47,6 +47,9 @@ REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
 REJOIN_TRIES = 60
 """Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
+TELLING_MAX = 256
+"""Events and queries too large for a packet that are on their way over streams at once; further
+ones are not passed on from here, and counted."""
 MERGE_AT_ONCE = 200
 """Members taken over from an exchange in one go; new ones cost some 20 us each."""
 
@@ -78,7 +81,7 @@ class Gossip:
         # One account of what went wrong, whoever saw it.
         self.pool.counters = self.pool.queries.counters = self.transport.counters
         self.pool.internal.keys = keyring
-        self._tasks = Tasks()
+        self._tasks = Tasks(self._failed)
         self._wake = asyncio.Event()
         self._due = math.inf
         self._listeners: Listeners[MemberEvent] = Listeners(self.counters)
@@ -99,6 +102,7 @@ class Gossip:
         self.previous: dict[str, str] = {}
         """Members that an earlier life of this node knew: name to address, for `rejoin`."""
         self._running = False
+        self._telling = 0
         self.address: tuple[str, int] = (options.advertise_address, options.advertise_port)
 
     def _make_transport(self) -> Transport:
@@ -141,13 +145,11 @@ class Gossip:
             self.previous = before.members
             self.pool.restore(before.times)
         host, port = await self.transport.bind(self.options.bind_address, self.options.bind_port)
-        self.address = (
-            self.options.advertise_address or host,
-            self.options.advertise_port or port,
-        )
+        options = self.options
+        self.address = (options.advertise_address or host, options.advertise_port or port)
         self.pool.enter(self._clock.monotonic(), *self.address, self._meta)
         self._running = True
-        self._tasks.start(self._run(), name="gossip timer")
+        self._tasks.start(self._run(), name="gossip timer", fatal=True)
         if self._recorder is not None:
             self._tasks.start(self._recorder.run(self._clock), name="gossip snapshot")
         self._perform()
@@ -220,11 +222,14 @@ class Gossip:
         return self._listeners.add(listener)
 
     def on_conflict_lost(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call the listener, with the reason, when this node's name is another's for the pool.
+        """Call the listener, with the reason, when this node should end: its name is another's.
 
-        This node should end then. Returns what ends that.
+        Or its timer failed, and nobody would be probed any more. Returns what ends that.
         """
         return self._end_listeners.add(listener)
+
+    def _failed(self, error: BaseException) -> None:
+        self._end_listeners.tell(f"gossip failed: {error!r}", "the end of gossip")
 
     def coordinate(self) -> Coordinate:
         """Where this node is in the network, by the round trips it measured."""
@@ -476,8 +481,15 @@ class Gossip:
         await self._merge(reply, ignore_old=ignore_old)
 
     async def _send_stream(self, effect: Tell) -> None:
+        if self._telling >= TELLING_MAX:
+            self.counters["large_messages_dropped"] += 1
+            return
+        self._telling += 1
         seconds = self.options.stream_timeout_seconds
-        await self.transport.tell(effect.address, effect.port, effect.message, seconds)
+        try:
+            await self.transport.tell(effect.address, effect.port, effect.message, seconds)
+        finally:
+            self._telling -= 1
 
     async def _tcp_ping(self, effect: TcpPing) -> None:
         seconds = effect.deadline - self._clock.monotonic()

@@ -20,7 +20,7 @@ from mesh.gossip.messages import number, pack_map, raw, text, unpack_map
 EVENT_MAX_BYTES = 9 * 1024
 """The largest limit that may be configured, and what is taken from others, encoded."""
 PACKET_MAX_BYTES = 1024
-"""A larger event fits into no packet beside label and encryption: it goes over streams."""
+"""A larger event or query fits into no packet beside label and encryption: it goes over streams."""
 ITEM_BYTES = 64
 """What remembering costs beyond the bytes of name and payload."""
 

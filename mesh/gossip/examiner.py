@@ -40,15 +40,16 @@ from mesh.gossip.doctor import (
 from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import PING, Ack, Message, Ping, User, pack_map
 from mesh.gossip.pool import Pool
+from mesh.gossip.probe import SEQS
 from mesh.gossip.streams import StreamMessage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_SEQ = 2**31
-"""Sequence numbers from here on are the doctor's: the failure detector's begin at a random one
-below and grow by a few a second. Bit 30 says large, 10 bits are the run's."""
+FIRST_SEQ = SEQS
+"""Sequence numbers from here on are the doctor's, the failure detector's stay below. Bit 30 says
+large, 10 bits are the run's."""
 LARGE_BIT, RUN_SHIFT, RUNS = 2**30, 20, 2**10
 
 PINGS, LARGE_EVERY, PACE_SECONDS = 20, 4, 0.1

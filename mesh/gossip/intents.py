@@ -16,6 +16,7 @@ from mesh.gossip.bodies import JOIN, LEAVE
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.members import Member, MemberEvent, Status
 from mesh.gossip.messages import (
+    NAME_MAX_BYTES,
     check_name,
     decode_tags,
     number,
@@ -248,6 +249,8 @@ class Intents:
             return False
         if recent is None and len(self._recent) >= INTENTS_MAX:
             return False
+        if len(name) > NAME_MAX_BYTES:
+            return False  # No member can have it; a push/pull may hold any.
         self._recent[name] = (kind, time, now)
         return True
 

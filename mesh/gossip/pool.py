@@ -66,8 +66,8 @@ Outcome: TypeAlias = (
 QUEUE_CHECK_SECONDS = 30.0
 QUEUE_WARNING = 128
 LARGE_EVENT_NODES = 6
-"""To how many each member passes an event that fits into no packet, once: 997 of 1,000 hear it so,
-the others with the next push/pull."""
+"""To how many each member passes an event or query that fits into no packet, once: 997 of 1,000
+hear it so, of events the others with the next push/pull."""
 
 
 class Tables:
@@ -144,7 +144,14 @@ class Pool:
     def take(self, now: float) -> list[Outcome]:
         """What came of the inputs since the last call, in order."""
         outcomes: list[Outcome] = []
-        while self.swim.effects or self.intents.events or self.events.heard or self.queries.words:
+        queries = self.queries
+        while (
+            self.swim.effects
+            or self.intents.events
+            or self.events.heard
+            or queries.words
+            or queries.large
+        ):
             self._collect(now, outcomes)
         self.swim.plan(now)
         return outcomes
@@ -163,7 +170,7 @@ class Pool:
                 self.contacts.forget(event.member.name)
             outcomes.append(event)
         outcomes += self.events.take()
-        for body in self.events.take_large():
+        for body in (*self.events.take_large(), *self.queries.take_large()):
             carriers = self.swim.pick(LARGE_EVENT_NODES, lambda peer: peer.state == ALIVE)
             outcomes += [Tell(peer.host, peer.port, User(body)) for peer in carriers]
         for word in self.queries.take():

@@ -20,6 +20,8 @@ from mesh.gossip.swim import Send, Swim, TcpPing
 TCP_PING_PROTOCOL = 3
 NACK_PROTOCOL = 4
 RELAYS_MAX = 4096
+SEQS = 2**31
+"""Sequence numbers of probes; those above are of tests of the network (`examiner.py`)."""
 
 
 class _Probe(msgspec.Struct):
@@ -62,13 +64,13 @@ class Probing:
         self._next = now + swim.dice.uniform(0, interval)
         self._probe: _Probe | None = None
         self._relays: dict[int, _Relay] = {}
-        self._seq = swim.dice.below(2**31)
+        self._seq = swim.dice.below(SEQS)
         self.ack_payload: Callable[[], bytes] = bytes
         self.answered: Callable[[str, float, float], None] = lambda _node, _now, _seconds: None
         self.rtt: Callable[[str, float, bytes], None] = lambda _node, _seconds, _payload: None
 
     def _new_seq(self) -> int:
-        self._seq = (self._seq + 1) % 2**32
+        self._seq = (self._seq + 1) % SEQS
         return self._seq
 
     # Time

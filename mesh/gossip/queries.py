@@ -31,6 +31,7 @@ from mesh.gossip.bodies import (
     encode_response,
 )
 from mesh.gossip.broadcasts import Broadcasts
+from mesh.gossip.events import PACKET_MAX_BYTES
 from mesh.gossip.lamport import TIME_MAX, Lamport, Ring
 from mesh.gossip.members import Member
 from mesh.gossip.messages import User, decode_tags, host, number
@@ -145,12 +146,24 @@ class Queries:
         self._ring: Ring[int] = Ring(lambda _: ITEM_BYTES)
         self.asking: dict[int, Asking] = {}
         self.words: list[Word] = []
+        self.large: list[bytes] = []
         self._last = 0
 
     def take(self) -> list[Word]:
         """What came up since the last call, in order."""
         words, self.words = self.words, []
         return words
+
+    def take_large(self) -> list[bytes]:
+        """The new queries since the last call that must be passed on over streams."""
+        large, self.large = self.large, []
+        return large
+
+    def _spread(self, query: QueryBody, body: bytes) -> None:
+        if len(body) > PACKET_MAX_BYTES:
+            self.large.append(body)
+        else:
+            self.queue.add(f"{query.time} {query.id}", body)
 
     @property
     def last(self) -> int:
@@ -222,7 +235,7 @@ class Queries:
         asking = Asking(query.time, query.id, now + seconds)
         self.asking[query.time] = asking
         self._hear(now, query)
-        self.queue.add(f"{query.time} {query.id}", body)
+        self._spread(query, body)
         return asking
 
     def receive_response(self, body: bytes) -> None:
@@ -249,7 +262,7 @@ class Queries:
             raise Invalid(f"query of {len(body)} bytes; the limit is {QUERY_MAX_BYTES}")
         query = decode_query(body)
         if self._hear(now, query) and not query.flags & NO_REBROADCAST_FLAG:
-            self.queue.add(f"{query.time} {query.id}", body)
+            self._spread(query, body)
 
     def _hear(self, now: float, query: QueryBody) -> bool:
         self.clock.witness(query.time)

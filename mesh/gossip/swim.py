@@ -291,10 +291,15 @@ class Swim:
     # News
 
     def alive(self, now: float, news: Alive) -> None:
-        """Somebody says a node is alive. Raises Invalid when there are too many members."""
+        """Somebody says a node is alive. Raises Invalid for one too many, or of other versions."""
         if news.node == self.name:
             self._alive_self(news)
             return
+        if news.versions != self.me.versions:
+            # Once it is listed, every push/pull of the pool would be refused.
+            pair = [(news.node, ALIVE, news.versions), (self.name, ALIVE, self.me.versions)]
+            if problem := misfit(pair):
+                raise Invalid(f"Vsn: {problem}")
         peer = self.peers.get(news.node)
         if peer is None:
             if news.incarnation == 0:

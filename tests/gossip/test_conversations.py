@@ -12,7 +12,7 @@ import pytest
 
 from mesh.clock import SeededDice, SystemClock
 from mesh.errors import Conflict, Invalid, TooLarge
-from mesh.gossip.driver import Gossip, Options
+from mesh.gossip.driver import TELLING_MAX, Gossip, Options
 from mesh.gossip.events import UserEvent
 from mesh.gossip.keyring import Keyring
 from mesh.gossip.queries import Answer, Asked, Filters
@@ -178,6 +178,22 @@ async def test_large_events_go_over_streams(pool: Pool) -> None:
     with pytest.raises(TooLarge, match="limit is 9216"):
         nodes[2].fire("large", b"x" * 9300)
     assert all(node.pool.depths()["events"] == 0 for node in nodes)
+
+
+async def test_a_flood_of_large_events_opens_only_so_many_streams(pool: Pool) -> None:
+    nodes = [await pool.node(f"n{number}", event_bytes_max=9 * 1024) for number in range(2)]
+    one, two = nodes
+    await two.join([seed(one)])
+    await until(lambda: len(statuses(one)) == 2)
+    for _ in range(TELLING_MAX + 44):
+        one.fire("large", b"x" * 2000)
+    await until(lambda: one.counters["large_messages_dropped"] == 44)
+    # Once the first ones are through, others are passed on again.
+    await until(lambda: one._telling == 0)
+    heard = listen(two)
+    one.fire("one more", b"x" * 2000)
+    await until(lambda: "one more" in [event.name for event in heard])
+    assert one.counters["large_messages_dropped"] == 44
 
 
 async def test_the_keys_of_a_pool_are_changed_by_one_order(pool: Pool) -> None:

@@ -315,3 +315,17 @@ async def test_a_stream_that_comes_as_the_node_stops_is_closed(pool: Pool) -> No
                 with contextlib.suppress(ConnectionResetError):
                     assert await reader.read() == b""
                 writer.close()
+
+
+async def test_a_node_whose_timer_failed_says_that_it_should_end(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await pool.node("a")
+    reasons: list[str] = []
+    node.on_conflict_lost(reasons.append)
+
+    def broken(_: float) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(node.pool, "tick", broken)
+    await until(lambda: reasons == ["gossip failed: ZeroDivisionError()"])

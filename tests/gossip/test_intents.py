@@ -12,7 +12,7 @@ from mesh.codec import to_json
 from mesh.errors import Invalid, NotFound
 from mesh.gossip.bodies import decode_state, encode_state
 from mesh.gossip.intents import CLOCK_MAX, Intents
-from mesh.gossip.messages import Alive, Dead, pack_map, unpack_map
+from mesh.gossip.messages import NAME_MAX_BYTES, Alive, Dead, pack_map, unpack_map
 from mesh.gossip.options import Options
 from mesh.gossip.swim import Exchange, Notice, Swim
 
@@ -303,6 +303,14 @@ def test_what_fits_into_no_packet_is_not_passed_on() -> None:
         node.hears(1.0, join(7, "x" * 129))
     with pytest.raises(Invalid, match="fit into no packet"):
         node.hears(1.0, b"\x01" + pack_map({"LTime": 7, "Node": "x", "New": b"x" * 1500}))
+
+
+def test_a_name_too_long_for_any_member_is_not_remembered() -> None:
+    node = Node()
+    known, long = "x" * NAME_MAX_BYTES, "x" * (NAME_MAX_BYTES + 1)
+    node.intents.merge(1.0, state(9, {known: 4, long: 5}))
+    node.intents.merge(1.0, state(9, {long: 6}, left=(long,)))
+    assert list(node.intents._recent) == [known]
 
 
 def test_who_is_gone_for_long_is_forgotten() -> None:

@@ -12,7 +12,7 @@ from mesh.gossip.bodies import EVENT, JOIN, QUERY
 from mesh.gossip.messages import User, encode_tags
 from mesh.gossip.options import Options
 from mesh.gossip.pool import Pool
-from mesh.gossip.queries import Question
+from mesh.gossip.queries import Filters, Question
 from mesh.gossip.swim import Remark, Send
 from tests.gossip.world import Node, World
 
@@ -52,6 +52,20 @@ def test_a_query_is_answered_by_everybody_once() -> None:
         node.name for node in world.nodes
     )
     assert all(answer.ack for answer in asker.answers)
+
+
+def test_a_query_that_fits_into_no_packet_goes_over_streams() -> None:
+    world = World(3, 10, Options(query_bytes_max=9 * 1024))
+    world.settle()
+    asker = world.nodes[7]
+    # Of no interest to the asker itself, who has to pass it on all the same.
+    asked = [node.name for node in world.nodes if node is not asker]
+    filters = Filters(nodes=asked)
+    asker.pool.queries.ask(world.now, Question("_serf_ping", b"x" * 5000, filters, ack=True))
+    asker.perform()
+    world.run(3.0)
+    assert Counter(answer.source for answer in asker.answers) == Counter(asked)
+    assert all(node.pool.depths()["queries"] == 0 for node in world.nodes)
 
 
 def alone(options: Options) -> Pool:

@@ -6,6 +6,7 @@ import pytest
 
 from mesh.clock import SeededDice
 from mesh.errors import Invalid
+from mesh.gossip.examiner import FIRST_SEQ
 from mesh.gossip.messages import (
     Ack,
     Alive,
@@ -375,3 +376,15 @@ def test_piggyback_travels_with_pings() -> None:
     node.probing.tick(1.0)
     [send] = [effect for effect in node.swim.take() if isinstance(effect, Send)]
     assert send.messages[1:] == [news]
+
+
+def test_probes_never_use_the_numbers_of_the_network_doctor() -> None:
+    node = Node(2)
+    node.probing._seq = FIRST_SEQ - 2  # Where a node is after years, or soon after a high start.
+    seqs = []
+    for now in (1.0, 2.0, 3.0):
+        _, ping = node.start(now)
+        seqs.append(ping.seq)
+        node.probing.ack(now, Ack(ping.seq))
+    # An answer to a higher one is the doctor's: this node would hear nobody any more.
+    assert seqs == [FIRST_SEQ - 1, 0, 1]

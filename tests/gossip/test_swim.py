@@ -5,6 +5,7 @@ import math
 import pytest
 
 from mesh.clock import SeededDice
+from mesh.errors import Invalid
 from mesh.gossip.messages import Alive, Dead, Message, Suspect, User, encode
 from mesh.gossip.options import SwimOptions
 from mesh.gossip.streams import ALIVE, DEAD, LEFT, SUSPECT, NodeState
@@ -384,3 +385,21 @@ def test_gossip_never_falls_due_when_it_was_planned() -> None:
         assert node.swim.deadline() > now
         now = node.swim.deadline()
         node.swim.tick(now)
+
+
+@pytest.mark.parametrize("versions", [(1, 5, 0, 2, 5, 5), (1, 1, 1, 2, 5, 5), (1, 5, 2, 2, 4, 4)])
+def test_news_of_a_member_nobody_understands_does_not_end_every_push_pull(
+    versions: tuple[int, ...],
+) -> None:
+    node = Node()
+    node.alive()
+    with pytest.raises(Invalid, match="Vsn: "):
+        node.alive(node="y", versions=bytes(versions))
+    with pytest.raises(Invalid, match="Vsn: "):
+        node.alive(2, versions=bytes(versions))
+    assert "y" not in node.swim.peers
+    assert node.x == (ALIVE, 1)
+    assert node.swim.misfit(node.swim.states()) == ""
+    # Older members of the pool are still heard.
+    node.alive(node="z", versions=bytes((1, 2, 2, 2, 5, 4)))
+    assert "z" in node.swim.peers
