@@ -34,7 +34,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 async def tell(watch: Watch, index: int, news: bytes) -> str:
-    """Give the news to the watch's handler; what it said. Raises a MeshError or TimeoutError."""
+    """Give the news to the watch's handler; what it said. Raises a MeshError or OSError."""
     if isinstance(watch.handler, HttpHandler):
         await webhooks.send(watch.handler, index, news)
         return ""
@@ -88,7 +88,7 @@ class Watching:
     async def _tell(self, watch: Watch, index: int, news: bytes) -> None:
         try:
             said = await tell(watch, index, news)
-        except (MeshError, TimeoutError) as error:
+        except (MeshError, OSError) as error:  # Such as no file left to open.
             self.counters["handler_failures"] += 1
             reason = str(error) or "it took too long"
             log.warning("watch %s: its handler failed: %s", watch, reason)

@@ -65,7 +65,12 @@ async def _on_nodes(
     """The checks on nodes that have the pairs of `node-meta`, as near as `near` says."""
     pairs = params.node_meta(request)
     if pairs:
-        now = ReadOptions(options.consistency, datacenter=options.datacenter, token=options.token)
+        now = ReadOptions(
+            options.consistency,
+            datacenter=options.datacenter,
+            token=options.token,
+            cached=options.cached,
+        )
         nodes = await request.parts.registry.read(catalog.Nodes(), now)
         names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
         rows = [row for row in rows if row.node.lower() in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,17 @@ async def test_whoever_is_followed_no_more_is_told_nothing(world: World, tmp_pat
     await until(lambda: not Path(f"/proc/{running}").exists())
     await until(lambda: world.watching.counters["told"] == 1)
     await world.watching.stop()
+
+
+async def test_a_watch_outlives_a_process_without_files_to_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("mesh.agent.scripts.os.pipe", full)
+    await world.follow({"args": ["true"]})
+    await until(lambda: world.watching.counters["handler_failures"] == 1)
+    monkeypatch.undo()
+    world.api.set(6, b"[2]")
+    await until(lambda: world.watching.counters["told"] == 1)

@@ -73,6 +73,8 @@ async def test_checks_of_a_service_leave_the_nodes_out(api: Api) -> None:
         ("n1", "service:web"),
         ("n2", "service:web"),
     ]
+    await api.get("/v1/health/checks/web?cached&node-meta=a:1")
+    assert [options.cached for _, options in api.registry.reads[-2:]] == [True, True]
     got = await api.get("/v1/health/checks/web?node-meta=a:1")
     assert [check["Node"] for check in got.json] == ["n1"]
 
