@@ -30,7 +30,7 @@ KEY = bytes(range(32))
 PATIENCE_SECONDS = 45.0
 """How long a condition may take on a busy machine before the test fails."""
 POLL_SECONDS = 0.1
-CLIENT_GONE = r"agent\.ipc: Failed to (stream|send|write|decode)"
+CLIENT_GONE = r"agent\.ipc: [Ff]ailed to (stream|send|write|decode)"
 """What an agent logs when its command line ends before it has read everything."""
 ADDRESS_TRIES = 20
 
