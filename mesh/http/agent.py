@@ -14,6 +14,7 @@ from mesh.codec import from_json, to_json
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.registry.catalog import STATUSES, Check
 from mesh.registry.health import worst
@@ -271,3 +272,37 @@ def _healthy(request: Request, status: str, shape: object, reason: str) -> Reply
     if reply.status != 200:
         reply.headers["X-Consul-Reason"] = reason
     return reply
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("PUT", "/v1/agent/maintenance", maintain_node, "Node maintenance on or off"),
+    Route("GET", "/v1/agent/services", services, "Services of this agent"),
+    Route("GET", "/v1/agent/service/:id", service, "One service of this agent"),
+    Route("PUT", "/v1/agent/service/register", register_service, "Register a service"),
+    Route("PUT", "/v1/agent/service/deregister/:id", deregister_service, "Remove a service"),
+    Route(
+        "PUT",
+        "/v1/agent/service/maintenance/:id",
+        maintain_service,
+        "Service maintenance on or off",
+    ),
+    Route("GET", "/v1/agent/checks", checks, "Checks of this agent"),
+    Route("PUT", "/v1/agent/check/register", register_check, "Register a check"),
+    Route("PUT", "/v1/agent/check/deregister/:id", deregister_check, "Remove a check"),
+    Route("PUT", "/v1/agent/check/pass/:id", pass_check, "Set a TTL check passing"),
+    Route("PUT", "/v1/agent/check/warn/:id", warn_check, "Set a TTL check to warning"),
+    Route("PUT", "/v1/agent/check/fail/:id", fail_check, "Set a TTL check critical"),
+    Route("PUT", "/v1/agent/check/update/:id", update_check, "Set a TTL check's status"),
+    Route(
+        "GET",
+        "/v1/agent/health/service/id/:id",
+        health_by_id,
+        "Health of a local instance",
+    ),
+    Route(
+        "GET",
+        "/v1/agent/health/service/name/:name",
+        health_by_name,
+        "Health of the local instances of a service",
+    ),
+)

@@ -16,6 +16,7 @@ from mesh.errors import Busy, Invalid, MeshError
 from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.telemetry.logs import LEVELS
 
@@ -287,3 +288,29 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
             yield (await waiting.get() + "\n").encode()
     finally:
         end()
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/agent/self", self_, "This agent's configuration and figures"),
+    Route("GET", "/v1/agent/version", version, "The program's version"),
+    Route(
+        "GET",
+        "/v1/agent/members",
+        members,
+        "Members of the gossip pool; `detailed` says why",
+    ),
+    Route("GET", "/v1/agent/guard", guard, "What is frozen or damped, why, till when"),
+    Route("PUT", "/v1/agent/guard/release", release_guard, "End a freeze"),
+    Route(
+        "GET",
+        "/v1/agent/reachability",
+        reachability,
+        "Ask every member for an acknowledgement, for `wait` at most",
+    ),
+    Route("PUT", "/v1/agent/join/:addr", join, "Join the pool through an address"),
+    Route("PUT", "/v1/agent/leave", leave, "Leave the pool and stop"),
+    Route("PUT", "/v1/agent/force-leave/:node", force_leave, "Take a member for left"),
+    Route("GET", "/v1/agent/metrics", metrics, "Metrics: JSON, or for Prometheus"),
+    Route("PUT", "/v1/agent/reload", reload, "Read the configuration anew"),
+    Route("GET", "/v1/agent/monitor", monitor, "Stream the agent's log"),
+)

@@ -9,6 +9,7 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.registry import catalog, orders
 from mesh.registry.port import OrderOptions, WriteOptions
 
@@ -261,3 +262,20 @@ async def node_services(request: Request) -> Reply:
     options = params.discovery_options(request)
     found = await request.parts.registry.read(catalog.NodeNamed(name), options)
     return respond.answered(found, shapes.node_service_list(found.value), options)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("PUT", "/v1/catalog/register", register, "Register a node, service or check"),
+    Route("PUT", "/v1/catalog/deregister", deregister, "Remove a node, service or check"),
+    Route("GET", "/v1/catalog/datacenters", datacenters, "Names of the datacenters"),
+    Route("GET", "/v1/catalog/nodes", nodes, "Every node"),
+    Route("GET", "/v1/catalog/services", services, "Every service name with its tags"),
+    Route("GET", "/v1/catalog/service/:name", service, "Instances of a service"),
+    Route("GET", "/v1/catalog/node/:node", node, "A node and its instances, by id"),
+    Route(
+        "GET",
+        "/v1/catalog/node-services/:node",
+        node_services,
+        "A node and its instances, as a list",
+    ),
+)

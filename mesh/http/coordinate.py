@@ -9,6 +9,7 @@ import msgspec
 from mesh.errors import Busy, Invalid
 from mesh.http import params, respond
 from mesh.http.request import Handler, Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.registry import coordinates
 from mesh.registry.coordinates import Coordinate, Placed
@@ -134,3 +135,16 @@ def _place(place: coordinates.Place) -> PlaceShape:
 
 def _coord(one: Coordinate) -> CoordShape:
     return CoordShape(one.vec, one.error, one.adjustment, one.height)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/coordinate/datacenters",
+        datacenters,
+        "Coordinates of the servers of each datacenter",
+    ),
+    Route("GET", "/v1/coordinate/nodes", nodes, "Coordinates of all nodes"),
+    Route("GET", "/v1/coordinate/node/:node", node, "Coordinates of one node"),
+    Route("PUT", "/v1/coordinate/update", update, "Tell where a node is"),
+)

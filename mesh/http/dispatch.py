@@ -14,7 +14,8 @@ from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.options import Options
 from mesh.http.request import Parts, Reply, Request
-from mesh.http.routes import Paths, Route
+from mesh.http.route import Route
+from mesh.http.routes import Paths
 
 READING = {"GET", "HEAD", "OPTIONS"}
 TENANCY_PARAMS = ("ns", "partition", "authmethod-ns")
@@ -65,7 +66,7 @@ class Dispatcher:
             return _no_handler(method, found.allow)
         given = params.parse(query)
         _refuse_tenancy(given, headers)
-        rest = unquote(raw[found.end :]) if found.end < len(raw) else ""
+        rest = unquote(found.rest(raw))
         return Admitted(
             route,
             Request(

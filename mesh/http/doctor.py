@@ -6,6 +6,7 @@ from mesh.agent.operations import NodeOperations
 from mesh.gossip.diagnosis import Examination, Finding, Path, cell, findings
 from mesh.http import respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 
 
@@ -112,3 +113,13 @@ def _ms(seconds: float | None) -> float | None:
 
 def _finding(one: Finding) -> FindingShape:
     return FindingShape(one.kind, one.fault, one.source, one.target, one.text)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/agent/doctor/network",
+        network,
+        "Test the network between members, or those named by `node`",
+    ),
+)

@@ -10,6 +10,7 @@ from mesh.agent.events import Event, Events, check, encode, index_of, too_large
 from mesh.errors import TooLarge
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.registry.orders import FireEvent
 
@@ -91,3 +92,9 @@ def _shape(event: Event) -> EventShape:
         version=event.version,
         l_time=event.time,
     )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("PUT", "/v1/event/fire/:name", fire, "Tell something to all agents"),
+    Route("GET", "/v1/event/list", listed, "The last events this agent heard"),
+)

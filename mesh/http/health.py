@@ -5,6 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.registry import catalog, health
 from mesh.registry.port import ReadOptions
 
@@ -75,3 +76,16 @@ async def _on_nodes(
         names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
         rows = [row for row in rows if row.node.lower() in names]
     return await near.first(request, options, rows, lambda row: row.node)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/health/node/:node", node, "Checks of a node and its instances"),
+    Route("GET", "/v1/health/checks/:service", checks, "Checks of a service's instances"),
+    Route("GET", "/v1/health/state/:state", state, "Checks that have a status"),
+    Route(
+        "GET",
+        "/v1/health/service/:service",
+        service,
+        "Instances of a service with nodes and checks",
+    ),
+)

@@ -9,6 +9,7 @@ from mesh.errors import Invalid
 from mesh.gossip.keytext import read_key
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 
 
@@ -85,3 +86,11 @@ def _shape(one: KeyringInfo) -> KeyringShape:
     return KeyringShape(
         one.wan, one.datacenter, "", one.messages, one.keys, one.primary_keys, one.members
     )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/operator/keyring", listed, "Gossip's keys, and who has them"),
+    Route("POST", "/v1/operator/keyring", install, "Give every member a key"),
+    Route("PUT", "/v1/operator/keyring", use, "Have every member encrypt with a key"),
+    Route("DELETE", "/v1/operator/keyring", remove, "Take a key from every member"),
+)

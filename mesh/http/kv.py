@@ -5,6 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
+from mesh.http.route import Route
 from mesh.registry import kv
 
 # Raw values are whatever a client stored: nothing a browser may run.
@@ -90,3 +91,10 @@ def _number(request: Request, name: str) -> int | None:
     if name not in request.params:
         return None
     return params.whole(request.param(name), name)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/kv/:key", get, "Read a key, or what is under a prefix"),
+    Route("PUT", "/v1/kv/:key", put, "Write a key", limit="kv_value_max_bytes"),
+    Route("DELETE", "/v1/kv/:key", delete, "Delete a key, or what is under a prefix"),
+)

@@ -11,6 +11,7 @@ from mesh.durations import format_duration, parse_duration
 from mesh.errors import Invalid, NotFound
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape, api_name
 from mesh.registry import autopilot, orders
 from mesh.registry.autopilot import Settings
@@ -262,3 +263,61 @@ def _shared(one: orders.ServerHealth) -> dict[str, Any]:
 
 async def _operate(request: Request, order: Order[Any]) -> Any:
     return await request.parts.registry.operate(order, params.order_options(request))
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/operator/raft/configuration",
+        raft_configuration,
+        "Servers that keep the log, voters first; `stale` asks any server",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/raft/peer",
+        add_peer,
+        "Give a server a vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/raft/peer",
+        remove_peer,
+        "Take a server's vote, by `id` (or name) or `address`",
+    ),
+    Route(
+        "POST",
+        "/v1/operator/raft/transfer-leader",
+        transfer_leader,
+        "Hand leadership over, to the voter `id` (or name) if given",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/raft/status",
+        raft_status,
+        "Figures of every server's log, or of `server`; `stale` asks any server",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/configuration",
+        autopilot_configuration,
+        "Autopilot's settings",
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/autopilot/configuration",
+        set_autopilot_configuration,
+        "Write autopilot's settings, if their index is `cas`",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/health",
+        autopilot_health,
+        "How the servers fare; 429 when one is not healthy",
+    ),
+    Route(
+        "GET",
+        "/v1/operator/autopilot/state",
+        autopilot_state,
+        "How the servers fare, who votes, what autopilot did last",
+    ),
+)

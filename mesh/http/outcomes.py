@@ -6,6 +6,7 @@ import msgspec
 
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.registry import outcomes
 from mesh.registry.port import ReadOptions
@@ -75,3 +76,19 @@ def _outcome(key: str, since: int | None, found: outcomes.Outcome) -> Reply:
         meaning += NO_MORE
     error = ErrorShape(found.code, found.message) if found.code else None
     return respond.json(OutcomeShape(key, found.status, found.index, found.value, error, meaning))
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/operator/request/:key",
+        find,
+        "What became of the request with this Idempotency-Key",
+    ),
+    Route(
+        "DELETE",
+        "/v1/operator/request/:key",
+        cancel,
+        "Make sure that a request is not applied any more",
+    ),
+)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from mesh.http.routes import ROUTES, Route
+from mesh.http.route import Route
+from mesh.http.routes import ROUTES
 
 HEAD = """# The HTTP API
 
 Generated from the table of routes by `./dev run python -m mesh.http.reference > docs/api.md`; edit
-`mesh/http/routes.py` instead.
+the rows beside the handlers in `mesh/http/` instead.
 
 Names, shapes, status codes and headers are Consul's, so its clients work unchanged. A `:name` takes
 all that follows it, slashes too. Reads take `index` and `wait` to block, and `stale`, `consistent`,

@@ -8,6 +8,7 @@ from mesh.agent.operations import MemberInfo
 from mesh.errors import Conflict
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
+from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.registry import levels
 from mesh.rpc.servers import ServerTags, read_tags
@@ -75,3 +76,9 @@ def _servers(request: Request) -> list[tuple[MemberInfo, ServerTags]]:
         if tags and tags.datacenter == request.options.datacenter and member.status in _STATES:
             found.append((member, tags))
     return found
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/operator/upgrade", status, "Feature levels of the cluster"),
+    Route("PUT", "/v1/operator/upgrade/finalize", finalize, "Raise the feature level"),
+)

@@ -13,16 +13,19 @@ from mesh.store.database import Database, Transaction, View
 from mesh.store.table import Row, Table
 
 LOWEST = 1
-HIGHEST = 3
+HIGHEST = 4
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
 hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates, and
 checks hold the health sequence that their node gave the status, which tells it from what gossip
-says of the same check."""
+says of the same check. 4: sessions and locks, transactions, prepared queries, config entries,
+maintenance of the whole cluster, history, and snapshots restored through the log."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
 COORDINATES = SEQUENCED = FEDERATED = 3
 """The level from which on nodes have coordinates and checks their sequence, and from which on
 programs know of other datacenters."""
+SESSIONS = TRANSACTIONS = PREPARED = ENTRIES = MAINTENANCE = HISTORY = RESTORES = 4
+"""The level from which on there is each of these."""
 
 
 class Level(Row, frozen=True, kw_only=True):

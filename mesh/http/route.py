@@ -1,0 +1,72 @@
+"""A route: one operation on a path, what it takes and answers. The documentation is made of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from mesh.http.request import Handler
+
+Kind: TypeAlias = Literal["string", "integer", "boolean", "duration"]
+"""What a parameter's text means. A boolean may be bare; a duration is Go's, such as `10s`."""
+
+
+class Param(msgspec.Struct, frozen=True):
+    """A query parameter, and in a few words what it does."""
+
+    name: str
+    about: str
+    kind: Kind = "string"
+    required: bool = False
+    repeats: bool = False
+    """Whether it may be given several times."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation. A path's `:name` takes all that follows, slashes too, but for a tail after it.
+
+    The handler finds what it took in `request.rest`.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    limit: str = "body_max_bytes"
+    """The option that limits the body."""
+    params: tuple[Param, ...] = ()
+    """Beside `dc`, `token` and `pretty`, which every operation takes."""
+    body: Any = None
+    """The type of the JSON body; `bytes` for a raw one; None when there is none."""
+    answer: Any = None
+    """The type of the JSON answer; `bytes` or `str` for a raw one; None when it is empty."""
+    statuses: tuple[tuple[int, str], ...] = ()
+    """Statuses beside 200 that mean something of their own here, and what."""
+
+    @property
+    def fixed(self) -> str:
+        """The path up to its `:name`."""
+        return self.path.partition(":")[0]
+
+    @property
+    def tail(self) -> str:
+        """What follows the `:name`, such as `/execute`; empty when it takes all."""
+        _, slash, tail = self.path.partition(":")[2].partition("/")
+        return slash + tail
+
+
+BLOCKING = (
+    Param("index", "Wait until the answer's index is greater than this", "integer"),
+    Param("wait", "How long to wait at most (5m if not given, 10m at most)", "duration"),
+)
+CONSISTENCY = (
+    Param("stale", "Any server may answer, without a leader too", "boolean"),
+    Param("consistent", "The leader makes sure first that it still leads", "boolean"),
+    Param("leader", "The leader answers, whatever the default is", "boolean"),
+    Param("max_stale", "As stale, but from no server that heard the leader before", "duration"),
+)
+CACHED = (Param("cached", "The agent may answer with what it holds", "boolean"),)
+FILTER = (Param("filter", "Only rows for which this expression is true"),)
+NEAR = (Param("near", "The nearest to this node first; _agent is the agent asked"),)
+READ = BLOCKING + CONSISTENCY
