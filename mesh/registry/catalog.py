@@ -11,7 +11,7 @@ import msgspec
 
 from mesh.errors import Conflict, Invalid
 from mesh.registry import coordinates
-from mesh.registry.levels import SEQUENCED
+from mesh.registry.levels import FILTERED, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414
 from mesh.registry.port import Command, Query
@@ -197,6 +197,7 @@ class Everything(Query[list[ServiceNode]], frozen=True, tag="catalog.instances")
     """Every instance of every service, with its node, ordered by node and id."""
 
     answer = list[ServiceNode]
+    needs = FILTERED
 
     def run(self, view: View) -> list[ServiceNode]:
         """Join the tables."""
