@@ -199,6 +199,8 @@ class Thawed:
                     for _ in range(min(STEP_ITEMS, len(each))):
                         each.popitem()
                     yield
+            for order in content.orders.values():
+                yield from order.discard()
 
     def take(self, piece: _Piece) -> None:
         """Take what the next piece holds."""
