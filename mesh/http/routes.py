@@ -14,6 +14,7 @@ from mesh.http import (
     health,
     keyring,
     kv,
+    openapi,
     operator,
     outcomes,
     status,
@@ -21,7 +22,7 @@ from mesh.http import (
 )
 from mesh.http.route import Route
 
-ROUTES: tuple[Route, ...] = (
+_FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
@@ -37,6 +38,8 @@ ROUTES: tuple[Route, ...] = (
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""
+
+ROUTES = (*_FAMILIES, openapi.route(_FAMILIES))
 
 
 class Found(msgspec.Struct, frozen=True):
