@@ -17,6 +17,7 @@ from mesh.http import (
     operator,
     outcomes,
     status,
+    txn,
     upgrade,
 )
 from mesh.http.route import Route
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *catalog.ROUTES,
     *health.ROUTES,
     *kv.ROUTES,
+    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,

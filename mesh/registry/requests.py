@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
+from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes, txn
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -28,6 +28,7 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | txn.Apply
 )
 
 AnyQuery: TypeAlias = (
@@ -50,6 +51,7 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
 )
 
 AnyOrder: TypeAlias = (
