@@ -120,7 +120,7 @@ class DeregisterBody(shapes.Shape, frozen=True, kw_only=True):
 async def register(request: Request) -> Reply:
     """Write a node, an instance on it and checks."""
     body = params.body(request, RegisterBody)
-    _refuse_later("", body.locality, body.peer_name)
+    refuse_later("", body.locality, body.peer_name)
     checks = [*([body.check] if body.check is not None else []), *body.checks]
     options = _write_options(request, body)
     command = catalog.Register(
@@ -132,8 +132,8 @@ async def register(request: Request) -> Reply:
             tagged_addresses=body.tagged_addresses,
             meta=body.node_meta,
         ),
-        service=_service(body.service) if body.service is not None else None,
-        checks=[_check(check) for check in checks],
+        service=service_row(body.service) if body.service is not None else None,
+        checks=[check_row(check) for check in checks],
         skip_node_update=body.skip_node_update,
     )
     return respond.boolean(await request.parts.registry.write(command, options))
@@ -142,7 +142,7 @@ async def register(request: Request) -> Reply:
 async def deregister(request: Request) -> Reply:
     """Delete an instance with its checks, or a check, or a node. Absent is fine."""
     body = params.body(request, DeregisterBody)
-    _refuse_later("", Locality(), body.peer_name)
+    refuse_later("", Locality(), body.peer_name)
     command = catalog.Deregister(body.node, body.service_id, body.check_id)
     options = _write_options(request, body)
     return respond.boolean(await request.parts.registry.write(command, options))
@@ -157,15 +157,17 @@ def _write_options(request: Request, body: RegisterBody | DeregisterBody) -> Wri
     )
 
 
-def _refuse_later(where: str, locality: Locality, peer: str) -> None:
+def refuse_later(where: str, locality: Locality, peer: str) -> None:
+    """Raise Invalid for what no release can do yet."""
     if locality != Locality():
         raise Invalid(f"{where}Locality: not available yet")
     if peer:
         raise Invalid(f"{where}PeerName: what a peer exports cannot be registered here")
 
 
-def _service(body: ServiceBody) -> catalog.Service:
-    _refuse_later("Service.", body.locality, body.peer_name)
+def service_row(body: ServiceBody) -> catalog.Service:
+    """The row of an instance, on a node still to be named. Raises Invalid."""
+    refuse_later("Service.", body.locality, body.peer_name)
     weights = catalog.Weights()
     if body.weights is not None:
         weights = catalog.Weights(body.weights.passing, body.weights.warning)
@@ -190,8 +192,9 @@ def _service(body: ServiceBody) -> catalog.Service:
     )
 
 
-def _check(body: CheckBody) -> catalog.Check:
-    _refuse_later("Check.", Locality(), body.peer_name)
+def check_row(body: CheckBody) -> catalog.Check:
+    """The row of a check. Raises Invalid."""
+    refuse_later("Check.", Locality(), body.peer_name)
     return catalog.Check(
         node=body.node,
         id=body.check_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+<<<<<<< HEAD
 from mesh.registry import (
     autopilot,
     catalog,
@@ -15,6 +16,9 @@ from mesh.registry import (
     outcomes,
     sessions,
 )
+=======
+from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes, txn
+>>>>>>> queries
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -46,6 +50,7 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | txn.Apply
 )
 
 AnyQuery: TypeAlias = (
@@ -72,6 +77,7 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
 )
 
 AnyOrder: TypeAlias = (
