@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
+from mesh.registry import (
+    autopilot,
+    catalog,
+    coordinates,
+    health,
+    kv,
+    levels,
+    orders,
+    outcomes,
+    restores,
+    snapshots,
+)
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -15,6 +26,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -28,6 +41,10 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -50,6 +67,7 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -65,4 +83,9 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )
