@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+>>>>>>> snapshots
 from mesh.registry import (
     autopilot,
     catalog,
@@ -14,11 +17,17 @@ from mesh.registry import (
     levels,
     orders,
     outcomes,
+<<<<<<< HEAD
     sessions,
 )
 =======
 from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes, txn
 >>>>>>> queries
+=======
+    restores,
+    snapshots,
+)
+>>>>>>> snapshots
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -29,8 +38,13 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+<<<<<<< HEAD
     sessions.SESSIONS,
     sessions.DELAYS,
+=======
+    restores.TABLE,
+    restores.CHUNKS,
+>>>>>>> snapshots
 )
 
 AnyCommand: TypeAlias = (
@@ -50,7 +64,14 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+<<<<<<< HEAD
     | txn.Apply
+=======
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
+>>>>>>> snapshots
 )
 
 AnyQuery: TypeAlias = (
@@ -77,7 +98,11 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+<<<<<<< HEAD
     | txn.Read
+=======
+    | restores.State
+>>>>>>> snapshots
 )
 
 AnyOrder: TypeAlias = (
@@ -93,5 +118,13 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+<<<<<<< HEAD
     | sessions.Renew
+=======
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
+>>>>>>> snapshots
 )
