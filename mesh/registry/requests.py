@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
+from mesh.registry import (
+    autopilot,
+    catalog,
+    coordinates,
+    health,
+    kv,
+    levels,
+    orders,
+    outcomes,
+    sessions,
+)
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -15,6 +25,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    sessions.SESSIONS,
+    sessions.DELAYS,
 )
 
 AnyCommand: TypeAlias = (
@@ -23,6 +35,12 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | kv.Acquire
+    | kv.Release
+    | sessions.Create
+    | sessions.Destroy
+    | sessions.Expire
+    | sessions.Sweep
     | autopilot.Set
     | levels.Found
     | levels.Finalize
@@ -44,6 +62,9 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | sessions.Info
+    | sessions.OfNode
+    | sessions.All
     | levels.Present
     | outcomes.Find
     | autopilot.Get
@@ -65,4 +86,5 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | sessions.Renew
 )
