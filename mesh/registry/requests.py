@@ -53,6 +53,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
