@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent, LocalService
+from mesh.agent.reading import check_definition, service_definition
 from mesh.codec import from_json, to_json
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
