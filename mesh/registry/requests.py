@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> snapshots
 from mesh.registry import (
     autopilot,
     catalog,
@@ -17,17 +13,11 @@ from mesh.registry import (
     levels,
     orders,
     outcomes,
-<<<<<<< HEAD
-    sessions,
-)
-=======
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes, txn
->>>>>>> queries
-=======
     restores,
+    sessions,
     snapshots,
+    txn,
 )
->>>>>>> snapshots
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -38,13 +28,10 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
-<<<<<<< HEAD
     sessions.SESSIONS,
     sessions.DELAYS,
-=======
     restores.TABLE,
     restores.CHUNKS,
->>>>>>> snapshots
 )
 
 AnyCommand: TypeAlias = (
@@ -64,14 +51,11 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
-<<<<<<< HEAD
     | txn.Apply
-=======
     | restores.Begin
     | restores.Add
     | restores.Finish
     | restores.Abandon
->>>>>>> snapshots
 )
 
 AnyQuery: TypeAlias = (
@@ -98,11 +82,8 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
-<<<<<<< HEAD
     | txn.Read
-=======
     | restores.State
->>>>>>> snapshots
 )
 
 AnyOrder: TypeAlias = (
@@ -118,13 +99,10 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
-<<<<<<< HEAD
     | sessions.Renew
-=======
     | snapshots.Open
     | snapshots.Read
     | snapshots.Close
     | snapshots.Schedules
     | snapshots.OwnSchedule
->>>>>>> snapshots
 )

@@ -93,11 +93,7 @@ class Machine:
             # What was forgotten until now left no trace, and some servers know less than others.
             self.database.ledger.horizon = index
             changed.add(HORIZON)
-<<<<<<< HEAD
         self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
-        self.answers.committed(changed)
-=======
-        self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
         if transaction.replaced:
             self.answers.restored(other=True)
             self.on_restored()
@@ -105,7 +101,6 @@ class Machine:
             self.answers.committed(changed)
         for steps in transaction.dropped:
             self.on_dropped(steps)
->>>>>>> snapshots
         if level != before:
             self.on_level(level)
         return result

@@ -78,15 +78,10 @@ def freeze(database: Database, level: int) -> Iterator[bytes]:
     which are empty, are left out.
     """
     held = sorted(database.contents.items())
-<<<<<<< HEAD
     copies = [_Copy(content, level) for _, content in held if content.table.level <= level]
-    return _pieces(database.index, copies)
-=======
-    copies = [_Copy(content) for _, content in held if content.table.level <= level]
     names = [copy.name for copy in copies]
     start = _Start(FORMAT, database.index, names, database.floor)
     return _pieces(pack(start if start.floor else ("start", FORMAT, start.index, names)), copies)
->>>>>>> snapshots
 
 
 def _pieces(start: bytes, copies: list[_Copy]) -> Iterator[bytes]:
