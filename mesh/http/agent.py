@@ -14,7 +14,7 @@ from mesh.codec import from_json, to_json
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import Param, Route
+from mesh.http.route import FILTER, Param, Route
 from mesh.http.shapes import Shape
 from mesh.http.shapes_agent import CheckRegistration, ServiceRegistration
 from mesh.registry.catalog import STATUSES, Check
@@ -301,6 +301,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/services",
         services,
         "Services of this agent, by id",
+        params=FILTER,
         answer=dict[str, AgentServiceShape],
     ),
     Route(
@@ -346,6 +347,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/checks",
         checks,
         "Checks of this agent, by id",
+        params=FILTER,
         answer=dict[str, shapes.CheckShape],
     ),
     Route(

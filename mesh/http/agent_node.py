@@ -16,7 +16,7 @@ from mesh.errors import Busy, Invalid, MeshError
 from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import RELAY_FACTOR, Param, Route
+from mesh.http.route import FILTER, RELAY_FACTOR, Param, Route
 from mesh.http.shapes import Shape
 from mesh.http.shapes_agent import MetricsShape, SelfShape
 from mesh.telemetry.logs import LEVELS
@@ -320,6 +320,7 @@ ROUTES: tuple[Route, ...] = (
             _WAN,
             Param("segment", "Must be empty or _all: mesh has no network segments"),
             Param("detailed", "With what gossip here knows of each", "boolean"),
+            *FILTER,
         ),
         answer=list[MemberShape],
     ),

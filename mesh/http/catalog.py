@@ -9,7 +9,7 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import CACHED, NEAR, NODE_META, READ, TAG, Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Route
 from mesh.registry import catalog, orders
 from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
@@ -293,7 +293,7 @@ async def node_services(request: Request) -> Reply:
     return respond.answered(found, shape, options)
 
 
-_DISCOVERY = READ + CACHED
+_DISCOVERY = READ + CACHED + FILTER
 
 ROUTES: tuple[Route, ...] = (
     Route(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import CACHED, NEAR, NODE_META, READ, TAG, Param, Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Param, Route
 from mesh.registry import catalog, health
 from mesh.registry.port import ReadOptions
 
@@ -82,7 +82,7 @@ async def _chosen(
     return await near.first(request, options, shown, lambda row: row.node)
 
 
-_DISCOVERY = READ + CACHED
+_DISCOVERY = READ + CACHED + FILTER
 _OF_NODES = (NODE_META, *NEAR)
 
 ROUTES: tuple[Route, ...] = (
