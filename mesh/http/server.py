@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from mesh.errors import Conflict, MeshError, TooLarge
 from mesh.http import params, respond
+from mesh.http.connection import Connections
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
@@ -26,24 +26,20 @@ __all__ = ["HttpServer", "Options", "Parts"]
 
 log = logging.getLogger(__name__)
 
-HEAD_LINE_MAX_BYTES = 64 * 1024
-HEADERS_MAX = 256
 BACKLOG = 1024
+BODY_BYTES_PER_SECOND_MIN = 1024
+"""A body comes at least so fast, after the patience that the options have for all."""
 STOP_SECONDS = 2.0
 GZIP_LEVEL = 1
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
-_TOO_MANY = (
-    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n"
-    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
-)
 
 
 class HttpServer:
     """Serves the routes on some addresses.
 
-    `counters` counts connections, refused ones, requests, malformed ones and failures since the
-    start. A client that goes away cancels its request.
+    `counters` counts connections, refused and slow ones, requests, malformed ones and failures
+    since the start. A client that goes away cancels its request.
     """
 
     def __init__(self, parts: Parts, options: Options) -> None:
@@ -52,18 +48,23 @@ class HttpServer:
         self._dispatcher = Dispatcher(parts, options)
         self._common: CIMultiDict[str] = _common_headers(options)
         self._listeners: list[asyncio.Server] = []
-        self._web: _Web | None = None
+        self._web: Connections | None = None
         self._blocked: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
         self.clients: Counter[str] = Counter()
 
+    @property
+    def options(self) -> Options:
+        """The present options."""
+        return self._options
+
     async def start(self) -> None:
         """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
         loop = asyncio.get_running_loop()
         self._stopping = False
-        self._web = _Web(self)
+        self._web = Connections(self, self.serve)
         for host, port in self._options.addresses:
             try:
                 listener = await loop.create_server(self._web, host, port, backlog=BACKLOG)
@@ -196,7 +197,11 @@ class HttpServer:
         route, asked = admitted.route, admitted.request
         if request.can_read_body and asked.method != "GET":
             limit: int = getattr(self._options, route.limit)
-            asked.body = await _body(request, limit)
+            try:
+                asked.body = await _body(request, limit, self._options.body_stall_seconds)
+            except TimeoutError:
+                self.counters["slow"] += 1
+                return respond.text(408, "Request Timeout: the body does not come")
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:
@@ -278,83 +283,21 @@ def _compressed_pieces(pieces: list[bytes]) -> list[bytes]:
     return [*map(packer.compress, pieces), packer.flush()]
 
 
-async def _body(request: web.BaseRequest, limit: int) -> bytes:
+async def _body(request: web.BaseRequest, limit: int, patience: float) -> bytes:
+    """The body. Raises TimeoutError when it comes too slowly, TooLarge."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"Request body too large, max size: {limit} bytes")
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     chunks: list[bytes] = []
-    size = 0
-    while chunk := await request.content.readany():
+    size, began = 0, asyncio.get_running_loop().time()
+    while True:
+        async with asyncio.timeout_at(began + patience + size / BODY_BYTES_PER_SECOND_MIN):
+            chunk = await request.content.readany()
+        if not chunk:
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"Request body too large, max size: {limit} bytes")
         chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-class _Web(web.Server):
-    """aiohttp's factory of connections, making ours."""
-
-    def __init__(self, owner: HttpServer) -> None:
-        super().__init__(owner.serve, handler_cancellation=True)
-        self.owner = owner
-
-    def __call__(self) -> RequestHandler:
-        return _Connection(self)
-
-
-class _Connection(RequestHandler):
-    """One client connection: counted by address, and malformed bytes are counted too."""
-
-    def __init__(self, manager: _Web) -> None:
-        super().__init__(
-            manager,
-            loop=asyncio.get_running_loop(),
-            logger=log,
-            max_line_size=HEAD_LINE_MAX_BYTES,
-            max_field_size=HEAD_LINE_MAX_BYTES,
-            max_headers=HEADERS_MAX,
-            auto_decompress=False,
-        )
-        self._logging_enabled = False  # No access log: it would cost more than the answer.
-        self._owner = manager.owner
-        self._client: str | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse the connection if its client has too many."""
-        assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
-        client = peer[0] if isinstance(peer, tuple) else ""
-        if self._owner.accept(client):
-            self._client = client
-            super().connection_made(transport)
-            return
-        self._force_close = True
-        transport.write(_TOO_MANY)
-        transport.close()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Uncount the connection."""
-        if self._client is not None:
-            self._owner.closed(self._client)
-            self._client = None
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Bytes that are no HTTP: 400 with a line, and the connection ends."""
-        self._owner.counters["malformed"] += 1
-        log.debug("malformed request from %s: %s", request.remote, exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError("part of a response was sent already")
-        line = (message or "malformed request").splitlines()[0]
-        response = web.Response(status=status, text=f"Bad Request: {line}")
-        response.force_close()
-        return response
