@@ -16,6 +16,7 @@ from mesh.http import (
     kv,
     operator,
     outcomes,
+    session,
     status,
     upgrade,
 )
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *catalog.ROUTES,
     *health.ROUTES,
     *kv.ROUTES,
+    *session.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,

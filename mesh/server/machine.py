@@ -32,7 +32,8 @@ class Machine:
 
     Implements the Raft node's StateMachine. Everything it does is a function of the log, so that
     all servers hold the same bytes at the same index. `highest` is the level up to which it reads;
-    `on_level` hears of every change of the level.
+    `on_level` hears of every change of the level, `on_commit` of the buckets that each log entry
+    changed; it gets None when the tables were replaced as a whole.
     """
 
     def __init__(self, highest: int = HIGHEST) -> None:
@@ -40,6 +41,7 @@ class Machine:
         self.database = Database(TABLES)
         self.answers = Answers(self.database)
         self.on_level: Callable[[int], None] = _ignore
+        self.on_commit: Callable[[set[Bucket] | None], None] = _ignore
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -87,6 +89,7 @@ class Machine:
             changed.add(HORIZON)
         self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
         self.answers.committed(changed)
+        self.on_commit(changed)
         if level != before:
             self.on_level(level)
         return result
@@ -130,6 +133,7 @@ class Machine:
         tables.install()
         former, self.database.ledger = self.database.ledger, ledger
         self.answers.restored()
+        self.on_commit(None)
         if (level := level_of(self.database)) != before:
             self.on_level(level)
         return former
@@ -178,5 +182,5 @@ def _outcome(envelope: Envelope, ended: Ended) -> object:
     return unpack(ended.value, envelope.command.result)
 
 
-def _ignore(_level: int) -> None:
+def _ignore(_: object) -> None:
     pass
