@@ -25,6 +25,7 @@ from mesh.raft.node import Node as RaftNode
 from mesh.registry.levels import LOWEST, level_of
 from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
 from mesh.registry.port import Registry
+from mesh.registry.sessions import ttl_at_least
 from mesh.rpc.abroad import Abroad
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
@@ -39,6 +40,7 @@ from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Verdict
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
+from mesh.server.expiry import Expiry
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.server.observation import followers
@@ -90,6 +92,7 @@ class Replica:
         reader = LocalReader(self.machine.answers)
         levels = (self._speaking, self.level_max)
         gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
+        gate.rules.append(ttl_at_least(config.session_ttl_min))
         forwarded = Forwarded(consensus, reader, gate, ground.dice)
         abroad = self._way_abroad(routing)
         local = (reader, forwarded)
@@ -110,6 +113,8 @@ class Replica:
         )
         # Before anybody can connect and give an order.
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
+        self.machine.on_commit = self.expiry.committed
         self._care_for_voters(forwarded)
         self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
@@ -158,7 +163,13 @@ class Replica:
             self._show()
         self._follow()
         self.leader.wake()
+        self.expiry.wake()
         self.pilot.wake()
+
+    def _reign(self) -> str:
+        """Tells one leadership of this server from the next; empty while it does not lead."""
+        raft = self.raft
+        return f"{raft.epoch}/{raft.term}" if raft.is_leader else ""
 
     def _care_for_voters(self, forwarded: Forwarded) -> None:
         ground, node = self._ground, self.raft
@@ -176,6 +187,7 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        operator.also(self.expiry.orders)
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
@@ -194,6 +206,7 @@ class Replica:
         self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
+        self._tasks.start(self.expiry.run(), name="expiry of sessions", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
         if self.raft.bootstrapped:
             return

@@ -35,7 +35,8 @@ class Machine:
 
     Implements the Raft node's StateMachine. Everything it does is a function of the log, so that
     all servers hold the same bytes at the same index. `highest` is the level up to which it reads;
-    `on_level` hears of every change of the level.
+    `on_level` hears of every change of the level, `on_commit` of the buckets that each log entry
+    changed; it gets None when the tables were replaced as a whole.
     """
 
     def __init__(self, highest: int = HIGHEST) -> None:
@@ -47,6 +48,7 @@ class Machine:
         """Hears that all tables were replaced by those of a snapshot that somebody restored."""
         self.on_dropped: Callable[[Iterator[None]], None] = _ignore
         """Is given steps that free tables which nobody needs any more, for another thread."""
+        self.on_commit: Callable[[set[Bucket] | None], None] = _ignore
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -97,8 +99,10 @@ class Machine:
         if transaction.replaced:
             self.answers.restored(other=True)
             self.on_restored()
+            self.on_commit(None)
         else:
             self.answers.committed(changed)
+            self.on_commit(changed)
         for steps in transaction.dropped:
             self.on_dropped(steps)
         if level != before:
@@ -150,6 +154,7 @@ class Machine:
         tables.install()
         former, self.database.ledger = self.database.ledger, ledger
         self.answers.restored()
+        self.on_commit(None)
         if (level := level_of(self.database)) != before:
             self.on_level(level)
         return former
