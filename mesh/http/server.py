@@ -98,7 +98,8 @@ class HttpServer:
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
+        limit = self._options.max_connections_per_client
+        if limit and self.clients[client] >= limit:
             self.counters["refused"] += 1
             return False
         self.clients[client] += 1

@@ -97,7 +97,7 @@ class Machine:
             changed.add(HORIZON)
         self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
         if transaction.replaced:
-            self.answers.restored(other=True)
+            self.answers.restored()
             self.on_restored()
             self.on_commit(None)
         else:
