@@ -14,6 +14,7 @@ from mesh.http import (
     health,
     keyring,
     kv,
+    maintenance,
     operator,
     outcomes,
     status,
@@ -34,6 +35,7 @@ ROUTES: tuple[Route, ...] = (
     *operator.ROUTES,
     *keyring.ROUTES,
     *outcomes.ROUTES,
+    *maintenance.ROUTES,
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""

@@ -11,6 +11,7 @@ from mesh.registry import (
     health,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
     sessions,
@@ -25,6 +26,7 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
 )
@@ -46,6 +48,9 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
 )
 
 AnyQuery: TypeAlias = (
@@ -72,6 +77,7 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | maintenance.All
 )
 
 AnyOrder: TypeAlias = (
