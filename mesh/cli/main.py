@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "leave": ("mesh.cli.node", "Make the agent leave the cluster and stop"),
     "force-leave": ("mesh.cli.node", "Count a failed member as left"),
     "doctor network": ("mesh.cli.doctor", "Test the network between members"),
+    "maint": ("mesh.cli.maintenance", "Take a node or a service out of service, or back"),
     "guard status": ("mesh.cli.guard", "Show what is frozen or damped in discovery"),
     "guard release": ("mesh.cli.guard", "End a freeze of removals from discovery"),
     "catalog datacenters": ("mesh.cli.catalog", "List the datacenters"),

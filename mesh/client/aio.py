@@ -18,6 +18,7 @@ from mesh.client import (
     event,
     health,
     kv,
+    maintenance,
     operator,
     settings,
     status,
@@ -47,6 +48,7 @@ class AsyncClient:
         self.health = Health(self)
         self.agent = Agent(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -213,6 +215,14 @@ class Agent(_Noun):
     leave = _awaiting(agent.leave)
     force_leave = _awaiting(agent.force_leave)
     reload = _awaiting(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _awaiting(maintenance.every)
+    begin = _awaiting(maintenance.begin)
+    end = _awaiting(maintenance.end)
 
 
 class Coordinate(_Noun):

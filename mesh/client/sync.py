@@ -19,6 +19,7 @@ from mesh.client import (
     event,
     health,
     kv,
+    maintenance,
     operator,
     settings,
     status,
@@ -48,6 +49,7 @@ class Client:
         self.health = Health(self)
         self.agent = Agent(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -271,6 +273,14 @@ class Agent(_Noun):
     leave = _blocking(agent.leave)
     force_leave = _blocking(agent.force_leave)
     reload = _blocking(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _blocking(maintenance.every)
+    begin = _blocking(maintenance.begin)
+    end = _blocking(maintenance.end)
 
 
 class Coordinate(_Noun):

@@ -38,6 +38,7 @@ from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Verdict
+from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
 from mesh.server.expiry import Expiry
@@ -115,6 +116,7 @@ class Replica:
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
         self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
         self.machine.on_commit = self.expiry.committed
+        self.caretaker = Caretaker(forwarded, consensus, self.machine.database, world)
         self._care_for_voters(forwarded)
         self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
@@ -208,6 +210,7 @@ class Replica:
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
         self._tasks.start(self.expiry.run(), name="expiry of sessions", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
+        self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
         if self.raft.bootstrapped:
             return
         agreement = Bootstrap(

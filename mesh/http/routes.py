@@ -15,6 +15,7 @@ from mesh.http import (
     keyring,
     kv,
     openapi,
+    maintenance,
     operator,
     outcomes,
     session,
@@ -39,6 +40,7 @@ _FAMILIES: tuple[Route, ...] = (
     *operator.ROUTES,
     *keyring.ROUTES,
     *outcomes.ROUTES,
+    *maintenance.ROUTES,
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""

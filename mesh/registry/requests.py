@@ -11,6 +11,7 @@ from mesh.registry import (
     health,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
     restores,
@@ -28,6 +29,7 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
@@ -56,6 +58,9 @@ AnyCommand: TypeAlias = (
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
 )
 
 AnyQuery: TypeAlias = (
@@ -84,6 +89,7 @@ AnyQuery: TypeAlias = (
     | coordinates.Distances
     | txn.Read
     | restores.State
+    | maintenance.All
 )
 
 AnyOrder: TypeAlias = (
