@@ -164,10 +164,15 @@ def write_options(request: Request) -> WriteOptions:
         datacenter=datacenter(request),
         token=token(request),
         request=request_of(key),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
         attempt=1 if since else 0,
         since=whole(since, "Idempotency-Since") if since else None,
     )
+
+
+def _origin(request: Request) -> str:
+    """Where the request came in: here, over HTTP, from this address."""
+    return f"{request.options.node_name}/http/{request.remote}"
 
 
 def _key(request: Request) -> str:
@@ -185,7 +190,7 @@ def order_options(request: Request) -> OrderOptions:
         where="here" if flag(request, "stale") else "leader",
         datacenter=datacenter(request),
         token=token(request),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
     )
 
 

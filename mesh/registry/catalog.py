@@ -93,6 +93,7 @@ SERVICES: Table[Service] = Table(
         "name": lambda service: _each(service.name),
         "address": lambda service: _each(service.address),
     },
+    history="service",
 )
 CHECKS: Table[Check] = Table(
     "checks",

@@ -22,6 +22,10 @@ class Pair(Row, frozen=True, kw_only=True):
     lock_index: int = 0
     session: str = ""
 
+    def weight(self) -> int:
+        """Its texts and its value."""
+        return len(self.key) + len(self.value) + len(self.session)
+
 
 def folders(key: str) -> Iterator[str]:
     """Every prefix of the key that ends in `/`, and the empty one."""
@@ -33,7 +37,11 @@ def folders(key: str) -> Iterator[str]:
 
 
 PAIRS: Table[Pair] = Table(
-    "kv", Pair, key=lambda pair: pair.key, indexes={"folder": lambda pair: folders(pair.key)}
+    "kv",
+    Pair,
+    key=lambda pair: pair.key,
+    indexes={"folder": lambda pair: folders(pair.key)},
+    history="kv",
 )
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
+from mesh.registry import (
+    autopilot,
+    catalog,
+    coordinates,
+    entries,
+    health,
+    history,
+    kv,
+    levels,
+    orders,
+    outcomes,
+)
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -15,6 +26,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    entries.TABLE,
+    history.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -28,6 +41,10 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
 )
 
 AnyQuery: TypeAlias = (
@@ -50,6 +67,12 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
 )
 
 AnyOrder: TypeAlias = (

@@ -7,7 +7,7 @@ their keys. Both ways go by small steps, so that another thread may rest between
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -179,6 +179,11 @@ class Thawed:
             name: Content(content.table) for name, content in database.contents.items()
         }
         self._rows = 0
+
+    @property
+    def contents(self) -> Mapping[str, Content[Any]]:
+        """What is not in place."""
+        return self._contents
 
     def install(self) -> None:
         """Trade places with the database's tables. Takes no longer for many rows."""
