@@ -17,6 +17,7 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
     operator,
     settings,
@@ -46,6 +47,7 @@ class AsyncClient:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
         self.event = Event(self)
         self.status = Status(self)
@@ -213,6 +215,14 @@ class Agent(_Noun):
     leave = _awaiting(agent.leave)
     force_leave = _awaiting(agent.force_leave)
     reload = _awaiting(agent.reload)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _awaiting(history.changes)
+    diff = _awaiting(history.diff)
+    revert = _awaiting(history.revert)
 
 
 class Coordinate(_Noun):

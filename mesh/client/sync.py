@@ -18,6 +18,7 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
     operator,
     settings,
@@ -47,6 +48,7 @@ class Client:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
         self.event = Event(self)
         self.status = Status(self)
@@ -271,6 +273,14 @@ class Agent(_Noun):
     leave = _blocking(agent.leave)
     force_leave = _blocking(agent.force_leave)
     reload = _blocking(agent.reload)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _blocking(history.changes)
+    diff = _blocking(history.diff)
+    revert = _blocking(history.revert)
 
 
 class Coordinate(_Noun):

@@ -39,6 +39,7 @@ from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Verdict
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
+from mesh.server.historian import Historian
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.server.observation import followers
@@ -176,6 +177,13 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        self.historian = Historian(
+            forwarded,
+            lambda: node.is_leader,
+            level,
+            options.history(ground.config),
+            (ground.clock, ground.dice),
+        )
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
@@ -195,6 +203,7 @@ class Replica:
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
+        self._tasks.start(self.historian.run(), name="history", fatal=True)
         if self.raft.bootstrapped:
             return
         agreement = Bootstrap(

@@ -172,7 +172,7 @@ def write_options(request: Request) -> WriteOptions:
 
 def _origin(request: Request) -> str:
     """Where the request came in: here, over HTTP, from this address."""
-    return f"{request.options.node_name}/http/{request.remote}"
+    return f"{request.options.node_name}/http/{request.remote}".rstrip("/")
 
 
 def _key(request: Request) -> str:

@@ -46,6 +46,7 @@ class Get(Query[Entry | None], frozen=True, tag="entries.get"):
     """One entry, or None."""
 
     answer = Entry | None
+    needs: ClassVar[int] = ENTRIES
     kind: str
     name: str
 
@@ -58,6 +59,7 @@ class List(Query[list[Entry]], frozen=True, tag="entries.list"):
     """The entries of a kind, or all, ordered by kind and name."""
 
     answer = list[Entry]
+    needs: ClassVar[int] = ENTRIES
     kind: str = ""
 
     def run(self, view: View) -> list[Entry]:

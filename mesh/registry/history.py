@@ -59,6 +59,7 @@ class Present(Query[Settings | None], frozen=True, tag="history.settings"):
     """How much is kept; None as long as no leader said so."""
 
     answer = Settings | None
+    needs: ClassVar[int] = HISTORY
 
     def run(self, view: View) -> Settings | None:
         """Read the row."""
@@ -117,6 +118,7 @@ class Of(Query[Page], frozen=True, tag="history.of"):
     """The changes of a row, of those whose keys begin so, of a kind or of all; the latest first."""
 
     answer = Page
+    needs: ClassVar[int] = HISTORY
     kind: str = ""
     key: str = ""
     prefix: bool = False
@@ -188,6 +190,7 @@ class At(Query[Then], frozen=True, tag="history.at"):
     """What a row was when the log entry at this index had been applied; 0 for now."""
 
     answer = Then
+    needs: ClassVar[int] = HISTORY
     kind: str
     key: str
     index: int = 0
@@ -214,6 +217,7 @@ class Compare(Query[Compared], frozen=True, tag="history.compare"):
     """A row at two log indexes. 0 for `after` is now; 0 for `before` is before the last change."""
 
     answer = Compared
+    needs: ClassVar[int] = HISTORY
     kind: str
     key: str
     before: int = 0
@@ -221,14 +225,16 @@ class Compare(Query[Compared], frozen=True, tag="history.compare"):
 
     def run(self, view: View) -> Compared:
         """Read both."""
-        before = self.before
+        chronicle, key = view.chronicle, canonical(self.kind, self.key)
+        before, after = self.before, self.after
+        now = At(self.kind, self.key, after).run(view)
+        if not after:
+            latest = next((one.cause.index for one in chronicle.of(self.kind, key)), 0)
+            after = latest or now.modify_index or chronicle.floor
         if not before:
-            chronicle, key = view.chronicle, canonical(self.kind, self.key)
             indexes = (one.cause.index for one in chronicle.of(self.kind, key))
-            until = (one for one in indexes if not self.after or one <= self.after)
-            before = max(next(until, chronicle.floor + 1) - 1, 1)
-        now = At(self.kind, self.key, self.after).run(view)
-        after = self.after or now.modify_index
+            last = next((one for one in indexes if one <= after), chronicle.floor + 1)
+            before = max(last - 1, 1)
         return Compared(At(self.kind, self.key, before).run(view), now, before, after)
 
 
