@@ -17,6 +17,7 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
     maintenance,
     operator,
@@ -47,6 +48,7 @@ class AsyncClient:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -223,6 +225,14 @@ class Maintenance(_Noun):
     every = _awaiting(maintenance.every)
     begin = _awaiting(maintenance.begin)
     end = _awaiting(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _awaiting(history.changes)
+    diff = _awaiting(history.diff)
+    revert = _awaiting(history.revert)
 
 
 class Coordinate(_Noun):

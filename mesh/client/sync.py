@@ -18,6 +18,7 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
     maintenance,
     operator,
@@ -48,6 +49,7 @@ class Client:
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -281,6 +283,14 @@ class Maintenance(_Noun):
     every = _blocking(maintenance.every)
     begin = _blocking(maintenance.begin)
     end = _blocking(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _blocking(history.changes)
+    diff = _blocking(history.diff)
+    revert = _blocking(history.revert)
 
 
 class Coordinate(_Noun):

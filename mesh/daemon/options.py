@@ -16,6 +16,7 @@ from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
+from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
 
 HEARTBEAT_SECONDS = 0.1
@@ -132,6 +133,11 @@ def pilot(config: Config) -> PilotOptions:
         upgrade_version_tag=knobs.upgrade_version_tag,
     )
     return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
+
+
+def history(config: Config) -> Limit:
+    """How much of what was changed is kept."""
+    return Limit(config.history.max_bytes, config.history.max_age)
 
 
 def expected_voters(config: Config) -> int:

@@ -42,6 +42,7 @@ from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
 from mesh.server.expiry import Expiry
+from mesh.server.historian import Historian
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.server.observation import followers
@@ -190,6 +191,13 @@ class Replica:
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
         operator.also(self.expiry.orders)
+        self.historian = Historian(
+            forwarded,
+            lambda: node.is_leader,
+            level,
+            options.history(ground.config),
+            (ground.clock, ground.dice),
+        )
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
@@ -211,6 +219,7 @@ class Replica:
         self._tasks.start(self.expiry.run(), name="expiry of sessions", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
         self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
+        self._tasks.start(self.historian.run(), name="history", fatal=True)
         if self.raft.bootstrapped:
             return
         agreement = Bootstrap(

@@ -13,7 +13,6 @@ from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of th
 from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
 from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
 from mesh.registry.checks import Check as Check  # noqa: PLC0414
-from mesh.registry.checks import folded
 from mesh.registry.levels import FILTERED, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414

@@ -8,7 +8,9 @@ from mesh.registry import (
     autopilot,
     catalog,
     coordinates,
+    entries,
     health,
+    history,
     kv,
     levels,
     maintenance,
@@ -34,6 +36,8 @@ TABLES: tuple[Table[Any], ...] = (
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
+    entries.TABLE,
+    history.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -61,6 +65,10 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
 )
 
 AnyQuery: TypeAlias = (
@@ -90,6 +98,12 @@ AnyQuery: TypeAlias = (
     | txn.Read
     | restores.State
     | maintenance.All
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
 )
 
 AnyOrder: TypeAlias = (
