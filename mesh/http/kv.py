@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import READ, Param, Route
+from mesh.http.route import CAS, READ, Param, Route
 from mesh.registry import kv
 from mesh.registry.port import Command
 
@@ -100,8 +100,7 @@ def _number(request: Request, name: str) -> int | None:
     return params.whole(request.param(name), name)
 
 
-_FLAGS = Param("flags", "An unsigned 64-bit number to keep with the value", "integer")
-_CAS = Param("cas", "Only if the modify index is this; 0: only if there is no such key", "integer")
+_WRITTEN = "The number of a parameter makes no sense, or the write was refused"
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -110,14 +109,16 @@ ROUTES: tuple[Route, ...] = (
         get,
         "Read a key, or what is under a prefix",
         params=(
-            Param("recurse", "Every pair whose key starts with this", "boolean"),
-            Param("keys", "Only the names of the keys that start with this", "boolean"),
-            Param("separator", "Cut names after the first of these that follows the prefix"),
-            Param("raw", "The value as it is, not JSON", "boolean"),
             *READ,
+            Param("recurse", "All pairs whose key begins with this", "present"),
+            Param("keys", "Only the keys that begin with this", "present"),
+            Param("separator", "With `keys`: up to and with the first of these after the prefix"),
+            Param("seperator", "The same, misspelt as clients do"),
+            Param("raw", "The value itself, of one key", "present"),
         ),
-        answer=list[shapes.PairShape],
-        statuses=((404, "There is no such key"),),
+        answer=list[shapes.PairShape | str],
+        statuses=((404, "No such key, or none under the prefix; the body is empty"),),
+        media=(TEXT,),
     ),
     Route(
         "PUT",
@@ -126,21 +127,22 @@ ROUTES: tuple[Route, ...] = (
         "Write a key, lock it or give its lock back",
         limit="kv_value_max_bytes",
         params=(
-            _FLAGS,
-            _CAS,
-            Param("acquire", "Lock the key for this session; `false` when it cannot be"),
+            Param("flags", "Any number to keep with the value", "integer"),
+            CAS,
+            Param("acquire", "Lock the key for this session; `false` when it cannot be now"),
             Param("release", "Give the lock of this session back; `false` if it has none"),
         ),
         body=bytes,
         answer=bool,
-        statuses=((413, "The value is too large"), (500, "No such session; not a number")),
+        statuses=((500, f"{_WRITTEN}, as for a session that does not exist"),),
     ),
     Route(
         "DELETE",
         "/v1/kv/:key",
         delete,
         "Delete a key, or what is under a prefix",
-        params=(Param("recurse", "Every key that starts with this", "boolean"), _CAS),
+        params=(CAS, Param("recurse", "Every key that begins with this", "present")),
         answer=bool,
+        statuses=((500, _WRITTEN),),
     ),
 )

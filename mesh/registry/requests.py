@@ -13,7 +13,10 @@ from mesh.registry import (
     levels,
     orders,
     outcomes,
+    restores,
     sessions,
+    snapshots,
+    txn,
 )
 from mesh.store.table import Table
 
@@ -27,6 +30,8 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -46,6 +51,11 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | txn.Apply
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -53,6 +63,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
@@ -71,6 +82,8 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -87,4 +100,9 @@ AnyOrder: TypeAlias = (
     | coordinates.Report
     | coordinates.Datacenters
     | sessions.Renew
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )
