@@ -21,6 +21,7 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    session,
     settings,
     status,
     trouble,
@@ -45,6 +46,7 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
@@ -175,6 +177,17 @@ class KV(_Noun):
     put = _awaiting(kv.put)
     delete = _awaiting(kv.delete)
     delete_under = _awaiting(kv.delete_under)
+
+
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _awaiting(session.create)
+    destroy = _awaiting(session.destroy)
+    renew = _awaiting(session.renew)
+    info = _awaiting(session.info)
+    of_node = _awaiting(session.of_node)
+    listed = _awaiting(session.listed)
 
 
 class Catalog(_Noun):

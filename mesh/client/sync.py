@@ -22,6 +22,7 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    session,
     settings,
     status,
     trouble,
@@ -46,6 +47,7 @@ class Client:
         self._connection: HTTPConnection | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
@@ -233,6 +235,17 @@ class KV(_Noun):
     put = _blocking(kv.put)
     delete = _blocking(kv.delete)
     delete_under = _blocking(kv.delete_under)
+
+
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _blocking(session.create)
+    destroy = _blocking(session.destroy)
+    renew = _blocking(session.renew)
+    info = _blocking(session.info)
+    of_node = _blocking(session.of_node)
+    listed = _blocking(session.listed)
 
 
 class Catalog(_Noun):

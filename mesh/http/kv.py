@@ -100,7 +100,7 @@ def _number(request: Request, name: str) -> int | None:
     return params.whole(request.param(name), name)
 
 
-_WRITTEN = "A parameter's number makes no sense, there is no such session, or it was refused"
+_WRITTEN = "The number of a parameter makes no sense, or the write was refused"
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -129,12 +129,12 @@ ROUTES: tuple[Route, ...] = (
         params=(
             Param("flags", "Any number to keep with the value", "integer"),
             CAS,
-            Param("acquire", "Lock the key for this session; `false` when it cannot be"),
+            Param("acquire", "Lock the key for this session; `false` when it cannot be now"),
             Param("release", "Give the lock of this session back; `false` if it has none"),
         ),
         body=bytes,
         answer=bool,
-        statuses=((500, _WRITTEN),),
+        statuses=((500, f"{_WRITTEN}, as for a session that does not exist"),),
     ),
     Route(
         "DELETE",

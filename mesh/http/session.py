@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID, uuid5
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from mesh.durations import parse_duration
@@ -15,6 +14,7 @@ from mesh.http.route import READ, Route
 from mesh.http.shapes import Shape
 from mesh.registry import sessions
 from mesh.registry.checks import SERF_HEALTH
+from mesh.registry.port import OrderOptions
 
 _IDS = UUID("5e551075-0000-4000-8000-000000000000")
 SECONDS_BELOW = 1000
@@ -124,7 +124,11 @@ async def destroy(request: Request) -> Reply:
 async def renew(request: Request) -> Reply:
     """Begin the TTL of a session anew; 404 when the session is gone."""
     order = sessions.Renew(params.required(request, "session").lower())
-    options = msgspec.structs.replace(params.order_options(request), where="leader")
+    options = OrderOptions(
+        datacenter=params.datacenter(request),
+        token=params.token(request),
+        origin=f"{request.options.node_name}/http",
+    )
     found = await request.parts.registry.operate(order, options)
     if found is None:
         return respond.text(404, f"Session id '{order.id}' not found")

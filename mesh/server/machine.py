@@ -105,10 +105,9 @@ class Machine:
         if transaction.replaced:
             self.answers.restored()
             self.on_restored()
-            self.on_commit(None)
         else:
             self.answers.committed(changed)
-            self.on_commit(changed)
+        self.on_commit(None if transaction.replaced else changed)
         for steps in transaction.dropped:
             self.on_dropped(steps)
         if level != before:
