@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent, LocalService
+from mesh.agent.reading import check_definition, service_definition
 from mesh.codec import from_json, to_json
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import Param, Route
+from mesh.http.route import FILTER, Param, Route
 from mesh.http.shapes import Shape
 from mesh.http.shapes_agent import CheckRegistration, ServiceRegistration
 from mesh.registry.catalog import STATUSES, Check
@@ -94,17 +94,21 @@ def _object(request: Request) -> dict[str, Any]:
 
 async def services(request: Request) -> Reply:
     """Every service of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, AgentServiceShape)
     agent = _agent(request)
     found = agent.services()
-    return respond.json({name: _shape(agent, found[name]) for name in sorted(found)})
+    rows = [_shape(agent, found[name]) for name in sorted(found)]
+    rows = await params.filtered(request, rows, AgentServiceShape)
+    return respond.json({row.id: row for row in rows})
 
 
 async def checks(request: Request) -> Reply:
     """Every check of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, shapes.CheckShape)
     found = _agent(request).checks()
-    return respond.json({name: shapes.check(found[name].row) for name in sorted(found)})
+    rows = [shapes.check(found[name].row) for name in sorted(found)]
+    rows = await params.filtered(request, rows, shapes.CheckShape)
+    return respond.json({row.check_id: row for row in rows})
 
 
 async def service(request: Request) -> Reply:
@@ -297,6 +301,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/services",
         services,
         "Services of this agent, by id",
+        params=FILTER,
         answer=dict[str, AgentServiceShape],
     ),
     Route(
@@ -342,6 +347,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/checks",
         checks,
         "Checks of this agent, by id",
+        params=FILTER,
         answer=dict[str, shapes.CheckShape],
     ),
     Route(

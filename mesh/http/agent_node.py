@@ -16,7 +16,7 @@ from mesh.errors import Busy, Invalid, MeshError
 from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import RELAY_FACTOR, Param, Route
+from mesh.http.route import FILTER, RELAY_FACTOR, Param, Route
 from mesh.http.shapes import Shape
 from mesh.http.shapes_agent import MetricsShape, SelfShape
 from mesh.telemetry.logs import LEVELS
@@ -132,13 +132,14 @@ async def version(_: Request) -> Reply:
 
 async def members(request: Request) -> Reply:
     """Every member this agent knows."""
-    params.refuse(request, "filter")
+    params.check_filter(request, MemberShape)
     wan, segment = params.flag(request, "wan"), request.param("segment")
     if segment not in {"", "_all"}:
         raise Invalid("segment: mesh has no network segments")
     found = _operations(request).members(wan)
     figures = _operations(request).figures(wan) if params.flag(request, "detailed") else {}
-    return respond.json([_member(info, figures.get(info.name)) for info in found])
+    rows = [_member(info, figures.get(info.name)) for info in found]
+    return respond.json(await params.filtered(request, rows, MemberShape))
 
 
 class DampedShape(Shape, frozen=True):
@@ -319,6 +320,7 @@ ROUTES: tuple[Route, ...] = (
             _WAN,
             Param("segment", "Must be empty or _all: mesh has no network segments"),
             Param("detailed", "With what gossip here knows of each", "boolean"),
+            *FILTER,
         ),
         answer=list[MemberShape],
     ),

@@ -18,6 +18,7 @@ from mesh.http import (
     operator,
     outcomes,
     status,
+    txn,
     upgrade,
 )
 from mesh.http.route import Route
@@ -29,6 +30,7 @@ _FAMILIES: tuple[Route, ...] = (
     *catalog.ROUTES,
     *health.ROUTES,
     *kv.ROUTES,
+    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,

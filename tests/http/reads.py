@@ -148,5 +148,7 @@ def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:
             return scope.get(name)
         case ast.Attribute(value=inner, attr=name):
             return getattr(_resolve(inner, scope), name, None)
+        case ast.Subscript(value=ast.Name(id="list"), slice=inner):
+            return list[_resolve(inner, scope)]  # type: ignore[misc]  # The type that the text names.
         case _:
             return None
