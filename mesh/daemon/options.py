@@ -161,6 +161,7 @@ def http(config: Config) -> HttpOptions:
         kv_value_max_bytes=config.limits.kv_max_value_size,
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
+        spool_folder=config.data_dir,
     )
 
 

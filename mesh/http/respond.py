@@ -115,7 +115,7 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     headers = {
         "X-Consul-Index": str(answer.index or 1),
         "X-Consul-KnownLeader": "true" if answer.known_leader else "false",
-        "X-Consul-LastContact": str(int(min(answer.last_contact, NEVER_SECONDS) * 1000)),
+        "X-Consul-LastContact": str(milliseconds(answer.last_contact)),
         "X-Consul-Query-Backend": "blocking-query",
     }
     if answer.age is not None:
@@ -126,6 +126,11 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
         had = options.consistency if answer.age is None else "stale"
         headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[had]
     return headers
+
+
+def milliseconds(seconds: float) -> int:
+    """As headers have them; never is ten years."""
+    return int(min(seconds, NEVER_SECONDS) * 1000)
 
 
 def answered(answer: Answer[Any], shape: object, options: ReadOptions | None = None) -> Reply:

@@ -16,6 +16,7 @@ from mesh.http import (
     kv,
     operator,
     outcomes,
+    snapshot,
     status,
     upgrade,
 )
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,
+    *snapshot.ROUTES,
     *operator.ROUTES,
     *keyring.ROUTES,
     *outcomes.ROUTES,
