@@ -178,12 +178,11 @@ class HttpServer:
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request
-        if request.can_read_body and asked.method != "GET":
-            limit: int = getattr(self._options, route.limit)
-            if route.streams:
-                asked.stream = _pieces(request, limit)
-            else:
-                asked.body = b"".join([piece async for piece in _pieces(request, limit)])
+        limit: int = getattr(self._options, route.limit)
+        if route.streams:
+            asked.stream = _pieces(request, limit)
+        elif request.can_read_body and asked.method != "GET":
+            asked.body = b"".join([piece async for piece in _pieces(request, limit)])
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:

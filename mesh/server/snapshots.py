@@ -106,6 +106,7 @@ class Snapshots:
             datacenter=self.place.datacenter,
             cluster=self._term.cluster_id,
             server=self.place.name,
+            status="leader" if self._consensus.is_leader else "follower",
             mesh=__version__,
         )
         return export, meta

@@ -197,3 +197,12 @@ def test_an_abandoned_restore_is_cleaned_up_and_a_bad_file_changes_nothing(tmp_p
         assert keys(server) == ["a"]
         restore(agent, data)
         assert keys(server) == ["a"]
+        path = tmp_path / "x.snap"
+        done = agent.meshctl("snapshot", "save", "-append-filename", "dc,status", str(path))
+        assert done.stdout.startswith("Saved and verified snapshot"), done.stderr
+        agent.put("/v1/kv/b", b"2")
+        path = tmp_path / "x-dc1-leader.snap"
+        done = agent.meshctl("snapshot", "restore", str(path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert keys(server) == ["a"]
+        assert '"key":"a"' in agent.meshctl("snapshot", "decode", str(path)).stdout
