@@ -14,7 +14,9 @@ from mesh.registry import (
     orders,
     outcomes,
     restores,
+    sessions,
     snapshots,
+    txn,
 )
 from mesh.store.table import Table
 
@@ -26,6 +28,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    sessions.SESSIONS,
+    sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -36,11 +40,18 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | kv.Acquire
+    | kv.Release
+    | sessions.Create
+    | sessions.Destroy
+    | sessions.Expire
+    | sessions.Sweep
     | autopilot.Set
     | levels.Found
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | txn.Apply
     | restores.Begin
     | restores.Add
     | restores.Finish
@@ -52,6 +63,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
@@ -61,12 +73,16 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | sessions.Info
+    | sessions.OfNode
+    | sessions.All
     | levels.Present
     | outcomes.Find
     | autopilot.Get
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
     | restores.State
 )
 
@@ -83,6 +99,7 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | sessions.Renew
     | snapshots.Open
     | snapshots.Read
     | snapshots.Close

@@ -79,20 +79,21 @@ class Machine:
         transaction = self.database.begin(index, envelope.time)
         try:
             result: object = command.apply(transaction)
+            kept: object = command.remembered(result)
         except MeshError as error:
             transaction.rollback()
-            result = error
+            result = kept = error
         except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
             # A fault in a command: the same on every server, so refusing it keeps them equal.
             transaction.rollback()
-            result = Internal(f"{type(command).__name__} failed: {error!r}")
+            result = kept = Internal(f"{type(command).__name__} failed: {error!r}")
         changed = transaction.commit()
         level = level_of(self.database)
         if before < EXACT <= level:
             # What was forgotten until now left no trace, and some servers know less than others.
             self.database.ledger.horizon = index
             changed.add(HORIZON)
-        self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
+        self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
         if transaction.replaced:
             self.answers.restored(other=True)
             self.on_restored()
