@@ -18,7 +18,7 @@ from mesh.registry.restores import exported, staged
 from mesh.store import chronicle
 from mesh.store.chronicle import Cause, Chronicle
 from mesh.store.database import Database, Transaction
-from mesh.store.export import export
+from mesh.store.export import Export
 from mesh.store.ledger import HORIZON, Ended, Ledger
 from mesh.store.live import Answers
 from mesh.store.snapshot import Thawed, freeze, thaw
@@ -157,10 +157,10 @@ class Machine:
         past = self.database.chronicle.freeze() if level >= HISTORY else iter(())
         return _pieces(head, tables, list(ledger.ended), list(ledger.ended.values()), past)
 
-    def export(self) -> Iterator[bytes]:
-        """Copy the rows now; the iterator packs them as `store.export` has it, in any thread."""
+    def export(self) -> Export:
+        """Copy the rows of all that snapshots have, now."""
         database = self.database
-        return export(exported(database), database.index, level_of(database))
+        return Export(exported(database), database.index, level_of(database))
 
     def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
         """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
