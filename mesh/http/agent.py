@@ -93,17 +93,21 @@ def _object(request: Request) -> dict[str, Any]:
 
 async def services(request: Request) -> Reply:
     """Every service of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, AgentServiceShape)
     agent = _agent(request)
     found = agent.services()
-    return respond.json({name: _shape(agent, found[name]) for name in sorted(found)})
+    rows = [_shape(agent, found[name]) for name in sorted(found)]
+    rows = await params.filtered(request, rows, AgentServiceShape)
+    return respond.json({row.id: row for row in rows})
 
 
 async def checks(request: Request) -> Reply:
     """Every check of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, shapes.CheckShape)
     found = _agent(request).checks()
-    return respond.json({name: shapes.check(found[name].row) for name in sorted(found)})
+    rows = [shapes.check(found[name].row) for name in sorted(found)]
+    rows = await params.filtered(request, rows, shapes.CheckShape)
+    return respond.json({row.check_id: row for row in rows})
 
 
 async def service(request: Request) -> Reply:

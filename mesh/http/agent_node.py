@@ -123,13 +123,14 @@ async def version(_: Request) -> Reply:
 
 async def members(request: Request) -> Reply:
     """Every member this agent knows."""
-    params.refuse(request, "filter")
+    params.check_filter(request, MemberShape)
     wan, segment = params.flag(request, "wan"), request.param("segment")
     if segment not in {"", "_all"}:
         raise Invalid("segment: mesh has no network segments")
     found = _operations(request).members(wan)
     figures = _operations(request).figures(wan) if params.flag(request, "detailed") else {}
-    return respond.json([_member(info, figures.get(info.name)) for info in found])
+    rows = [_member(info, figures.get(info.name)) for info in found]
+    return respond.json(await params.filtered(request, rows, MemberShape))
 
 
 class DampedShape(Shape, frozen=True):

@@ -11,7 +11,7 @@ from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
 from mesh.http.route import Route
 from mesh.registry import catalog, orders
-from mesh.registry.port import OrderOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 
 class WriteRequest(shapes.Shape, frozen=True):
@@ -220,51 +220,77 @@ async def datacenters(request: Request) -> Reply:
 
 async def nodes(request: Request) -> Reply:
     """Every node."""
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.NodeShape)
     found = await request.parts.registry.read(catalog.Nodes(), options)
     pairs = params.node_meta(request)
-    rows = [row for row in found.value if params.has_meta(row.meta, pairs)]
-    rows = await near.first(request, options, rows, lambda row: row.name)
-    return respond.answered(found, [shapes.node(row) for row in rows], options)
+    rows = [shapes.node(row) for row in found.value if params.has_meta(row.meta, pairs)]
+    rows = await params.filtered(request, rows, shapes.NodeShape)
+    rows = await near.first(request, options, rows, lambda row: row.node)
+    return respond.answered(found, rows, options)
 
 
 async def services(request: Request) -> Reply:
     """Every service name with its tags."""
-    options = params.discovery_options(request)
-    query = catalog.Services(params.node_meta(request))
-    found = await request.parts.registry.read(query, options)
+    options = params.discovery_options(request, shapes.ServiceNodeShape)
+    pairs = params.node_meta(request)
+    if request.param("filter"):
+        return await _filtered_services(request, pairs, options)
+    found = await request.parts.registry.read(catalog.Services(pairs), options)
     return respond.answered(found, found.value, options)
+
+
+async def _filtered_services(
+    request: Request, pairs: tuple[tuple[str, str], ...], options: ReadOptions
+) -> Reply:
+    """The names and tags of the instances that pass."""
+    found = await request.parts.registry.read(catalog.Everything(), options)
+    rows = (
+        shapes.service_node(row) for row in found.value if params.has_meta(row.node.meta, pairs)
+    )
+    tags: dict[str, set[str]] = {}
+    for row in await params.filtered(request, rows, shapes.ServiceNodeShape):
+        tags.setdefault(row.service_name, set()).update(row.service_tags)
+    return respond.answered(found, {name: sorted(tags[name]) for name in sorted(tags)}, options)
 
 
 async def service(request: Request) -> Reply:
     """The instances of a service, healthy or not."""
     name = params.required(request, "service name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceNodeShape)
     found = await request.parts.registry.read(catalog.ServiceNodes(name), options)
     tags, pairs = params.tags(request), params.node_meta(request)
     rows = [
-        row
+        shapes.service_node(row)
         for row in found.value
         if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
     ]
-    rows = await near.first(request, options, rows, lambda row: row.node.name)
-    return respond.answered(found, [shapes.service_node(row) for row in rows], options)
+    rows = await params.filtered(request, rows, shapes.ServiceNodeShape)
+    rows = await near.first(request, options, rows, lambda row: row.node)
+    return respond.answered(found, rows, options)
 
 
 async def node(request: Request) -> Reply:
     """A node with its instances by id; `null` when there is no such node."""
     name = params.required(request, "node name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceShape)
     found = await request.parts.registry.read(catalog.NodeNamed(name), options)
-    return respond.answered(found, shapes.node_services(found.value), options)
+    shape = shapes.node_services(found.value)
+    if shape is not None and shape.services is not None:
+        rows = await params.filtered(request, shape.services.values(), shapes.ServiceShape)
+        shape = msgspec.structs.replace(shape, services={row.id: row for row in rows})
+    return respond.answered(found, shape, options)
 
 
 async def node_services(request: Request) -> Reply:
     """A node with its instances as a list."""
     name = params.required(request, "node name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceShape)
     found = await request.parts.registry.read(catalog.NodeNamed(name), options)
-    return respond.answered(found, shapes.node_service_list(found.value), options)
+    shape = shapes.node_service_list(found.value)
+    if shape.services is not None:
+        rows = await params.filtered(request, shape.services, shapes.ServiceShape)
+        shape = msgspec.structs.replace(shape, services=rows)
+    return respond.answered(found, shape, options)
 
 
 ROUTES: tuple[Route, ...] = (

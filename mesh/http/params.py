@@ -13,12 +13,15 @@ import msgspec
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
+from mesh.registry import filters
 from mesh.registry.outcomes import request_of
 from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 T = TypeVar("T")
 
 JITTER = 1 / 16
+TURN_SECONDS = 0.005
+"""A filter lets others run after so long: it may have very many rows to test."""
 PARAMS_MAX = 1000
 DEPTH_MAX = 64
 RELAY_FACTOR_MAX = 5
@@ -229,10 +232,41 @@ def has_tags(given: Iterable[str], wanted: frozenset[str]) -> bool:
     return wanted <= {tag.lower() for tag in given}
 
 
-def discovery_options(request: Request) -> ReadOptions:
-    """How to read the catalog or health. Raises Invalid for options no release can serve yet."""
-    refuse(request, "filter", "peer", "sg")
+def discovery_options(request: Request, kind: Any = None) -> ReadOptions:
+    """How to read the catalog or health, whose rows, if they can be filtered, have this shape.
+
+    Raises Invalid for options no release can serve yet, InvalidFilter.
+    """
+    refuse(request, "peer", "sg")
+    if kind is not None:
+        check_filter(request, kind)
     return read_options(request, discovery=True)
+
+
+def check_filter(request: Request, kind: Any) -> None:
+    """Raise InvalidFilter unless `filter` fits rows of this shape: before waiting for any."""
+    if expression := request.param("filter"):
+        filters.compiled(expression, kind)
+
+
+async def filtered(request: Request, rows: Iterable[T], kind: type[T]) -> list[T]:
+    """The rows that pass `filter`, all if there is none. Raises InvalidFilter.
+
+    It comes after all else that leaves rows out: nobody may learn of rows by what a filter says.
+    """
+    expression = request.param("filter")
+    if not expression:
+        return rows if isinstance(rows, list) else list(rows)
+    shape: Any = kind
+    passes, clock = filters.compiled(expression, shape), request.parts.clock
+    kept, turn = [], clock.monotonic() + TURN_SECONDS
+    for row in rows:
+        if passes(row):
+            kept.append(row)
+        if clock.monotonic() > turn:
+            await clock.sleep(0)
+            turn = clock.monotonic() + TURN_SECONDS
+    return kept
 
 
 def refuse(request: Request, *names: str) -> None:

@@ -16,7 +16,7 @@ the rows beside the handlers in `mesh/http/` instead.
 Names, shapes, status codes and headers are Consul's, so its clients work unchanged. A `:name` takes
 all that follows it, slashes too. Reads take `index` and `wait` to block, and `stale`, `consistent`,
 `max_stale` or `leader` to choose how fresh the answer must be; every request takes `dc`, `token`
-and `pretty`. Errors are a status and a line of text. What mesh cannot do yet (`filter`, `peer`,
+and `pretty`. Errors are a status and a line of text. What mesh cannot do yet (`peer`,
 `acquire`, `release`) is refused with 400, never ignored.
 """
 

@@ -193,6 +193,17 @@ class ServiceNodes(Query[list[ServiceNode]], frozen=True, tag="catalog.service")
         return found
 
 
+class Everything(Query[list[ServiceNode]], frozen=True, tag="catalog.instances"):
+    """Every instance of every service, with its node, ordered by node and id."""
+
+    answer = list[ServiceNode]
+
+    def run(self, view: View) -> list[ServiceNode]:
+        """Join the tables."""
+        nodes = {node.name.lower(): node for node in view.every(NODES)}
+        return [ServiceNode(nodes[one.node.lower()], one) for one in view.every(SERVICES)]
+
+
 class AddressOwner(msgspec.Struct, frozen=True):
     """Who has an address: a node, else the service of an instance, else nobody."""
 

@@ -36,6 +36,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
