@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes, txn
+from mesh.registry import (
+    autopilot,
+    catalog,
+    coordinates,
+    health,
+    kv,
+    levels,
+    orders,
+    outcomes,
+    prepared,
+    prepared_rows,
+    txn,
+)
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -15,6 +27,7 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -29,6 +42,9 @@ AnyCommand: TypeAlias = (
     | outcomes.Cancel
     | coordinates.Update
     | txn.Apply
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -53,6 +69,9 @@ AnyQuery: TypeAlias = (
     | coordinates.Of
     | coordinates.Distances
     | txn.Read
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (
