@@ -19,6 +19,13 @@ from mesh.registry import (
     restores,
     sessions,
     snapshots,
+    health,
+    kv,
+    levels,
+    orders,
+    outcomes,
+    prepared,
+    prepared_rows,
     txn,
 )
 from mesh.store.table import Table
@@ -38,6 +45,7 @@ TABLES: tuple[Table[Any], ...] = (
     restores.CHUNKS,
     entries.TABLE,
     history.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -69,6 +77,9 @@ AnyCommand: TypeAlias = (
     | entries.Delete
     | history.Limit
     | history.Revert
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -104,6 +115,9 @@ AnyQuery: TypeAlias = (
     | history.Of
     | history.At
     | history.Compare
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (
