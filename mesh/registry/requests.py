@@ -16,16 +16,11 @@ from mesh.registry import (
     maintenance,
     orders,
     outcomes,
+    prepared,
+    prepared_rows,
     restores,
     sessions,
     snapshots,
-    health,
-    kv,
-    levels,
-    orders,
-    outcomes,
-    prepared,
-    prepared_rows,
     txn,
 )
 from mesh.store.table import Table
