@@ -9,7 +9,7 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Route
 from mesh.registry import catalog, orders
 from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
@@ -293,18 +293,71 @@ async def node_services(request: Request) -> Reply:
     return respond.answered(found, shape, options)
 
 
+_DISCOVERY = READ + CACHED + FILTER
+
 ROUTES: tuple[Route, ...] = (
-    Route("PUT", "/v1/catalog/register", register, "Register a node, service or check"),
-    Route("PUT", "/v1/catalog/deregister", deregister, "Remove a node, service or check"),
-    Route("GET", "/v1/catalog/datacenters", datacenters, "Names of the datacenters"),
-    Route("GET", "/v1/catalog/nodes", nodes, "Every node"),
-    Route("GET", "/v1/catalog/services", services, "Every service name with its tags"),
-    Route("GET", "/v1/catalog/service/:name", service, "Instances of a service"),
-    Route("GET", "/v1/catalog/node/:node", node, "A node and its instances, by id"),
+    Route(
+        "PUT",
+        "/v1/catalog/register",
+        register,
+        "Register a node, service or check",
+        body=RegisterBody,
+        answer=bool,
+        statuses=((500, "The node's name is taken by a live node with another id"),),
+    ),
+    Route(
+        "PUT",
+        "/v1/catalog/deregister",
+        deregister,
+        "Remove a node, service or check",
+        body=DeregisterBody,
+        answer=bool,
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/datacenters",
+        datacenters,
+        "Names of the datacenters, nearest first",
+        answer=list[str],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/nodes",
+        nodes,
+        "Every node",
+        params=(*_DISCOVERY, NODE_META, *NEAR),
+        answer=list[shapes.NodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/services",
+        services,
+        "Every service name with its tags",
+        params=(*_DISCOVERY, NODE_META),
+        answer=dict[str, list[str]],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/service/:name",
+        service,
+        "Instances of a service, healthy or not",
+        params=(*_DISCOVERY, TAG, NODE_META, *NEAR),
+        answer=list[shapes.ServiceNodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/node/:node",
+        node,
+        "A node and its instances, by id",
+        params=_DISCOVERY,
+        answer=shapes.NodeServicesShape | None,
+    ),
     Route(
         "GET",
         "/v1/catalog/node-services/:node",
         node_services,
         "A node and its instances, as a list",
+        params=_DISCOVERY,
+        answer=shapes.NodeServiceListShape,
     ),
 )

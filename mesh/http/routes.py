@@ -14,6 +14,7 @@ from mesh.http import (
     health,
     keyring,
     kv,
+    openapi,
     operator,
     outcomes,
     query,
@@ -23,7 +24,7 @@ from mesh.http import (
 )
 from mesh.http.route import Route
 
-ROUTES: tuple[Route, ...] = (
+_FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
@@ -41,6 +42,8 @@ ROUTES: tuple[Route, ...] = (
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""
+
+ROUTES = (*_FAMILIES, openapi.route(_FAMILIES))
 
 
 class Found(msgspec.Struct, frozen=True):

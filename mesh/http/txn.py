@@ -268,6 +268,7 @@ ROUTES: tuple[Route, ...] = (
         params=CONSISTENCY,
         body=list[OpBody],
         answer=OutcomeShape,
+        answered=(409,),
         statuses=(
             (409, "Some ops failed, and nothing was done; the body has Errors instead of Results"),
             (413, "More than 128 operations, or too large [limits.txn_max_req_len]"),

@@ -15,6 +15,9 @@ from mesh.registry import (
     outcomes,
     prepared,
     prepared_rows,
+    restores,
+    sessions,
+    snapshots,
     txn,
 )
 from mesh.store.table import Table
@@ -28,6 +31,10 @@ TABLES: tuple[Table[Any], ...] = (
     levels.LEVELS,
     coordinates.TABLE,
     prepared_rows.TABLE,
+    sessions.SESSIONS,
+    sessions.DELAYS,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -36,6 +43,12 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | kv.Acquire
+    | kv.Release
+    | sessions.Create
+    | sessions.Destroy
+    | sessions.Expire
+    | sessions.Sweep
     | autopilot.Set
     | levels.Found
     | levels.Finalize
@@ -45,6 +58,10 @@ AnyCommand: TypeAlias = (
     | prepared.Create
     | prepared.Update
     | prepared.Delete
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -62,6 +79,9 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | sessions.Info
+    | sessions.OfNode
+    | sessions.All
     | levels.Present
     | outcomes.Find
     | autopilot.Get
@@ -72,6 +92,7 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -87,4 +108,10 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | sessions.Renew
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )
