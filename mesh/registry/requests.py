@@ -34,6 +34,7 @@ TABLES: tuple[Table[Any], ...] = (
     levels.LEVELS,
     coordinates.TABLE,
     maintenance.TABLE,
+    prepared_rows.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
@@ -61,6 +62,9 @@ AnyCommand: TypeAlias = (
     | outcomes.Cancel
     | coordinates.Update
     | txn.Apply
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
     | restores.Begin
     | restores.Add
     | restores.Finish
@@ -113,6 +117,7 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
