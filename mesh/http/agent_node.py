@@ -16,7 +16,7 @@ from mesh.errors import Busy, Invalid, MeshError
 from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import Param, Route
 from mesh.http.shapes import Shape
 from mesh.telemetry.logs import LEVELS
 
@@ -59,6 +59,19 @@ class MemberShape(Shape, frozen=True):
     damped: bool
     gossip: FiguresShape | UnsetType = UNSET
     """Only with `detailed`."""
+
+
+class ChangeShape(Shape, frozen=True):
+    """One thing that a reload changed. Ours."""
+
+    what: str
+    name: str
+    action: str
+    field: str
+    old: str
+    new: str
+    restart: bool
+    """It is not so yet: that needs a restart."""
 
 
 class ReachabilityShape(Shape, frozen=True):
@@ -249,11 +262,19 @@ async def metrics(request: Request) -> Reply:
 
 async def reload(request: Request) -> Reply:
     """Read the configuration anew."""
+    explain = params.flag(request, "explain")
     try:
-        await _operations(request).reload()
+        changed = await _operations(request).reload()
     except MeshError as error:
         return respond.text(500, f"Config reload failed: {error.message}")
-    return respond.nothing()
+    if not explain:
+        return respond.nothing()
+    return respond.json(
+        [
+            ChangeShape(one.what, one.name, one.action, one.field, one.old, one.new, one.restart)
+            for one in changed
+        ]
+    )
 
 
 async def monitor(request: Request) -> Reply:
@@ -312,6 +333,14 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/v1/agent/leave", leave, "Leave the pool and stop"),
     Route("PUT", "/v1/agent/force-leave/:node", force_leave, "Take a member for left"),
     Route("GET", "/v1/agent/metrics", metrics, "Metrics: JSON, or for Prometheus"),
-    Route("PUT", "/v1/agent/reload", reload, "Read the configuration anew"),
+    Route(
+        "PUT",
+        "/v1/agent/reload",
+        reload,
+        "Read the configuration anew",
+        params=(Param("explain", "Answer with what changed, instead of nothing", "boolean"),),
+        answer=list[ChangeShape],
+        statuses=((500, "It has errors, which are told; nothing was changed"),),
+    ),
     Route("GET", "/v1/agent/monitor", monitor, "Stream the agent's log"),
 )
