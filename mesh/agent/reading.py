@@ -22,7 +22,8 @@ DEPTH_MAX = 64
 _DURATIONS = {"interval", "timeout", "ttl", "deregister_critical_service_after"}
 _CHECK_NAMES = {"checkid": "id", "scriptargs": "args"}
 _SERVICE_NAMES = {"service": "name"}
-_OURS = {"sidecar", "sidecar_of"}
+OURS = {"sidecar", "sidecar_of"}
+"""Fields that no definition sets."""
 _IGNORED = {"namespace", "partition", "locality", "ports", "sessionname"}
 
 
@@ -114,7 +115,7 @@ def _fields(
     given: Mapping[str, Any], kind: type[msgspec.Struct], names: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
     """The values by field of `kind`, and what is wrong with the others."""
-    found_fields = (field for field in msgspec.structs.fields(kind) if field.name not in _OURS)
+    found_fields = (field for field in msgspec.structs.fields(kind) if field.name not in OURS)
     types = {field.name: field.type for field in found_fields}
     known = {folded(name): name for name in types} | dict(names)
     found: dict[str, Any] = {}

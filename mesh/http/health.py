@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Param, Route
 from mesh.registry import catalog, health
 from mesh.registry.port import ReadOptions
 
@@ -82,14 +82,45 @@ async def _chosen(
     return await near.first(request, options, shown, lambda row: row.node)
 
 
+_DISCOVERY = READ + CACHED + FILTER
+_OF_NODES = (NODE_META, *NEAR)
+
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/health/node/:node", node, "Checks of a node and its instances"),
-    Route("GET", "/v1/health/checks/:service", checks, "Checks of a service's instances"),
-    Route("GET", "/v1/health/state/:state", state, "Checks that have a status"),
+    Route(
+        "GET",
+        "/v1/health/node/:node",
+        node,
+        "Checks of a node and its instances",
+        params=_DISCOVERY,
+        answer=list[shapes.CheckShape],
+    ),
+    Route(
+        "GET",
+        "/v1/health/checks/:service",
+        checks,
+        "Checks of a service's instances",
+        params=_DISCOVERY + _OF_NODES,
+        answer=list[shapes.CheckShape],
+    ),
+    Route(
+        "GET",
+        "/v1/health/state/:state",
+        state,
+        "Checks that have a status, or all with `any`",
+        params=_DISCOVERY + _OF_NODES,
+        answer=list[shapes.CheckShape],
+    ),
     Route(
         "GET",
         "/v1/health/service/:service",
         service,
         "Instances of a service with nodes and checks",
+        params=(
+            *_DISCOVERY,
+            Param("passing", "Only instances whose checks all pass", "boolean"),
+            TAG,
+            *_OF_NODES,
+        ),
+        answer=list[shapes.InstanceShape],
     ),
 )

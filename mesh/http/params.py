@@ -15,7 +15,7 @@ from mesh.errors import Invalid
 from mesh.http.request import Request
 from mesh.registry import filters
 from mesh.registry.outcomes import request_of
-from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, Where, WriteOptions
 
 T = TypeVar("T")
 
@@ -108,16 +108,22 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
     bound = request.options.discovery_max_stale_seconds
     if discovery and bound > 0 and not (stale or consistent or "leader" in params):
         stale, max_stale = True, bound
-    index = _index(request)
+    index, seconds = blocking(request)
     return ReadOptions(
         consistency="consistent" if consistent else "stale" if stale else "default",
         max_stale=max_stale,
         index=index,
-        wait=_wait(request, index),
+        wait=seconds,
         datacenter=datacenter(request),
         token=token(request),
         cached="cached" in params,
     )
+
+
+def blocking(request: Request) -> tuple[int, float]:
+    """From which index on to wait, and for how many seconds, jitter included. Raises Invalid."""
+    index = _index(request)
+    return index, wait(request, jitter=bool(index))
 
 
 def _max_stale(request: Request) -> float | None:
@@ -141,7 +147,8 @@ def _index(request: Request) -> int:
         raise Invalid(f"Invalid index: {error.message}") from error
 
 
-def _wait(request: Request, index: int) -> float:
+def wait(request: Request, *, jitter: bool) -> float:
+    """For how many seconds to wait, with up to a sixteenth more as jitter. Raises Invalid."""
     options = request.options
     text = request.param("wait")
     try:
@@ -151,7 +158,7 @@ def _wait(request: Request, index: int) -> float:
     if seconds <= 0:
         seconds = options.default_query_seconds
     seconds = min(seconds, options.max_query_seconds)
-    if index:
+    if jitter:
         seconds += request.parts.dice.uniform(0.0, seconds * JITTER)
     return seconds
 
@@ -184,8 +191,13 @@ def _key(request: Request) -> str:
 
 def order_options(request: Request) -> OrderOptions:
     """How to have an order carried out; with `stale` by any server, without a leader too."""
+    return order_to(request, "here" if flag(request, "stale") else "leader")
+
+
+def order_to(request: Request, where: Where) -> OrderOptions:
+    """How to have an order carried out there."""
     return OrderOptions(
-        where="here" if flag(request, "stale") else "leader",
+        where=where,
         datacenter=datacenter(request),
         token=token(request),
         origin=f"{request.options.node_name}/http",

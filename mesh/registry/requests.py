@@ -14,7 +14,10 @@ from mesh.registry import (
     maintenance,
     orders,
     outcomes,
+    restores,
     sessions,
+    snapshots,
+    txn,
 )
 from mesh.store.table import Table
 
@@ -29,6 +32,8 @@ TABLES: tuple[Table[Any], ...] = (
     maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -51,6 +56,11 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
+    | txn.Apply
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -78,6 +88,8 @@ AnyQuery: TypeAlias = (
     | coordinates.Of
     | coordinates.Distances
     | maintenance.All
+    | txn.Read
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -94,4 +106,9 @@ AnyOrder: TypeAlias = (
     | coordinates.Report
     | coordinates.Datacenters
     | sessions.Renew
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )
