@@ -15,14 +15,16 @@ from mesh.http import (
     history,
     keyring,
     kv,
+    openapi,
     operator,
     outcomes,
     status,
+    txn,
     upgrade,
 )
 from mesh.http.route import Route
 
-ROUTES: tuple[Route, ...] = (
+_FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
@@ -30,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
     *kv.ROUTES,
     *history.ROUTES,
+    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,
@@ -39,6 +42,8 @@ ROUTES: tuple[Route, ...] = (
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""
+
+ROUTES = (*_FAMILIES, openapi.route(_FAMILIES))
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -15,6 +15,10 @@ from mesh.registry import (
     levels,
     orders,
     outcomes,
+    restores,
+    sessions,
+    snapshots,
+    txn,
 )
 from mesh.store.table import Table
 
@@ -28,6 +32,10 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     entries.TABLE,
     history.TABLE,
+    sessions.SESSIONS,
+    sessions.DELAYS,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -36,6 +44,12 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | kv.Acquire
+    | kv.Release
+    | sessions.Create
+    | sessions.Destroy
+    | sessions.Expire
+    | sessions.Sweep
     | autopilot.Set
     | levels.Found
     | levels.Finalize
@@ -45,6 +59,11 @@ AnyCommand: TypeAlias = (
     | entries.Delete
     | history.Limit
     | history.Revert
+    | txn.Apply
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -52,6 +71,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
@@ -61,6 +81,9 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | sessions.Info
+    | sessions.OfNode
+    | sessions.All
     | levels.Present
     | outcomes.Find
     | autopilot.Get
@@ -73,6 +96,8 @@ AnyQuery: TypeAlias = (
     | history.Of
     | history.At
     | history.Compare
+    | txn.Read
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -88,4 +113,10 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | sessions.Renew
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     with a million rows it would stop the server for 35 ms each time.
     """
 
+    history: ClassVar[str] = ""
+    """What people call such rows in their history; empty when none is kept."""
     create_index: int = 0
     modify_index: int = 0
 
@@ -41,8 +43,8 @@ class Table(Generic[R]):
 
     Keys and index values are strings or tuples of strings. An index function returns every value
     under which the row is found. A cluster below `level` never fills the table, nor do its
-    snapshots name it: the program it may go back to does not know it. With `history`, the name
-    that people know its rows by, the chronicle keeps what was changed in it.
+    snapshots name it, or an index that `later` gives a level above: the program it may go back to
+    does not know it.
     """
 
     def __init__(
@@ -52,14 +54,15 @@ class Table(Generic[R]):
         key: Callable[[R], Hashable],
         indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
         level: int = 1,
-        history: str = "",
+        later: Mapping[str, int] = {},
     ) -> None:
         self.name = name
         self.kind = kind
         self.key = key
         self.indexes = dict(indexes)
         self.level = level
-        self.history = history
+        self.later = dict(later)
+        self.history = kind.history
 
     def __repr__(self) -> str:
         return f"Table({self.name})"
