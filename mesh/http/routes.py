@@ -39,6 +39,8 @@ _FAMILIES: tuple[Route, ...] = (
     *session.ROUTES,
     *history.ROUTES,
     *query.ROUTES,
+    *history.ROUTES,
+    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,

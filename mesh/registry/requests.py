@@ -35,6 +35,8 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     maintenance.TABLE,
     prepared_rows.TABLE,
+    entries.TABLE,
+    history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
@@ -61,6 +63,10 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
     | txn.Apply
     | prepared.Create
     | prepared.Update
@@ -117,6 +123,7 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
+    | txn.Read
     | restores.State
 )
 
