@@ -16,6 +16,7 @@ from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, s
 
 if TYPE_CHECKING:
     from mesh.daemon.node import Node
+    from mesh.daemon.replica import Replica
     from mesh.daemon.wan import Wan
 
 MILLISECONDS = 1000.0
@@ -42,6 +43,15 @@ def measure(node: Node, metrics: Metrics) -> None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
         metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
+        metrics.add(lambda: _snapshots(replica))
+
+
+def _snapshots(replica: Replica) -> Iterator[Reading]:
+    schedule = replica.schedule
+    about = "Snapshots that the leader took by itself: taken, failed"
+    yield from counters("mesh.snapshots", schedule.counters, about)
+    failing = "1 while the last scheduled snapshot failed"
+    yield gauge("mesh.snapshots.failing", float(bool(schedule.problem)), failing)
 
 
 def _process(node: Node) -> Iterator[Reading]:
