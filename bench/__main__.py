@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import loads, node, raft
+from bench import loads, node, raft, restore
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -40,6 +40,9 @@ def main() -> None:
     """Measure the loads named, or all."""
     if sys.argv[1:2] == ["raft"]:
         raft.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["restore"]:
+        restore.main(sys.argv[2:])
         return
     if sys.argv[1:2] == ["gossip"]:
         gossip.main(sys.argv[2:])
