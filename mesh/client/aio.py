@@ -17,8 +17,11 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
+    maintenance,
     operator,
+    session,
     settings,
     snapshot,
     status,
@@ -44,10 +47,13 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -199,6 +205,17 @@ class KV(_Noun):
     delete_under = _awaiting(kv.delete_under)
 
 
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _awaiting(session.create)
+    destroy = _awaiting(session.destroy)
+    renew = _awaiting(session.renew)
+    info = _awaiting(session.info)
+    of_node = _awaiting(session.of_node)
+    listed = _awaiting(session.listed)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -239,6 +256,22 @@ class Agent(_Noun):
     leave = _awaiting(agent.leave)
     force_leave = _awaiting(agent.force_leave)
     reload = _awaiting(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _awaiting(maintenance.every)
+    begin = _awaiting(maintenance.begin)
+    end = _awaiting(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _awaiting(history.changes)
+    diff = _awaiting(history.diff)
+    revert = _awaiting(history.revert)
 
 
 class Coordinate(_Noun):

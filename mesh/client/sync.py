@@ -19,8 +19,11 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
+    maintenance,
     operator,
+    session,
     settings,
     snapshot,
     status,
@@ -47,10 +50,13 @@ class Client:
         self._connection: HTTPConnection | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -265,6 +271,17 @@ class KV(_Noun):
     delete_under = _blocking(kv.delete_under)
 
 
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _blocking(session.create)
+    destroy = _blocking(session.destroy)
+    renew = _blocking(session.renew)
+    info = _blocking(session.info)
+    of_node = _blocking(session.of_node)
+    listed = _blocking(session.listed)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -305,6 +322,22 @@ class Agent(_Noun):
     leave = _blocking(agent.leave)
     force_leave = _blocking(agent.force_leave)
     reload = _blocking(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _blocking(maintenance.every)
+    begin = _blocking(maintenance.begin)
+    end = _blocking(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _blocking(history.changes)
+    diff = _blocking(history.diff)
+    revert = _blocking(history.revert)
 
 
 class Coordinate(_Noun):

@@ -16,6 +16,7 @@ from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
+from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
 from mesh.server.shelf import Settings as Scheduled
 
@@ -139,6 +140,11 @@ def snapshots(config: Config) -> Scheduled:
     """For the leader's own snapshots."""
     knobs = config.snapshots
     return Scheduled(knobs.interval, knobs.directory, knobs.retain, knobs.verify)
+
+
+def history(config: Config) -> Limit:
+    """How much of what was changed is kept."""
+    return Limit(config.history.max_bytes, config.history.max_age)
 
 
 def expected_voters(config: Config) -> int:

@@ -27,6 +27,7 @@ from mesh.raft.packer import unhurried
 from mesh.registry.levels import LOWEST, level_of
 from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
 from mesh.registry.port import Registry
+from mesh.registry.sessions import ttl_at_least
 from mesh.rpc.abroad import Abroad
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
@@ -42,6 +43,9 @@ from mesh.server.bootstrap import Bootstrap, Verdict
 from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
+from mesh.server.expiry import Expiry
+from mesh.server.historian import Historian
+from mesh.server.janitor import Janitor
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.server.observation import followers
@@ -97,6 +101,7 @@ class Replica:
         reader = LocalReader(self.machine.answers)
         levels = (self._speaking, self.level_max)
         gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
+        gate.rules.append(ttl_at_least(config.session_ttl_min))
         forwarded = Forwarded(consensus, reader, gate, ground.dice)
         abroad = self._way_abroad(routing)
         local = (reader, forwarded)
@@ -117,6 +122,9 @@ class Replica:
         )
         # Before anybody can connect and give an order.
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
+        self.machine.on_commit = self.expiry.committed
+        self.caretaker = Caretaker(forwarded, consensus, self.machine.database, world)
         self._care_for_voters(forwarded)
         self._care_for_snapshots(forwarded, consensus)
         self._stops += [self.raft.stop, self.rpc.stop]
@@ -166,7 +174,13 @@ class Replica:
             self._show()
         self._follow()
         self.leader.wake()
+        self.expiry.wake()
         self.pilot.wake()
+
+    def _reign(self) -> str:
+        """Tells one leadership of this server from the next; empty while it does not lead."""
+        raft = self.raft
+        return f"{raft.epoch}/{raft.term}" if raft.is_leader else ""
 
     def _care_for_voters(self, forwarded: Forwarded) -> None:
         ground, node = self._ground, self.raft
@@ -184,6 +198,14 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        operator.also(self.expiry.orders)
+        self.historian = Historian(
+            forwarded,
+            lambda: node.is_leader,
+            level,
+            options.history(ground.config),
+            (ground.clock, ground.dice),
+        )
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         self._operator = operator
         if ground.wan is not None:
@@ -199,7 +221,6 @@ class Replica:
         self.snapshots = Snapshots(place, self.machine, (consensus, self.raft), reach, world)
         self._operator.also(self.snapshots.orders)
         self._stops.append(self.snapshots.stop)
-        self.caretaker = Caretaker(forwarded, consensus, world)
         self.schedule = Schedule(
             self.snapshots,
             consensus,
@@ -208,6 +229,7 @@ class Replica:
             ground.clock,
         )
         self._operator.also(self.schedule.orders)
+        self.janitor = Janitor(forwarded, consensus, world)
 
     def _restored(self) -> None:
         """All tables were replaced by somebody's snapshot: begin as a new leader would."""
@@ -249,8 +271,11 @@ class Replica:
         self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
+        self._tasks.start(self.expiry.run(), name="expiry of sessions", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
-        self._tasks.start(self.caretaker.run(), name="care for restores", fatal=True)
+        self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
+        self._tasks.start(self.historian.run(), name="history", fatal=True)
+        self._tasks.start(self.janitor.run(), name="remains of restores", fatal=True)
         self._tasks.start(self.snapshots.run(), name="snapshots", fatal=True)
         if self.raft.bootstrapped:
             return

@@ -39,7 +39,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     spool_folder: str = ""
     """Where such snapshots lie until they are in the log; empty: the system's folder."""
     max_connections_per_client: int = 200
-    """Open connections of one IP address; more get a 429 [limits.http_max_conns_per_client]."""
+    """Open connections of one IP address; more get a 429 [limits.http_max_conns_per_client].
+
+    0 means no limit.
+    """
     gzip_min_bytes: int = 1400
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from mesh.clock import Clock, Dice
+from mesh.http.kept import Bodies, Body
 from mesh.http.options import Options
 from mesh.registry.port import Registry
 
@@ -48,6 +49,8 @@ class Request(msgspec.Struct):
     """The body piece by piece, for routes that take it so."""
     remote: str = ""
     """The client's IP address."""
+    bodies: Bodies = msgspec.field(default_factory=Bodies)
+    """Where the server keeps what it made of answers."""
 
     def param(self, name: str) -> str:
         """The first value of a query parameter, or "" when it is absent or bare."""
@@ -62,6 +65,8 @@ class Reply(msgspec.Struct):
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = {}
+    kept: Body | None = None
+    """What keeps the forms of this body, for others who get it."""
     stream: AsyncIterator[bytes] | None = None
     """What follows the headers piece by piece, instead of a body."""
 

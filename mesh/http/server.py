@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,6 +32,7 @@ BACKLOG = 1024
 STOP_SECONDS = 2.0
 PRETTY_INDENT = 4
 GZIP_LEVEL = 1
+GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
 _TOO_MANY = (
@@ -98,7 +100,8 @@ class HttpServer:
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
+        limit = self._options.max_connections_per_client
+        if limit and self.clients[client] >= limit:
             self.counters["refused"] += 1
             return False
         self.clients[client] += 1
@@ -153,6 +156,10 @@ class HttpServer:
         headers = self._common.copy()
         headers["Content-Type"] = reply.content_type
         headers.update(reply.headers)
+        headers["Vary"] = "Accept-Encoding"
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            pieces = _compressed_pieces(pieces)
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
         task = asyncio.current_task()
@@ -240,6 +247,14 @@ async def _compressed(body: bytes) -> bytes:
     if len(body) <= GZIP_INLINE_MAX_BYTES:
         return gzip.compress(body, GZIP_LEVEL, mtime=0)
     return await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
+
+
+async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces as one gzip stream, in which each can be read as soon as it came."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    async for piece in pieces:
+        yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()
 
 
 async def _pieces(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""The caretaker: frees what restores left behind that nobody goes on with."""
+"""The caretaker: on the leader, ends the maintenance whose time is over."""
 
 from __future__ import annotations
 
@@ -6,48 +6,49 @@ import logging
 
 from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
-from mesh.registry.levels import RESTORES, Present
-from mesh.registry.port import READ, WriteOptions
-from mesh.registry.restores import IDLE_SECONDS, UNDER_WAY, Abandon, State
+from mesh.registry import maintenance
+from mesh.registry.port import WriteOptions
 from mesh.rpc.router import Consensus, Forwarded
+from mesh.store.database import Database
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 10.0
-WORK_SECONDS = 0.1
-"""Between two log entries that free a part each."""
+LOOK_SECONDS = 1.0
+"""How late it may end: a look at one small table costs nothing."""
 
 
 class Caretaker:
-    """Looks now and then, while this server leads."""
+    """Looks whether something was to end by now."""
 
     def __init__(
-        self, as_leader: Forwarded, consensus: Consensus, world: tuple[Clock, Dice]
+        self,
+        as_leader: Forwarded,
+        consensus: Consensus,
+        database: Database,
+        world: tuple[Clock, Dice],
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._as_leader, self._consensus = as_leader, consensus
-        self._clock, self._dice = world
+        # Not the router: whoever leads next looks for itself.
+        self._as_leader, self._consensus, self._database = as_leader, consensus, database
+        (self._clock, self._dice), self._seconds = world, look_seconds
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look again and again; never ends."""
         while True:
-            try:
-                left = await self.look() if self._consensus.is_leader else 0
-            except MeshError as error:
-                log.warning("freeing what a restore left: %s", error)
-                left = 0
-            await self._clock.sleep(WORK_SECONDS if left else LOOK_SECONDS)
+            await self._clock.sleep(self._seconds)
+            if self._consensus.is_leader and self._due():
+                await self._expire()
 
-    async def look(self) -> int:
-        """Free a part of what was left, if anything was; how much there is still."""
-        if (await self._as_leader.read(Present(), READ)).value < RESTORES:
-            return 0
-        state = (await self._as_leader.read(State(), READ)).value
+    def _due(self) -> bool:
         now = self._clock.wall()
-        if not any(
-            row.key == UNDER_WAY and (row.abandoned or row.heard < now - IDLE_SECONDS)
-            for row in state
-        ):
-            return 0
-        log.info("freeing what a restore left that nobody goes on with")
+        rows = self._database.view().every(maintenance.TABLE)
+        return any(0 < row.until <= now for row in rows)
+
+    async def _expire(self) -> None:
         options = WriteOptions(request=self._dice.uuid(), origin="leader")
-        return await self._as_leader.write(Abandon(), options)
+        try:
+            ended = await self._as_leader.write(maintenance.Expire(), options)
+        except MeshError as error:
+            log.info("ending maintenance whose time is over: %s", error)
+            return
+        log.info("maintenance: the time of %d is over", ended)
