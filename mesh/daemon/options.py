@@ -21,6 +21,7 @@ from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
+from mesh.server.shelf import Settings as Scheduled
 
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
@@ -136,6 +137,12 @@ def pilot(config: Config) -> PilotOptions:
         upgrade_version_tag=knobs.upgrade_version_tag,
     )
     return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
+
+
+def snapshots(config: Config) -> Scheduled:
+    """For the leader's own snapshots."""
+    knobs = config.snapshots
+    return Scheduled(knobs.interval, knobs.directory, knobs.retain, knobs.verify)
 
 
 def history(config: Config) -> Limit:
