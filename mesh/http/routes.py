@@ -39,8 +39,6 @@ _FAMILIES: tuple[Route, ...] = (
     *session.ROUTES,
     *history.ROUTES,
     *query.ROUTES,
-    *history.ROUTES,
-    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,

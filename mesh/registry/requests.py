@@ -41,9 +41,6 @@ TABLES: tuple[Table[Any], ...] = (
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
-    entries.TABLE,
-    history.TABLE,
-    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -78,13 +75,6 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
-    | entries.Set
-    | entries.Delete
-    | history.Limit
-    | history.Revert
-    | prepared.Create
-    | prepared.Update
-    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -123,8 +113,6 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
-    | txn.Read
-    | restores.State
 )
 
 AnyOrder: TypeAlias = (
