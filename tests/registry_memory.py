@@ -9,7 +9,7 @@ from typing import TypeVar
 from mesh.clock import Clock, SystemClock
 from mesh.codec import pack
 from mesh.errors import MeshError
-from mesh.registry import orders
+from mesh.registry import orders, sessions
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -110,6 +110,8 @@ class MemoryRegistry:
             raise self.error
         order.validate()
         self.orders.append((order, options))
+        if isinstance(order, sessions.Renew):
+            return sessions.Info(order.id).run(self.database.view())  # type: ignore[return-value]
         outcome = self.outcomes[type(order)]
         if isinstance(outcome, MeshError):
             raise outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ from mesh.registry.port import Registry
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+UPLOADS_MAX = 2
+"""Snapshots that one node takes for a restore at once: each is a file on its disk."""
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -24,6 +27,10 @@ class Parts(msgspec.Struct, frozen=True):
     dice: Dice
     agent: Any = None
     """The local agent, for /v1/agent."""
+    uploads: asyncio.Semaphore = msgspec.field(
+        default_factory=lambda: asyncio.Semaphore(UPLOADS_MAX)
+    )
+    """For snapshots that are being restored."""
 
 
 class Request(msgspec.Struct):
@@ -38,6 +45,8 @@ class Request(msgspec.Struct):
     params: Mapping[str, list[str]] = {}
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    """The body piece by piece, for routes that take it so."""
     remote: str = ""
     """The client's IP address."""
     bodies: Bodies = msgspec.field(default_factory=Bodies)

@@ -125,7 +125,7 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     headers = {
         "X-Consul-Index": str(answer.index or 1),
         "X-Consul-KnownLeader": "true" if answer.known_leader else "false",
-        "X-Consul-LastContact": str(int(min(answer.last_contact, NEVER_SECONDS) * 1000)),
+        "X-Consul-LastContact": str(milliseconds(answer.last_contact)),
         "X-Consul-Query-Backend": "blocking-query",
     }
     if answer.age is not None:
@@ -158,6 +158,11 @@ async def shaped(
     if kept is None:
         kept = request.bodies.keep(answer.value, key, _encode(await shape()))
     return Reply(kept.json, headers=headers, kept=kept)
+
+
+def milliseconds(seconds: float) -> int:
+    """As headers have them; never is ten years."""
+    return int(min(seconds, NEVER_SECONDS) * 1000)
 
 
 async def listed(

@@ -31,8 +31,13 @@ BODY_BYTES_PER_SECOND_MIN = 1024
 """A body comes at least so fast, after the patience that the options have for all."""
 STOP_SECONDS = 2.0
 GZIP_LEVEL = 1
+GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
+
+
+class _TooSlow(Exception):
+    """A body does not come."""
 
 
 class HttpServer:
@@ -128,6 +133,9 @@ class HttpServer:
                 reply = await self._run(request, admitted)
         except MeshError as error:
             reply = respond.failure(error, datacenter)
+        except _TooSlow:
+            self.counters["slow"] += 1
+            reply = respond.text(408, "Request Timeout: the body does not come")
         except (web.RequestPayloadError, HttpProcessingError, asyncio.IncompleteReadError):
             self.counters["malformed"] += 1
             reply = respond.text(400, "Bad Request: the body is malformed")
@@ -159,6 +167,10 @@ class HttpServer:
         headers = self._common.copy()
         headers["Content-Type"] = reply.content_type
         headers.update(reply.headers)
+        headers["Vary"] = "Accept-Encoding"
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            pieces = _compressed_pieces(pieces)
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
         task = asyncio.current_task()
@@ -173,6 +185,11 @@ class HttpServer:
             task.uncancel()
         except ConnectionError:
             log.debug("%s: the client went away", request.path)
+        except MeshError as error:
+            # Too late for a status: without an end the client knows that something is missing.
+            log.warning("%s %s ended half way: %s", request.method, request.path, error)
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._blocked.discard(task)
         return response
@@ -185,7 +202,7 @@ class HttpServer:
         headers.update(reply.headers)
         if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
             headers["Content-Encoding"] = "gzip"
-            pieces = await asyncio.to_thread(_compressed_pieces, pieces)
+            pieces = await asyncio.to_thread(_compressed_list, pieces)
         headers["Content-Length"] = str(sum(map(len, pieces)))
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
@@ -195,13 +212,12 @@ class HttpServer:
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request
-        if request.can_read_body and asked.method != "GET":
-            limit: int = getattr(self._options, route.limit)
-            try:
-                asked.body = await _body(request, limit, self._options.body_stall_seconds)
-            except TimeoutError:
-                self.counters["slow"] += 1
-                return respond.text(408, "Request Timeout: the body does not come")
+        limit: int = getattr(self._options, route.limit)
+        patience = self._options.body_stall_seconds
+        if route.streams:
+            asked.stream = _pieces(request, limit, patience)
+        elif request.can_read_body and asked.method != "GET":
+            asked.body = b"".join([piece async for piece in _pieces(request, limit, patience)])
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:
@@ -278,26 +294,39 @@ async def _compressed(body: bytes) -> bytes:
     return await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
 
 
-def _compressed_pieces(pieces: list[bytes]) -> list[bytes]:
+async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces as one gzip stream, in which each can be read as soon as it came."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    async for piece in pieces:
+        yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()
+
+
+def _compressed_list(pieces: list[bytes]) -> list[bytes]:
     packer = zlib.compressobj(GZIP_LEVEL, wbits=16 + zlib.MAX_WBITS)
     return [*map(packer.compress, pieces), packer.flush()]
 
 
-async def _body(request: web.BaseRequest, limit: int, patience: float) -> bytes:
-    """The body. Raises TimeoutError when it comes too slowly, TooLarge."""
+async def _pieces(request: web.BaseRequest, limit: int, patience: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TooLarge, and _TooSlow."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"Request body too large, max size: {limit} bytes")
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    chunks: list[bytes] = []
-    size, began = 0, asyncio.get_running_loop().time()
+    loop = asyncio.get_running_loop()
+    size, began = 0, loop.time()
     while True:
-        async with asyncio.timeout_at(began + patience + size / BODY_BYTES_PER_SECOND_MIN):
-            chunk = await request.content.readany()
-        if not chunk:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        size += len(chunk)
+        try:
+            async with asyncio.timeout_at(began + patience + size / BODY_BYTES_PER_SECOND_MIN):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise _TooSlow from None
+        if not piece:
+            return
+        size += len(piece)
         if size > limit:
             raise TooLarge(f"Request body too large, max size: {limit} bytes")
-        chunks.append(chunk)
+        paused = loop.time()
+        yield piece
+        began += loop.time() - paused  # What the reader takes is not the client's fault.

@@ -7,17 +7,21 @@ from collections.abc import Iterable
 import msgspec
 
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
+from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 from mesh.registry.port import Query
 from mesh.store.database import View
 
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+_MAINTENANCE = (SERVICE_MAINTENANCE, CLUSTER_MAINTENANCE)
 RAFT_HEALTH = "mesh-raft"
-CLUSTER_MAINTENANCE = "_cluster_maintenance"
-"""The check of a node in cluster-wide maintenance; an instance's has its id after a colon."""
 GOSSIP_HEALTH = "mesh-gossip"
 """Says that removals are frozen. It is shown with its node, and decides no instance's health: or
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
+SNAPSHOT_HEALTH = "mesh-snapshots"
+"""Says that the leader's snapshots fail. What runs beside it is no worse for that."""
+ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH})
+"""Checks of a node that decide no instance's health."""
 
 
 DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
@@ -41,7 +45,7 @@ def worst(checks: Iterable[Check]) -> str:
     """Aggregate checks: maintenance > critical > warning > passing; none at all is passing."""
     seen = set()
     for check in checks:
-        if check.id == NODE_MAINTENANCE or check.id.startswith(SERVICE_MAINTENANCE):
+        if check.id == NODE_MAINTENANCE or check.id.startswith(_MAINTENANCE):
             return "maintenance"
         seen.add(check.status)
     for status in ("critical", "warning"):
@@ -71,7 +75,7 @@ class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
                 check
                 for owner in ("", service.id)
                 for check in view.select(CHECKS, "instance", (name, owner))
-                if check.id != GOSSIP_HEALTH
+                if check.id not in ASIDE
             ]
             found.append(Instance(node, service, checks))
         return found

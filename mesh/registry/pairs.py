@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from mesh.registry.levels import SESSIONS
 from mesh.store.table import Row, Table
@@ -11,6 +12,7 @@ from mesh.store.table import Row, Table
 class Pair(Row, frozen=True, kw_only=True):
     """A key and its value. `flags` is an opaque 64-bit number for clients."""
 
+    history: ClassVar[str] = "kv"
     key: str
     value: bytes = b""
     flags: int = 0
@@ -18,6 +20,10 @@ class Pair(Row, frozen=True, kw_only=True):
     """How often the key was acquired since it was created."""
     session: str = ""
     """The session that holds it; empty when none does."""
+
+    def weight(self) -> int:
+        """Its texts and its value."""
+        return len(self.key) + len(self.value) + len(self.session)
 
 
 def folders(key: str) -> Iterator[str]:

@@ -8,11 +8,16 @@ from mesh.registry import (
     autopilot,
     catalog,
     coordinates,
+    entries,
     health,
+    history,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
+    prepared,
+    prepared_rows,
     restores,
     sessions,
     snapshots,
@@ -28,6 +33,10 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    maintenance.TABLE,
+    prepared_rows.TABLE,
+    entries.TABLE,
+    history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
@@ -51,11 +60,21 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
     | txn.Apply
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
     | restores.Begin
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
 )
 
 AnyQuery: TypeAlias = (
@@ -84,6 +103,16 @@ AnyQuery: TypeAlias = (
     | coordinates.Distances
     | txn.Read
     | restores.State
+    | maintenance.All
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (
