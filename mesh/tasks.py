@@ -49,3 +49,8 @@ class Tasks:
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
+
+
+async def turn() -> None:
+    """Let everything else that is ready run: for between two steps that take long."""
+    await asyncio.sleep(0)

@@ -217,7 +217,7 @@ class HttpServer:
         if route.streams:
             asked.stream = _pieces(request, limit, patience)
         elif request.can_read_body and asked.method != "GET":
-            asked.body = b"".join([piece async for piece in _pieces(request, limit, patience)])
+            asked.body = await _body(request, limit, patience)
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:
@@ -305,6 +305,16 @@ async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
 def _compressed_list(pieces: list[bytes]) -> list[bytes]:
     packer = zlib.compressobj(GZIP_LEVEL, wbits=16 + zlib.MAX_WBITS)
     return [*map(packer.compress, pieces), packer.flush()]
+
+
+async def _body(request: web.BaseRequest, limit: int, patience: float) -> bytes:
+    """The body. Raises TooLarge, and _TooSlow."""
+    if request.content.is_eof():  # Most are small and came with their head.
+        body: bytes = request.content.read_nowait()
+        if len(body) > limit:
+            raise TooLarge(f"Request body too large, max size: {limit} bytes")
+        return body
+    return b"".join([piece async for piece in _pieces(request, limit, patience)])
 
 
 async def _pieces(request: web.BaseRequest, limit: int, patience: float) -> AsyncIterator[bytes]:

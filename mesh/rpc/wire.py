@@ -188,6 +188,7 @@ class Frames:
             end = _HEAD + length
             if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[_HEAD:end])
+            with memoryview(self._buffer) as view:
+                body = bytes(view[_HEAD:end])
             del self._buffer[:end]
             yield body

@@ -34,6 +34,7 @@ from mesh.rpc import wire
 from mesh.rpc.client import Client
 from mesh.rpc.router import AgentRouter
 from mesh.rpc.router import Options as RouterOptions
+from mesh.rpc.server import PACKED_ROWS
 from tests.rpc.stack import BIG, HOLD, WORLD, Serve, Stack, agent, until
 
 KEY = kv.Get("a")
@@ -413,3 +414,15 @@ async def test_an_act_that_may_have_happened_is_not_repeated_a_question_is(
     with pytest.raises(Unreachable):
         await router.operate(orders.RaftConfiguration())
     assert dying.seen.count("RaftConfiguration") > 1
+
+
+@pytest.mark.parametrize("over", [0, 1, 15, 16, 700])
+async def test_a_long_answer_is_packed_in_pieces(server: Stack, asks: Client, over: int) -> None:
+    router = agent(asks, server)
+    keys = [f"k/{number:05}" for number in range(2 * PACKED_ROWS + over)]
+    transaction = server.machine.database.begin(server.raft.applied_index)
+    for key in keys:
+        transaction.put(kv.PAIRS, kv.Pair(key=key, value=b"v"))
+    transaction.commit()
+    assert [pair.key for pair in (await router.read(kv.Under("k/"))).value] == keys
+    assert (await router.read(kv.Keys("k/"))).value == keys
