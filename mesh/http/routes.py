@@ -8,10 +8,12 @@ from mesh.http import (
     agent,
     agent_node,
     catalog,
+    connected,
     coordinate,
     doctor,
     event,
     health,
+    internal,
     keyring,
     kv,
     openapi,
@@ -19,6 +21,7 @@ from mesh.http import (
     outcomes,
     status,
     txn,
+    ui,
     upgrade,
 )
 from mesh.http.route import Route
@@ -29,6 +32,7 @@ _FAMILIES: tuple[Route, ...] = (
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
+    *connected.ROUTES,
     *kv.ROUTES,
     *txn.ROUTES,
     *coordinate.ROUTES,
@@ -38,6 +42,8 @@ _FAMILIES: tuple[Route, ...] = (
     *keyring.ROUTES,
     *outcomes.ROUTES,
     *upgrade.ROUTES,
+    *ui.ROUTES,
+    *internal.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

@@ -13,6 +13,7 @@ from mesh.registry import (
     levels,
     orders,
     outcomes,
+    overview,
     restores,
     sessions,
     snapshots,
@@ -70,6 +71,13 @@ AnyQuery: TypeAlias = (
     | health.ServiceChecks
     | health.ChecksInState
     | health.GossipChecks
+    | health.Connected
+    | health.OfKind
+    | overview.Nodes
+    | overview.Services
+    | overview.Health
+    | overview.Usage
+    | overview.Topology
     | kv.Get
     | kv.Under
     | kv.Keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 import pytest
@@ -120,7 +120,7 @@ async def test_paths(api: AgentApi, route: Route) -> None:
 
 @with_body
 async def test_bodies_have_a_limit(api: AgentApi, route: Route) -> None:
-    reload(api, body_max_bytes=10, kv_value_max_bytes=10)
+    reload(api, **{route.limit: 10})
     got = await api.ask(route.method, target(route), b" " * 11)
     assert (got.status, "too large" in got.text) == (413, True)
 
@@ -136,7 +136,9 @@ async def test_bodies_are_strict(api: AgentApi, route: Route) -> None:
         (b"[" * 5000, ""),
         (b"5", ""),
     ):
-        got = await api.ask(route.method, target(route), body)
+        in_list = why and get_origin(route.body) is list
+        sent = b"[" + body + b"]" if in_list else body
+        got = await api.ask(route.method, target(route), sent)
         assert got.status == 400, (body[:9], got)
         assert why in got.text
     assert not api.registry.writes
@@ -144,7 +146,10 @@ async def test_bodies_are_strict(api: AgentApi, route: Route) -> None:
 
 @with_json
 async def test_names_in_bodies_may_be_of_any_case(api: AgentApi, route: Route) -> None:
-    for field in msgspec.structs.fields(route.body):
+    kind: Any = route.body
+    if not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
+        return
+    for field in msgspec.structs.fields(kind):
         for name in (field.encode_name.lower(), field.encode_name.upper()):
             got = await api.ask(route.method, target(route), json.dumps({name: None}).encode())
             assert b"unknown field" not in got.body, name
