@@ -23,6 +23,7 @@ from mesh.http import (
     txn,
     ui,
     upgrade,
+    usage,
 )
 from mesh.http.route import Route
 
@@ -42,6 +43,7 @@ _FAMILIES: tuple[Route, ...] = (
     *keyring.ROUTES,
     *outcomes.ROUTES,
     *upgrade.ROUTES,
+    *usage.ROUTES,
     *ui.ROUTES,
     *internal.ROUTES,
 )
