@@ -13,6 +13,7 @@ import msgspec
 
 from mesh.errors import Invalid
 from mesh.http import params, respond
+from mesh.http.kept import Bodies
 from mesh.http.options import Options
 from mesh.http.request import Parts, Reply, Request
 from mesh.http.route import Route
@@ -48,6 +49,7 @@ class Dispatcher:
         self._parts = parts
         self._options = options
         self._paths = paths or Paths()
+        self._bodies = Bodies()
         self._warned = False
         self._writers = [_network(text) for text in options.allow_write_from]
 
@@ -88,6 +90,7 @@ class Dispatcher:
                 given,
                 headers,
                 remote=remote,
+                bodies=self._bodies,
             ),
         )
 

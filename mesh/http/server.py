@@ -100,7 +100,8 @@ class HttpServer:
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
+        limit = self._options.max_connections_per_client
+        if limit and self.clients[client] >= limit:
             self.counters["refused"] += 1
             return False
         self.clients[client] += 1
@@ -173,15 +174,22 @@ class HttpServer:
             task.uncancel()
         except ConnectionError:
             log.debug("%s: the client went away", request.path)
+        except MeshError as error:
+            # Too late for a status: without an end the client knows that something is missing.
+            log.warning("%s %s ended half way: %s", request.method, request.path, error)
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._blocked.discard(task)
         return response
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request
-        if request.can_read_body and asked.method != "GET":
-            limit: int = getattr(self._options, route.limit)
-            asked.body = await _body(request, limit)
+        limit: int = getattr(self._options, route.limit)
+        if route.streams:
+            asked.stream = _pieces(request, limit)
+        elif request.can_read_body and asked.method != "GET":
+            asked.body = b"".join([piece async for piece in _pieces(request, limit)])
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:
@@ -249,20 +257,19 @@ async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield packer.flush()
 
 
-async def _body(request: web.BaseRequest, limit: int) -> bytes:
+async def _pieces(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TooLarge."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"Request body too large, max size: {limit} bytes")
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    chunks: list[bytes] = []
     size = 0
-    while chunk := await request.content.readany():
-        size += len(chunk)
+    while piece := await request.content.readany():
+        size += len(piece)
         if size > limit:
             raise TooLarge(f"Request body too large, max size: {limit} bytes")
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        yield piece
 
 
 class _Web(web.Server):

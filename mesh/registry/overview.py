@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from mesh.registry.catalog import CHECKS, NODES, PROXY, SERVICES, Check, Node, Service
+from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
 from mesh.registry.health import Instance, with_checks
 from mesh.registry.levels import OVERVIEWS
 from mesh.registry.port import Query
+from mesh.registry.services import PROXY
 from mesh.store.database import View
 
 GATEWAYS = ("api-gateway", "ingress-gateway", "mesh-gateway", "terminating-gateway")

@@ -207,7 +207,7 @@ async def test_datacenter_wins_over_dc(api: Api) -> None:
     assert [options.datacenter for _, options in api.registry.reads] == ["dc2", "dc3"]
     await api.put("/v1/kv/x?dc=dc2", "1")
     assert api.registry.writes[0][1].datacenter == "dc2"
-    assert api.registry.writes[0][1].origin == "n0/http"
+    assert api.registry.writes[0][1].origin == "n0/http/127.0.0.1"
 
 
 async def test_many_connections_of_one_client_are_told_429(serve: Serve) -> None:
