@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.cli.command import OK, Command, Example
 from mesh.cli.flags import DATACENTER, Flag, Usage
 from mesh.cli.invocation import Invocation
-from mesh.client.shapes import Amounts
+from mesh.client.shapes_usage import Amounts
 
 
 def instances(invocation: Invocation) -> int:

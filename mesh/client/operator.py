@@ -16,8 +16,8 @@ from mesh.client.shapes import (
     RaftStatus,
     Transferred,
     Upgrade,
-    Usage,
 )
+from mesh.client.shapes_usage import Usage
 
 T = TypeVar("T")
 LATEST = ReadOptions()
