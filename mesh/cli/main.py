@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "operator raft transfer-leader": ("mesh.cli.raft", "Hand leadership to another server"),
     "operator raft status": ("mesh.cli.raft", "Show the figures of each server's log"),
     "operator raft recover": ("mesh.cli.recover", "Go on after most servers were lost for good"),
+    "operator usage instances": ("mesh.cli.usage", "Count services and their instances"),
     "operator autopilot get-config": ("mesh.cli.autopilot", "Show autopilot's settings"),
     "operator autopilot set-config": ("mesh.cli.autopilot", "Change autopilot's settings"),
     "operator autopilot health": ("mesh.cli.autopilot", "Show how the servers fare"),

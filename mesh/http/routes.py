@@ -8,11 +8,13 @@ from mesh.http import (
     agent,
     agent_node,
     catalog,
+    connected,
     coordinate,
     doctor,
     event,
     health,
     history,
+    internal,
     keyring,
     kv,
     maintenance,
@@ -24,7 +26,9 @@ from mesh.http import (
     snapshot,
     status,
     txn,
+    ui,
     upgrade,
+    usage,
 )
 from mesh.http.route import Route
 
@@ -34,6 +38,7 @@ _FAMILIES: tuple[Route, ...] = (
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
+    *connected.ROUTES,
     *kv.ROUTES,
     *txn.ROUTES,
     *session.ROUTES,
@@ -48,6 +53,9 @@ _FAMILIES: tuple[Route, ...] = (
     *outcomes.ROUTES,
     *maintenance.ROUTES,
     *upgrade.ROUTES,
+    *usage.ROUTES,
+    *ui.ROUTES,
+    *internal.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 
