@@ -44,7 +44,7 @@ NOT_YET = _names(
 
 RELOADABLE = _names(
     """
-    check_update_interval checks discard_check_output dns_config http_config
+    check_update_interval checks discard_check_output dns_config history http_config
     limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
     node_meta raft_disk_floor services watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file

@@ -174,10 +174,15 @@ def write_options(request: Request) -> WriteOptions:
         datacenter=datacenter(request),
         token=token(request),
         request=request_of(key),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
         attempt=1 if since else 0,
         since=whole(since, "Idempotency-Since") if since else None,
     )
+
+
+def _origin(request: Request) -> str:
+    """Where the request came in: here, over HTTP, from this address."""
+    return f"{request.options.node_name}/http/{request.remote}".rstrip("/")
 
 
 def _key(request: Request) -> str:
@@ -200,7 +205,7 @@ def order_to(request: Request, where: Where) -> OrderOptions:
         where=where,
         datacenter=datacenter(request),
         token=token(request),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
     )
 
 

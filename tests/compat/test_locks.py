@@ -56,8 +56,7 @@ async def test_a_lock_is_held_by_one(node: Api) -> None:
             found = pair(node, "lock")
             assert found is not None
             assert (found.session, found.flags, found.value) == (one.session, LOCK_FLAGS, b"me")
-            assert one.held
-            assert (one.taken.fence, one.taken.index) == (1, found.modify_index)
+            assert (one.held, one.taken.fence, one.taken.index) == (True, 1, found.modify_index)
             two = alock.Lock(client, "lock", FAST)
             assert not await two.acquire(0.1)
             waits = asyncio.create_task(two.acquire())
