@@ -338,6 +338,7 @@ class Node:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
+            self.replica.historian.wanted = options.history(config)
         changed = [*defined, *changed]
         log.info("reload: %s", "; ".join(map(str, changed)) or "nothing changed")
         return changed

@@ -13,7 +13,7 @@ from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of th
 from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
 from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
 from mesh.registry.checks import Check as Check  # noqa: PLC0414
-from mesh.registry.levels import SEQUENCED
+from mesh.registry.levels import FILTERED, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414
 from mesh.registry.port import Command, Query
@@ -115,6 +115,7 @@ class Everything(Query[list[ServiceNode]], frozen=True, tag="catalog.instances")
     """Every instance of every service, with its node, ordered by node and id."""
 
     answer = list[ServiceNode]
+    needs = FILTERED
 
     def run(self, view: View) -> list[ServiceNode]:
         """Join the tables."""

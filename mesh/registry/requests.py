@@ -8,12 +8,16 @@ from mesh.registry import (
     autopilot,
     catalog,
     coordinates,
+    entries,
     health,
+    history,
     kv,
     levels,
     maintenance,
     orders,
     outcomes,
+    prepared,
+    prepared_rows,
     restores,
     sessions,
     snapshots,
@@ -34,6 +38,9 @@ TABLES: tuple[Table[Any], ...] = (
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
+    entries.TABLE,
+    history.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -53,14 +60,21 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
-    | maintenance.Begin
-    | maintenance.End
-    | maintenance.Expire
     | txn.Apply
     | restores.Begin
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -87,9 +101,18 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
-    | maintenance.All
     | txn.Read
     | restores.State
+    | maintenance.All
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (

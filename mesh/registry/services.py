@@ -53,4 +53,5 @@ SERVICES: Table[Service] = Table(
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
     },
+    history="service",
 )
