@@ -6,6 +6,7 @@ import msgspec
 
 from mesh.http import (
     agent,
+    agent_host,
     agent_node,
     catalog,
     connected,
@@ -34,6 +35,7 @@ from mesh.http.route import Route
 
 _FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
+    *agent_host.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
     *catalog.ROUTES,

@@ -66,6 +66,8 @@ class Node:
 
     def __init__(self) -> None:
         self.events = Events("n0", dict, lambda *_: 1)
+        self.measured = Metrics(SystemClock())
+        self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
         self.asked: list[tuple[object, ...]] = []
         self.tags = MEMBER.tags
         self.listeners: list[Callable[[int, str, str], None]] = []
@@ -145,9 +147,7 @@ class Node:
         raise Invalid("ports: expected a number")
 
     def metrics(self) -> Metrics:
-        found = Metrics(SystemClock())
-        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
-        return found
+        return self.measured
 
     def self_info(self) -> dict[str, Any]:
         return SELF
