@@ -8,9 +8,12 @@ from mesh.registry import (
     autopilot,
     catalog,
     coordinates,
+    entries,
     health,
+    history,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
     prepared,
@@ -31,10 +34,14 @@ TABLES: tuple[Table[Any], ...] = (
     levels.LEVELS,
     coordinates.TABLE,
     prepared_rows.TABLE,
+    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
+    entries.TABLE,
+    history.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -62,6 +69,16 @@ AnyCommand: TypeAlias = (
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -89,6 +106,14 @@ AnyQuery: TypeAlias = (
     | coordinates.Of
     | coordinates.Distances
     | txn.Read
+    | restores.State
+    | maintenance.All
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
     | prepared.All
     | prepared.Get
     | prepared.Resolve
