@@ -35,13 +35,12 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     prepared_rows.TABLE,
     maintenance.TABLE,
+    entries.TABLE,
+    history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
-    entries.TABLE,
-    history.TABLE,
-    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -61,6 +60,10 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
     | txn.Apply
     | prepared.Create
     | prepared.Update
@@ -72,13 +75,6 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
-    | entries.Set
-    | entries.Delete
-    | history.Limit
-    | history.Revert
-    | prepared.Create
-    | prepared.Update
-    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -117,7 +113,6 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
-    | restores.State
 )
 
 AnyOrder: TypeAlias = (
