@@ -21,11 +21,13 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    query,
     session,
     settings,
     snapshot,
     status,
     trouble,
+    txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
@@ -47,6 +49,8 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.txn = Txn(self)
+        self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -214,6 +218,24 @@ class Session(_Noun):
     info = _awaiting(session.info)
     of_node = _awaiting(session.of_node)
     listed = _awaiting(session.listed)
+
+
+class Txn(_Noun):
+    """Several reads and writes, all or none of them."""
+
+    apply = _awaiting(txn.apply)
+
+
+class Query(_Noun):
+    """Prepared queries."""
+
+    create = _awaiting(query.create)
+    update = _awaiting(query.update)
+    delete = _awaiting(query.delete)
+    listed = _awaiting(query.listed)
+    get = _awaiting(query.get)
+    execute = _awaiting(query.execute)
+    explain = _awaiting(query.explain)
 
 
 class Catalog(_Noun):

@@ -23,11 +23,13 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    query,
     session,
     settings,
     snapshot,
     status,
     trouble,
+    txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
@@ -50,6 +52,8 @@ class Client:
         self._connection: HTTPConnection | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.txn = Txn(self)
+        self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -280,6 +284,24 @@ class Session(_Noun):
     info = _blocking(session.info)
     of_node = _blocking(session.of_node)
     listed = _blocking(session.listed)
+
+
+class Txn(_Noun):
+    """Several reads and writes, all or none of them."""
+
+    apply = _blocking(txn.apply)
+
+
+class Query(_Noun):
+    """Prepared queries."""
+
+    create = _blocking(query.create)
+    update = _blocking(query.update)
+    delete = _blocking(query.delete)
+    listed = _blocking(query.listed)
+    get = _blocking(query.get)
+    execute = _blocking(query.execute)
+    explain = _blocking(query.explain)
 
 
 class Catalog(_Noun):

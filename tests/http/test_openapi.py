@@ -23,9 +23,11 @@ from tests.http.reads import reads
 DOCUMENT = json.loads(json.dumps(openapi.document(ROUTES)))
 OF_ALL = {"dc", "datacenter", "token", "pretty", "ns", "partition"}
 UNUSED = {"cached"}  # Read wherever reads are, but only some may be answered from what is held.
-UNUSED_BY = {"/v1/txn": {"index", "wait"}}  # A transaction follows nothing.
-AT_ONCE = {"/v1/query/:idOrName/execute", "/v1/query/:idOrName/explain"}
-"""They read as others do, but never wait: `index` and `wait` mean nothing."""
+UNUSED_BY = {  # They follow nothing.
+    "/v1/txn": {"index", "wait"},
+    "/v1/query/:idOrName/execute": {"index", "wait"},
+    "/v1/query/:idOrName/explain": {"index", "wait"},
+}
 RAW = {dict[str, Any], bytes, None}
 
 
@@ -39,8 +41,6 @@ def test_parameters_are_documented_and_read(route: Route) -> None:
     found = reads(route.handler)
     told = {one.name: one for one in route.params}
     read = (found.params | found.present) - OF_ALL
-    if route.path in AT_ONCE:
-        read -= {"index", "wait"}
     assert len(told) == len(route.params), "a parameter is there twice"
     untold = read - UNUSED - UNUSED_BY.get(route.path, set()) - set(told)
     assert not untold, f"undocumented: {untold}"
