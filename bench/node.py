@@ -37,6 +37,8 @@ class Node:
     def __init__(self, name: str, http: int, dns: int) -> None:
         self.name, self.http, self.dns = name, http, dns
         self.led_after = 0.0
+        self.process = 0
+        """The process id."""
 
     def put(self, path: str, body: bytes) -> None:
         request = urllib.request.Request(self.url(path), data=body, method="PUT")
@@ -130,6 +132,7 @@ def _running(name: str, command: list[str], http: int, dns: int) -> Iterator[Nod
             )
         try:
             node = Node(name, http, dns)
+            node.process = process.pid
             node.wait_until_led()
             node.fill()
             yield node

@@ -168,6 +168,7 @@ def http(config: Config) -> HttpOptions:
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
+        spool_folder=config.data_dir,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,6 +32,7 @@ BACKLOG = 1024
 STOP_SECONDS = 2.0
 PRETTY_INDENT = 4
 GZIP_LEVEL = 1
+GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
 _TOO_MANY = (
@@ -98,7 +100,8 @@ class HttpServer:
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
+        limit = self._options.max_connections_per_client
+        if limit and self.clients[client] >= limit:
             self.counters["refused"] += 1
             return False
         self.clients[client] += 1
@@ -153,6 +156,10 @@ class HttpServer:
         headers = self._common.copy()
         headers["Content-Type"] = reply.content_type
         headers.update(reply.headers)
+        headers["Vary"] = "Accept-Encoding"
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            pieces = _compressed_pieces(pieces)
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
         task = asyncio.current_task()
@@ -167,15 +174,22 @@ class HttpServer:
             task.uncancel()
         except ConnectionError:
             log.debug("%s: the client went away", request.path)
+        except MeshError as error:
+            # Too late for a status: without an end the client knows that something is missing.
+            log.warning("%s %s ended half way: %s", request.method, request.path, error)
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._blocked.discard(task)
         return response
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request
-        if request.can_read_body and asked.method != "GET":
-            limit: int = getattr(self._options, route.limit)
-            asked.body = await _body(request, limit)
+        limit: int = getattr(self._options, route.limit)
+        if route.streams:
+            asked.stream = _pieces(request, limit)
+        elif request.can_read_body and asked.method != "GET":
+            asked.body = b"".join([piece async for piece in _pieces(request, limit)])
         elif request.can_read_body:
             log.warning("GET %s has a body, which is ignored", asked.path)
         if "index" not in asked.params and "hash" not in asked.params:
@@ -235,20 +249,27 @@ async def _compressed(body: bytes) -> bytes:
     return await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
 
 
-async def _body(request: web.BaseRequest, limit: int) -> bytes:
+async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces as one gzip stream, in which each can be read as soon as it came."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    async for piece in pieces:
+        yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()
+
+
+async def _pieces(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TooLarge."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"Request body too large, max size: {limit} bytes")
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    chunks: list[bytes] = []
     size = 0
-    while chunk := await request.content.readany():
-        size += len(chunk)
+    while piece := await request.content.readany():
+        size += len(piece)
         if size > limit:
             raise TooLarge(f"Request body too large, max size: {limit} bytes")
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        yield piece
 
 
 class _Web(web.Server):

@@ -13,8 +13,11 @@ from mesh.registry import (
     history,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
+    prepared,
+    prepared_rows,
     restores,
     sessions,
     snapshots,
@@ -32,10 +35,14 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     entries.TABLE,
     history.TABLE,
+    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
+    entries.TABLE,
+    history.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -64,6 +71,16 @@ AnyCommand: TypeAlias = (
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -90,14 +107,18 @@ AnyQuery: TypeAlias = (
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
+    | restores.State
+    | maintenance.All
     | entries.Get
     | entries.List
     | history.Present
     | history.Of
     | history.At
     | history.Compare
-    | txn.Read
-    | restores.State
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (

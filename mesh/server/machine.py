@@ -18,7 +18,7 @@ from mesh.registry.restores import exported, staged
 from mesh.store import chronicle
 from mesh.store.chronicle import Cause, Chronicle
 from mesh.store.database import Database, Transaction
-from mesh.store.export import export
+from mesh.store.export import Export
 from mesh.store.ledger import HORIZON, Ended, Ledger
 from mesh.store.live import Answers
 from mesh.store.snapshot import Thawed, freeze, thaw
@@ -39,7 +39,8 @@ class Machine:
 
     Implements the Raft node's StateMachine. Everything it does is a function of the log, so that
     all servers hold the same bytes at the same index. `highest` is the level up to which it reads;
-    `on_level` hears of every change of the level.
+    `on_level` hears of every change of the level, `on_commit` of the buckets that each log entry
+    changed; it gets None when the tables were replaced as a whole.
     """
 
     def __init__(self, highest: int = HIGHEST) -> None:
@@ -51,6 +52,7 @@ class Machine:
         """Hears that all tables were replaced by those of a snapshot that somebody restored."""
         self.on_dropped: Callable[[Iterator[None]], None] = _ignore
         """Is given steps that free tables which nobody needs any more, for another thread."""
+        self.on_commit: Callable[[set[Bucket] | None], None] = _ignore
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -101,10 +103,11 @@ class Machine:
             changed.add(HORIZON)
         self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
         if transaction.replaced:
-            self.answers.restored(other=True)
+            self.answers.restored()
             self.on_restored()
         else:
             self.answers.committed(changed)
+        self.on_commit(None if transaction.replaced else changed)
         for steps in transaction.dropped:
             self.on_dropped(steps)
         if level != before:
@@ -152,10 +155,10 @@ class Machine:
         past = self.database.chronicle.freeze() if level >= HISTORY else iter(())
         return _pieces(head, tables, list(ledger.ended), list(ledger.ended.values()), past)
 
-    def export(self) -> Iterator[bytes]:
-        """Copy the rows now; the iterator packs them as `store.export` has it, in any thread."""
+    def export(self) -> Export:
+        """Copy the rows of all that snapshots have, now."""
         database = self.database
-        return export(exported(database), database.index, level_of(database))
+        return Export(exported(database), database.index, level_of(database))
 
     def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
         """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
@@ -184,6 +187,7 @@ class Machine:
         former = database.ledger, database.chronicle
         database.ledger, database.chronicle = ledger, past
         self.answers.restored()
+        self.on_commit(None)
         if (level := level_of(self.database)) != before:
             self.on_level(level)
         return former

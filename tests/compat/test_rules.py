@@ -190,6 +190,17 @@ async def test_token_sources_in_order(api: Api) -> None:
     assert [options.token for _, options in api.registry.reads] == ["query", "header", "bearer", ""]
 
 
+async def test_a_token_in_the_url_is_warned_of_once(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("x", "y"):
+        await api.get(f"/v1/kv/{key}", token="secret")
+    found = [one.getMessage() for one in caplog.records if "deprecated" in one.getMessage()]
+    assert len(found) == 1
+    assert "X-Consul-Token" in found[0]
+    assert "secret" not in caplog.text
+
+
 async def test_datacenter_wins_over_dc(api: Api) -> None:
     await api.get("/v1/kv/x", dc="dc2")
     await api.get("/v1/kv/x", dc="dc2", datacenter="dc3")
