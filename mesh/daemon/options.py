@@ -180,6 +180,8 @@ def dns(config: Config) -> DnsOptions:
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,
+        node_name=config.node_name,
+        disable_coordinates=config.disable_coordinates,
         node_ttl_seconds=int(knobs.node_ttl),
         service_ttls={name: int(ttl) for name, ttl in knobs.service_ttl.items()},
         only_passing=knobs.only_passing,

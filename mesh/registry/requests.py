@@ -35,6 +35,7 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     entries.TABLE,
     history.TABLE,
+    prepared_rows.TABLE,
     maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
@@ -67,6 +68,9 @@ AnyCommand: TypeAlias = (
     | history.Limit
     | history.Revert
     | txn.Apply
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
     | restores.Begin
     | restores.Add
     | restores.Finish
@@ -119,6 +123,7 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
