@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -29,7 +29,6 @@ class Weights(msgspec.Struct, frozen=True):
 class Service(Row, frozen=True, kw_only=True):
     """One instance of a service on a node. An empty address means the node's."""
 
-    history: ClassVar[str] = "service"
     node: str
     id: str
     name: str
@@ -94,4 +93,5 @@ SERVICES: Table[Service] = Table(
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
     },
+    history="service",
 )
