@@ -1,7 +1,7 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
-`./dev bench raft` measures the log alone, `./dev bench gossip` membership; each has options of its
-own: see `bench.raft` and `bench.gossip`.
+`./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
+the registry through HTTP; each has options of its own: see `bench.raft` and the others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import loads, node, raft
+from bench import loads, node, raft, registry
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -43,6 +43,9 @@ def main() -> None:
         return
     if sys.argv[1:2] == ["gossip"]:
         gossip.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["registry"]:
+        registry.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(

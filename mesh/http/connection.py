@@ -1,0 +1,342 @@
+"""One client connection: bytes to requests, one at a time, and replies to bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol
+
+from mesh.errors import MeshError
+from mesh.http import respond, wire
+from mesh.http.dispatch import Admitted
+from mesh.http.request import Reply
+from mesh.http.wire import Chunked, Head, Malformed, Sized
+
+IDLE_SECONDS = 3600.0
+"""How long a client may keep a connection without asking."""
+HEAD_SECONDS = 30.0
+"""How long the head of a request may take from its first byte on."""
+BODY_SECONDS = 30.0
+BODY_BYTES_PER_SECOND = 16 * 1024
+"""How long a body may take: so long, and what it takes at this rate."""
+WRITE_SECONDS = 60.0
+"""How long a client may read nothing of what is sent to it."""
+LINGER_SECONDS = 5.0
+"""How long what a client still sends is read and dropped after the last reply."""
+PENDING_MAX_BYTES = 64 * 1024
+"""How much is read ahead of the request that is being answered."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_MANY = (
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+class Owner(Protocol):
+    """The server as a connection sees it."""
+
+    connections: set[Connection]
+    blocked: set[asyncio.Task[Any]]
+    """What is ended at once when the server stops."""
+
+    def accept(self, client: str) -> bool:
+        """Count a connection of this IP address; False when it has too many."""
+
+    def closed(self, client: str) -> None:
+        """A connection that was accepted has ended."""
+
+    def malformed(self, reason: str, client: str) -> Reply:
+        """Count bytes that are no HTTP."""
+
+    def admit(self, head: Head, client: str) -> Admitted | Reply:
+        """Decide on the head of a request."""
+
+    def limit(self, admitted: Admitted) -> int:
+        """How large the body may be."""
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin to work on a request."""
+
+    async def answer(self, admitted: Admitted) -> Reply:
+        """Work on a request, whatever happens to it but cancellation."""
+
+    async def render(self, reply: Reply, head: Head, *, close: bool) -> bytes:
+        """A reply without a stream as bytes."""
+
+    def render_head(
+        self, reply: Reply, head: Head, *, close: bool, length: bytes | None = None
+    ) -> bytes:
+        """What precedes the body of a reply; without a length the body comes in chunks."""
+
+    def now(self) -> float:
+        """Seconds, as deadlines count them."""
+
+
+class Connection(asyncio.Protocol):
+    """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
+
+    __slots__ = (
+        "_admitted", "_body", "_client", "_drained", "_head", "_last", "_owner", "_paused",
+        "_pending", "_task", "_transport", "deadline",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._client: str | None = None
+        self._pending = b""
+        self._head: Head | None = None
+        self._admitted: Admitted | None = None
+        self._body: Sized | Chunked | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._last = False  # Nothing is read from it any more.
+        self._paused = False
+        self.deadline = math.inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse the connection if its client has too many."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        client = peer[0] if isinstance(peer, tuple) else ""
+        if not self._owner.accept(client):
+            self._last = True
+            transport.write(_TOO_MANY)
+            transport.close()
+            return
+        self._client = client
+        self._owner.connections.add(self)
+        self.deadline = self._owner.now() + IDLE_SECONDS
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
+        """Uncount the connection and stop what it asked for."""
+        self._last, self._pending, self._body = True, b"", None
+        if self._client is None:
+            return
+        self._owner.connections.discard(self)
+        self._owner.closed(self._client)
+        if self._task is not None:
+            self._task.cancel()
+        self._release()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: then it has gone. Half a request is malformed."""
+        if not self._last and self._task is None and (self._pending or self._body is not None):
+            self._refuse("it ends early")
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self._last:
+            return
+        if self._body is not None and self._task is None:
+            self._feed(data)
+        else:
+            self._pending = self._pending + data if self._pending else data
+        if self._task is None:
+            self._advance()
+        elif len(self._pending) > PENDING_MAX_BYTES and not self._paused:
+            assert self._transport is not None
+            self._paused = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        self._drained = asyncio.get_running_loop().create_future()
+        self.deadline = self._owner.now() + WRITE_SECONDS
+
+    def resume_writing(self) -> None:
+        """It read enough."""
+        if self._task is not None:
+            self.deadline = math.inf
+        else:
+            self.deadline = self._owner.now() + (LINGER_SECONDS if self._last else IDLE_SECONDS)
+        self._release()
+
+    def _release(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    def end(self) -> None:
+        """Close it: at once when idle, else after the present reply."""
+        assert self._transport is not None
+        if self._task is None:
+            self._last = True
+            self._transport.close()
+        elif self._head is not None:
+            self._head.keep_alive = False
+
+    def abort(self) -> None:
+        """Close it without sending what is left."""
+        assert self._transport is not None
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self._last and self._task is None and (self._pending or self._body is not None):
+            self._say_last(respond.text(408, "The request came too slowly"))
+        else:
+            self.abort()
+
+    def _advance(self) -> None:
+        """Begin the next request, if enough of it is there."""
+        while self._pending and self._body is None and self._task is None and not self._last:
+            try:
+                if not self._begin():
+                    return
+            except Malformed as error:
+                self._refuse(str(error))
+
+    def _begin(self) -> bool:
+        data = self._pending
+        if data[:1] in b"\r\n":
+            data = self._pending = data.lstrip(b"\r\n")
+        if data and not data[:1].isalpha():
+            raise Malformed("this is not HTTP")
+        end = data.find(b"\r\n\r\n", 0, wire.HEAD_MAX_BYTES + 4)
+        if end < 0:
+            if len(data) > wire.HEAD_MAX_BYTES:
+                raise Malformed(f"the head is longer than {wire.HEAD_MAX_BYTES} bytes")
+            if self.deadline > (latest := self._owner.now() + HEAD_SECONDS):
+                self.deadline = latest
+            return False
+        head = wire.parse_head(data[:end])
+        self._pending = data[end + 4 :]
+        assert self._client is not None
+        self._head, admitted = head, self._owner.admit(head, self._client)
+        if not head.chunked and not head.length:
+            self._decide(admitted)
+        elif isinstance(admitted, Reply):
+            self._say_last(admitted)  # What it was to be told does not depend on its body.
+        else:
+            self._await_body(head, admitted)
+        return True
+
+    def _await_body(self, head: Head, admitted: Admitted) -> None:
+        assert self._transport is not None
+        limit = self._owner.limit(admitted)
+        try:
+            self._body = Chunked(limit) if head.chunked else Sized(head.length, limit)
+        except MeshError as error:
+            self._say_last(respond.failure(error))
+            return
+        self._admitted, data, self._pending = admitted, self._pending, b""
+        self.deadline = self._owner.now() + BODY_SECONDS
+        if data:
+            self._feed(data)
+        elif head.continues:
+            self._transport.write(_CONTINUE)
+
+    def _feed(self, data: bytes) -> None:
+        body, admitted = self._body, self._admitted
+        assert body is not None
+        assert admitted is not None
+        before = body.size
+        try:
+            rest = body.feed(data)
+        except Malformed as error:
+            self._refuse(str(error))
+            return
+        except MeshError as error:
+            self._say_last(respond.failure(error))
+            return
+        self.deadline += (body.size - before) / BODY_BYTES_PER_SECOND
+        if rest is None:
+            return
+        self._body, self._admitted, self._pending = None, None, rest
+        if admitted.request.method != "GET":  # Where it means nothing.
+            admitted.request.body = body.whole()
+        self._decide(admitted)
+
+    def _decide(self, admitted: Admitted | Reply) -> None:
+        self.deadline = math.inf
+        self._task = self._owner.start_task(self._answer(admitted))
+
+    async def _answer(self, admitted: Admitted | Reply) -> None:
+        head = self._head
+        assert head is not None
+        if isinstance(admitted, Reply):
+            reply = admitted
+        else:
+            reply = await self._owner.answer(admitted)
+        if self._transport is None or self._transport.is_closing():
+            return
+        if reply.stream is not None:
+            await self._stream(reply, reply.stream, head)
+        else:
+            data = await self._owner.render(reply, head, close=not head.keep_alive)
+            self._transport.write(data)
+            if self._drained is not None:
+                await self._drained
+        self._finish(head)
+
+    async def _stream(self, reply: Reply, pieces: AsyncIterator[bytes], head: Head) -> None:
+        transport = self._transport
+        assert transport is not None
+        head.keep_alive = head.keep_alive and not head.old
+        transport.write(self._owner.render_head(reply, head, close=not head.keep_alive))
+        framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
+        task = asyncio.current_task()
+        assert task is not None
+        self._owner.blocked.add(task)
+        try:
+            async for piece in pieces:
+                if piece:
+                    transport.write(framed(piece))
+                if self._drained is not None:
+                    await self._drained
+        except asyncio.CancelledError:
+            if transport.is_closing():
+                raise
+            task.uncancel()  # The server stops: what was sent is a whole response.
+            head.keep_alive = False
+        finally:
+            self._owner.blocked.discard(task)
+        if not head.old:
+            transport.write(b"0\r\n\r\n")
+
+    def _finish(self, head: Head) -> None:
+        """The reply is written: on to the next request, or the end."""
+        transport = self._transport
+        assert transport is not None
+        self._task = self._head = None
+        if transport.is_closing():
+            return
+        if not head.keep_alive:
+            self._last = True
+            self.deadline = self._owner.now() + WRITE_SECONDS
+            transport.close()
+            return
+        self.deadline = self._owner.now() + IDLE_SECONDS
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
+        self._advance()
+
+    def _refuse(self, reason: str) -> None:
+        """Answer bytes that are no HTTP; the connection ends."""
+        self._say_last(self._owner.malformed(reason, self._client or ""))
+
+    def _say_last(self, reply: Reply) -> None:
+        """Answer though there is more to read, which would be no request."""
+        transport, head = self._transport, self._head
+        assert transport is not None
+        self._last, self._pending, self._body = True, b"", None
+        self.deadline = self._owner.now() + LINGER_SECONDS
+        body = b"" if head is not None and head.method == "HEAD" else reply.body
+        length = wire.field("Content-Length", str(len(reply.body)))
+        nobody = Head("GET", "/", wire.Headers({}), keep_alive=False)
+        opening = self._owner.render_head(reply, head or nobody, close=True, length=length)
+        transport.write(opening + body)
+        # Closed with bytes unread, the system would reset it and take the reply from the client.
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
