@@ -190,7 +190,10 @@ class Node:
     def _router_options(self) -> RouterOptions:
         config = self.config
         return RouterOptions(
-            config.datacenter, config.node_name, config.performance.rpc_hold_timeout
+            config.datacenter,
+            config.node_name,
+            config.performance.rpc_hold_timeout,
+            self.ground.membership.all_speak,
         )
 
     async def _build_registry(self) -> Registry:
@@ -198,8 +201,7 @@ class Node:
         if not self.config.server:
             servers = ground.membership.server_addresses
             world = (ground.clock, ground.dice)
-            speak = ground.membership.all_speak
-            router = AgentRouter(self._router_options(), servers, ground.client, world, speak)
+            router = AgentRouter(self._router_options(), servers, ground.client, world)
             self.held = HeldAnswers(router.read_once, world)
             self._stops.append(self.held.stop)
             self.discovery = self._over(router, Holding(router, self.held, self._own_part))

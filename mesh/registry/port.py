@@ -22,6 +22,8 @@ class Query(msgspec.Struct, Generic[T], frozen=True):
     """
 
     answer: ClassVar[Any]
+    needs: ClassVar[int] = 1
+    """The level that programs must speak to know it: others close the connection it comes on."""
 
     def run(self, view: View) -> T:
         """Compute the value."""

@@ -99,11 +99,13 @@ class Operator(Protocol):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How long a request waits for a leader."""
+    """How long a request waits for a leader, and what servers know."""
 
     datacenter: str
     origin: str = ""
     hold_seconds: float = HOLD_SECONDS
+    speak: Callable[[int], bool] = lambda _: True
+    """Whether all servers speak a level."""
 
 
 class Forwarded:
@@ -210,6 +212,7 @@ class ServerRouter:
             contact = self._consensus.last_contact
             if options.max_stale is None or contact <= options.max_stale:
                 return self._stale(await self._reader.read(query, options))
+        known(query, self._options.speak)
         patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
             try:
@@ -240,6 +243,7 @@ class ServerRouter:
         command.validate()
         if (abroad := self._elsewhere(options.datacenter)) is not None:
             return await abroad.write(command, options)
+        known(command, self._options.speak)
         sending = Sending(
             options,
             self._options.origin,
@@ -276,6 +280,7 @@ class ServerRouter:
             return await abroad.operate(order, options)
         if options.where == "here":
             return await self._as_leader.operate(order, options)
+        known(order, self._options.speak)
         patience = Patience(self._options.hold_seconds, self._world)
         while True:
             try:
@@ -295,10 +300,7 @@ class ServerRouter:
 
 
 class AgentRouter:
-    """The Registry port on a client agent: asks one server, moves to another when it is gone.
-
-    `speak` says whether all servers speak a level.
-    """
+    """The Registry port on a client agent: asks one server, moves to another when it is gone."""
 
     def __init__(
         self,
@@ -306,24 +308,26 @@ class AgentRouter:
         servers: Callable[[], Sequence[str]],
         client: Client,
         world: tuple[Clock, Dice],
-        speak: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._options, self._servers, self._client = options, servers, client
-        self._speak = speak
         self._world, self._dice = world, world[1]
         self._current, self._stay_until = "", 0.0
         self._abroad: dict[str, tuple[int, float]] = {}
 
+    def _check(self, asked: Query[T] | Command[T] | Order[T]) -> None:
+        if self._servers():
+            known(asked, self._options.speak)
+
     def _server(self) -> str:
-        known = self._servers()
-        if not known:
+        servers = self._servers()
+        if not servers:
             raise Unreachable(
                 "No known servers: this agent has not met a live server of its datacenter yet"
             )
         now = self._world[0].monotonic()
         # Chosen anew now and then, or every agent would stay with those that did not restart.
-        if self._current not in known or now >= self._stay_until:
-            self._current = self._dice.choice(known)
+        if self._current not in servers or now >= self._stay_until:
+            self._current = self._dice.choice(servers)
             self._stay_until = now + self._dice.uniform(*STAY_SECONDS)
         return self._current
 
@@ -335,6 +339,7 @@ class AgentRouter:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
+        self._check(query)
         asked = self._read(query, options)
         return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
 
@@ -365,6 +370,7 @@ class AgentRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
+        self._check(command)
         sending = Sending(
             options,
             self._options.origin,
@@ -402,6 +408,7 @@ class AgentRouter:
         self, query: Query[T], options: ReadOptions = STALE
     ) -> AsyncIterator[Answer[T]]:
         """See Registry.watch. Ends only when the query itself is refused."""
+        self._check(query)
         clock = self._world[0]
         while True:
             address = ""
@@ -420,8 +427,7 @@ class AgentRouter:
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate. An order that may have been carried out is not given again."""
-        if order.needs > LOWEST and self._servers() and not self._speak(order.needs):
-            raise Conflict(f"this needs feature level {order.needs}: upgrade every server first")
+        self._check(order)
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
         patience = Patience(self._options.hold_seconds, self._world)
@@ -445,6 +451,12 @@ class AgentRouter:
             except Unreachable as error:
                 self._move_on(address)
                 await patience.rest(error)
+
+
+def known(asked: Query[T] | Command[T] | Order[T], speak: Callable[[int], bool]) -> None:
+    """Raise Conflict when some server would not know what is asked, and drop the connection."""
+    if asked.needs > LOWEST and not speak(asked.needs):
+        raise Conflict(f"this needs feature level {asked.needs}: upgrade every server first")
 
 
 class _Read(Protocol):

@@ -58,6 +58,7 @@ def test_only_nodes_of_the_catalog_have_a_place_and_it_goes_with_them() -> None:
         (Placed("", at(0)), "Node"),
         (Placed("a", Coordinate(())), "8 numbers, got 0"),
         (Placed("a", at(math.nan)), "Coord.Vec"),
+        (Placed("a", at(1e6)), "Coord.Vec: expected seconds, 86400 at most"),
         (Placed("a", at(0, error=math.inf)), "Coord.Error"),
         (Placed("a", at(0, height=math.nan)), "Coord.Height"),
         (Placed("a", at(0, adjustment=-math.inf)), "Coord.Adjustment"),

@@ -356,7 +356,7 @@ async def test_an_order_is_not_given_to_servers_too_old_to_know_it(
     server: Stack, asks: Client
 ) -> None:
     router = agent(asks, server)
-    router._speak = lambda level: level < 3
+    router._options = msgspec.structs.replace(router._options, speak=lambda level: level < 3)
     placed = coordinates.Placed("a1", coordinates.Coordinate())
     with pytest.raises(Conflict, match="needs feature level 3: upgrade every server first"):
         await router.operate(orders.AppliedIndex(), HERE)
@@ -364,6 +364,8 @@ async def test_an_order_is_not_given_to_servers_too_old_to_know_it(
         await router.operate(coordinates.Report(placed))
     with pytest.raises(Conflict, match="needs feature level 3"):
         await router.operate(coordinates.Datacenters(), HERE)
+    with pytest.raises(Conflict, match="needs feature level 3"):
+        await router.write(coordinates.Update((placed,)))
     assert (await router.operate(orders.OwnStatus(), HERE)).server.name == "s1"
     router._servers = list
     with pytest.raises(Unreachable, match="No known servers"):
