@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from mesh.errors import MeshError
@@ -12,6 +12,7 @@ from mesh.http import respond, wire
 from mesh.http.dispatch import Admitted
 from mesh.http.request import Reply
 from mesh.http.wire import Chunked, Head, Malformed, Sized
+from mesh.tasks import spawn
 
 IDLE_SECONDS = 3600.0
 """How long a client may keep a connection without asking."""
@@ -54,9 +55,6 @@ class Owner(Protocol):
 
     def limit(self, admitted: Admitted) -> int:
         """How large the body may be."""
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin to work on a request."""
 
     async def answer(self, admitted: Admitted) -> Reply:
         """Work on a request, whatever happens to it but cancellation."""
@@ -169,10 +167,13 @@ class Connection(asyncio.Protocol):
         elif self._head is not None:
             self._head.keep_alive = False
 
-    def abort(self) -> None:
-        """Close it without sending what is left."""
+    def abort(self) -> asyncio.Task[None] | None:
+        """Close it without sending what is left; what still has to end."""
         assert self._transport is not None
         self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
 
     def _decide(self, admitted: Admitted | Reply) -> None:
         self.deadline = math.inf
-        self._task = self._owner.start_task(self._answer(admitted))
+        self._task = spawn(self._answer(admitted))
 
     async def _answer(self, admitted: Admitted | Reply) -> None:
         head = self._head

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import logging
 from collections import Counter
-from collections.abc import Coroutine
 from email.utils import formatdate
 from typing import Any
 
@@ -73,7 +72,7 @@ class HttpServer:
             self._listeners.append(listener)
             bound = listener.sockets[0].getsockname()
             self.addresses.append((bound[0], bound[1]))
-        self.start_task(self._sweep())
+        self._tasks.start(self._sweep(), name="http sweep")
 
     async def stop(self) -> None:
         """Stop listening and end: blocked queries at once, other requests within seconds."""
@@ -87,8 +86,9 @@ class HttpServer:
         until = self.now() + STOP_SECONDS
         while self.connections and self.now() < until:
             await self._parts.clock.sleep(0.01)
-        for connection in [*self.connections]:
-            connection.abort()
+        left = [connection.abort() for connection in [*self.connections]]
+        if working := [task for task in left if task is not None]:
+            await asyncio.wait(working)
         await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()
@@ -111,25 +111,6 @@ class HttpServer:
     def now(self) -> float:
         """Seconds, as deadlines count them."""
         return self._parts.clock.monotonic()
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin to work on a request."""
-        return self._tasks.start(work, name="http")
-
-    def accept(self, client: str) -> bool:
-        """Count a connection of this IP address; False when it has too many."""
-        self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
-            self.counters["refused"] += 1
-            return False
-        self.clients[client] += 1
-        return True
-
-    def closed(self, client: str) -> None:
-        """A connection that was accepted has ended."""
-        self.clients[client] -= 1
-        if not self.clients[client]:
-            del self.clients[client]
 
     def malformed(self, reason: str, client: str) -> Reply:
         """Count bytes that are no HTTP; what to say to them."""
