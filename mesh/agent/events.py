@@ -1,7 +1,7 @@
 """Events: what people and programs tell all agents, and which of them this agent keeps.
 
 An event travels as a user event of the gossip pool under the name `mesh:event:NAME`. Its filters
-are expressions from the network; see `gossip.patterns` for why they cannot hang an agent.
+are expressions from the network; see `patterns` for why they cannot hang an agent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from mesh.agent.state import LocalService
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid, TooLarge
-from mesh.gossip.patterns import Pattern
+from mesh.patterns import Pattern
 
 PREFIX = "mesh:event:"
 VERSION = 1

@@ -12,6 +12,7 @@ import logging
 from datetime import UTC, datetime
 
 from mesh.agent.checks import Result
+from mesh.agent.definitions import PROBES
 from mesh.agent.state import Here, LocalCheck
 from mesh.clock import Clock
 from mesh.errors import MeshError
@@ -21,7 +22,6 @@ from mesh.registry.port import STALE, Registry
 
 log = logging.getLogger(__name__)
 
-KINDS = {"http", "tcp", "script"}
 LOOK_SECONDS = 1.0
 """How often it is looked whether held checks are needed, or have been quiet for long enough."""
 
@@ -45,7 +45,7 @@ class Flaps:
         """Count a result; the status to show."""
         before, status = check.judge.status, check.judge.judge(result)
         check_id, kind = check.row.id, check.definition.kind if check.definition else ""
-        if kind not in KINDS or not check.row.service_id:
+        if kind not in PROBES or not check.row.service_id:
             return status
         now = self._clock.monotonic()
         if status == "critical" and before != "critical":

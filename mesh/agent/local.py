@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from mesh.agent import rows
+from mesh.agent.check_rules import NOTHING_TO_DO
 from mesh.agent.checks import CriticalClock, Judge, Result, shorten
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition, thresholds
 from mesh.agent.flaps import Flaps
@@ -197,7 +198,7 @@ class Agent:
         if not rows.check_id(definition):
             raise Invalid("Name: a check needs a name")
         if not definition.kind:
-            raise Invalid("needs one of HTTP, TCP, TTL, Args or AliasService")
+            raise Invalid(NOTHING_TO_DO)
         self._allow(definition, source)
         if definition.service_id and definition.service_id not in self._services:
             raise NotFound(f'ServiceID: this agent has no service "{definition.service_id}"')
@@ -215,7 +216,7 @@ class Agent:
     def _allow(self, check: CheckDefinition, source: Source) -> None:
         options = self.options
         local = source == "config" and options.enable_local_script_checks
-        if check.kind == "script" and not (options.enable_script_checks or local):
+        if check.runs_program and not (options.enable_script_checks or local):
             raise Denied(
                 "Scripts are disabled on this agent; to enable, set enable_script_checks "
                 "or, for checks in files, enable_local_script_checks"

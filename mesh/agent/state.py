@@ -15,6 +15,15 @@ from mesh.registry.damping import Settings
 Source: TypeAlias = Literal["api", "config"]
 
 
+class Certificates(msgspec.Struct, frozen=True):
+    """What checks over TLS show and trust [enable_agent_tls_for_checks]; empty: nothing own."""
+
+    ca_file: str = ""
+    ca_path: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator decides about this node's services and checks."""
 
@@ -32,6 +41,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Checks from files may run programs."""
     check_output_max_bytes: int = 4096
     discard_check_output: bool = False
+    check_certificates: Certificates | None = None
+    """What checks over TLS show and trust; None: they show nothing and trust what the system
+    does."""
     interval_min_seconds: float = 1.0
     """Shorter check intervals are raised to this."""
     deregister_min_seconds: float = 60.0

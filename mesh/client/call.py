@@ -275,6 +275,8 @@ def failure(response: Response) -> MeshError:
     text = words or f"the server answered with status {response.status} and no explanation"
     if key := response.headers.get("idempotency-key", ""):
         return OutcomeUnknown(text, key, _number(response.headers.get("idempotency-since", "")))
+    if text.startswith("Invalid filter"):
+        return Invalid(text)
     if response.status >= 500 and "leader" in text.lower():
         return NoLeader(text)
     if response.status in {502, 504}:

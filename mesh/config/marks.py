@@ -37,7 +37,7 @@ NOT_YET = _names(
     performance.enable_xds_load_balancing performance.leave_drain_time
     session_ttl_min raft_trailing_logs raft_snapshot_interval
     limits.rpc_max_conns_per_client
-    limits.txn_max_req_len http_config.use_cache http_config.max_header_bytes
+    http_config.use_cache http_config.max_header_bytes
     """
 )
 """Keys, with all below them, that are read and checked but change nothing yet."""
@@ -45,8 +45,8 @@ NOT_YET = _names(
 RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config http_config
-    limits.http_max_conns_per_client limits.kv_max_value_size log_level node_meta
-    raft_disk_floor services watches
+    limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
+    node_meta raft_disk_floor services watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

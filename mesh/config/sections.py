@@ -172,7 +172,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     kv_max_value_size: int = 524288
     """Largest KV value in bytes."""
     txn_max_req_len: int = 524288
-    """Largest transaction in bytes."""
+    """Largest transaction in bytes; or kv_max_value_size, whichever is larger."""
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):

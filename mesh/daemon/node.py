@@ -11,9 +11,9 @@ from typing import Any
 
 from mesh import __version__
 from mesh.agent.announcer import Announcer
-from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent
 from mesh.agent.own import hear_of_own, own_part
+from mesh.agent.reading import check_definition, service_definition
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import changes, reloaded
 from mesh.config.schema import Config

@@ -159,6 +159,7 @@ def http(config: Config) -> HttpOptions:
         block_endpoints=list(config.http_config.block_endpoints),
         allow_write_from=list(config.http_config.allow_write_http_from),
         kv_value_max_bytes=config.limits.kv_max_value_size,
+        txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
     )

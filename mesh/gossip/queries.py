@@ -35,8 +35,8 @@ from mesh.gossip.events import PACKET_MAX_BYTES
 from mesh.gossip.lamport import TIME_MAX, Lamport, Ring
 from mesh.gossip.members import Member
 from mesh.gossip.messages import User, decode_tags, host, number
-from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.swim import MEMBERS_MAX, Send, Swim
+from mesh.patterns import PROGRAM_MAX, Pattern
 
 QUERY_MAX_BYTES = 9 * 1024
 """Taken from others, encoded; what goes out has a smaller limit."""

@@ -8,14 +8,15 @@ from typing import Any
 
 import msgspec
 
-from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent, LocalService
+from mesh.agent.reading import check_definition, service_definition
 from mesh.codec import from_json, to_json
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.http import params, respond, shapes
-from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.request import TEXT, Reply, Request
+from mesh.http.route import FILTER, Param, Route
 from mesh.http.shapes import Shape
+from mesh.http.shapes_agent import CheckRegistration, ServiceRegistration
 from mesh.registry.catalog import STATUSES, Check
 from mesh.registry.health import worst
 
@@ -93,17 +94,21 @@ def _object(request: Request) -> dict[str, Any]:
 
 async def services(request: Request) -> Reply:
     """Every service of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, AgentServiceShape)
     agent = _agent(request)
     found = agent.services()
-    return respond.json({name: _shape(agent, found[name]) for name in sorted(found)})
+    rows = [_shape(agent, found[name]) for name in sorted(found)]
+    rows = await params.filtered(request, rows, AgentServiceShape)
+    return respond.json({row.id: row for row in rows})
 
 
 async def checks(request: Request) -> Reply:
     """Every check of this agent, by id."""
-    params.refuse(request, "filter")
+    params.check_filter(request, shapes.CheckShape)
     found = _agent(request).checks()
-    return respond.json({name: shapes.check(found[name].row) for name in sorted(found)})
+    rows = [shapes.check(found[name].row) for name in sorted(found)]
+    rows = await params.filtered(request, rows, shapes.CheckShape)
+    return respond.json({row.check_id: row for row in rows})
 
 
 async def service(request: Request) -> Reply:
@@ -112,7 +117,7 @@ async def service(request: Request) -> Reply:
     changed = asyncio.Event()
     end = agent.listen(changed.set)
     known = request.param("hash")
-    wait = params.read_options(request).wait
+    wait = params.wait(request, jitter=True)
     try:
         async with asyncio.timeout(wait if known else None):
             while True:
@@ -274,35 +279,135 @@ def _healthy(request: Request, status: str, shape: object, reason: str) -> Reply
     return reply
 
 
+_REASON = Param("reason", "Why, for people")
+_ENABLE = Param("enable", "true: begin; false: end", "boolean", required=True)
+_NOTE = Param("note", "The output of the check, for people")
+_UNKNOWN_CHECK = (404, "This agent has no check with that id")
+_UNKNOWN_SERVICE = (404, "This agent has no service with that id")
+_NO_TTL = (500, "The check is none that is told its status")
+_FORMAT = Param("format", "text: only the status, as a word")
+_UNWELL = ((429, "Warning"), (503, "Critical, or in maintenance"))
+
 ROUTES: tuple[Route, ...] = (
-    Route("PUT", "/v1/agent/maintenance", maintain_node, "Node maintenance on or off"),
-    Route("GET", "/v1/agent/services", services, "Services of this agent"),
-    Route("GET", "/v1/agent/service/:id", service, "One service of this agent"),
-    Route("PUT", "/v1/agent/service/register", register_service, "Register a service"),
-    Route("PUT", "/v1/agent/service/deregister/:id", deregister_service, "Remove a service"),
+    Route(
+        "PUT",
+        "/v1/agent/maintenance",
+        maintain_node,
+        "Node maintenance on or off",
+        params=(_ENABLE, _REASON),
+    ),
+    Route(
+        "GET",
+        "/v1/agent/services",
+        services,
+        "Services of this agent, by id",
+        params=FILTER,
+        answer=dict[str, AgentServiceShape],
+    ),
+    Route(
+        "GET",
+        "/v1/agent/service/:id",
+        service,
+        "One service of this agent",
+        params=(
+            Param("hash", "Wait until the content's hash is not this"),
+            Param("wait", "How long to wait at most (5m if not given, 10m at most)", "duration"),
+        ),
+        answer=AgentServiceShape,
+        statuses=(_UNKNOWN_SERVICE,),
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/service/register",
+        register_service,
+        "Register a service",
+        params=(
+            Param("replace-existing-checks", "Remove checks that are not in the body", "boolean"),
+        ),
+        body=ServiceRegistration,
+        statuses=((500, "Script checks are not enabled"),),
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/service/deregister/:id",
+        deregister_service,
+        "Remove a service",
+        statuses=(_UNKNOWN_SERVICE,),
+    ),
     Route(
         "PUT",
         "/v1/agent/service/maintenance/:id",
         maintain_service,
         "Service maintenance on or off",
+        params=(_ENABLE, _REASON),
+        statuses=(_UNKNOWN_SERVICE,),
     ),
-    Route("GET", "/v1/agent/checks", checks, "Checks of this agent"),
-    Route("PUT", "/v1/agent/check/register", register_check, "Register a check"),
-    Route("PUT", "/v1/agent/check/deregister/:id", deregister_check, "Remove a check"),
-    Route("PUT", "/v1/agent/check/pass/:id", pass_check, "Set a TTL check passing"),
-    Route("PUT", "/v1/agent/check/warn/:id", warn_check, "Set a TTL check to warning"),
-    Route("PUT", "/v1/agent/check/fail/:id", fail_check, "Set a TTL check critical"),
-    Route("PUT", "/v1/agent/check/update/:id", update_check, "Set a TTL check's status"),
+    Route(
+        "GET",
+        "/v1/agent/checks",
+        checks,
+        "Checks of this agent, by id",
+        params=FILTER,
+        answer=dict[str, shapes.CheckShape],
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/check/register",
+        register_check,
+        "Register a check",
+        body=CheckRegistration,
+        statuses=(_UNKNOWN_SERVICE, (500, "Script checks are not enabled")),
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/check/deregister/:id",
+        deregister_check,
+        "Remove a check",
+        statuses=(_UNKNOWN_CHECK,),
+    ),
+    *(
+        Route(
+            "PUT",
+            f"/v1/agent/check/{verb}/:id",
+            handler,
+            f"Set a TTL check {status}",
+            params=(_NOTE,),
+            statuses=(_UNKNOWN_CHECK, _NO_TTL),
+        )
+        for verb, handler, status in (
+            ("pass", pass_check, "passing"),
+            ("warn", warn_check, "to warning"),
+            ("fail", fail_check, "critical"),
+        )
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/check/update/:id",
+        update_check,
+        "Set a TTL check's status and output",
+        body=Update,
+        statuses=(_UNKNOWN_CHECK, _NO_TTL),
+    ),
     Route(
         "GET",
         "/v1/agent/health/service/id/:id",
         health_by_id,
-        "Health of a local instance",
+        "Health of a local instance, as status code too",
+        params=(_FORMAT,),
+        answer=LocalHealth,
+        statuses=(*_UNWELL, _UNKNOWN_SERVICE),
+        answered=(429, 503),
+        media=(TEXT,),
     ),
     Route(
         "GET",
         "/v1/agent/health/service/name/:name",
         health_by_name,
         "Health of the local instances of a service",
+        params=(_FORMAT,),
+        answer=list[LocalHealth],
+        statuses=(*_UNWELL, (404, "There is none here; the list is empty")),
+        answered=(404, 429, 503),
+        media=(TEXT,),
     ),
 )

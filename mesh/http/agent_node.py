@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from mesh import __version__
 from mesh.agent.operations import MemberInfo, NodeOperations
@@ -16,8 +16,9 @@ from mesh.errors import Busy, Invalid, MeshError
 from mesh.gossip.figures import Figures
 from mesh.http import params, respond
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import FILTER, RELAY_FACTOR, Param, Route
 from mesh.http.shapes import Shape
+from mesh.http.shapes_agent import MetricsShape, SelfShape
 from mesh.telemetry.logs import LEVELS
 
 LINES_MAX = 512
@@ -71,6 +72,15 @@ class ReachabilityShape(Shape, frozen=True):
     advice: list[str]
 
 
+class VersionShape(Shape, frozen=True):
+    """The version of the program; what is empty is known of no build of it."""
+
+    sha: str = field(name="SHA")
+    build_date: str
+    human_version: str
+    fips: str = field(name="FIPS")
+
+
 def _operations(request: Request) -> NodeOperations:
     operations: NodeOperations = request.parts.agent.operations
     return operations
@@ -117,19 +127,19 @@ async def self_(request: Request) -> Reply:
 
 async def version(_: Request) -> Reply:
     """The version of the program."""
-    plain = {"SHA": "", "BuildDate": "", "HumanVersion": __version__, "FIPS": ""}
-    return respond.json(plain)
+    return respond.json(VersionShape("", "", __version__, ""))
 
 
 async def members(request: Request) -> Reply:
     """Every member this agent knows."""
-    params.refuse(request, "filter")
+    params.check_filter(request, MemberShape)
     wan, segment = params.flag(request, "wan"), request.param("segment")
     if segment not in {"", "_all"}:
         raise Invalid("segment: mesh has no network segments")
     found = _operations(request).members(wan)
     figures = _operations(request).figures(wan) if params.flag(request, "detailed") else {}
-    return respond.json([_member(info, figures.get(info.name)) for info in found])
+    rows = [_member(info, figures.get(info.name)) for info in found]
+    return respond.json(await params.filtered(request, rows, MemberShape))
 
 
 class DampedShape(Shape, frozen=True):
@@ -290,27 +300,91 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
         end()
 
 
+_WAN = Param("wan", "The pool of all datacenters' servers", "boolean")
+
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/agent/self", self_, "This agent's configuration and figures"),
-    Route("GET", "/v1/agent/version", version, "The program's version"),
+    Route(
+        "GET",
+        "/v1/agent/self",
+        self_,
+        "This agent's configuration and figures",
+        answer=SelfShape,
+    ),
+    Route("GET", "/v1/agent/version", version, "The program's version", answer=VersionShape),
     Route(
         "GET",
         "/v1/agent/members",
         members,
         "Members of the gossip pool; `detailed` says why",
+        params=(
+            _WAN,
+            Param("segment", "Must be empty or _all: mesh has no network segments"),
+            Param("detailed", "With what gossip here knows of each", "boolean"),
+            *FILTER,
+        ),
+        answer=list[MemberShape],
     ),
-    Route("GET", "/v1/agent/guard", guard, "What is frozen or damped, why, till when"),
-    Route("PUT", "/v1/agent/guard/release", release_guard, "End a freeze"),
+    Route(
+        "GET",
+        "/v1/agent/guard",
+        guard,
+        "What is frozen or damped, why, till when",
+        answer=GuardShape,
+    ),
+    Route("PUT", "/v1/agent/guard/release", release_guard, "End a freeze", answer=bool),
     Route(
         "GET",
         "/v1/agent/reachability",
         reachability,
         "Ask every member for an acknowledgement, for `wait` at most",
+        params=(Param("wait", "How long to wait for answers", "duration"), RELAY_FACTOR),
+        answer=ReachabilityShape,
     ),
-    Route("PUT", "/v1/agent/join/:addr", join, "Join the pool through an address"),
+    Route(
+        "PUT",
+        "/v1/agent/join/:addr",
+        join,
+        "Join the pool through an address",
+        params=(_WAN,),
+        statuses=((500, "Nobody answered there, or this agent is in no such pool"),),
+    ),
     Route("PUT", "/v1/agent/leave", leave, "Leave the pool and stop"),
-    Route("PUT", "/v1/agent/force-leave/:node", force_leave, "Take a member for left"),
-    Route("GET", "/v1/agent/metrics", metrics, "Metrics: JSON, or for Prometheus"),
-    Route("PUT", "/v1/agent/reload", reload, "Read the configuration anew"),
-    Route("GET", "/v1/agent/monitor", monitor, "Stream the agent's log"),
+    Route(
+        "PUT",
+        "/v1/agent/force-leave/:node",
+        force_leave,
+        "Take a member for left",
+        params=(
+            Param("prune", "Take it from the list of members at once", "boolean"),
+            Param("wan", "Only in the pool of all datacenters' servers", "boolean"),
+        ),
+        statuses=((500, "No such member, or this agent is in no such pool"),),
+    ),
+    Route(
+        "GET",
+        "/v1/agent/metrics",
+        metrics,
+        "Metrics: JSON, or for Prometheus",
+        params=(Param("format", "prometheus: as its text, version 0.0.4"),),
+        answer=MetricsShape,
+        media=(EXPOSITION,),
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/reload",
+        reload,
+        "Read the configuration anew",
+        statuses=((500, "The configuration has errors, which are all named; nothing changed"),),
+    ),
+    Route(
+        "GET",
+        "/v1/agent/monitor",
+        monitor,
+        "Stream the agent's log until the client goes",
+        params=(
+            Param("loglevel", "trace, debug, info (if not given), warn or error"),
+            Param("logjson", "Each line as JSON", "boolean"),
+        ),
+        media=(TEXT,),
+    ),
 )

@@ -9,9 +9,9 @@ import msgspec
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Route
 from mesh.registry import catalog, orders
-from mesh.registry.port import OrderOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
 
 
 class WriteRequest(shapes.Shape, frozen=True):
@@ -120,7 +120,7 @@ class DeregisterBody(shapes.Shape, frozen=True, kw_only=True):
 async def register(request: Request) -> Reply:
     """Write a node, an instance on it and checks."""
     body = params.body(request, RegisterBody)
-    _refuse_later("", body.locality, body.peer_name)
+    refuse_later("", body.locality, body.peer_name)
     checks = [*([body.check] if body.check is not None else []), *body.checks]
     options = _write_options(request, body)
     command = catalog.Register(
@@ -132,8 +132,8 @@ async def register(request: Request) -> Reply:
             tagged_addresses=body.tagged_addresses,
             meta=body.node_meta,
         ),
-        service=_service(body.service) if body.service is not None else None,
-        checks=[_check(check) for check in checks],
+        service=service_row(body.service) if body.service is not None else None,
+        checks=[check_row(check) for check in checks],
         skip_node_update=body.skip_node_update,
     )
     return respond.boolean(await request.parts.registry.write(command, options))
@@ -142,7 +142,7 @@ async def register(request: Request) -> Reply:
 async def deregister(request: Request) -> Reply:
     """Delete an instance with its checks, or a check, or a node. Absent is fine."""
     body = params.body(request, DeregisterBody)
-    _refuse_later("", Locality(), body.peer_name)
+    refuse_later("", Locality(), body.peer_name)
     command = catalog.Deregister(body.node, body.service_id, body.check_id)
     options = _write_options(request, body)
     return respond.boolean(await request.parts.registry.write(command, options))
@@ -157,15 +157,17 @@ def _write_options(request: Request, body: RegisterBody | DeregisterBody) -> Wri
     )
 
 
-def _refuse_later(where: str, locality: Locality, peer: str) -> None:
+def refuse_later(where: str, locality: Locality, peer: str) -> None:
+    """Raise Invalid for what no release can do yet."""
     if locality != Locality():
         raise Invalid(f"{where}Locality: not available yet")
     if peer:
         raise Invalid(f"{where}PeerName: what a peer exports cannot be registered here")
 
 
-def _service(body: ServiceBody) -> catalog.Service:
-    _refuse_later("Service.", body.locality, body.peer_name)
+def service_row(body: ServiceBody) -> catalog.Service:
+    """The row of an instance, on a node still to be named. Raises Invalid."""
+    refuse_later("Service.", body.locality, body.peer_name)
     weights = catalog.Weights()
     if body.weights is not None:
         weights = catalog.Weights(body.weights.passing, body.weights.warning)
@@ -190,8 +192,9 @@ def _service(body: ServiceBody) -> catalog.Service:
     )
 
 
-def _check(body: CheckBody) -> catalog.Check:
-    _refuse_later("Check.", Locality(), body.peer_name)
+def check_row(body: CheckBody) -> catalog.Check:
+    """The row of a check. Raises Invalid."""
+    refuse_later("Check.", Locality(), body.peer_name)
     return catalog.Check(
         node=body.node,
         id=body.check_id,
@@ -217,65 +220,144 @@ async def datacenters(request: Request) -> Reply:
 
 async def nodes(request: Request) -> Reply:
     """Every node."""
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.NodeShape)
     found = await request.parts.registry.read(catalog.Nodes(), options)
     pairs = params.node_meta(request)
-    rows = [row for row in found.value if params.has_meta(row.meta, pairs)]
-    rows = await near.first(request, options, rows, lambda row: row.name)
-    return respond.answered(found, [shapes.node(row) for row in rows], options)
+    rows = [shapes.node(row) for row in found.value if params.has_meta(row.meta, pairs)]
+    rows = await params.filtered(request, rows, shapes.NodeShape)
+    rows = await near.first(request, options, rows, lambda row: row.node)
+    return respond.answered(found, rows, options)
 
 
 async def services(request: Request) -> Reply:
     """Every service name with its tags."""
-    options = params.discovery_options(request)
-    query = catalog.Services(params.node_meta(request))
-    found = await request.parts.registry.read(query, options)
+    options = params.discovery_options(request, shapes.ServiceNodeShape)
+    pairs = params.node_meta(request)
+    if request.param("filter"):
+        return await _filtered_services(request, pairs, options)
+    found = await request.parts.registry.read(catalog.Services(pairs), options)
     return respond.answered(found, found.value, options)
+
+
+async def _filtered_services(
+    request: Request, pairs: tuple[tuple[str, str], ...], options: ReadOptions
+) -> Reply:
+    """The names and tags of the instances that pass."""
+    found = await request.parts.registry.read(catalog.Everything(), options)
+    rows = (
+        shapes.service_node(row) for row in found.value if params.has_meta(row.node.meta, pairs)
+    )
+    tags: dict[str, set[str]] = {}
+    for row in await params.filtered(request, rows, shapes.ServiceNodeShape):
+        tags.setdefault(row.service_name, set()).update(row.service_tags)
+    return respond.answered(found, {name: sorted(tags[name]) for name in sorted(tags)}, options)
 
 
 async def service(request: Request) -> Reply:
     """The instances of a service, healthy or not."""
     name = params.required(request, "service name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceNodeShape)
     found = await request.parts.registry.read(catalog.ServiceNodes(name), options)
     tags, pairs = params.tags(request), params.node_meta(request)
     rows = [
-        row
+        shapes.service_node(row)
         for row in found.value
         if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
     ]
-    rows = await near.first(request, options, rows, lambda row: row.node.name)
-    return respond.answered(found, [shapes.service_node(row) for row in rows], options)
+    rows = await params.filtered(request, rows, shapes.ServiceNodeShape)
+    rows = await near.first(request, options, rows, lambda row: row.node)
+    return respond.answered(found, rows, options)
 
 
 async def node(request: Request) -> Reply:
     """A node with its instances by id; `null` when there is no such node."""
     name = params.required(request, "node name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceShape)
     found = await request.parts.registry.read(catalog.NodeNamed(name), options)
-    return respond.answered(found, shapes.node_services(found.value), options)
+    shape = shapes.node_services(found.value)
+    if shape is not None and shape.services is not None:
+        rows = await params.filtered(request, shape.services.values(), shapes.ServiceShape)
+        shape = msgspec.structs.replace(shape, services={row.id: row for row in rows})
+    return respond.answered(found, shape, options)
 
 
 async def node_services(request: Request) -> Reply:
     """A node with its instances as a list."""
     name = params.required(request, "node name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.ServiceShape)
     found = await request.parts.registry.read(catalog.NodeNamed(name), options)
-    return respond.answered(found, shapes.node_service_list(found.value), options)
+    shape = shapes.node_service_list(found.value)
+    if shape.services is not None:
+        rows = await params.filtered(request, shape.services, shapes.ServiceShape)
+        shape = msgspec.structs.replace(shape, services=rows)
+    return respond.answered(found, shape, options)
 
+
+_DISCOVERY = READ + CACHED + FILTER
 
 ROUTES: tuple[Route, ...] = (
-    Route("PUT", "/v1/catalog/register", register, "Register a node, service or check"),
-    Route("PUT", "/v1/catalog/deregister", deregister, "Remove a node, service or check"),
-    Route("GET", "/v1/catalog/datacenters", datacenters, "Names of the datacenters"),
-    Route("GET", "/v1/catalog/nodes", nodes, "Every node"),
-    Route("GET", "/v1/catalog/services", services, "Every service name with its tags"),
-    Route("GET", "/v1/catalog/service/:name", service, "Instances of a service"),
-    Route("GET", "/v1/catalog/node/:node", node, "A node and its instances, by id"),
+    Route(
+        "PUT",
+        "/v1/catalog/register",
+        register,
+        "Register a node, service or check",
+        body=RegisterBody,
+        answer=bool,
+        statuses=((500, "The node's name is taken by a live node with another id"),),
+    ),
+    Route(
+        "PUT",
+        "/v1/catalog/deregister",
+        deregister,
+        "Remove a node, service or check",
+        body=DeregisterBody,
+        answer=bool,
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/datacenters",
+        datacenters,
+        "Names of the datacenters, nearest first",
+        answer=list[str],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/nodes",
+        nodes,
+        "Every node",
+        params=(*_DISCOVERY, NODE_META, *NEAR),
+        answer=list[shapes.NodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/services",
+        services,
+        "Every service name with its tags",
+        params=(*_DISCOVERY, NODE_META),
+        answer=dict[str, list[str]],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/service/:name",
+        service,
+        "Instances of a service, healthy or not",
+        params=(*_DISCOVERY, TAG, NODE_META, *NEAR),
+        answer=list[shapes.ServiceNodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/catalog/node/:node",
+        node,
+        "A node and its instances, by id",
+        params=_DISCOVERY,
+        answer=shapes.NodeServicesShape | None,
+    ),
     Route(
         "GET",
         "/v1/catalog/node-services/:node",
         node_services,
         "A node and its instances, as a list",
+        params=_DISCOVERY,
+        answer=shapes.NodeServiceListShape,
     ),
 )

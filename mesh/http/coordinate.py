@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import msgspec
-
 from mesh.errors import Busy, Invalid
 from mesh.http import params, respond
 from mesh.http.request import Handler, Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import READ, Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry import coordinates
 from mesh.registry.coordinates import Coordinate, Placed
@@ -77,7 +75,7 @@ def _unless_disabled(handler: Handler) -> Handler:
 @_unless_disabled
 async def datacenters(request: Request) -> Reply:
     """The servers of each datacenter, as a server here knows them."""
-    options = msgspec.structs.replace(params.order_options(request), where="here")
+    options = params.order_to(request, "here")
     found = await request.parts.registry.operate(coordinates.Datacenters(), options)
     return respond.json(
         [
@@ -118,7 +116,7 @@ async def update(request: Request) -> Reply:
     _refuse_segment(body.segment)
     one = body.coord
     placed = Placed(body.node, Coordinate(one.vec, one.error, one.adjustment, one.height))
-    options = msgspec.structs.replace(params.order_options(request), where="leader")
+    options = params.order_to(request, "leader")
     if not await request.parts.registry.operate(coordinates.Report(placed), options):
         raise Busy("too many coordinates wait to be written; tell it again in some seconds")
     return respond.nothing()
@@ -137,14 +135,42 @@ def _coord(one: Coordinate) -> CoordShape:
     return CoordShape(one.vec, one.error, one.adjustment, one.height)
 
 
+_SEGMENT = Param("segment", "Must be empty: mesh has no network segments")
+_OFF = (401, "Coordinates are turned off")
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/coordinate/datacenters",
         datacenters,
         "Coordinates of the servers of each datacenter",
+        answer=list[DatacenterShape],
+        statuses=(_OFF,),
     ),
-    Route("GET", "/v1/coordinate/nodes", nodes, "Coordinates of all nodes"),
-    Route("GET", "/v1/coordinate/node/:node", node, "Coordinates of one node"),
-    Route("PUT", "/v1/coordinate/update", update, "Tell where a node is"),
+    Route(
+        "GET",
+        "/v1/coordinate/nodes",
+        nodes,
+        "Coordinates of all nodes",
+        params=(*READ, _SEGMENT),
+        answer=list[PlaceShape],
+        statuses=(_OFF,),
+    ),
+    Route(
+        "GET",
+        "/v1/coordinate/node/:node",
+        node,
+        "Coordinates of one node",
+        params=(*READ, _SEGMENT),
+        answer=list[PlaceShape],
+        statuses=(_OFF, (404, "The node told nothing, or there is none; the body is empty")),
+    ),
+    Route(
+        "PUT",
+        "/v1/coordinate/update",
+        update,
+        "Tell where a node is",
+        body=UpdateBody,
+        statuses=(_OFF, (429, "Too many coordinates wait to be written")),
+    ),
 )

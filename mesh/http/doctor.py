@@ -6,7 +6,7 @@ from mesh.agent.operations import NodeOperations
 from mesh.gossip.diagnosis import Examination, Finding, Path, cell, findings
 from mesh.http import respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import Param, Route
 from mesh.http.shapes import Shape
 
 
@@ -121,5 +121,8 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/doctor/network",
         network,
         "Test the network between members, or those named by `node`",
+        params=(Param("node", "A member that takes part", repeats=True),),
+        answer=ReportShape,
+        statuses=((429, "A test is running already"),),
     ),
 )

@@ -10,7 +10,7 @@ from mesh.agent.events import Event, Events, check, encode, index_of, too_large
 from mesh.errors import TooLarge
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import BLOCKING, Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry.orders import FireEvent
 
@@ -52,7 +52,7 @@ async def fire(request: Request) -> Reply:
 async def _elsewhere(request: Request, event: Event) -> Event:
     check(event)
     order = FireEvent(event.name, encode(event))
-    options = msgspec.structs.replace(params.order_options(request), where="here")
+    options = params.order_to(request, "here")
     try:
         time = await request.parts.registry.operate(order, options)
     except TooLarge as error:
@@ -62,13 +62,13 @@ async def _elsewhere(request: Request, event: Event) -> Event:
 
 async def listed(request: Request) -> Reply:
     """The last events this agent heard, the oldest first; with `index`, once they are others."""
-    events, name, options = _events(request), request.param("name"), params.read_options(request)
+    events, name, (index, wait) = _events(request), request.param("name"), params.blocking(request)
     heard = asyncio.Event()
     end = events.listen(lambda _: heard.set())
     try:
-        async with asyncio.timeout(options.wait):
+        async with asyncio.timeout(wait):
             # The index tells events apart and nothing more: only an equal one means no news.
-            while options.index and index_of(events.kept(name)) == options.index:
+            while index and index_of(events.kept(name)) == index:
                 await heard.wait()
                 heard.clear()
     except TimeoutError:
@@ -95,6 +95,25 @@ def _shape(event: Event) -> EventShape:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("PUT", "/v1/event/fire/:name", fire, "Tell something to all agents"),
-    Route("GET", "/v1/event/list", listed, "The last events this agent heard"),
+    Route(
+        "PUT",
+        "/v1/event/fire/:name",
+        fire,
+        "Tell something to all agents",
+        params=(
+            Param("node", "Only for nodes whose name matches this regular expression"),
+            Param("service", "Only for nodes with a service that matches"),
+            Param("tag", "Only for nodes with such a service whose tag matches"),
+        ),
+        body=bytes,
+        answer=EventShape,
+    ),
+    Route(
+        "GET",
+        "/v1/event/list",
+        listed,
+        "The last events this agent heard",
+        params=(Param("name", "Only events with this name"), *BLOCKING),
+        answer=list[EventShape],
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import near, params, respond, shapes
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CACHED, FILTER, NEAR, NODE_META, READ, TAG, Param, Route
 from mesh.registry import catalog, health
 from mesh.registry.port import ReadOptions
 
@@ -15,18 +15,19 @@ STATES = ("any", *catalog.STATUSES)
 async def node(request: Request) -> Reply:
     """The checks of a node and of the instances on it."""
     name = params.required(request, "node name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.CheckShape)
     found = await request.parts.registry.read(health.NodeChecks(name), options)
-    return respond.answered(found, [shapes.check(row) for row in found.value], options)
+    rows = [shapes.check(row) for row in found.value]
+    rows = await params.filtered(request, rows, shapes.CheckShape)
+    return respond.answered(found, rows, options)
 
 
 async def checks(request: Request) -> Reply:
     """The checks of a service's instances, without those of their nodes."""
     name = params.required(request, "service name")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.CheckShape)
     found = await request.parts.registry.read(health.ServiceChecks(name), options)
-    rows = await _on_nodes(request, found.value, options)
-    return respond.answered(found, [shapes.check(row) for row in rows], options)
+    return respond.answered(found, await _chosen(request, found.value, options), options)
 
 
 async def state(request: Request) -> Reply:
@@ -34,17 +35,16 @@ async def state(request: Request) -> Reply:
     status = params.required(request, "check state")
     if status not in STATES:
         raise Invalid(f'Invalid check state "{status}": expected one of {", ".join(STATES)}')
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.CheckShape)
     found = await request.parts.registry.read(health.ChecksInState(status), options)
-    rows = await _on_nodes(request, found.value, options)
-    return respond.answered(found, [shapes.check(row) for row in rows], options)
+    return respond.answered(found, await _chosen(request, found.value, options), options)
 
 
 async def service(request: Request) -> Reply:
     """The instances of a service with their nodes and checks."""
     name = params.required(request, "service name")
     passing = params.flag(request, "passing")
-    options = params.discovery_options(request)
+    options = params.discovery_options(request, shapes.InstanceShape)
     found = await request.parts.registry.read(health.Instances(name), options)
     rows = found.value
     if request.params:
@@ -56,14 +56,16 @@ async def service(request: Request) -> Reply:
             and (not pairs or params.has_meta(row.node.meta, pairs))
             and (not passing or row.status == "passing")
         ]
-        rows = await near.first(request, options, rows, lambda row: row.node.name)
-    return respond.answered(found, [shapes.instance(row) for row in rows], options)
+    shown = [shapes.instance(row) for row in rows]
+    shown = await params.filtered(request, shown, shapes.InstanceShape)
+    shown = await near.first(request, options, shown, lambda row: row.node.node)
+    return respond.answered(found, shown, options)
 
 
-async def _on_nodes(
+async def _chosen(
     request: Request, rows: list[catalog.Check], options: ReadOptions
-) -> list[catalog.Check]:
-    """The checks on nodes that have the pairs of `node-meta`, as near as `near` says."""
+) -> list[shapes.CheckShape]:
+    """The checks that pass `filter` on nodes that have the pairs of `node-meta`, the near first."""
     pairs = params.node_meta(request)
     if pairs:
         now = ReadOptions(
@@ -75,17 +77,50 @@ async def _on_nodes(
         nodes = await request.parts.registry.read(catalog.Nodes(), now)
         names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
         rows = [row for row in rows if row.node.lower() in names]
-    return await near.first(request, options, rows, lambda row: row.node)
+    shown = [shapes.check(row) for row in rows]
+    shown = await params.filtered(request, shown, shapes.CheckShape)
+    return await near.first(request, options, shown, lambda row: row.node)
 
+
+_DISCOVERY = READ + CACHED + FILTER
+_OF_NODES = (NODE_META, *NEAR)
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/health/node/:node", node, "Checks of a node and its instances"),
-    Route("GET", "/v1/health/checks/:service", checks, "Checks of a service's instances"),
-    Route("GET", "/v1/health/state/:state", state, "Checks that have a status"),
+    Route(
+        "GET",
+        "/v1/health/node/:node",
+        node,
+        "Checks of a node and its instances",
+        params=_DISCOVERY,
+        answer=list[shapes.CheckShape],
+    ),
+    Route(
+        "GET",
+        "/v1/health/checks/:service",
+        checks,
+        "Checks of a service's instances",
+        params=_DISCOVERY + _OF_NODES,
+        answer=list[shapes.CheckShape],
+    ),
+    Route(
+        "GET",
+        "/v1/health/state/:state",
+        state,
+        "Checks that have a status, or all with `any`",
+        params=_DISCOVERY + _OF_NODES,
+        answer=list[shapes.CheckShape],
+    ),
     Route(
         "GET",
         "/v1/health/service/:service",
         service,
         "Instances of a service with nodes and checks",
+        params=(
+            *_DISCOVERY,
+            Param("passing", "Only instances whose checks all pass", "boolean"),
+            TAG,
+            *_OF_NODES,
+        ),
+        answer=list[shapes.InstanceShape],
     ),
 )

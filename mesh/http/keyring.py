@@ -9,7 +9,7 @@ from mesh.errors import Invalid
 from mesh.gossip.keytext import read_key
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import RELAY_FACTOR, Param, Route
 from mesh.http.shapes import Shape
 
 
@@ -88,9 +88,35 @@ def _shape(one: KeyringInfo) -> KeyringShape:
     )
 
 
+_REFUSED = (500, "Gossip is not encrypted, or not every member did it")
+
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/operator/keyring", listed, "Gossip's keys, and who has them"),
-    Route("POST", "/v1/operator/keyring", install, "Give every member a key"),
-    Route("PUT", "/v1/operator/keyring", use, "Have every member encrypt with a key"),
-    Route("DELETE", "/v1/operator/keyring", remove, "Take a key from every member"),
+    Route(
+        "GET",
+        "/v1/operator/keyring",
+        listed,
+        "Gossip's keys, and who has them",
+        params=(
+            RELAY_FACTOR,
+            Param("local-only", "Accepted; a pool's keys are always asked of it all", "boolean"),
+        ),
+        answer=list[KeyringShape],
+        statuses=(_REFUSED,),
+    ),
+    *(
+        Route(
+            method,
+            "/v1/operator/keyring",
+            handler,
+            summary,
+            params=(RELAY_FACTOR, Param("local-only", "Must be off: only for listing", "boolean")),
+            body=KeyBody,
+            statuses=(_REFUSED,),
+        )
+        for method, handler, summary in (
+            ("POST", install, "Give every member a key"),
+            ("PUT", use, "Have every member encrypt with a key"),
+            ("DELETE", remove, "Take a key from every member"),
+        )
+    ),
 )

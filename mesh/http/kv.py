@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.errors import Invalid
 from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CAS, READ, Param, Route
 from mesh.registry import kv
 
 # Raw values are whatever a client stored: nothing a browser may run.
@@ -93,8 +93,49 @@ def _number(request: Request, name: str) -> int | None:
     return params.whole(request.param(name), name)
 
 
+_WRITTEN = "The number of a parameter makes no sense, or the write was refused"
+
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/kv/:key", get, "Read a key, or what is under a prefix"),
-    Route("PUT", "/v1/kv/:key", put, "Write a key", limit="kv_value_max_bytes"),
-    Route("DELETE", "/v1/kv/:key", delete, "Delete a key, or what is under a prefix"),
+    Route(
+        "GET",
+        "/v1/kv/:key",
+        get,
+        "Read a key, or what is under a prefix",
+        params=(
+            *READ,
+            Param("recurse", "All pairs whose key begins with this", "present"),
+            Param("keys", "Only the keys that begin with this", "present"),
+            Param("separator", "With `keys`: up to and with the first of these after the prefix"),
+            Param("seperator", "The same, misspelt as clients do"),
+            Param("raw", "The value itself, of one key", "present"),
+        ),
+        answer=list[shapes.PairShape | str],
+        statuses=((404, "No such key, or none under the prefix; the body is empty"),),
+        media=(TEXT,),
+    ),
+    Route(
+        "PUT",
+        "/v1/kv/:key",
+        put,
+        "Write a key",
+        limit="kv_value_max_bytes",
+        params=(
+            Param("flags", "Any number to keep with the value", "integer"),
+            CAS,
+            Param("acquire", "Take the lock of the key for this session: not available yet"),
+            Param("release", "Give the lock of the key back: not available yet"),
+        ),
+        body=bytes,
+        answer=bool,
+        statuses=((500, _WRITTEN),),
+    ),
+    Route(
+        "DELETE",
+        "/v1/kv/:key",
+        delete,
+        "Delete a key, or what is under a prefix",
+        params=(CAS, Param("recurse", "Every key that begins with this", "present")),
+        answer=bool,
+        statuses=((500, _WRITTEN),),
+    ),
 )

@@ -11,7 +11,7 @@ from mesh.durations import format_duration, parse_duration
 from mesh.errors import Invalid, NotFound
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import CAS, READ, STALE, Param, Route
 from mesh.http.shapes import Shape, api_name
 from mesh.registry import autopilot, orders
 from mesh.registry.autopilot import Settings
@@ -83,9 +83,90 @@ class HealthShape(Shape, frozen=True, kw_only=True):
     reason: str
 
 
+class ServerStateShape(Shape, frozen=True, kw_only=True):
+    """How one server fares and what it does. `Reason` is ours."""
+
+    id: str
+    name: str
+    address: str
+    version: str
+    last_contact: str
+    last_term: int
+    last_index: int
+    healthy: bool
+    stable_since: str
+    node_status: str
+    read_replica: bool
+    status: str
+    node_type: str
+    meta: dict[str, str] = {}
+    reason: str
+
+
+class AutopilotHealthShape(Shape, frozen=True):
+    """How the servers fare."""
+
+    healthy: bool
+    failure_tolerance: int
+    """Voters that may yet fail while a majority stays."""
+    servers: list[HealthShape]
+
+
+class AutopilotStateShape(Shape, frozen=True, kw_only=True):
+    """How the servers fare, by id, and who votes. `LastChange` is ours."""
+
+    healthy: bool
+    failure_tolerance: int
+    optimistic_failure_tolerance: int
+    servers: dict[str, ServerStateShape]
+    leader: str
+    voters: list[str]
+    read_replicas: list[str]
+    last_change: str
+
+
+class RaftShape(Shape, frozen=True):
+    """Everyone who keeps the log. `Index` counts the sets of voters; `CommitIndex` is ours."""
+
+    servers: list[PeerShape]
+    index: int
+    commit_index: int
+
+
+class ChangeShape(Shape, frozen=True):
+    """The log index at which the voters changed. Ours."""
+
+    index: int
+
+
+class TransferShape(Shape, frozen=True):
+    """Who leads now. Id and node are ours."""
+
+    success: bool
+    id: str
+    node: str
+
+
+class RaftFigures(Shape, frozen=True):
+    """What a server's consensus says of itself, or why it could not be asked."""
+
+    id: str
+    node: str
+    address: str
+    error: str
+    figures: dict[str, Any]
+
+
+class RaftStatusShape(Shape, frozen=True):
+    """The figures of servers."""
+
+    servers: list[RaftFigures]
+
+
 async def raft_configuration(request: Request) -> Reply:
     """Everyone who keeps the log, the voters first."""
-    found = await _operate(request, orders.RaftConfiguration())
+    options = params.order_options(request)
+    found = await request.parts.registry.operate(orders.RaftConfiguration(), options)
     servers = [
         PeerShape(
             one.id,
@@ -99,9 +180,7 @@ async def raft_configuration(request: Request) -> Reply:
         )
         for one in found.servers
     ]
-    return respond.json(
-        {"Servers": servers, "Index": found.epoch, "CommitIndex": found.commit_index}
-    )
+    return respond.json(RaftShape(servers, found.epoch, found.commit_index))
 
 
 async def add_peer(request: Request) -> Reply:
@@ -119,7 +198,7 @@ async def _change(request: Request, order: Order[int]) -> Reply:
         index = await _operate(request, order)
     except NotFound as error:
         return respond.text(500, error.message)
-    return respond.json({"Index": index})
+    return respond.json(ChangeShape(index))
 
 
 async def transfer_leader(request: Request) -> Reply:
@@ -128,23 +207,24 @@ async def transfer_leader(request: Request) -> Reply:
         leader = await _operate(request, orders.TransferLeader(request.param("id")))
     except NotFound as error:
         return respond.text(500, error.message)
-    return respond.json({"Success": True, "ID": leader.id, "Node": leader.name})
+    return respond.json(TransferShape(True, leader.id, leader.name))
 
 
 async def raft_status(request: Request) -> Reply:
     """The figures of every server's consensus, or of one server's."""
-    found = await _operate(request, orders.RaftStatus(request.param("server")))
+    order, options = orders.RaftStatus(request.param("server")), params.order_options(request)
+    found = await request.parts.registry.operate(order, options)
     servers = [
-        {
-            "ID": one.server.id,
-            "Node": one.server.name,
-            "Address": one.server.address,
-            "Error": one.error,
-            "Figures": {api_name(name): value for name, value in one.figures.items()},
-        }
+        RaftFigures(
+            one.server.id,
+            one.server.name,
+            one.server.address,
+            one.error,
+            {api_name(name): value for name, value in one.figures.items()},
+        )
         for one in found
     ]
-    return respond.json({"Servers": servers})
+    return respond.json(RaftStatusShape(servers))
 
 
 async def autopilot_configuration(request: Request) -> Reply:
@@ -201,13 +281,7 @@ async def autopilot_health(request: Request) -> Reply:
         )
         for one in found.servers
     ]
-    reply = respond.json(
-        {
-            "Healthy": found.healthy,
-            "FailureTolerance": found.failure_tolerance,
-            "Servers": servers,
-        }
-    )
+    reply = respond.json(AutopilotHealthShape(found.healthy, found.failure_tolerance, servers))
     reply.status = 200 if found.healthy else 429
     return reply
 
@@ -218,30 +292,28 @@ async def autopilot_state(request: Request) -> Reply:
     # The leader first, as Consul has it.
     voters = sorted((not one.leader, one.name, one.id) for one in found.servers if one.voter)
     return respond.json(
-        {
-            "Healthy": found.healthy,
-            "FailureTolerance": found.failure_tolerance,
-            "OptimisticFailureTolerance": found.failure_tolerance,
-            "Servers": {one.id: _state(one) for one in found.servers},
-            "Leader": found.leader,
-            "Voters": [name for _, _, name in voters],
-            "ReadReplicas": [one.id for one in found.servers if one.read_replica],
-            "LastChange": found.doing,
-        }
+        AutopilotStateShape(
+            healthy=found.healthy,
+            failure_tolerance=found.failure_tolerance,
+            optimistic_failure_tolerance=found.failure_tolerance,
+            servers={one.id: _state(one) for one in found.servers},
+            leader=found.leader,
+            voters=[name for _, _, name in voters],
+            read_replicas=[one.id for one in found.servers if one.read_replica],
+            last_change=found.doing,
+        )
     )
 
 
-def _state(one: orders.ServerHealth) -> dict[str, Any]:
-    status = "leader" if one.leader else "voter" if one.voter else "non-voter"
-    facts = {api_name(name): value for name, value in _shared(one).items()}
-    return facts | {
-        "NodeStatus": one.status,
-        "ReadReplica": one.read_replica,
-        "Status": status,
-        "NodeType": "read-replica" if one.read_replica else "voter",
-        "Meta": {},
-        "Reason": one.reason,
-    }
+def _state(one: orders.ServerHealth) -> ServerStateShape:
+    return ServerStateShape(
+        **_shared(one),
+        node_status=one.status,
+        read_replica=one.read_replica,
+        status="leader" if one.leader else "voter" if one.voter else "non-voter",
+        node_type="read-replica" if one.read_replica else "voter",
+        reason=one.reason,
+    )
 
 
 def _shared(one: orders.ServerHealth) -> dict[str, Any]:
@@ -262,8 +334,14 @@ def _shared(one: orders.ServerHealth) -> dict[str, Any]:
 
 
 async def _operate(request: Request, order: Order[Any]) -> Any:
-    return await request.parts.registry.operate(order, params.order_options(request))
+    return await request.parts.registry.operate(order, params.order_to(request, "leader"))
 
+
+_ONE = (
+    Param("id", "The server's id or name"),
+    Param("address", "Or its address, as IP:port"),
+)
+_NO_SERVER = (500, "No such server, or the change is under way or not possible now")
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -271,53 +349,76 @@ ROUTES: tuple[Route, ...] = (
         "/v1/operator/raft/configuration",
         raft_configuration,
         "Servers that keep the log, voters first; `stale` asks any server",
+        params=(STALE,),
+        answer=RaftShape,
     ),
     Route(
         "PUT",
         "/v1/operator/raft/peer",
         add_peer,
         "Give a server a vote, by `id` (or name) or `address`",
+        params=_ONE,
+        answer=ChangeShape,
+        statuses=(_NO_SERVER,),
     ),
     Route(
         "DELETE",
         "/v1/operator/raft/peer",
         remove_peer,
         "Take a server's vote, by `id` (or name) or `address`",
+        params=_ONE,
+        answer=ChangeShape,
+        statuses=(_NO_SERVER,),
     ),
     Route(
         "POST",
         "/v1/operator/raft/transfer-leader",
         transfer_leader,
         "Hand leadership over, to the voter `id` (or name) if given",
+        params=(Param("id", "The voter's id or name; the fittest if not given"),),
+        answer=TransferShape,
+        statuses=(_NO_SERVER,),
     ),
     Route(
         "GET",
         "/v1/operator/raft/status",
         raft_status,
         "Figures of every server's log, or of `server`; `stale` asks any server",
+        params=(Param("server", "Only of this one, by id or name"), STALE),
+        answer=RaftStatusShape,
+        statuses=((404, "No such server"),),
     ),
     Route(
         "GET",
         "/v1/operator/autopilot/configuration",
         autopilot_configuration,
         "Autopilot's settings",
+        params=READ,
+        answer=SettingsShape,
     ),
     Route(
         "PUT",
         "/v1/operator/autopilot/configuration",
         set_autopilot_configuration,
         "Write autopilot's settings, if their index is `cas`",
+        params=(CAS,),
+        body=SettingsBody,
+        answer=bool,
     ),
     Route(
         "GET",
         "/v1/operator/autopilot/health",
         autopilot_health,
         "How the servers fare; 429 when one is not healthy",
+        answer=AutopilotHealthShape,
+        statuses=((429, "A server is not healthy"),),
+        answered=(429,),
     ),
     Route(
         "GET",
         "/v1/operator/autopilot/state",
         autopilot_state,
         "How the servers fare, who votes, what autopilot did last",
+        answer=AutopilotStateShape,
     ),
 )

@@ -30,6 +30,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Shown in `X-Consul-Default-ACL-Policy`."""
     kv_value_max_bytes: int = 512 * 1024
     """Largest value of a key [limits.kv_max_value_size]."""
+    txn_max_bytes: int = 512 * 1024
+    """Largest body of a transaction: the larger of limits.txn_max_req_len and kv_max_value_size."""
     body_max_bytes: int = 1024 * 1024
     """Largest body of any other request."""
     max_connections_per_client: int = 200

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry import outcomes
 from mesh.registry.port import ReadOptions
@@ -35,7 +37,7 @@ class OutcomeShape(Shape, frozen=True):
     request: str
     status: str
     index: int
-    value: object
+    value: Any
     error: ErrorShape | None
     meaning: str
 
@@ -78,17 +80,23 @@ def _outcome(key: str, since: int | None, found: outcomes.Outcome) -> Reply:
     return respond.json(OutcomeShape(key, found.status, found.index, found.value, error, meaning))
 
 
+_SINCE = Param("since", "The log index that the answer to it named", "integer")
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/operator/request/:key",
         find,
         "What became of the request with this Idempotency-Key",
+        params=(_SINCE,),
+        answer=OutcomeShape,
     ),
     Route(
         "DELETE",
         "/v1/operator/request/:key",
         cancel,
         "Make sure that a request is not applied any more",
+        params=(_SINCE,),
+        answer=OutcomeShape,
     ),
 )

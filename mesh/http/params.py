@@ -13,12 +13,15 @@ import msgspec
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
+from mesh.registry import filters
 from mesh.registry.outcomes import request_of
-from mesh.registry.port import OrderOptions, ReadOptions, WriteOptions
+from mesh.registry.port import OrderOptions, ReadOptions, Where, WriteOptions
 
 T = TypeVar("T")
 
 JITTER = 1 / 16
+TURN_SECONDS = 0.005
+"""A filter lets others run after so long: it may have very many rows to test."""
 PARAMS_MAX = 1000
 DEPTH_MAX = 64
 RELAY_FACTOR_MAX = 5
@@ -105,16 +108,22 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
     bound = request.options.discovery_max_stale_seconds
     if discovery and bound > 0 and not (stale or consistent or "leader" in params):
         stale, max_stale = True, bound
-    index = _index(request)
+    index, seconds = blocking(request)
     return ReadOptions(
         consistency="consistent" if consistent else "stale" if stale else "default",
         max_stale=max_stale,
         index=index,
-        wait=_wait(request, index),
+        wait=seconds,
         datacenter=datacenter(request),
         token=token(request),
         cached="cached" in params,
     )
+
+
+def blocking(request: Request) -> tuple[int, float]:
+    """From which index on to wait, and for how many seconds, jitter included. Raises Invalid."""
+    index = _index(request)
+    return index, wait(request, jitter=bool(index))
 
 
 def _max_stale(request: Request) -> float | None:
@@ -138,7 +147,8 @@ def _index(request: Request) -> int:
         raise Invalid(f"Invalid index: {error.message}") from error
 
 
-def _wait(request: Request, index: int) -> float:
+def wait(request: Request, *, jitter: bool) -> float:
+    """For how many seconds to wait, with up to a sixteenth more as jitter. Raises Invalid."""
     options = request.options
     text = request.param("wait")
     try:
@@ -148,7 +158,7 @@ def _wait(request: Request, index: int) -> float:
     if seconds <= 0:
         seconds = options.default_query_seconds
     seconds = min(seconds, options.max_query_seconds)
-    if index:
+    if jitter:
         seconds += request.parts.dice.uniform(0.0, seconds * JITTER)
     return seconds
 
@@ -181,8 +191,13 @@ def _key(request: Request) -> str:
 
 def order_options(request: Request) -> OrderOptions:
     """How to have an order carried out; with `stale` by any server, without a leader too."""
+    return order_to(request, "here" if flag(request, "stale") else "leader")
+
+
+def order_to(request: Request, where: Where) -> OrderOptions:
+    """How to have an order carried out there."""
     return OrderOptions(
-        where="here" if flag(request, "stale") else "leader",
+        where=where,
         datacenter=datacenter(request),
         token=token(request),
         origin=f"{request.options.node_name}/http",
@@ -229,10 +244,41 @@ def has_tags(given: Iterable[str], wanted: frozenset[str]) -> bool:
     return wanted <= {tag.lower() for tag in given}
 
 
-def discovery_options(request: Request) -> ReadOptions:
-    """How to read the catalog or health. Raises Invalid for options no release can serve yet."""
-    refuse(request, "filter", "peer", "sg")
+def discovery_options(request: Request, kind: Any = None) -> ReadOptions:
+    """How to read the catalog or health, whose rows, if they can be filtered, have this shape.
+
+    Raises Invalid for options no release can serve yet, InvalidFilter.
+    """
+    refuse(request, "peer", "sg")
+    if kind is not None:
+        check_filter(request, kind)
     return read_options(request, discovery=True)
+
+
+def check_filter(request: Request, kind: Any) -> None:
+    """Raise InvalidFilter unless `filter` fits rows of this shape: before waiting for any."""
+    if expression := request.param("filter"):
+        filters.compiled(expression, kind)
+
+
+async def filtered(request: Request, rows: Iterable[T], kind: type[T]) -> list[T]:
+    """The rows that pass `filter`, all if there is none. Raises InvalidFilter.
+
+    It comes after all else that leaves rows out: nobody may learn of rows by what a filter says.
+    """
+    expression = request.param("filter")
+    if not expression:
+        return rows if isinstance(rows, list) else list(rows)
+    shape: Any = kind
+    passes, clock = filters.compiled(expression, shape), request.parts.clock
+    kept, turn = [], clock.monotonic() + TURN_SECONDS
+    for row in rows:
+        if passes(row):
+            kept.append(row)
+        if clock.monotonic() > turn:
+            await clock.sleep(0)
+            turn = clock.monotonic() + TURN_SECONDS
+    return kept
 
 
 def refuse(request: Request, *names: str) -> None:

@@ -27,6 +27,7 @@ from mesh.errors import (
     Unreachable,
 )
 from mesh.http.request import TEXT, Reply
+from mesh.registry.filters import InvalidFilter
 from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer, ReadOptions
 
@@ -36,6 +37,7 @@ NEVER_SECONDS = 10 * 365 * 86400.0
 # As Consul: what has no row of its own there is a 500, many refusals of the server's included.
 STATUS: dict[type[MeshError], int] = {
     Invalid: 400,
+    InvalidFilter: 500,
     Denied: 403,
     NotFound: 404,
     TooLarge: 413,

@@ -8,8 +8,9 @@ import msgspec
 
 from mesh.http.request import Handler
 
-Kind: TypeAlias = Literal["string", "integer", "boolean", "duration"]
-"""What a parameter's text means. A boolean may be bare; a duration is Go's, such as `10s`."""
+Kind: TypeAlias = Literal["string", "integer", "boolean", "present", "duration"]
+"""What a parameter's text means. A boolean may be bare; `present` holds if the parameter is there,
+whatever its text; a duration is Go's, such as `10s`."""
 
 
 class Param(msgspec.Struct, frozen=True):
@@ -43,11 +44,20 @@ class Route(msgspec.Struct, frozen=True):
     """The type of the JSON answer; `bytes` or `str` for a raw one; None when it is empty."""
     statuses: tuple[tuple[int, str], ...] = ()
     """Statuses beside 200 that mean something of their own here, and what."""
+    answered: tuple[int, ...] = ()
+    """Those of them that come with an answer and not with a line of text."""
+    media: tuple[str, ...] = ()
+    """Content types in which it may answer beside JSON."""
 
     @property
     def fixed(self) -> str:
         """The path up to its `:name`."""
         return self.path.partition(":")[0]
+
+    @property
+    def parameter(self) -> str:
+        """The name of what the path takes, such as `key`; empty when it takes nothing."""
+        return self.path.partition(":")[2].partition("/")[0]
 
     @property
     def tail(self) -> str:
@@ -61,12 +71,17 @@ BLOCKING = (
     Param("wait", "How long to wait at most (5m if not given, 10m at most)", "duration"),
 )
 CONSISTENCY = (
-    Param("stale", "Any server may answer, without a leader too", "boolean"),
-    Param("consistent", "The leader makes sure first that it still leads", "boolean"),
-    Param("leader", "The leader answers, whatever the default is", "boolean"),
+    Param("stale", "Any server may answer, without a leader too", "present"),
+    Param("consistent", "The leader makes sure first that it still leads", "present"),
+    Param("leader", "The leader answers, whatever the default is", "present"),
     Param("max_stale", "As stale, but from no server that heard the leader before", "duration"),
 )
-CACHED = (Param("cached", "The agent may answer with what it holds", "boolean"),)
+CACHED = (Param("cached", "The agent may answer with what it holds", "present"),)
 FILTER = (Param("filter", "Only rows for which this expression is true"),)
 NEAR = (Param("near", "The nearest to this node first; _agent is the agent asked"),)
 READ = BLOCKING + CONSISTENCY
+NODE_META = Param("node-meta", "Only on nodes with this metadata, as `key:value`", repeats=True)
+TAG = Param("tag", "Only with this tag, whatever its case", repeats=True)
+RELAY_FACTOR = Param("relay-factor", "Members that carry copies of answers, 0 to 5", "integer")
+STALE = Param("stale", "Ask any server, which works without a leader too", "boolean")
+CAS = Param("cas", "Only if the row's ModifyIndex is this; 0: if there is none", "integer")

@@ -14,20 +14,23 @@ from mesh.http import (
     health,
     keyring,
     kv,
+    openapi,
     operator,
     outcomes,
     status,
+    txn,
     upgrade,
 )
 from mesh.http.route import Route
 
-ROUTES: tuple[Route, ...] = (
+_FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
     *kv.ROUTES,
+    *txn.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
     *status.ROUTES,
@@ -37,6 +40,8 @@ ROUTES: tuple[Route, ...] = (
     *upgrade.ROUTES,
 )
 """Every family has its rows beside its handlers."""
+
+ROUTES = (*_FAMILIES, openapi.route(_FAMILIES))
 
 
 class Found(msgspec.Struct, frozen=True):

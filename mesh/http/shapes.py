@@ -12,7 +12,15 @@ from mesh.registry.health import Instance
 from mesh.registry.kv import Pair
 
 _CAPITALS = {"id": "ID", "tls": "TLS", "http": "HTTP", "tcp": "TCP", "udp": "UDP", "ttl": "TTL"}
-_CAPITALS |= {"grpc": "GRPC", "os": "OS", "h2ping": "H2PING", "ca": "CA", "uri": "URI"}
+_CAPITALS |= {
+    "grpc": "GRPC",
+    "os": "OS",
+    "h2ping": "H2PING",
+    "ca": "CA",
+    "uri": "URI",
+    "kv": "KV",
+    "dns": "DNS",
+}
 
 Maybe: TypeAlias = str | UnsetType
 

@@ -20,6 +20,6 @@ async def peers(request: Request) -> Reply:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/status/leader", leader, "Address of the leader"),
-    Route("GET", "/v1/status/peers", peers, "Addresses of the voting servers"),
+    Route("GET", "/v1/status/leader", leader, "Address of the leader", answer=str),
+    Route("GET", "/v1/status/peers", peers, "Addresses of the voting servers", answer=list[str]),
 )

@@ -8,7 +8,7 @@ from mesh.agent.operations import MemberInfo
 from mesh.errors import Conflict
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import READ, Route
 from mesh.http.shapes import Shape
 from mesh.registry import levels
 from mesh.rpc.servers import ServerTags, read_tags
@@ -79,6 +79,20 @@ def _servers(request: Request) -> list[tuple[MemberInfo, ServerTags]]:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/operator/upgrade", status, "Feature levels of the cluster"),
-    Route("PUT", "/v1/operator/upgrade/finalize", finalize, "Raise the feature level"),
+    Route(
+        "GET",
+        "/v1/operator/upgrade",
+        status,
+        "Feature levels of the cluster",
+        params=READ,
+        answer=UpgradeShape,
+    ),
+    Route(
+        "PUT",
+        "/v1/operator/upgrade/finalize",
+        finalize,
+        "Raise the feature level",
+        answer=UpgradeShape,
+        statuses=((500, "A server does not speak the next level"),),
+    ),
 )

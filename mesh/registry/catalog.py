@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from mesh.errors import Conflict, Invalid
-from mesh.registry import coordinates
+from mesh.registry import coordinates, sessions
+from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of this noun too.
+from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
+from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
+from mesh.registry.checks import Check as Check  # noqa: PLC0414
+from mesh.registry.checks import folded
 from mesh.registry.levels import SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414
@@ -18,8 +22,6 @@ from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
-SERF_HEALTH = "serfHealth"
-STATUSES = ("passing", "warning", "critical")
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
@@ -57,53 +59,14 @@ class Service(Row, frozen=True, kw_only=True):
     connect: dict[str, Any] = {}
 
 
-class Check(Row, frozen=True, kw_only=True):
-    """The health of a node, or of one of its instances when service_id is set."""
-
-    node: str
-    id: str
-    name: str = ""
-    status: str = "critical"
-    notes: str = ""
-    output: str = ""
-    service_id: str = ""
-    service_name: str = ""
-    service_tags: list[str] = []
-    kind: str = ""
-    """How it is checked: `http`, `tcp`, `ttl` ...; shown as `Type`."""
-    interval: str = ""
-    timeout: str = ""
-    exposed_port: int = 0
-    definition: dict[str, Any] = {}
-    sequence: int | msgspec.UnsetType = msgspec.UNSET
-    """The health sequence its node gave the status; see `registry.transitions`. Unset for checks
-    that others registered, and written by no cluster below level 3: rows then are as before."""
-
-
-def _each(value: str) -> Iterable[Hashable]:
-    return (value.lower(),) if value else ()
-
-
 SERVICES: Table[Service] = Table(
     "services",
     Service,
     key=lambda service: (service.node.lower(), service.id),
     indexes={
-        "node": lambda service: _each(service.node),
-        "name": lambda service: _each(service.name),
-        "address": lambda service: _each(service.address),
-    },
-)
-CHECKS: Table[Check] = Table(
-    "checks",
-    Check,
-    key=lambda check: (check.node.lower(), check.id),
-    indexes={
-        "node": lambda check: _each(check.node),
-        "instance": lambda check: ((check.node.lower(), check.service_id),),
-        "service": lambda check: _each(check.service_name),
-        "status": lambda check: _each(check.status),
-        "gossip": lambda check: ("",) if check.id == SERF_HEALTH else (),
+        "node": lambda service: folded(service.node),
+        "name": lambda service: folded(service.name),
+        "address": lambda service: folded(service.address),
     },
 )
 
@@ -191,6 +154,17 @@ class ServiceNodes(Query[list[ServiceNode]], frozen=True, tag="catalog.service")
             assert node is not None, "an instance has a node"
             found.append(ServiceNode(node, service))
         return found
+
+
+class Everything(Query[list[ServiceNode]], frozen=True, tag="catalog.instances"):
+    """Every instance of every service, with its node, ordered by node and id."""
+
+    answer = list[ServiceNode]
+
+    def run(self, view: View) -> list[ServiceNode]:
+        """Join the tables."""
+        nodes = {node.name.lower(): node for node in view.every(NODES)}
+        return [ServiceNode(nodes[one.node.lower()], one) for one in view.every(SERVICES)]
 
 
 class AddressOwner(msgspec.Struct, frozen=True):
@@ -324,21 +298,23 @@ def _put_check(transaction: Transaction, node: Node, check: Check) -> None:
                 f'Check.ServiceID: node {node.name} has no service with the id "{check.service_id}"'
             )
         name, tags = service.name, service.tags
-    transaction.put(
-        CHECKS,
-        msgspec.structs.replace(
-            check,
-            node=node.name,
-            id=check.id or check.name,
-            service_name=name,
-            service_tags=tags,
-        ),
+    check = msgspec.structs.replace(
+        check, node=node.name, id=check.id or check.name, service_name=name, service_tags=tags
     )
+    check = transaction.put(CHECKS, sessions.judged(transaction, check))
+    if check.status == "critical":
+        sessions.check_failed(transaction, check)
+
+
+def _delete_check(transaction: Transaction, check: Check) -> None:
+    transaction.delete(CHECKS, CHECKS.key(check))
+    sessions.check_failed(transaction, check)
 
 
 def remove_node(transaction: Transaction, name: str) -> None:
-    """Delete a node with its instances, checks and coordinate."""
+    """Delete a node with its sessions, instances, checks and coordinate."""
     key = name.lower()
+    sessions.node_left(transaction, key)
     transaction.delete(coordinates.TABLE, key)
     for check in transaction.select(CHECKS, "node", key):
         transaction.delete(CHECKS, CHECKS.key(check))
@@ -365,10 +341,12 @@ class Deregister(Command[bool], frozen=True, tag="catalog.deregister"):
         node = self.node.lower()
         if self.service_id:
             for check in transaction.select(CHECKS, "instance", (node, self.service_id)):
-                transaction.delete(CHECKS, CHECKS.key(check))
+                _delete_check(transaction, check)
             transaction.delete(SERVICES, (node, self.service_id))
         elif self.check_id:
-            transaction.delete(CHECKS, (node, self.check_id))
+            found = transaction.get(CHECKS, (node, self.check_id))
+            if found is not None:
+                _delete_check(transaction, found)
         else:
             remove_node(transaction, node)
         return True

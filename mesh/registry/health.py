@@ -13,6 +13,8 @@ from mesh.store.database import View
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 RAFT_HEALTH = "mesh-raft"
+CLUSTER_MAINTENANCE = "_cluster_maintenance"
+"""The check of a node in cluster-wide maintenance; an instance's has its id after a colon."""
 GOSSIP_HEALTH = "mesh-gossip"
 """Says that removals are frozen. It is shown with its node, and decides no instance's health: or
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""

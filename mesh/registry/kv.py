@@ -1,40 +1,19 @@
-"""Key/value pairs: read and write them singly, by prefix, and only if nobody else did."""
+"""Key/value pairs: read, write and lock them singly, by prefix, and only if nobody else did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import ClassVar
 
-from mesh.errors import Invalid
+from mesh.errors import Conflict, Invalid
+from mesh.registry import sessions
+from mesh.registry.levels import SESSIONS
+from mesh.registry.pairs import PAIRS as PAIRS  # noqa: PLC0414  # Part of this noun too.
+from mesh.registry.pairs import Pair as Pair  # noqa: PLC0414
 from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
-from mesh.store.table import Row, Table
 
 VALUE_MAX_BYTES = 512 * 1024
 KEY_MAX_BYTES = 2048
-
-
-class Pair(Row, frozen=True, kw_only=True):
-    """A key and its value. `flags` is an opaque 64-bit number for clients."""
-
-    key: str
-    value: bytes = b""
-    flags: int = 0
-    lock_index: int = 0
-    session: str = ""
-
-
-def folders(key: str) -> Iterator[str]:
-    """Every prefix of the key that ends in `/`, and the empty one."""
-    yield ""
-    end = key.find("/")
-    while end >= 0:
-        yield key[: end + 1]
-        end = key.find("/", end + 1)
-
-
-PAIRS: Table[Pair] = Table(
-    "kv", Pair, key=lambda pair: pair.key, indexes={"folder": lambda pair: folders(pair.key)}
-)
 
 
 def _under(view: View, prefix: str) -> list[Pair]:
@@ -43,11 +22,13 @@ def _under(view: View, prefix: str) -> list[Pair]:
     return pairs if folder == prefix else [pair for pair in pairs if pair.key.startswith(prefix)]
 
 
-def _check_key(key: str) -> None:
+def _check_key(key: str, flags: int = 0) -> None:
     if not key:
         raise Invalid("key: must not be empty")
     if len(key.encode()) > KEY_MAX_BYTES:
         raise Invalid(f"key: longer than {KEY_MAX_BYTES} bytes")
+    if not 0 <= flags < 2**64:
+        raise Invalid("flags: expected an unsigned 64-bit number")
 
 
 class Get(Query[Pair | None], frozen=True, tag="kv.get"):
@@ -103,9 +84,7 @@ class Set(Command[bool], frozen=True, tag="kv.set"):
 
     def validate(self) -> None:
         """The key and the value have limits."""
-        _check_key(self.key)
-        if not 0 <= self.flags < 2**64:
-            raise Invalid("flags: expected an unsigned 64-bit number")
+        _check_key(self.key, self.flags)
 
     def apply(self, transaction: Transaction) -> bool:
         """Write; False when the check index does not match."""
@@ -156,3 +135,84 @@ class DeleteUnder(Command[bool], frozen=True, tag="kv.delete-under"):
         for pair in _under(transaction, self.prefix):
             transaction.delete(PAIRS, pair.key)
         return True
+
+
+def acquire(transaction: Transaction, pair: Pair) -> bool:
+    """Write the pair as held by its session; False when another holds it, or nobody may yet.
+
+    The pair gives key, value, flags and session. Each new holder adds 1 to the lock index; who
+    holds the key already only writes it. Raises Conflict when there is no such session.
+    """
+    if transaction.get(sessions.SESSIONS, pair.session) is None:
+        raise Conflict(f'invalid session "{pair.session}": there is none with this id, or no more')
+    old = transaction.get(PAIRS, pair.key)
+    held = old is not None and bool(old.session)
+    if old is not None and held and old.session != pair.session:
+        return False
+    if not held and sessions.held_back(transaction, pair.key):
+        return False
+    before = old.lock_index if old is not None else 0
+    _put(transaction, pair, before if held else before + 1, pair.session)
+    return True
+
+
+def release(transaction: Transaction, pair: Pair) -> bool:
+    """Write the pair as held by nobody; False unless its session holds it."""
+    old = transaction.get(PAIRS, pair.key)
+    if old is None or not pair.session or old.session != pair.session:
+        return False
+    _put(transaction, pair, old.lock_index, "")
+    return True
+
+
+def _put(transaction: Transaction, pair: Pair, lock_index: int, session: str) -> None:
+    transaction.put(
+        PAIRS,
+        Pair(
+            key=pair.key,
+            value=pair.value,
+            flags=pair.flags,
+            lock_index=lock_index,
+            session=session,
+        ),
+    )
+
+
+class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
+    """Write a key and lock it for a session. Its lock index is the fencing token of the holder."""
+
+    result = bool
+    needs: ClassVar[int] = SESSIONS
+    key: str
+    value: bytes
+    session: str
+    flags: int = 0
+
+    def validate(self) -> None:
+        """The key and the flags have limits."""
+        _check_key(self.key, self.flags)
+
+    def apply(self, transaction: Transaction) -> bool:
+        """False when another session holds it, or its lock-delay lasts."""
+        pair = Pair(key=self.key, value=self.value, flags=self.flags, session=self.session)
+        return acquire(transaction, pair)
+
+
+class Release(Command[bool], frozen=True, tag="kv.release"):
+    """Write a key and give back its lock. Others may take it at once: there is no lock-delay."""
+
+    result = bool
+    needs: ClassVar[int] = SESSIONS
+    key: str
+    value: bytes
+    session: str
+    flags: int = 0
+
+    def validate(self) -> None:
+        """The key and the flags have limits."""
+        _check_key(self.key, self.flags)
+
+    def apply(self, transaction: Transaction) -> bool:
+        """False unless this session holds it."""
+        pair = Pair(key=self.key, value=self.value, flags=self.flags, session=self.session)
+        return release(transaction, pair)

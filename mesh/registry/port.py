@@ -51,6 +51,10 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
         """
         raise NotImplementedError
 
+    def remembered(self, result: T) -> T:
+        """What is kept of the result for repetitions of the request; a function of it alone."""
+        return result
+
 
 class Order(msgspec.Struct, Generic[T], frozen=True):
     """Something asked of the servers themselves, as a value: an act, or figures of theirs.

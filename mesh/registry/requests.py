@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from mesh.registry import autopilot, catalog, coordinates, health, kv, levels, orders, outcomes
+from mesh.registry import (
+    autopilot,
+    catalog,
+    coordinates,
+    health,
+    kv,
+    levels,
+    orders,
+    outcomes,
+    restores,
+    sessions,
+    snapshots,
+    txn,
+)
 from mesh.store.table import Table
 
 TABLES: tuple[Table[Any], ...] = (
@@ -15,6 +28,10 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    sessions.SESSIONS,
+    sessions.DELAYS,
+    restores.TABLE,
+    restores.CHUNKS,
 )
 
 AnyCommand: TypeAlias = (
@@ -23,11 +40,22 @@ AnyCommand: TypeAlias = (
     | kv.Set
     | kv.Delete
     | kv.DeleteUnder
+    | kv.Acquire
+    | kv.Release
+    | sessions.Create
+    | sessions.Destroy
+    | sessions.Expire
+    | sessions.Sweep
     | autopilot.Set
     | levels.Found
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | txn.Apply
+    | restores.Begin
+    | restores.Add
+    | restores.Finish
+    | restores.Abandon
 )
 
 AnyQuery: TypeAlias = (
@@ -35,6 +63,7 @@ AnyQuery: TypeAlias = (
     | catalog.NodeNamed
     | catalog.Services
     | catalog.ServiceNodes
+    | catalog.Everything
     | catalog.Owner
     | health.Instances
     | health.NodeChecks
@@ -44,12 +73,17 @@ AnyQuery: TypeAlias = (
     | kv.Get
     | kv.Under
     | kv.Keys
+    | sessions.Info
+    | sessions.OfNode
+    | sessions.All
     | levels.Present
     | outcomes.Find
     | autopilot.Get
     | coordinates.All
     | coordinates.Of
     | coordinates.Distances
+    | txn.Read
+    | restores.State
 )
 
 AnyOrder: TypeAlias = (
@@ -65,4 +99,10 @@ AnyOrder: TypeAlias = (
     | orders.FireEvent
     | coordinates.Report
     | coordinates.Datacenters
+    | sessions.Renew
+    | snapshots.Open
+    | snapshots.Read
+    | snapshots.Close
+    | snapshots.Schedules
+    | snapshots.OwnSchedule
 )

@@ -12,10 +12,13 @@ from mesh.errors import Conflict, Internal, Invalid, MeshError, Outdated, from_c
 from mesh.registry.envelope import Envelope, digest, open_sealed
 from mesh.registry.levels import EXACT, HIGHEST, Finalize, Found, level_of, readable
 from mesh.registry.requests import TABLES
+from mesh.registry.restores import exported, staged
 from mesh.store.database import Database
+from mesh.store.export import export
 from mesh.store.ledger import HORIZON, Ended, Ledger
 from mesh.store.live import Answers
-from mesh.store.snapshot import STEP_ITEMS, Thawed, freeze, thaw
+from mesh.store.snapshot import Thawed, freeze, thaw
+from mesh.store.steps import STEP_ITEMS
 from mesh.store.table import Bucket
 
 
@@ -40,6 +43,10 @@ class Machine:
         self.database = Database(TABLES)
         self.answers = Answers(self.database)
         self.on_level: Callable[[int], None] = _ignore
+        self.on_restored: Callable[[], None] = _nothing
+        """Hears that all tables were replaced by those of a snapshot that somebody restored."""
+        self.on_dropped: Callable[[Iterator[None]], None] = _ignore
+        """Is given steps that free tables which nobody needs any more, for another thread."""
 
     def apply(self, index: int, data: bytes) -> object:
         """Apply a log entry: the command's result, or the MeshError that refused it.
@@ -72,21 +79,28 @@ class Machine:
         transaction = self.database.begin(index, envelope.time)
         try:
             result: object = command.apply(transaction)
+            kept: object = command.remembered(result)
         except MeshError as error:
             transaction.rollback()
-            result = error
+            result = kept = error
         except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
             # A fault in a command: the same on every server, so refusing it keeps them equal.
             transaction.rollback()
-            result = Internal(f"{type(command).__name__} failed: {error!r}")
+            result = kept = Internal(f"{type(command).__name__} failed: {error!r}")
         changed = transaction.commit()
         level = level_of(self.database)
         if before < EXACT <= level:
             # What was forgotten until now left no trace, and some servers know less than others.
             self.database.ledger.horizon = index
             changed.add(HORIZON)
-        self._remember(index if level >= EXACT else 0, envelope, data, result, changed)
-        self.answers.committed(changed)
+        self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
+        if transaction.replaced:
+            self.answers.restored(other=True)
+            self.on_restored()
+        else:
+            self.answers.committed(changed)
+        for steps in transaction.dropped:
+            self.on_dropped(steps)
         if level != before:
             self.on_level(level)
         return result
@@ -111,6 +125,11 @@ class Machine:
         head = _Head(level, len(ledger.ended), ledger.horizon)
         return _pieces(head, tables, list(ledger.ended), list(ledger.ended.values()))
 
+    def export(self) -> Iterator[bytes]:
+        """Copy the rows now; the iterator packs them as `store.export` has it, in any thread."""
+        database = self.database
+        return export(exported(database), database.index, level_of(database))
+
     def prepare(self, index: int, pieces: Iterator[bytes]) -> Restored:  # noqa: ARG002
         """Read what `snapshot` packed, in any thread. Raises Invalid if it is bad."""
         head = unpack(next(pieces, b""), _Head)
@@ -122,6 +141,7 @@ class Machine:
         if len(ledger.ended) != head.requests:
             raise Invalid(f"snapshot has {len(ledger.ended)} of {head.requests} requests")
         ledger.horizon = head.horizon
+        tables.staging = staged(tables.contents)
         return Restored(self, tables, ledger)
 
     def trade(self, tables: Thawed, ledger: Ledger) -> Ledger:
@@ -178,5 +198,9 @@ def _outcome(envelope: Envelope, ended: Ended) -> object:
     return unpack(ended.value, envelope.command.result)
 
 
-def _ignore(_level: int) -> None:
+def _ignore(_: object) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass

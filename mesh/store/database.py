@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from heapq import nsmallest
 from typing import Any, TypeVar
 
 import msgspec
 
+from mesh.errors import Invalid
 from mesh.store import ledger
 from mesh.store.ledger import Ended, Ledger
+from mesh.store.staging import Staging
+from mesh.store.steps import freed
 from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Row, Table
 
 R = TypeVar("R", bound=Row)
@@ -18,19 +22,28 @@ class Database:
     """The tables. One thread owns it; a view or a transaction never awaits, so nobody needs locks.
 
     `index` is the log index of the last commit; `ledger` knows how the latest requests ended.
+    `floor` is the log index at which all tables were last replaced: no bucket changed before that.
+    `staging` is what may replace them next.
     """
 
     def __init__(self, tables: Iterable[Table[Any]]) -> None:
         self.contents: dict[str, Content[Any]] = {table.name: Content(table) for table in tables}
         self.ledger = Ledger()
         self.index = 0
+        self.floor = 0
+        self.staging: Staging | None = None
 
     def changed_at(self, bucket: Bucket) -> int:
         """The log index of the last change to the bucket."""
         table, index, value = bucket
         if table == ledger.NAME:
             return self.ledger.changed_at(value)
-        return self.contents[table].mark(index, value)
+        return max(self.floor, self.contents[table].mark(index, value))
+
+    def stage(self, ceiling: int) -> Staging:
+        """Begin other tables, empty so far, whose rows have no index above the ceiling."""
+        self.staging = Staging([one.table for one in self.contents.values()], ceiling)
+        return self.staging
 
     def view(self) -> View:
         """Start reading."""
@@ -66,6 +79,12 @@ class View:
         self.touched.add((table.name, EVERY, ""))
         return list(self._content(table).select(EVERY, ""))
 
+    def select_some(self, table: Table[R], count: int) -> list[R]:
+        """The first rows of the table, so many at most, ordered by primary key."""
+        self.touched.add((table.name, EVERY, ""))
+        rows: dict[Any, R] = self._content(table).rows
+        return [rows[key] for key in nsmallest(count, rows)]
+
     def values(self, table: Table[R], index: str) -> list[Any]:
         """Every value that some row has in the named index, in order."""
         self.touched.add((table.name, EVERY, ""))
@@ -97,6 +116,31 @@ class Transaction(View):
         self._undo: list[tuple[Content[Any], Hashable, Row | None]] = []
         self._changed: set[Bucket] = set()
         self._settled: dict[str, Ended] = {}
+        self._stage: list[bytes | int | None] = []
+        self._former: dict[str, Content[Any]] | None = None
+        self.dropped: list[Iterator[None]] = []
+        """After `commit`: frees tables that are needed no more, a little at each step."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether all tables were replaced."""
+        return self._former is not None
+
+    def stage(self, what: bytes | int | None) -> None:
+        """At commit: begin other tables, with rows below a ceiling; feed them; or drop them."""
+        self._stage.append(what)
+
+    def replace_all(self, sha256: str) -> None:
+        """Put the staged tables in place of the present ones. Raises Invalid unless all is there.
+
+        The sum is that of the bytes they were read from. What is written to tables after this is
+        written to the new ones.
+        """
+        database = self._database
+        if database.staging is None or database.staging.sha256 != sha256:
+            raise Invalid("the tables to put in place are not those that were announced")
+        self._former = database.contents
+        database.contents = database.staging.finish()
 
     @property
     def fresh(self) -> bool:
@@ -141,16 +185,36 @@ class Transaction(View):
         """Take back every change."""
         for content, key, old in reversed(self._undo):
             content.replace(key, old)
+        if self._former is not None:
+            self._database.contents, self._former = self._former, None
+        self._stage.clear()
         self._undo.clear()
         self._changed.clear()
         self._settled.clear()
 
     def commit(self) -> set[Bucket]:
         """End the transaction; returns the buckets it changed, whose marks have moved."""
-        contents = self._database.contents
+        database = self._database
         for table, index, value in sorted(self._changed, key=repr):
-            contents[table].changed(index, value, self.log_index)
+            database.contents[table].changed(index, value, self.log_index)
         for request, ended in self._settled.items():
-            self._database.ledger.remember(request, ended, self._changed)
-        self._database.index = self.log_index
+            database.ledger.remember(request, ended, self._changed)
+        for what in self._stage:
+            self._set_stage(what)
+        if self._former is not None:
+            database.floor, database.staging = self.log_index, None
+            self.dropped.append(freed(self._former))
+        database.index = self.log_index
         return self._changed
+
+    def _set_stage(self, what: bytes | int | None) -> None:
+        database = self._database
+        if isinstance(what, bytes):
+            if database.staging is not None:
+                database.staging.feed(what)
+            return
+        if database.staging is not None:
+            self.dropped.append(freed(database.staging.contents))
+            database.staging = None
+        if what is not None:
+            database.stage(what)

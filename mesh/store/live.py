@@ -95,9 +95,17 @@ class Answers:
             woken.update(self._readers.get(bucket, ()))
         self._wake(woken)
 
-    def restored(self) -> None:
-        """The tables were replaced as a whole: every answer is computed anew."""
-        self._wake({*self._idle.values(), *self._heard.values()})
+    def restored(self, *, other: bool = False) -> None:
+        """The tables were replaced as a whole: every answer is computed anew.
+
+        By `other` ones than the log led to, every answer has changed, even one that comes out
+        equal: who waits for a newer one is answered now.
+        """
+        woken = {*self._idle.values(), *self._heard.values()}
+        if other:
+            for live in woken:
+                live.index = 0
+        self._wake(woken)
 
     def _wake(self, woken: set[Live[Any]]) -> None:
         for live in woken:

@@ -6,32 +6,27 @@ their keys. Both ways go by small steps, so that another thread may rest between
 
 from __future__ import annotations
 
-from bisect import bisect
-from collections.abc import Callable, Hashable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import msgspec
 
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
 from mesh.store.database import Database
+from mesh.store.staging import Staging
+from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained, freed, in_order, sample
 from mesh.store.table import Content, Row
 
 FORMAT = 1
-STEP_ITEMS = 256  # Rows or marks of one step,
-STEP_BYTES = 32 << 10  # or fewer, once they have so many bytes.
-PART_ITEMS = 512  # Sorted at once, about, as long as there are no more than
-PARTS_MAX = 4096  # of such parts.
-_SCATTER = 2_654_435_761  # A prime near 2**32 divided by the golden ratio.
-
-T = TypeVar("T")
 
 
 class _Start(msgspec.Struct, array_like=True, tag="start"):
     format: int
     index: int
     tables: list[str]
+    floor: int = 0
+    """Left out where it is 0, as programs below level 4 have it."""
 
 
 class _Rows(msgspec.Struct, array_like=True, tag="rows"):
@@ -62,16 +57,17 @@ _Piece = _Start | _Rows | _Filled | _Emptied | _End
 class _Copy:
     """What one table holds at a moment. It takes some 10 ns a row: nothing but references."""
 
-    def __init__(self, content: Content[Any]) -> None:
+    def __init__(self, content: Content[Any], level: int) -> None:
         self.name, self.key = content.table.name, content.table.key
         self.rows: list[Row] = list(content.rows.values())
+        later = content.table.later
+        known = {name: one for name, one in content.marks.items() if later.get(name, 1) <= level}
         self.filled = {
             index: (list(marks.filled), list(marks.filled.values()))
-            for index, marks in content.marks.items()
+            for index, marks in known.items()
         }
         self.emptied = {
-            index: (marks.floor, list(marks.emptied.items()))
-            for index, marks in content.marks.items()
+            index: (marks.floor, list(marks.emptied.items())) for index, marks in known.items()
         }
 
 
@@ -82,12 +78,14 @@ def freeze(database: Database, level: int) -> Iterator[bytes]:
     which are empty, are left out.
     """
     held = sorted(database.contents.items())
-    copies = [_Copy(content) for _, content in held if content.table.level <= level]
-    return _pieces(database.index, copies)
+    copies = [_Copy(content, level) for _, content in held if content.table.level <= level]
+    names = [copy.name for copy in copies]
+    start = _Start(FORMAT, database.index, names, database.floor)
+    return _pieces(pack(start if start.floor else ("start", FORMAT, start.index, names)), copies)
 
 
-def _pieces(index: int, copies: list[_Copy]) -> Iterator[bytes]:
-    yield pack(_Start(FORMAT, index, [copy.name for copy in copies]))
+def _pieces(start: bytes, copies: list[_Copy]) -> Iterator[bytes]:
+    yield start
     count = 0
     while copies:
         copy = copies.pop(0)
@@ -98,17 +96,17 @@ def _pieces(index: int, copies: list[_Copy]) -> Iterator[bytes]:
                 part = emptied[first : first + STEP_ITEMS]
                 yield pack(_Emptied(copy.name, kind, floor, part))
         for kind, (values, indexes) in copy.filled.items():
-            sample = [values[place] for place in _sample(len(values))]
-            marks = zip(_drained(values), _drained(indexes), strict=True)
-            yield from _mark_pieces(copy.name, kind, _in_order(marks, sample, _value_of))
+            keys = [values[place] for place in sample(len(values))]
+            marks = zip(drained(values), drained(indexes), strict=True)
+            yield from _mark_pieces(copy.name, kind, in_order(marks, keys, _value_of))
     yield pack(_End(count))
 
 
 def _row_pieces(copy: _Copy) -> Iterator[bytes]:
-    sample = [copy.key(copy.rows[place]) for place in _sample(len(copy.rows))]
+    keys = [copy.key(copy.rows[place]) for place in sample(len(copy.rows))]
     packed: list[msgspec.Raw] = []
     size = 0
-    for part in _in_order(_drained(copy.rows), sample, copy.key):
+    for part in in_order(drained(copy.rows), keys, copy.key):
         for row in part:
             data = pack(row)
             packed.append(msgspec.Raw(data))
@@ -137,45 +135,17 @@ def _value_of(mark: tuple[Any, int]) -> Any:
     return mark[0]
 
 
-def _sample(count: int) -> list[int]:
-    """Places whose keys divide so many items into parts: scattered, for keys may come in turns."""
-    return [step * _SCATTER % count for step in range(min(count // PART_ITEMS, PARTS_MAX))]
-
-
-def _drained(items: list[T]) -> Iterator[T]:
-    """The items, the last ones first; the list shrinks with them."""
-    while items:
-        last = items[-STEP_ITEMS:]
-        del items[-STEP_ITEMS:]
-        yield from reversed(last)
-
-
-def _in_order(items: Iterator[T], sample: list[Any], key: Callable[[T], Any]) -> Iterator[list[T]]:
-    """The items sorted, in parts: one long sort would hold up every other thread.
-
-    `sample` are keys that divide the items about evenly; where depends on what happened to the
-    table, so nothing but the order may be seen by others. Empty parts come while work is done.
-    """
-    borders = sorted(sample)
-    parts: list[list[T]] = [[] for _ in range(len(borders) + 1)]
-    while step := list(islice(items, STEP_ITEMS)):
-        for item in step:
-            parts[bisect(borders, key(item))].append(item)
-        yield []
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        part.sort(key=key)
-        yield part
-
-
 class Thawed:
-    """Tables out of a snapshot, which `install` trades for those of the database."""
+    """Tables out of a snapshot, which `install` trades for those of the database.
+
+    `staging` goes with them: what may replace them next.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._index = 0
-        self._contents = {
+        self._index = self._floor = 0
+        self.staging: Staging | None = None
+        self.contents = {
             name: Content(content.table) for name, content in database.contents.items()
         }
         self._rows = 0
@@ -183,22 +153,16 @@ class Thawed:
     def install(self) -> None:
         """Trade places with the database's tables. Takes no longer for many rows."""
         database = self._database
-        database.contents, self._contents = self._contents, database.contents
+        database.contents, self.contents = self.contents, database.contents
         database.index, self._index = self._index, database.index
+        database.floor, self._floor = self._floor, database.floor
+        database.staging, self.staging = self.staging, database.staging
 
     def discard(self) -> Iterator[None]:
         """Free the tables that are not in place, a little at each step."""
-        for content in self._contents.values():
-            marks = content.marks.values()
-            held: list[dict[Any, Any]] = [content.rows, *(each.filled for each in marks)]
-            for buckets in content.buckets.values():
-                held += (*buckets.values(), buckets)
-                yield
-            for each in held:
-                while each:
-                    for _ in range(min(STEP_ITEMS, len(each))):
-                        each.popitem()
-                    yield
+        yield from freed(self.contents)
+        if self.staging is not None:
+            yield from freed(self.staging.contents)
 
     def take(self, piece: _Piece) -> None:
         """Take what the next piece holds."""
@@ -208,7 +172,7 @@ class Thawed:
             if self._rows != piece.rows:
                 raise Invalid(f"snapshot has {self._rows} of {piece.rows} rows")
         else:
-            content = self._contents[piece.table]
+            content = self.contents[piece.table]
             if isinstance(piece, _Rows):
                 kind: Any = list[content.table.kind]  # type: ignore[name-defined]
                 rows = unpack(memoryview(piece.rows), kind)
@@ -226,10 +190,10 @@ class Thawed:
     def _take_start(self, start: _Start) -> None:
         if start.format != FORMAT:
             raise Invalid(f"snapshot format {start.format} is newer than this program's {FORMAT}")
-        if unknown := sorted(set(start.tables) - set(self._contents)):
+        if unknown := sorted(set(start.tables) - set(self.contents)):
             names = ", ".join(unknown)
             raise Invalid(f"snapshot holds tables this program does not know: {names}")
-        self._index = start.index
+        self._index, self._floor = start.index, start.floor
 
 
 def thaw(database: Database, pieces: Iterator[bytes]) -> Thawed:

@@ -35,7 +35,8 @@ class Table(Generic[R]):
 
     Keys and index values are strings or tuples of strings. An index function returns every value
     under which the row is found. A cluster below `level` never fills the table, nor do its
-    snapshots name it: the program it may go back to does not know it.
+    snapshots name it, or an index that `later` gives a level above: the program it may go back to
+    does not know it.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Table(Generic[R]):
         key: Callable[[R], Hashable],
         indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
         level: int = 1,
+        later: Mapping[str, int] = {},
     ) -> None:
         self.name = name
         self.kind = kind
         self.key = key
         self.indexes = dict(indexes)
         self.level = level
+        self.later = dict(later)
 
     def __repr__(self) -> str:
         return f"Table({self.name})"

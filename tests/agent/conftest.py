@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.definitions import check_definition, service_definition
 from mesh.agent.local import Agent, Options
+from mesh.agent.reading import check_definition, service_definition
 from mesh.clock import SeededDice, SystemClock
 from mesh.registry.catalog import Check, NodeNamed, NodeServices, Service
 from mesh.registry.health import NodeChecks

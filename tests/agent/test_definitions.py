@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.agent.definitions import (
-    CheckDefinition,
-    ServiceDefinition,
-    check_definition,
-    service_definition,
-)
+from mesh.agent.definitions import CheckDefinition, ServiceDefinition
+from mesh.agent.reading import check_definition, service_definition
 from mesh.codec import from_json, pack, to_json, unpack
 from mesh.errors import Invalid
 from mesh.registry.catalog import TaggedAddress, Weights
@@ -86,11 +82,19 @@ def test_what_go_clients_send_empty_is_fine() -> None:
     assert check_definition({"Name": "x", "TTL": "10s", "Interval": "", "Partition": ""}).ttl == 10
 
 
-@pytest.mark.parametrize("field", ["UDP", "GRPC", "H2PING", "DockerContainerID", "OSService"])
-def test_types_that_come_later_are_named(field: str) -> None:
-    text = refusal(check_definition, Name="x", Interval="10s", **{field: "y"})
-    assert text.endswith("checks are not available yet")
-    assert "needs one of" not in text
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"UDP": "127.0.0.1:53"}, "udp"),
+        ({"GRPC": "[::1]:9000/a/b"}, "grpc"),
+        ({"H2PING": "web.example:443"}, "h2ping"),
+        ({"DockerContainerID": "f972", "Args": ["true"], "Shell": "/bin/sh"}, "docker"),
+        ({"OSService": "nginx@1.service"}, "os_service"),
+        ({"tcp": "[::1]:1", "tcp_use_tls": True}, "tcp"),
+    ],
+)
+def test_kinds(fields: dict[str, Any], kind: str) -> None:
+    assert check_definition({"Name": "x", "Interval": "10s"} | fields).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,14 @@ def test_types_that_come_later_are_named(field: str) -> None:
         ({"AliasService": "a", "TTL": "1s"}, "alias checks take none"),
         ({"HTTP": "x.org", "Interval": "1s"}, "HTTP: expected a URL such as http"),
         ({"TCP": "x.org", "Interval": "1s"}, "TCP: expected host:port"),
+        ({"TCP": "::1:80", "Interval": "1s"}, "TCP: expected host:port"),
+        ({"UDP": "x.org:0", "Interval": "1s"}, "UDP: expected host:port"),
+        ({"H2PING": ":1", "Interval": "1s"}, "H2PING: expected host:port"),
+        ({"GRPC": "x/y:1", "Interval": "1s"}, "GRPC: expected host:port or host:port/service"),
+        ({"OSService": "-x", "Interval": "1s"}, "OSService: expected the name of a systemd"),
+        ({"OSService": "x"}, "Interval: must be longer than 0s for os_service checks"),
+        ({"DockerContainerID": "x", "Interval": "1s"}, "Args: a check in a Docker container"),
+        ({"CheckID": "_cluster_maintenance", "TTL": "1s"}, "cluster-wide maintenance"),
         ({"TTL": "10"}, "TTL: expected a duration such as 30s"),
         ({"TTL": True}, "TTL: expected a duration"),
         (HTTP | {"Status": "good"}, "Status: expected one of passing, warning, critical"),

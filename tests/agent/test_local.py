@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.agent.checks import Result
-from mesh.agent.definitions import check_definition, service_definition
+from mesh.agent.reading import check_definition, service_definition
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.registry.catalog import TaggedAddress
 from tests.agent.conftest import World, options, until

@@ -23,6 +23,36 @@ from tests.registry_memory import MemoryRegistry
 
 MEMBER = MemberInfo("n0", "10.0.0.1", 8301, {"role": "consul"}, 1, (1, 5, 2), (2, 5, 4))
 
+SELF: dict[str, Any] = {
+    "Config": {
+        "Datacenter": "dc1",
+        "PrimaryDatacenter": "dc1",
+        "NodeName": "n0",
+        "NodeID": "",
+        "Revision": "",
+        "Server": False,
+        "Version": "1",
+        "BuildDate": "",
+    },
+    "DebugConfig": {},
+    "Coord": None,
+    "Member": {
+        "Name": "n0",
+        "Addr": "10.0.0.1",
+        "Port": 8301,
+        "Tags": {},
+        "Status": 1,
+        "ProtocolMin": 1,
+        "ProtocolMax": 5,
+        "ProtocolCur": 2,
+        "DelegateMin": 2,
+        "DelegateMax": 5,
+        "DelegateCur": 4,
+    },
+    "Meta": {},
+    "Stats": {},
+}
+
 FIGURES = Figures(
     incarnation=3, state="alive", state_seconds=60.0, rtt_seconds=0.00041, score=0, accusers=()
 )
@@ -114,7 +144,7 @@ class Node:
         return found
 
     def self_info(self) -> dict[str, Any]:
-        return {"Config": {"NodeName": "n0"}}
+        return SELF
 
     def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
         self.listeners.append(listener)

@@ -87,7 +87,7 @@ async def test_a_hash_waits_for_a_change(api: AgentApi) -> None:
         ("service/register", {"Name": "x", "Prot": 1}, 400, "unknown field Prot"),
         ("service/register", {"Name": "x", "Namespace": "n"}, 400, "unknown field Namespace"),
         ("service/register", {"Name": "x", "Address": "::"}, 400, "Address"),
-        ("service/register", {"Name": "x", "Check": {"UDP": "a:1"}}, 400, "UDP checks are not"),
+        ("service/register", {"Name": "x", "Check": {"UDP": "a"}}, 400, "UDP: expected"),
         ("service/register", "[]", 400, "Request decode failed"),
         ("service/register", "{", 400, "Request decode failed"),
         ("service/register", b"", 400, "Request decode failed"),

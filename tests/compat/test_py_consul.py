@@ -75,7 +75,8 @@ async def test_catalog_and_health(client: Any) -> None:
         assert client.status.leader() == "127.0.0.1:8300"
         assert client.status.peers() == ["127.0.0.1:8300"]
         assert client.catalog.datacenters() == ["dc1"]
-        with pytest.raises(consul.exceptions.BadRequest, match="filter"):
-            client.health.service("web", filter_expr="Node.Node == n1")
+        assert client.catalog.nodes(filter_expr="Node == n2")[1] == []
+        with pytest.raises(consul.ConsulException, match="Invalid filter"):
+            client.health.service("web", filter_expr="Nod.Node == n1")
 
     await asyncio.to_thread(work)

@@ -21,7 +21,6 @@ from mesh.gossip.keytext import read_key
 from mesh.gossip.members import Member, Status
 from mesh.gossip.messages import Alive, Message, decode, decode_tags, encode, encode_tags
 from mesh.gossip.options import Options
-from mesh.gossip.patterns import PROGRAM_MAX, Pattern
 from mesh.gossip.pool import Pool
 from mesh.gossip.sealing import Sealing
 from mesh.gossip.streams import (
@@ -32,6 +31,7 @@ from mesh.gossip.streams import (
     StreamReader,
     encode_stream,
 )
+from mesh.patterns import PROGRAM_MAX, Pattern
 
 _Target: TypeAlias = Callable[[bytes], None]
 

@@ -12,7 +12,8 @@ from mesh.errors import Invalid
 from mesh.registry import catalog, kv
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
-from mesh.store.snapshot import FORMAT, PART_ITEMS, STEP_BYTES, freeze, thaw
+from mesh.store.snapshot import FORMAT, freeze, thaw
+from mesh.store.steps import PART_ITEMS, STEP_BYTES
 from mesh.store.table import TOMBSTONES_MAX, Row, Table
 
 COUNT = 5 * PART_ITEMS

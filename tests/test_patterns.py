@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid
-from mesh.gossip.patterns import PROGRAM_MAX, TEXT_MAX, Pattern
+from mesh.patterns import PROGRAM_MAX, TEXT_MAX, Pattern
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_hostile_expressions_take_time_linear_in_the_text(
     visited = 0
     reach = pattern._reach
 
-    def count(starts: set[int], text: str, place: int) -> set[int]:
+    def count(starts: frozenset[int], before: str, after: str) -> set[int]:
         nonlocal visited
-        found = reach(starts, text, place)
+        found = reach(starts, before, after)
         visited += len(found)
         return found
 

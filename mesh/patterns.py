@@ -2,7 +2,8 @@
 
 Python's own `re` backtracks, so that a hostile expression would stop the node. Here an expression
 becomes a small program, and a text is read once with all places the program may be at (Thompson
-1968; Cox, "Regular Expression Matching: the Virtual Machine Approach", 2009).
+1968; Cox, "Regular Expression Matching: the Virtual Machine Approach", 2009). Which places a
+character leads to is remembered, so that most characters cost one look into a table.
 
 What RE2 knows and this does not (Unicode classes such as `\\pL`, `\\C`, class set operations) is
 refused, as are programs of more than PROGRAM_MAX steps.
@@ -23,6 +24,8 @@ VISITS_MAX = 8 * PROGRAM_MAX
 NESTING_MAX = 32
 REPEAT_MAX = 1000
 TEXT_MAX = 1024
+KNOWN_MAX = 2048
+"""So many states and ways between them are remembered for an expression."""
 
 _Ranges: TypeAlias = tuple[tuple[int, int], ...]
 _END = 0x10FFFF
@@ -376,6 +379,16 @@ class _Compiler:
         return split
 
 
+class _State(msgspec.Struct, eq=False):
+    """Where the program may be after some text, as far as it is known where that leads."""
+
+    steps: frozenset[int]
+    before: str
+    """What stands before: nothing, or a character that words and lines take like it."""
+    after: dict[str, _State | None] = {}
+    """The state after another character; None when the expression has matched."""
+
+
 class Pattern:
     """An expression that can be looked for. `steps` is what one character of a text may cost."""
 
@@ -389,25 +402,50 @@ class Pattern:
         self.steps = len(self._program)
         if self.steps > PROGRAM_MAX:
             raise Invalid(f"the expression takes more than {PROGRAM_MAX} steps")
+        self._states: dict[tuple[frozenset[int], str], _State] = {}
+        self._known = 0
 
-    def found_in(self, text: str) -> bool:
-        """Whether the expression matches anywhere; of a text that is too long, its beginning."""
-        text = text[:TEXT_MAX]
-        places: set[int] = set()
-        for place in range(len(text) + 1):
-            reached = self._reach({*places, 0}, text, place)
-            if len(self._program) in reached:
+    def found_in(self, text: str, limit: int = TEXT_MAX) -> bool:
+        """Whether the expression matches anywhere in the first `limit` characters."""
+        text = text[:limit]
+        state = self._state(frozenset({0}), "")
+        for char in text:
+            try:
+                reached = state.after[char]
+            except KeyError:
+                reached = self._follow(state, char)
+            if reached is None:
                 return True
-            if place == len(text):
-                return False
-            places = {
+            state = reached
+        return len(self._program) in self._reach(state.steps, state.before, "")
+
+    def _state(self, steps: frozenset[int], before: str) -> _State:
+        kind = before if before in {"", "\n"} else "a" if _is_word(before) else " "
+        state = self._states.get((steps, kind))
+        if state is None:
+            if self._known >= KNOWN_MAX:
+                self._states, self._known = {}, 0
+            state = self._states[steps, kind] = _State(steps, kind)
+            self._known += 1
+        return state
+
+    def _follow(self, state: _State, char: str) -> _State | None:
+        """Where this character leads, remembered: texts of one kind lead the same few ways."""
+        reached = self._reach(state.steps, state.before, char)
+        found = None
+        if len(self._program) not in reached:
+            steps = {
                 step + 1
                 for step in reached
-                if isinstance(chars := self._program[step], _Chars) and chars.has(text[place])
+                if isinstance(chars := self._program[step], _Chars) and chars.has(char)
             }
-        return False
+            found = self._state(frozenset({*steps, 0}), char)
+        if self._known < KNOWN_MAX:
+            state.after[char] = found
+            self._known += 1
+        return found
 
-    def _reach(self, starts: set[int], text: str, place: int) -> set[int]:
+    def _reach(self, starts: frozenset[int], before: str, after: str) -> set[int]:
         """Every step that can be come to from these without reading a character."""
         reached, todo = set(starts), list(starts)
         while todo:
@@ -418,7 +456,7 @@ class Pattern:
             following: tuple[int, ...] = ()
             if isinstance(step, _Split):
                 following = (step.one, step.other)
-            elif isinstance(step, _Assert) and _holds(step.kind, text, place):
+            elif isinstance(step, _Assert) and _holds(step.kind, before, after):
                 following = (here + 1,)
             for one in following:
                 if one not in reached:
@@ -427,8 +465,7 @@ class Pattern:
         return reached
 
 
-def _holds(kind: str, text: str, place: int) -> bool:
-    before, after = text[place - 1 : place] if place else "", text[place : place + 1]
+def _holds(kind: str, before: str, after: str) -> bool:
     match kind:
         case "A":
             return not before

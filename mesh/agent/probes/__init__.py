@@ -1,0 +1,1 @@
+"""Probes: one run of a check, a module for each family. They raise nothing: failing is a result."""

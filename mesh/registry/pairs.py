@@ -1,0 +1,41 @@
+"""Pairs: the table of keys and values, which sessions lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.registry.levels import SESSIONS
+from mesh.store.table import Row, Table
+
+
+class Pair(Row, frozen=True, kw_only=True):
+    """A key and its value. `flags` is an opaque 64-bit number for clients."""
+
+    key: str
+    value: bytes = b""
+    flags: int = 0
+    lock_index: int = 0
+    """How often the key was acquired since it was created."""
+    session: str = ""
+    """The session that holds it; empty when none does."""
+
+
+def folders(key: str) -> Iterator[str]:
+    """Every prefix of the key that ends in `/`, and the empty one."""
+    yield ""
+    end = key.find("/")
+    while end >= 0:
+        yield key[: end + 1]
+        end = key.find("/", end + 1)
+
+
+PAIRS: Table[Pair] = Table(
+    "kv",
+    Pair,
+    key=lambda pair: pair.key,
+    indexes={
+        "folder": lambda pair: folders(pair.key),
+        "session": lambda pair: (pair.session,) if pair.session else (),
+    },
+    later={"session": SESSIONS},
+)

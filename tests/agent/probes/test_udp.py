@@ -1,0 +1,52 @@
+"""UDP checks against real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from mesh.agent.checks import Result
+from mesh.agent.probes import udp
+from tests.agent.probes.conftest import check
+
+
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert data == b""
+        self.transport.sendto(b"here", addr)
+
+
+async def test_an_answer_passes() -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+    address = "127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
+    assert await udp.run(check(UDP=address)) == Result("passing", f"UDP connect {address}: Success")
+    transport.close()
+
+
+async def test_silence_passes() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = await udp.run(check(UDP=address, Timeout="20ms"))
+    assert result.status == "passing"
+    assert "nobody answered" in result.output
+
+
+async def test_a_refusal_is_critical() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{gone.getsockname()[1]}"
+    result = await udp.run(check(UDP=address))
+    assert result.status == "critical"
+    assert "refused" in result.output
+
+
+async def test_a_name_nobody_has_is_critical() -> None:
+    result = await udp.run(check(UDP="nobody.invalid:1"))
+    assert result.status == "critical"
+    assert result.output.startswith("UDP connect nobody.invalid:1: ")
