@@ -112,6 +112,21 @@ class HttpServer:
         """Seconds, as deadlines count them."""
         return self._parts.clock.monotonic()
 
+    def accept(self, client: str) -> bool:
+        """Count a connection of this IP address; False when it has too many."""
+        self.counters["connections"] += 1
+        if self.clients[client] >= self._options.max_connections_per_client:
+            self.counters["refused"] += 1
+            return False
+        self.clients[client] += 1
+        return True
+
+    def closed(self, client: str) -> None:
+        """A connection that was accepted has ended."""
+        self.clients[client] -= 1
+        if not self.clients[client]:
+            del self.clients[client]
+
     def malformed(self, reason: str, client: str) -> Reply:
         """Count bytes that are no HTTP; what to say to them."""
         self.counters["malformed"] += 1
