@@ -9,7 +9,7 @@ from typing import TypeVar
 from mesh.clock import Clock, SystemClock
 from mesh.codec import pack
 from mesh.errors import MeshError
-from mesh.registry import orders
+from mesh.registry import orders, sessions
 from mesh.registry.port import (
     ORDER,
     READ,
@@ -25,6 +25,7 @@ from mesh.registry.port import (
     WriteOptions,
 )
 from mesh.registry.requests import TABLES
+from mesh.rpc.local import LocalReader
 from mesh.store.database import Database
 from mesh.store.ledger import Ended
 from mesh.store.live import Answers
@@ -48,34 +49,22 @@ class MemoryRegistry:
         self.orders: list[tuple[object, OrderOptions]] = []
         self.outcomes: dict[type, object] = {orders.Datacenters: ["dc1"]}
         """What an order of each type comes to: its outcome, or an error to raise."""
-        self.blocked = 0
+        self.reader = LocalReader(self.answers)
+
+    @property
+    def blocked(self) -> int:
+        return self.reader.waiting
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         if self.error is not None:
             raise self.error
         self.reads.append((query, options))
-        if options.index:
-            await self._newer(query, options)
-        return self._answer(query)
+        answer = await self.reader.read(query, options)
+        return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
 
     def _answer(self, query: Query[T]) -> Answer[T]:
         live = self.answers.read(query)
         return Answer(live.value, live.index, self.known_leader, self.last_contact)
-
-    async def _newer(self, query: Query[T], options: ReadOptions) -> None:
-        woken = asyncio.Event()
-        end = self.answers.listen(query, woken.set)
-        self.blocked += 1
-        try:
-            async with asyncio.timeout(options.wait):
-                while self.answers.read(query).index <= options.index:
-                    await woken.wait()
-                    woken.clear()
-        except TimeoutError:
-            pass
-        finally:
-            self.blocked -= 1
-            end()
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         if self.error is not None:
@@ -121,6 +110,8 @@ class MemoryRegistry:
             raise self.error
         order.validate()
         self.orders.append((order, options))
+        if isinstance(order, sessions.Renew):
+            return sessions.Info(order.id).run(self.database.view())  # type: ignore[return-value]
         outcome = self.outcomes[type(order)]
         if isinstance(outcome, MeshError):
             raise outcome

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -104,6 +105,7 @@ def test_hostile_expressions_take_time_linear_in_the_text(
 ATOMS = st.sampled_from(
     ["a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", r"\b", "^", "$", r"\.", "1", "(?i:B)"]
 )
+QUANTIFIERS = ["*", "+", "?", "{2}", "{0,2}", "{1,}", "*?", "+?", "??"]
 EXPRESSIONS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
@@ -125,7 +127,71 @@ def test_it_finds_what_python_finds(expression: str, text: str) -> None:
     assert Pattern(expression).found_in(text) is (theirs is not None)
 
 
+GROUPED = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda two: f"({two[0]}|{two[1]})"),
+        # A group that matches nothing again and again is where Perl and RE2 part.
+        st.tuples(
+            st.sampled_from(["a", "[ab]", r"\d", "(a|b)", "(b)"]), st.sampled_from(QUANTIFIERS)
+        ).map("".join),
+        inner.map(lambda one: f"({one})"),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=400)
+@given(GROUPED, st.text("ab1.B ", max_size=8))
+def test_groups_are_what_python_says_they_are(expression: str, text: str) -> None:
+    theirs = re.search(expression.replace("$", r"\Z"), text, re.ASCII)
+    if theirs is None:
+        assert Pattern(expression).groups(text) is None
+    else:
+        assert Pattern(expression).groups(text) == (theirs[0], *theirs.groups(""))
+
+
+@pytest.mark.parametrize(
+    ("expression", "text", "groups"),
+    [
+        ("^geo-db-(.*?)-([^-]+?)$", "geo-db-web-eu", ("geo-db-web-eu", "web", "eu")),
+        ("(?P<one>a+?)(?:b)(a*)", "xaabaa", ("aabaa", "aa", "aa")),
+        ("(?U)(a+)(a*?)", "aaa", ("aaa", "a", "aa")),
+        ("(a)|(b)", "b", ("b", "", "b")),
+        ("a(b)?", "a", ("a", "")),
+        ("x*", "aaa", ("",)),
+        ("(a", None, None),
+    ],
+)
+def test_groups(expression: str, text: str | None, groups: tuple[str, ...]) -> None:
+    if text is None:
+        with pytest.raises(Invalid):
+            Pattern(expression)
+    else:
+        assert Pattern(expression).groups(text) == groups
+
+
+@pytest.mark.parametrize("expression", ["((a*)*)*$", "(a|a)*(b)$", "(.*)(.*)(.*)(.*)b"])
+def test_groups_of_hostile_expressions_take_linear_time_too(
+    expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = Pattern(expression)
+    pattern.groups("x")
+    advanced, advance = 0, pattern._advance
+
+    def count(*args: Any) -> Any:
+        nonlocal advanced
+        advanced += 1
+        return advance(*args)
+
+    monkeypatch.setattr(pattern, "_advance", count)
+    assert pattern.groups("a" * TEXT_MAX) is None or expression.startswith("((")
+    assert advanced <= (TEXT_MAX + 1) * (len(pattern._saving) + 1)
+
+
 @given(st.text("ab(){}[]|*+?\\^$.-,:=!<>Pix012Q", max_size=30))
 def test_any_text_is_an_expression_or_refused(expression: str) -> None:
     with contextlib.suppress(Invalid):
-        Pattern(expression).found_in("ab12ab")
+        pattern = Pattern(expression)
+        assert pattern.found_in("ab12ab") is (pattern.groups("ab12ab") is not None)

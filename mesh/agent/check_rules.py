@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from mesh.agent.definitions import PROBES, CheckDefinition
 from mesh.registry.catalog import SERF_HEALTH, STATUSES
-from mesh.registry.health import CLUSTER_MAINTENANCE, GOSSIP_HEALTH, RAFT_HEALTH
+from mesh.registry.health import GOSSIP_HEALTH, RAFT_HEALTH
+from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 
 NOTHING_TO_DO = (
     "needs one of HTTP, TCP, UDP, GRPC, H2PING, TTL, Args, DockerContainerID with Args, OSService "

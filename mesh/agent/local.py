@@ -20,6 +20,7 @@ from mesh.agent.sequence import Sequence as HealthSequence
 from mesh.agent.state import LocalCheck, LocalService, Options, Source
 from mesh.agent.storage import CheckState, KeptCheck, KeptService, Storage
 from mesh.agent.sync import Sync, scale
+from mesh.agent.upkeep import Upkeep
 from mesh.clock import Clock, Dice
 from mesh.errors import Denied, Invalid, MeshError, NotFound
 from mesh.registry.catalog import Check, Node
@@ -62,6 +63,7 @@ class Agent:
         self._runners = Runners(self, registry, clock, dice)
         self.flaps = Flaps(self, registry, clock, options.damping)
         self._sync = Sync(self, registry, (clock, dice), cluster_size)
+        self._upkeep = Upkeep(self, registry, clock, self._tell)
         self._sequence = HealthSequence(self._storage, clock.wall())
         self.news = News(
             options.node_name, self._sequence.next, self._sync.knows, lambda: scale(cluster_size())
@@ -83,6 +85,7 @@ class Agent:
             self._runners.run(check_id)
         self._tasks.start(self._sweep(), name="critical services")
         self._tasks.start(self.flaps.run(), name="flapping checks")
+        self._tasks.start(self._upkeep.run(), name="cluster-wide maintenance")
         self._sync.start()
 
     async def stop(self) -> None:
@@ -122,6 +125,13 @@ class Agent:
         """The checks by id."""
         return self._checks
 
+    def maintained(self, service_id: str) -> list[Check]:
+        """The checks that cluster-wide maintenance puts on a service, or with "" on the node."""
+        local = self._services.get(service_id)
+        if service_id and local is None:
+            return []
+        return self._upkeep.checks(local.row if local is not None else None)
+
     def node(self) -> Node:
         """This node, as the catalog should have it."""
         return rows.node(self.options)
@@ -133,6 +143,9 @@ class Agent:
 
     def _changed(self) -> None:
         self._sync.wake()
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in list(self._listeners):
             listener()
 

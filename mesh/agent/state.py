@@ -92,6 +92,10 @@ class Here(Protocol):
         """The checks by id."""
         ...
 
+    def maintained(self, service_id: str) -> list[Check]:
+        """The checks that cluster-wide maintenance puts on a service, or with "" on the node."""
+        ...
+
     def node(self) -> Node:
         """This node, as the catalog should have it."""
         ...

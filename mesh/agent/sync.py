@@ -23,6 +23,7 @@ from mesh.registry.catalog import (
     Service,
 )
 from mesh.registry.health import NodeChecks
+from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 from mesh.registry.port import Command, Registry
 from mesh.registry.transitions import GONE, Transition
 from mesh.tasks import Tasks
@@ -134,7 +135,7 @@ class Sync:
             if service.id not in OTHERS_SERVICES or service.id in self._here.services()
         }
         self._contacts += 1
-        own = {check.id: check for check in checks if check.id != SERF_HEALTH}
+        own = {check.id: check for check in checks if not _is_servers(check)}
         numbers = [check.sequence for check in own.values()]
         self._here.witness(max((one for one in numbers if one is not msgspec.UNSET), default=0))
         self._told_checks = {
@@ -224,6 +225,11 @@ class Sync:
             return False
         self._contacts += 1
         return True
+
+
+def _is_servers(check: Check) -> bool:
+    """Whether the servers keep it: they know of gossip, and of cluster-wide maintenance."""
+    return check.id == SERF_HEALTH or check.id.startswith(CLUSTER_MAINTENANCE)
 
 
 def _same(told: Node | Service | None, wanted: Node | Service) -> bool:

@@ -17,9 +17,13 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
+    maintenance,
     operator,
+    session,
     settings,
+    snapshot,
     status,
     trouble,
 )
@@ -43,13 +47,17 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
+        self.snapshot = Snapshot(self)
 
     async def __aenter__(self) -> AsyncClient:
         """Nothing is opened before the first request."""
@@ -103,14 +111,38 @@ class AsyncClient:
         except (OSError, aiohttp.ClientError) as error:
             raise self._error(call, error, self._newest.before(call)) from error
 
+    async def download(self, call: Call[bytes]) -> AsyncIterator[bytes]:
+        """The body of a response in portions as they come. Raises when it ends too early."""
+        try:
+            async with self._request(call, None) as response:
+                if response.status not in call.accepts:
+                    raise failure(await _whole(response))
+                async for portion in response.content.iter_any():
+                    yield portion
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._error(call, error, 0) from error
+
+    async def upload(self, call: Call[T], body: AsyncIterator[bytes]) -> T:
+        """Send the call with a body that is made while it is sent."""
+        call, known = keyed(call), self._newest.before(call)
+        try:
+            async with self._request(call, None, body) as response:
+                whole = await _whole(response)
+        except (OSError, aiohttp.ClientError) as error:
+            raise self._error(call, error, known) from error
+        return call.finish(whole)
+
     def _request(
-        self, call: Call[T], timeout_seconds: float | None
+        self,
+        call: Call[T],
+        timeout_seconds: float | None,
+        body: AsyncIterator[bytes] | None = None,
     ) -> aiohttp.client._RequestContextManager:
         total = None if timeout_seconds is None else timeout_seconds + call.wait_seconds
         return self._open_session().request(
             call.method,
             URL(self.endpoint.url + call.target, encoded=True),
-            data=call.body,
+            data=call.body if body is None else body,
             headers=self.settings.headers() | call.headers(),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self.settings.timeout_seconds),
@@ -173,6 +205,17 @@ class KV(_Noun):
     delete_under = _awaiting(kv.delete_under)
 
 
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _awaiting(session.create)
+    destroy = _awaiting(session.destroy)
+    renew = _awaiting(session.renew)
+    info = _awaiting(session.info)
+    of_node = _awaiting(session.of_node)
+    listed = _awaiting(session.listed)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -213,6 +256,22 @@ class Agent(_Noun):
     leave = _awaiting(agent.leave)
     force_leave = _awaiting(agent.force_leave)
     reload = _awaiting(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _awaiting(maintenance.every)
+    begin = _awaiting(maintenance.begin)
+    end = _awaiting(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _awaiting(history.changes)
+    diff = _awaiting(history.diff)
+    revert = _awaiting(history.revert)
 
 
 class Coordinate(_Noun):
@@ -258,3 +317,17 @@ class Operator(_Noun):
     cancel = _awaiting(operator.cancel)
     upgrade = _awaiting(operator.upgrade)
     finalize = _awaiting(operator.finalize)
+
+
+class Snapshot(_Noun):
+    """All data in one file."""
+
+    schedules = _awaiting(snapshot.schedules)
+
+    def save(self, *, stale: bool = False, datacenter: str = "") -> AsyncIterator[bytes]:
+        """A snapshot in portions. With stale any server may take it."""
+        return self.client.download(snapshot.save(stale=stale, datacenter=datacenter))
+
+    async def restore(self, portions: AsyncIterator[bytes], *, datacenter: str = "") -> None:
+        """Put a snapshot in place of all data. Raises before anything has changed, or says so."""
+        await self.client.upload(snapshot.restore(datacenter=datacenter), portions)

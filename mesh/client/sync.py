@@ -6,7 +6,8 @@ import functools
 import select
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,9 +19,13 @@ from mesh.client import (
     doctor,
     event,
     health,
+    history,
     kv,
+    maintenance,
     operator,
+    session,
     settings,
+    snapshot,
     status,
     trouble,
 )
@@ -29,6 +34,7 @@ from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 P = ParamSpec("P")
 T = TypeVar("T")
 RESPONSE_MAX_BYTES = 256 * 1024 * 1024
+PORTION_BYTES = 64 * 1024
 
 
 class Client:
@@ -44,13 +50,17 @@ class Client:
         self._connection: HTTPConnection | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
+        self.history = History(self)
         self.coordinate = Coordinate(self)
+        self.maintenance = Maintenance(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
+        self.snapshot = Snapshot(self)
 
     def __enter__(self) -> Client:
         """Nothing is opened before the first request."""
@@ -103,6 +113,36 @@ class Client:
             ) from error
         finally:
             connection.close()
+
+    def download(self, call: Call[bytes]) -> Iterator[bytes]:
+        """The body of a response in portions as they come. Raises when it ends too early."""
+        connection = self._open(self.settings.timeout_seconds + call.wait_seconds)
+        try:
+            response = self._send(connection, call)
+            if response.status not in call.accepts:
+                raise failure(_whole(response))
+            while portion := response.read(PORTION_BYTES):
+                yield portion
+        except (OSError, HTTPException) as error:
+            raise trouble.interrupted(self.endpoint, call, error, 0) from error
+        finally:
+            connection.close()
+
+    def upload(self, call: Call[T], body: Iterable[bytes]) -> T:
+        """Send the call with a body that is made while it is sent."""
+        call, known = keyed(call), self._newest.before(call)
+        connection = self._open(self.settings.timeout_seconds + call.wait_seconds)
+        try:
+            headers = self.settings.headers() | call.headers()
+            # An agent that refuses early answers and reads no further.
+            with suppress(ConnectionError):
+                connection.request(call.method, call.target, body, headers, encode_chunked=True)
+            response = _whole(connection.getresponse())
+        except (OSError, HTTPException) as error:
+            raise trouble.interrupted(self.endpoint, call, error, known) from error
+        finally:
+            connection.close()
+        return call.finish(response)
 
     def _exchange(self, call: Call[T]) -> Response:
         connection = self._usable_connection()
@@ -231,6 +271,17 @@ class KV(_Noun):
     delete_under = _blocking(kv.delete_under)
 
 
+class Session(_Noun):
+    """Sessions, which hold locks."""
+
+    create = _blocking(session.create)
+    destroy = _blocking(session.destroy)
+    renew = _blocking(session.renew)
+    info = _blocking(session.info)
+    of_node = _blocking(session.of_node)
+    listed = _blocking(session.listed)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -271,6 +322,22 @@ class Agent(_Noun):
     leave = _blocking(agent.leave)
     force_leave = _blocking(agent.force_leave)
     reload = _blocking(agent.reload)
+
+
+class Maintenance(_Noun):
+    """What is in maintenance for the whole cluster."""
+
+    every = _blocking(maintenance.every)
+    begin = _blocking(maintenance.begin)
+    end = _blocking(maintenance.end)
+
+
+class History(_Noun):
+    """Who changed what, and making it again what it was."""
+
+    changes = _blocking(history.changes)
+    diff = _blocking(history.diff)
+    revert = _blocking(history.revert)
 
 
 class Coordinate(_Noun):
@@ -316,3 +383,17 @@ class Operator(_Noun):
     cancel = _blocking(operator.cancel)
     upgrade = _blocking(operator.upgrade)
     finalize = _blocking(operator.finalize)
+
+
+class Snapshot(_Noun):
+    """All data in one file."""
+
+    schedules = _blocking(snapshot.schedules)
+
+    def save(self, *, stale: bool = False, datacenter: str = "") -> Iterator[bytes]:
+        """A snapshot in portions. With stale any server may take it."""
+        return self.client.download(snapshot.save(stale=stale, datacenter=datacenter))
+
+    def restore(self, portions: Iterable[bytes], *, datacenter: str = "") -> None:
+        """Put a snapshot in place of all data. Raises before anything has changed, or says so."""
+        self.client.upload(snapshot.restore(datacenter=datacenter), portions)

@@ -35,7 +35,7 @@ NOT_YET = _names(
     dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time
-    session_ttl_min raft_trailing_logs raft_snapshot_interval
+    raft_trailing_logs raft_snapshot_interval
     limits.rpc_max_conns_per_client
     http_config.use_cache http_config.max_header_bytes
     """
@@ -44,7 +44,7 @@ NOT_YET = _names(
 
 RELOADABLE = _names(
     """
-    check_update_interval checks discard_check_output dns_config http_config
+    check_update_interval checks discard_check_output dns_config history http_config
     limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
     node_meta raft_disk_floor services watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file

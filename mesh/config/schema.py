@@ -8,6 +8,7 @@ import msgspec
 
 from mesh.config import sections as s
 from mesh.config.calm import FlapDamping, MassFailure
+from mesh.config.history import History
 from mesh.config.sections import Bytes, Seconds
 
 
@@ -206,6 +207,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """When much of the pool seems to vanish at once; see docs/calm.md."""
     flap_damping: FlapDamping = FlapDamping()
     """Members and checks that come and go again and again; see docs/calm.md."""
+    history: History = History()
+    """How much of what was changed is kept; see docs/history.md."""
     primary_datacenter: str = ""
     """The datacenter that holds ACLs and the certificate authority."""
     acl: s.Acl = s.Acl()

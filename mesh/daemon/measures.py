@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from mesh import __version__
 from mesh.gossip.members import Status
 from mesh.raft.node import Node as RaftNode
+from mesh.registry.sessions import DELAYS, SESSIONS
 from mesh.rpc.servers import read_tags
 from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, summary
 
 if TYPE_CHECKING:
     from mesh.daemon.node import Node
+    from mesh.daemon.replica import Replica
     from mesh.daemon.wan import Wan
 
 MILLISECONDS = 1000.0
@@ -42,6 +44,7 @@ def measure(node: Node, metrics: Metrics) -> None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
         metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
+        metrics.add(lambda: _sessions(replica))
 
 
 def _process(node: Node) -> Iterator[Reading]:
@@ -53,6 +56,18 @@ def _process(node: Node) -> Iterator[Reading]:
     held = "Checks that stay critical for failing again and again"
     yield gauge("mesh.agent.checks_damped", node.agent.flaps.held, held)
     yield gauge("mesh.agent.checks", len(node.agent.checks()), "Checks of this agent")
+
+
+def _sessions(replica: Replica) -> Iterator[Reading]:
+    expiry, contents = replica.expiry, replica.machine.database.contents
+    held = {name: len(contents[name].rows) for name in (SESSIONS.name, DELAYS.name)}
+    yield gauge("mesh.state.sessions", held[SESSIONS.name], "Sessions there are")
+    about = "Keys that cannot be locked for a while, or could not until lately"
+    yield gauge("mesh.state.lock_delays", held[DELAYS.name], about)
+    running = "Timers of sessions; they run on the leader"
+    yield gauge("mesh.session_ttl.active", expiry.active, running)
+    yield summary("mesh.session_ttl.invalidate", expiry.expired, "Ending expired sessions, ms")
+    yield counter("mesh.session.renew", expiry.renewed, "Sessions renewed while this server led")
 
 
 def _edges(node: Node) -> Iterator[Reading]:

@@ -328,6 +328,7 @@ class Node:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
+            self.replica.historian.wanted = options.history(config)
         changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
         log.info("reload: %s", "; ".join(changed) or "nothing changed")
         return changed

@@ -16,6 +16,7 @@ from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
+from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
 
 HEARTBEAT_SECONDS = 0.1
@@ -134,6 +135,11 @@ def pilot(config: Config) -> PilotOptions:
     return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
 
 
+def history(config: Config) -> Limit:
+    """How much of what was changed is kept."""
+    return Limit(config.history.max_bytes, config.history.max_age)
+
+
 def expected_voters(config: Config) -> int:
     """How many servers found the cluster, this one among them; 0 when it does not help."""
     if config.read_replica:
@@ -162,6 +168,7 @@ def http(config: Config) -> HttpOptions:
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
+        spool_folder=config.data_dir,
     )
 
 

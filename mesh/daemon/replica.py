@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from mesh.raft.epochs import cluster_id
 from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
+from mesh.raft.packer import unhurried
 from mesh.registry.levels import LOWEST, level_of
 from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
 from mesh.registry.port import Registry
+from mesh.registry.sessions import ttl_at_least
 from mesh.rpc.abroad import Abroad
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
@@ -37,13 +40,18 @@ from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
 from mesh.server.bootstrap import Bootstrap, Verdict
+from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
+from mesh.server.expiry import Expiry
+from mesh.server.historian import Historian
+from mesh.server.janitor import Janitor
 from mesh.server.leader import Leader
 from mesh.server.machine import Machine
 from mesh.server.observation import followers
 from mesh.server.operator import ServerOperator
 from mesh.server.pilot import Pilot
+from mesh.server.snapshots import Place, Snapshots
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -62,6 +70,8 @@ class Replica:
         self.level_max = ground.config.upgrade.level_max
         self.machine = Machine(self.level_max)
         self.machine.on_level = self._level_changed
+        self.machine.on_restored = self._restored
+        self.machine.on_dropped = self._free
         self._stops: list[Callable[[], Awaitable[None]]] = [self._tasks.stop]
         self.raft: RaftNode
         self._proposal = self._shown_cluster = self._followed = ""
@@ -90,6 +100,7 @@ class Replica:
         reader = LocalReader(self.machine.answers)
         levels = (self._speaking, self.level_max)
         gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
+        gate.rules.append(ttl_at_least(config.session_ttl_min))
         forwarded = Forwarded(consensus, reader, gate, ground.dice)
         abroad = self._way_abroad(routing)
         local = (reader, forwarded)
@@ -110,7 +121,11 @@ class Replica:
         )
         # Before anybody can connect and give an order.
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
+        self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
+        self.machine.on_commit = self.expiry.committed
+        self.caretaker = Caretaker(forwarded, consensus, self.machine.database, world)
         self._care_for_voters(forwarded)
+        self._care_for_snapshots(forwarded, consensus)
         self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
         await self.rpc.start()
@@ -158,7 +173,13 @@ class Replica:
             self._show()
         self._follow()
         self.leader.wake()
+        self.expiry.wake()
         self.pilot.wake()
+
+    def _reign(self) -> str:
+        """Tells one leadership of this server from the next; empty while it does not lead."""
+        raft = self.raft
+        return f"{raft.epoch}/{raft.term}" if raft.is_leader else ""
 
     def _care_for_voters(self, forwarded: Forwarded) -> None:
         ground, node = self._ground, self.raft
@@ -176,10 +197,49 @@ class Replica:
         level = partial(level_of, self.machine.database)
         self.cartographer = Cartographer(forwarded, level, (ground.clock, ground.dice))
         operator.also(self.cartographer.orders)
+        operator.also(self.expiry.orders)
+        self.historian = Historian(
+            forwarded,
+            lambda: node.is_leader,
+            level,
+            options.history(ground.config),
+            (ground.clock, ground.dice),
+        )
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
+        self._operator = operator
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
         forwarded.operator = operator
+
+    def _care_for_snapshots(self, forwarded: Forwarded, consensus: RaftConsensus) -> None:
+        ground, config = self._ground, self._ground.config
+        world = (ground.clock, ground.dice)
+        folder = ground.directory.folder("spool")
+        place = Place(ground.node_id, config.node_name, config.datacenter, folder)
+        reach = (ground.client, self._address)
+        self.snapshots = Snapshots(place, self.machine, (consensus, self.raft), reach, world)
+        self._operator.also(self.snapshots.orders)
+        self._stops.append(self.snapshots.stop)
+        self.janitor = Janitor(forwarded, consensus, world)
+
+    def _restored(self) -> None:
+        """All tables were replaced by somebody's snapshot: begin as a new leader would."""
+        log.warning("all data was replaced by a snapshot, at log index %d", self.raft.applied_index)
+        self.leader.wake()
+        self.pilot.wake()
+
+    def _free(self, steps: Iterator[None]) -> None:
+        async def free() -> None:
+            await asyncio.to_thread(deque, unhurried(steps), 0)
+
+        self._tasks.start(free(), name="freeing tables")
+
+    def _address(self, node_id: str) -> str:
+        """Where the server with this node id is reached; empty when it is not there."""
+        for member, tags in self._ground.membership.servers():
+            if tags.id == node_id:
+                return endpoint(member.address, tags.port)
+        return ""
 
     async def _datacenters(self, _: Datacenters) -> list[str]:
         wan = self._ground.wan
@@ -194,7 +254,12 @@ class Replica:
         self._follow()
         self._tasks.start(self.leader.run(), name="leader duties", fatal=True)
         self._tasks.start(self.pilot.run(), name="autopilot", fatal=True)
+        self._tasks.start(self.expiry.run(), name="expiry of sessions", fatal=True)
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
+        self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
+        self._tasks.start(self.historian.run(), name="history", fatal=True)
+        self._tasks.start(self.janitor.run(), name="remains of restores", fatal=True)
+        self._tasks.start(self.snapshots.run(), name="snapshots", fatal=True)
         if self.raft.bootstrapped:
             return
         agreement = Bootstrap(
@@ -288,10 +353,7 @@ class Replica:
         log.info("feature level is %d", level)
 
     def _find(self, peer: Peer) -> str:
-        for member, tags in self._ground.membership.servers():
-            if tags.id == peer.id:
-                return endpoint(member.address, tags.port)
-        return peer.address
+        return self._address(peer.id) or peer.address
 
     async def stop(self) -> None:
         """Stop the duties, the log, then the port."""

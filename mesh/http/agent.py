@@ -262,6 +262,7 @@ def _health(agent: Agent, local: LocalService) -> tuple[str, LocalHealth]:
         for _, check in sorted(agent.checks().items())
         if check.row.service_id in {"", local.row.id}
     ]
+    rows += agent.maintained("") + agent.maintained(local.row.id)
     status = worst(rows)
     shown = [shapes.check(row) for row in rows]
     return status, LocalHealth(status, shown, _shape(agent, local))

@@ -222,11 +222,14 @@ async def nodes(request: Request) -> Reply:
     """Every node."""
     options = params.discovery_options(request, shapes.NodeShape)
     found = await request.parts.registry.read(catalog.Nodes(), options)
-    pairs = params.node_meta(request)
-    rows = [shapes.node(row) for row in found.value if params.has_meta(row.meta, pairs)]
-    rows = await params.filtered(request, rows, shapes.NodeShape)
-    rows = await near.first(request, options, rows, lambda row: row.node)
-    return respond.answered(found, rows, options)
+
+    async def shape() -> list[shapes.NodeShape]:
+        pairs = params.node_meta(request)
+        rows = [shapes.node(row) for row in found.value if params.has_meta(row.meta, pairs)]
+        rows = await params.filtered(request, rows, shapes.NodeShape)
+        return await near.first(request, options, rows, lambda row: row.node)
+
+    return await respond.shaped(request, found, options, shape)
 
 
 async def services(request: Request) -> Reply:
@@ -258,15 +261,18 @@ async def service(request: Request) -> Reply:
     name = params.required(request, "service name")
     options = params.discovery_options(request, shapes.ServiceNodeShape)
     found = await request.parts.registry.read(catalog.ServiceNodes(name), options)
-    tags, pairs = params.tags(request), params.node_meta(request)
-    rows = [
-        shapes.service_node(row)
-        for row in found.value
-        if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
-    ]
-    rows = await params.filtered(request, rows, shapes.ServiceNodeShape)
-    rows = await near.first(request, options, rows, lambda row: row.node)
-    return respond.answered(found, rows, options)
+
+    async def shape() -> list[shapes.ServiceNodeShape]:
+        tags, pairs = params.tags(request), params.node_meta(request)
+        rows = [
+            shapes.service_node(row)
+            for row in found.value
+            if params.has_tags(row.service.tags, tags) and params.has_meta(row.node.meta, pairs)
+        ]
+        rows = await params.filtered(request, rows, shapes.ServiceNodeShape)
+        return await near.first(request, options, rows, lambda row: row.node)
+
+    return await respond.shaped(request, found, options, shape)
 
 
 async def node(request: Request) -> Reply:

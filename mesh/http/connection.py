@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-from mesh.errors import MeshError
+from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
 from mesh.http.dispatch import Admitted
 from mesh.http.request import Reply
 from mesh.http.wire import Chunked, Head, Malformed, Sized
 from mesh.tasks import spawn
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3600.0
 """How long a client may keep a connection without asking."""
@@ -62,21 +66,64 @@ class Owner(Protocol):
     async def render(self, reply: Reply, head: Head, *, close: bool) -> bytes:
         """A reply without a stream as bytes."""
 
-    def render_head(
-        self, reply: Reply, head: Head, *, close: bool, length: bytes | None = None
-    ) -> bytes:
-        """What precedes the body of a reply; without a length the body comes in chunks."""
+    def render_stream(
+        self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """What precedes the stream of a reply, and the pieces as they are sent."""
+
+    def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
+        """What precedes the body of a reply; `framing` says how the body comes."""
 
     def now(self) -> float:
         """Seconds, as deadlines count them."""
+
+
+class Inflow:
+    """A body on its way to a handler that reads it piece by piece."""
+
+    def __init__(self, read_on: Callable[[], None]) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._read_on = read_on
+        self._news = asyncio.Event()
+        self._error: MeshError | None = None
+        self._ended = False
+        self.held = 0
+
+    def push(self, piece: bytes) -> None:
+        """More of it came."""
+        if piece:
+            self._pieces.append(piece)
+            self.held += len(piece)
+            self._news.set()
+
+    def end(self, error: MeshError | None = None) -> None:
+        """All of it came, or what follows cannot be had for this reason."""
+        self._ended, self._error = True, error
+        self._news.set()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises the error that ended it."""
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self.held -= len(piece)
+                if self.held <= PENDING_MAX_BYTES:
+                    self._read_on()
+                yield piece
+            if self._ended:
+                break
+            self._news.clear()
+            await self._news.wait()
+        if self._error is not None:
+            raise self._error
 
 
 class Connection(asyncio.Protocol):
     """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
 
     __slots__ = (
-        "_admitted", "_body", "_client", "_drained", "_head", "_last", "_owner", "_paused",
-        "_pending", "_task", "_transport", "deadline",
+        "_admitted", "_body", "_client", "_drained", "_head", "_inflow", "_last", "_owner",
+        "_paused", "_pending", "_task", "_transport", "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -87,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._admitted: Admitted | None = None
         self._body: Sized | Chunked | None = None
+        self._inflow: Inflow | None = None
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._last = False  # Nothing is read from it any more.
@@ -110,7 +158,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
         """Uncount the connection and stop what it asked for."""
-        self._last, self._pending, self._body = True, b"", None
+        self._last, self._pending, self._body, self._inflow = True, b"", None, None
         if self._client is None:
             return
         self._owner.connections.discard(self)
@@ -129,16 +177,22 @@ class Connection(asyncio.Protocol):
         """Take bytes from the client."""
         if self._last:
             return
-        if self._body is not None and self._task is None:
+        if self._body is not None and (self._task is None or self._inflow is not None):
             self._feed(data)
         else:
             self._pending = self._pending + data if self._pending else data
         if self._task is None:
             self._advance()
-        elif len(self._pending) > PENDING_MAX_BYTES and not self._paused:
+        held = self._inflow.held if self._inflow is not None else len(self._pending)
+        if held > PENDING_MAX_BYTES and self._task is not None and not self._paused:
             assert self._transport is not None
             self._paused = True
             self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""
@@ -209,6 +263,10 @@ class Connection(asyncio.Protocol):
         assert self._client is not None
         self._head, admitted = head, self._owner.admit(head, self._client)
         if not head.chunked and not head.length:
+            if not isinstance(admitted, Reply) and admitted.route.streams:
+                nothing = Inflow(self._read_on)
+                nothing.end()
+                admitted.request.stream = nothing.pieces()
             self._decide(admitted)
         elif isinstance(admitted, Reply):
             self._say_last(admitted)  # What it was to be told does not depend on its body.
@@ -226,10 +284,14 @@ class Connection(asyncio.Protocol):
             return
         self._admitted, data, self._pending = admitted, self._pending, b""
         self.deadline = self._owner.now() + BODY_SECONDS
+        if head.continues and not data:
+            self._transport.write(_CONTINUE)
+        if admitted.route.streams:
+            self._inflow = Inflow(self._read_on)
+            admitted.request.stream = self._inflow.pieces()
+            self._decide(admitted)
         if data:
             self._feed(data)
-        elif head.continues:
-            self._transport.write(_CONTINUE)
 
     def _feed(self, data: bytes) -> None:
         body, admitted = self._body, self._admitted
@@ -239,18 +301,39 @@ class Connection(asyncio.Protocol):
         try:
             rest = body.feed(data)
         except Malformed as error:
-            self._refuse(str(error))
+            self._spoilt(str(error), None)
             return
         except MeshError as error:
-            self._say_last(respond.failure(error))
+            self._spoilt("", error)
             return
         self.deadline += (body.size - before) / BODY_BYTES_PER_SECOND
+        if self._inflow is not None:
+            self._inflow.push(body.take())
+            self.deadline = math.inf if rest is not None else self._owner.now() + BODY_SECONDS
         if rest is None:
             return
         self._body, self._admitted, self._pending = None, None, rest
+        if self._inflow is not None:
+            self._inflow.end()
+            self._inflow = None
+            return
         if admitted.request.method != "GET":  # Where it means nothing.
-            admitted.request.body = body.whole()
+            admitted.request.body = body.take()
         self._decide(admitted)
+
+    def _spoilt(self, reason: str, error: MeshError | None) -> None:
+        """The rest of the body cannot be had."""
+        if self._inflow is None:
+            if error is None:
+                self._refuse(reason)
+            else:
+                self._say_last(respond.failure(error))
+            return
+        if error is None:
+            refusal = self._owner.malformed(reason, self._client or "")
+            error = Invalid(refusal.body.decode())
+        self._inflow.end(error)
+        self._last = True  # Who reads the body answers.
 
     def _decide(self, admitted: Admitted | Reply) -> None:
         self.deadline = math.inf
@@ -265,6 +348,10 @@ class Connection(asyncio.Protocol):
             reply = await self._owner.answer(admitted)
         if self._transport is None or self._transport.is_closing():
             return
+        if self._body is not None:
+            self._task = None
+            self._say_last(reply)  # Not all of the body was read.
+            return
         if reply.stream is not None:
             await self._stream(reply, reply.stream, head)
         else:
@@ -278,7 +365,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         head.keep_alive = head.keep_alive and not head.old
-        transport.write(self._owner.render_head(reply, head, close=not head.keep_alive))
+        close = not head.keep_alive
+        opening, pieces = self._owner.render_stream(reply, head, pieces, close=close)
+        transport.write(opening)
         framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
         task = asyncio.current_task()
         assert task is not None
@@ -294,6 +383,11 @@ class Connection(asyncio.Protocol):
                 raise
             task.uncancel()  # The server stops: what was sent is a whole response.
             head.keep_alive = False
+        except MeshError as error:
+            # Too late for a status: without an end the client knows that something is missing.
+            log.warning("%s %s ended half way: %s", head.method, head.target, error)
+            transport.abort()
+            return
         finally:
             self._owner.blocked.discard(task)
         if not head.old:
@@ -312,9 +406,7 @@ class Connection(asyncio.Protocol):
             transport.close()
             return
         self.deadline = self._owner.now() + IDLE_SECONDS
-        if self._paused:
-            self._paused = False
-            transport.resume_reading()
+        self._read_on()
         self._advance()
 
     def _refuse(self, reason: str) -> None:
@@ -325,12 +417,13 @@ class Connection(asyncio.Protocol):
         """Answer though there is more to read, which would be no request."""
         transport, head = self._transport, self._head
         assert transport is not None
-        self._last, self._pending, self._body = True, b"", None
+        self._last, self._pending, self._body, self._inflow = True, b"", None, None
+        self._read_on()
         self.deadline = self._owner.now() + LINGER_SECONDS
         body = b"" if head is not None and head.method == "HEAD" else reply.body
-        length = wire.field("Content-Length", str(len(reply.body)))
+        framing = wire.field("Content-Length", str(len(reply.body)))
         nobody = Head("GET", "/", wire.Headers({}), keep_alive=False)
-        opening = self._owner.render_head(reply, head or nobody, close=True, length=length)
+        opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
         transport.write(opening + body)
         # Closed with bytes unread, the system would reset it and take the reply from the client.
         if transport.can_write_eof():

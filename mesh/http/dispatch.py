@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from collections.abc import Mapping
@@ -12,10 +13,13 @@ import msgspec
 
 from mesh.errors import Invalid
 from mesh.http import params, respond
+from mesh.http.kept import Bodies
 from mesh.http.options import Options
 from mesh.http.request import Parts, Reply, Request
 from mesh.http.route import Route
 from mesh.http.routes import Paths
+
+log = logging.getLogger(__name__)
 
 READING = {"GET", "HEAD", "OPTIONS"}
 TENANCY_PARAMS = ("ns", "partition", "authmethod-ns")
@@ -24,6 +28,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ALL_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _UNKNOWN_API = "Invalid URL path: not a recognized HTTP API endpoint"
 _UNKNOWN = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'"
+_HOW = "send the header X-Consul-Token instead (said once, whoever else does it)"
 _ROOT = "This is a mesh agent; its web UI is off. The HTTP API is under /v1/."
 
 
@@ -44,6 +49,8 @@ class Dispatcher:
         self._parts = parts
         self._options = options
         self._paths = paths or Paths()
+        self._bodies = Bodies()
+        self._warned = False
         self._writers = [_network(text) for text in options.allow_write_from]
 
     def admit(
@@ -66,6 +73,11 @@ class Dispatcher:
             return _no_handler(method, found.allow)
         given = params.parse(query)
         _refuse_tenancy(given, headers)
+        if "token" in given and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s %s: ?token is deprecated, since URLs get into logs; %s", method, path, _HOW
+            )
         rest = unquote(found.rest(raw))
         return Admitted(
             route,
@@ -78,6 +90,7 @@ class Dispatcher:
                 given,
                 headers,
                 remote=remote,
+                bodies=self._bodies,
             ),
         )
 

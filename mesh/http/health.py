@@ -46,20 +46,20 @@ async def service(request: Request) -> Reply:
     passing = params.flag(request, "passing")
     options = params.discovery_options(request, shapes.InstanceShape)
     found = await request.parts.registry.read(health.Instances(name), options)
-    rows = found.value
-    if request.params:
+
+    async def shape() -> list[shapes.InstanceShape]:
         tags, pairs = params.tags(request), params.node_meta(request)
-        rows = [
-            row
-            for row in rows
+        shown = [
+            shapes.instance(row)
+            for row in found.value
             if (not tags or params.has_tags(row.service.tags, tags))
             and (not pairs or params.has_meta(row.node.meta, pairs))
             and (not passing or row.status == "passing")
         ]
-    shown = [shapes.instance(row) for row in rows]
-    shown = await params.filtered(request, shown, shapes.InstanceShape)
-    shown = await near.first(request, options, shown, lambda row: row.node.node)
-    return respond.answered(found, shown, options)
+        shown = await params.filtered(request, shown, shapes.InstanceShape)
+        return await near.first(request, options, shown, lambda row: row.node.node)
+
+    return await respond.shaped(request, found, options, shape)
 
 
 async def _chosen(

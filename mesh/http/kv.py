@@ -7,6 +7,7 @@ from mesh.http import params, respond, shapes
 from mesh.http.request import TEXT, Reply, Request
 from mesh.http.route import CAS, READ, Param, Route
 from mesh.registry import kv
+from mesh.registry.port import Command
 
 # Raw values are whatever a client stored: nothing a browser may run.
 _RAW = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
@@ -49,13 +50,15 @@ async def put(request: Request) -> Reply:
     given = [name for name in _CONDITIONS if name in request.params]
     if len(given) > 1:
         raise Invalid(f"Conflicting flags: {' and '.join(given)}; give only one")
-    if given and given[0] != "cas":
-        raise Invalid(f"?{given[0]}: sessions are not available yet")
     try:
-        command = kv.Set(key, request.body, _number(request, "flags") or 0, _cas(request))
+        flags, cas = _number(request, "flags") or 0, _cas(request)
     except Invalid as error:
         return respond.text(500, error.message)
-    return await _write(request, command)
+    if "acquire" in given:
+        return await _write(request, kv.Acquire(key, request.body, _session(request), flags))
+    if "release" in given:
+        return await _write(request, kv.Release(key, request.body, _session(request), flags))
+    return await _write(request, kv.Set(key, request.body, flags, cas))
 
 
 async def delete(request: Request) -> Reply:
@@ -72,9 +75,13 @@ async def delete(request: Request) -> Reply:
     return await _write(request, command)
 
 
-async def _write(request: Request, command: kv.Set | kv.Delete | kv.DeleteUnder) -> Reply:
+async def _write(request: Request, command: Command[bool]) -> Reply:
     written = await request.parts.registry.write(command, params.write_options(request))
     return respond.boolean(written)
+
+
+def _session(request: Request) -> str:
+    return (request.param("acquire") or request.param("release")).lower()
 
 
 def _key(request: Request) -> str:
@@ -117,17 +124,17 @@ ROUTES: tuple[Route, ...] = (
         "PUT",
         "/v1/kv/:key",
         put,
-        "Write a key",
+        "Write a key, lock it or give its lock back",
         limit="kv_value_max_bytes",
         params=(
             Param("flags", "Any number to keep with the value", "integer"),
             CAS,
-            Param("acquire", "Take the lock of the key for this session: not available yet"),
-            Param("release", "Give the lock of the key back: not available yet"),
+            Param("acquire", "Lock the key for this session; `false` when it cannot be now"),
+            Param("release", "Give the lock of this session back; `false` if it has none"),
         ),
         body=bytes,
         answer=bool,
-        statuses=((500, _WRITTEN),),
+        statuses=((500, f"{_WRITTEN}, as for a session that does not exist"),),
     ),
     Route(
         "DELETE",

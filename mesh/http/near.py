@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mesh.errors import MeshError
-from mesh.gossip.vivaldi import estimate
 from mesh.http import params
 from mesh.http.request import Request
 from mesh.registry import coordinates
@@ -18,8 +17,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 AGENT = "_agent"
-FEW = 64
-"""Up to so many nodes are asked for by name; for more the servers send all coordinates."""
 SECONDS_MAX = 1.0
 """How long distances are waited for: the order is no reason to keep an answer back."""
 
@@ -42,25 +39,8 @@ async def first(
     # Of the server asked, whoever leads: a leader too old to know the question would hang up.
     now = ReadOptions("stale", token=options.token, seconds_max=SECONDS_MAX)
     try:
-        far = await _distances(request, source, names, now)
+        far = await coordinates.distances(request.parts.registry, source, names, now)
     except MeshError as error:
         log.debug("?near=%s: %s", source, error)
         return rows
     return sorted(rows, key=lambda row: far.get(node_of(row).lower(), math.inf))
-
-
-async def _distances(
-    request: Request, source: str, names: list[str], now: ReadOptions
-) -> dict[str, float]:
-    registry = request.parts.registry
-    if len(names) <= FEW:
-        query = coordinates.Distances(source, tuple(names))
-        found = (await registry.read(query, now)).value
-        pairs = zip(names, found, strict=True)
-        return {name: seconds for name, seconds in pairs if seconds is not None}
-    places = (await registry.read(coordinates.All(), now)).value
-    known = {place.node.lower(): place.coordinate for place in places}
-    here = known.get(source.lower())
-    if here is None:
-        return {}
-    return {name: estimate(here, place) for name, place in known.items()}

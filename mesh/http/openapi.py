@@ -18,7 +18,7 @@ ABOUT = """The API of a mesh agent. Paths, parameters, names and statuses are Co
 A path's parameter takes all that follows it, slashes too, sent as they are or as `%2F`. Names in
 bodies are read in any case; an unknown one is refused. Errors are a line of text. Every operation
 takes `dc`, `token` and `pretty`."""
-PATTERN_DURATION = r"^[-+]?([0-9]*\.?[0-9]+(ns|us|µs|ms|s|m|h))+$|^0?$"
+PATTERN_DURATION = r"^(0|[-+]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+)$"
 KINDS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "integer": {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},

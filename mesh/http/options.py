@@ -34,8 +34,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Largest body of a transaction: the larger of limits.txn_max_req_len and kv_max_value_size."""
     body_max_bytes: int = 1024 * 1024
     """Largest body of any other request."""
+    snapshot_max_bytes: int = 8 << 30
+    """Largest snapshot that is taken for a restore, compressed as it is."""
+    spool_folder: str = ""
+    """Where such snapshots lie until they are in the log; empty: the system's folder."""
     max_connections_per_client: int = 200
-    """Open connections of one IP address; more get a 429 [limits.http_max_conns_per_client]."""
+    """Open connections of one IP address; more get a 429 [limits.http_max_conns_per_client].
+
+    0 means no limit.
+    """
     gzip_min_bytes: int = 1400
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False

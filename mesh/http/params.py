@@ -174,10 +174,15 @@ def write_options(request: Request) -> WriteOptions:
         datacenter=datacenter(request),
         token=token(request),
         request=request_of(key),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
         attempt=1 if since else 0,
         since=whole(since, "Idempotency-Since") if since else None,
     )
+
+
+def _origin(request: Request) -> str:
+    """Where the request came in: here, over HTTP, from this address."""
+    return f"{request.options.node_name}/http/{request.remote}".rstrip("/")
 
 
 def _key(request: Request) -> str:
@@ -200,7 +205,7 @@ def order_to(request: Request, where: Where) -> OrderOptions:
         where=where,
         datacenter=datacenter(request),
         token=token(request),
-        origin=f"{request.options.node_name}/http",
+        origin=_origin(request),
     )
 
 
@@ -288,18 +293,21 @@ def refuse(request: Request, *names: str) -> None:
             raise Invalid(f"?{name} is not available yet")
 
 
-def body(request: Request, kind: type[T], aliases: Mapping[str, str] = {}) -> T:
+def body(
+    request: Request, kind: type[T], aliases: Mapping[str, str] = {}, *, lenient: bool = False
+) -> T:
     """The body as `kind`, strictly: names match in any case, an unknown one raises Invalid.
 
     As Go does, null leaves a field at its default. `aliases` gives other names (lower case) of
-    fields, at any depth.
+    fields, at any depth. Lenient, unknown fields are left out instead.
     """
     try:
         value = msgspec.json.decode(request.body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Invalid(f"Request decode failed: {error}") from error
     try:
-        return msgspec.convert(_named(value, kind, aliases, DEPTH_MAX), type=kind)
+        named = _named(value, kind, _Names(aliases, lenient), DEPTH_MAX)
+        return msgspec.convert(named, type=kind)
     except msgspec.ValidationError as error:
         raise Invalid(f"Request decode failed: {error}") from error
 
@@ -310,13 +318,20 @@ def _fields(kind: Any) -> dict[str, tuple[str, Any]]:
     return {field.encode_name.lower(): (field.encode_name, field.type) for field in hints.values()}
 
 
-def _named(value: Any, kind: Any, aliases: Mapping[str, str], depth: int) -> Any:
+class _Names(msgspec.Struct, frozen=True):
+    """Which names there are beside the fields' own."""
+
+    aliases: Mapping[str, str]
+    lenient: bool
+
+
+def _named(value: Any, kind: Any, names: _Names, depth: int) -> Any:
     """The value with the exact names of the fields of `kind`."""
     if depth <= 0:
         raise Invalid("Request decode failed: nested too deeply")
     if isinstance(value, list):
         inner = _argument(kind, list, 0)
-        return value if inner is None else [_named(v, inner, aliases, depth - 1) for v in value]
+        return value if inner is None else [_named(v, inner, names, depth - 1) for v in value]
     if not isinstance(value, dict):
         return value
     struct = _struct(kind)
@@ -324,16 +339,18 @@ def _named(value: Any, kind: Any, aliases: Mapping[str, str], depth: int) -> Any
         inner = _argument(kind, dict, 1)
         if inner is None:
             return value
-        return {key: _named(v, inner, aliases, depth - 1) for key, v in value.items()}
+        return {key: _named(v, inner, names, depth - 1) for key, v in value.items()}
     fields = _fields(struct)
     named = {}
     for key, inside in value.items():
         lower = key.lower()
-        field = fields.get(lower) or fields.get(aliases.get(lower, "").lower())
+        field = fields.get(lower) or fields.get(names.aliases.get(lower, "").lower())
         if field is None:
+            if names.lenient:
+                continue
             raise Invalid(f'Request decode failed: json: unknown field "{key}"')
         if inside is not None:
-            named[field[0]] = _named(inside, field[1], aliases, depth - 1)
+            named[field[0]] = _named(inside, field[1], names, depth - 1)
     return named
 
 

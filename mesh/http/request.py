@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
 from mesh.clock import Clock, Dice
+from mesh.http.kept import Bodies, Body
 from mesh.http.options import Options
 from mesh.registry.port import Registry
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+UPLOADS_MAX = 2
+"""Snapshots that one node takes for a restore at once: each is a file on its disk."""
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -23,6 +27,10 @@ class Parts(msgspec.Struct, frozen=True):
     dice: Dice
     agent: Any = None
     """The local agent, for /v1/agent."""
+    uploads: asyncio.Semaphore = msgspec.field(
+        default_factory=lambda: asyncio.Semaphore(UPLOADS_MAX)
+    )
+    """For snapshots that are being restored."""
 
 
 class Request(msgspec.Struct):
@@ -37,8 +45,12 @@ class Request(msgspec.Struct):
     params: Mapping[str, list[str]] = {}
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    """The body piece by piece, for routes that take it so."""
     remote: str = ""
     """The client's IP address."""
+    bodies: Bodies = msgspec.field(default_factory=Bodies)
+    """Where the server keeps what it made of answers."""
 
     def param(self, name: str) -> str:
         """The first value of a query parameter, or "" when it is absent or bare."""
@@ -53,6 +65,8 @@ class Reply(msgspec.Struct):
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = {}
+    kept: Body | None = None
+    """What keeps the forms of this body, for others who get it."""
     stream: AsyncIterator[bytes] | None = None
     """What follows the headers piece by piece, instead of a body."""
 

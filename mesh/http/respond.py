@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from mesh.errors import (
     TooLarge,
     Unreachable,
 )
-from mesh.http.request import TEXT, Reply
+from mesh.http.request import TEXT, Reply, Request
 from mesh.registry.filters import InvalidFilter
 from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer, ReadOptions
@@ -55,6 +56,8 @@ STATUS: dict[type[MeshError], int] = {
 }
 
 _encode = msgspec.json.Encoder().encode
+SHAPING = ("filter", "node-meta", "passing", "tag")
+"""The parameters that decide which rows of an answer are shown."""
 _TRUE = b"true"
 _FALSE = b"false"
 _EFFECTIVE = {"default": "leader", "consistent": "consistent", "stale": "stale"}
@@ -117,7 +120,7 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
     headers = {
         "X-Consul-Index": str(answer.index or 1),
         "X-Consul-KnownLeader": "true" if answer.known_leader else "false",
-        "X-Consul-LastContact": str(int(min(answer.last_contact, NEVER_SECONDS) * 1000)),
+        "X-Consul-LastContact": str(milliseconds(answer.last_contact)),
         "X-Consul-Query-Backend": "blocking-query",
     }
     if answer.age is not None:
@@ -128,6 +131,33 @@ def read_headers(answer: Answer[Any], options: ReadOptions | None = None) -> dic
         had = options.consistency if answer.age is None else "stale"
         headers["X-Consul-Effective-Consistency"] = _EFFECTIVE[had]
     return headers
+
+
+async def shaped(
+    request: Request,
+    answer: Answer[Any],
+    options: ReadOptions | None,
+    shape: Callable[[], Awaitable[object]],
+) -> Reply:
+    """As `answered`, with a shape that is made only if it is not kept since somebody else's read.
+
+    It must follow from the answer's value, the path and the parameters of SHAPING alone.
+    """
+    headers = read_headers(answer, options)
+    given = request.params
+    if "near" in given:
+        return Reply(_encode(await shape()), headers=headers)
+    shaping = [(name, tuple(given[name])) for name in SHAPING if name in given]
+    key = (request.path, *shaping)
+    kept = request.bodies.find(answer.value, key)
+    if kept is None:
+        kept = request.bodies.keep(answer.value, key, _encode(await shape()))
+    return Reply(kept.json, headers=headers, kept=kept)
+
+
+def milliseconds(seconds: float) -> int:
+    """As headers have them; never is ten years."""
+    return int(min(seconds, NEVER_SECONDS) * 1000)
 
 
 def answered(answer: Answer[Any], shape: object, options: ReadOptions | None = None) -> Reply:

@@ -36,6 +36,8 @@ class Route(msgspec.Struct, frozen=True):
     summary: str
     limit: str = "body_max_bytes"
     """The option that limits the body."""
+    streams: bool = False
+    """Whether the handler reads the body piece by piece."""
     params: tuple[Param, ...] = ()
     """Beside `dc`, `token` and `pretty`, which every operation takes."""
     body: Any = None

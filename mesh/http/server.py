@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import zlib
 from collections import Counter
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import Any
 
@@ -29,6 +31,7 @@ STOP_SECONDS = 2.0
 SWEEP_SECONDS = 2.0
 PRETTY_INDENT = 4
 GZIP_LEVEL = 1
+GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
 FRAMING = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
@@ -115,7 +118,8 @@ class HttpServer:
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
-        if self.clients[client] >= self._options.max_connections_per_client:
+        limit = self._options.max_connections_per_client
+        if limit and self.clients[client] >= limit:
             self.counters["refused"] += 1
             return False
         self.clients[client] += 1
@@ -204,21 +208,28 @@ class HttpServer:
                 more += b"Content-Encoding: gzip\r\n"
                 body = await _compressed(body)
         more += b"Content-Length: %d\r\n" % len(body)
-        opening = self.render_head(reply, head, close=close, length=more)
+        opening = self.render_head(reply, head, close=close, framing=more)
         return opening if head.method == "HEAD" else opening + body
 
-    def render_head(
-        self, reply: Reply, head: Head, *, close: bool, length: bytes | None = None
-    ) -> bytes:
-        """What precedes the body of a reply; without a length the body comes in chunks."""
+    def render_stream(
+        self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """What precedes the stream of a reply, and the pieces as they are sent."""
+        more = b"Vary: Accept-Encoding\r\n"
+        if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
+            more += b"Content-Encoding: gzip\r\n"
+            pieces = _compressed_pieces(pieces)
+        if not head.old:
+            more += b"Transfer-Encoding: chunked\r\n"
+        return self.render_head(reply, head, close=close, framing=more), pieces
+
+    def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
+        """What precedes the body of a reply; `framing` says how the body comes."""
         parts = [wire.STATUS_LINES[reply.status], self._common.lines(self._parts.clock.wall())]
         if reply.body or reply.stream is not None or reply.content_type is not JSON:
             parts.append(wire.field("Content-Type", reply.content_type))
         parts += [wire.field(name, reply.headers[name]) for name in reply.headers]
-        if length is not None:
-            parts.append(length)
-        elif not head.old:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
+        parts.append(framing)
         if close:
             parts.append(b"Connection: close\r\n")
         elif head.old:
@@ -262,3 +273,11 @@ async def _compressed(body: bytes) -> bytes:
     if len(body) <= GZIP_INLINE_MAX_BYTES:
         return gzip.compress(body, GZIP_LEVEL, mtime=0)
     return await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
+
+
+async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces as one gzip stream, in which each can be read as soon as it came."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    async for piece in pieces:
+        yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()

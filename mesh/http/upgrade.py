@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from mesh.agent.operations import MemberInfo
-from mesh.errors import Conflict
+from mesh.errors import Conflict, Invalid
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
 from mesh.http.route import READ, Route
 from mesh.http.shapes import Shape
 from mesh.registry import levels
+from mesh.registry.port import ReadOptions
 from mesh.rpc.servers import ServerTags, read_tags
 
 _STATES = {1: "alive", 2: "leaving", 4: "failed"}
@@ -38,14 +39,17 @@ class UpgradeShape(Shape, frozen=True):
 
 async def status(request: Request) -> Reply:
     """The feature level, every known server, and who keeps the level from rising."""
+    _refuse_elsewhere(request)
     present = await request.parts.registry.read(levels.Present(), params.read_options(request))
     return respond.json(_status(request, present.value))
 
 
 async def finalize(request: Request) -> Reply:
     """Raise the level as far as every known server speaks it; at the highest one do nothing."""
+    _refuse_elsewhere(request)
     registry, options = request.parts.registry, params.write_options(request)
-    found = _status(request, (await registry.read(levels.Present())).value)
+    present = await registry.read(levels.Present(), ReadOptions(token=options.token))
+    found = _status(request, present.value)
     if found.waiting_for:
         raise Conflict(levels.unready(found.level + 1, found.waiting_for))
     while found.level < found.level_max and not found.waiting_for:
@@ -54,6 +58,14 @@ async def finalize(request: Request) -> Reply:
         options = msgspec.structs.replace(options, request="")
         found = _status(request, level)
     return respond.json(found)
+
+
+def _refuse_elsewhere(request: Request) -> None:
+    """Gossip shows the servers of this datacenter only, and they decide."""
+    if params.datacenter(request) not in {"", request.options.datacenter}:
+        raise Invalid(
+            "dc: levels are shown and raised in each datacenter; ask an agent of that one"
+        )
 
 
 def _status(request: Request, level: int) -> UpgradeShape:

@@ -151,9 +151,10 @@ class Sized:
         self.size += len(taken)
         return None if self._left else data[len(taken) :]
 
-    def whole(self) -> bytes:
-        """The body."""
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+    def take(self) -> bytes:
+        """What came since it was last taken: the body, once it is whole."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Chunked:
@@ -219,9 +220,10 @@ class Chunked:
             if not line:
                 return rest
 
-    def whole(self) -> bytes:
-        """The body."""
-        return b"".join(self._pieces)
+    def take(self) -> bytes:
+        """What came since it was last taken: the body, once it is whole."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def field(name: str, value: str) -> bytes:

@@ -36,7 +36,9 @@ class Settings(Row, frozen=True, kw_only=True):
     """Kept for Consul's tools; has no effect."""
 
 
-TABLE: Table[Settings] = Table("autopilot", Settings, key=lambda _: _KEY, indexes={})
+TABLE: Table[Settings] = Table(
+    "autopilot", Settings, key=lambda _: _KEY, indexes={}, history="autopilot"
+)
 
 
 def check(settings: Settings) -> None:

@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from mesh.errors import Conflict, Invalid
-from mesh.registry import coordinates, sessions
+from mesh.registry import coordinates, maintenance, sessions
 from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
 from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
 from mesh.registry.checks import Check as Check  # noqa: PLC0414
-from mesh.registry.checks import folded
-from mesh.registry.levels import SEQUENCED
+from mesh.registry.levels import FILTERED, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414
 from mesh.registry.port import Command, Query
+from mesh.registry.services import SERVICES as SERVICES  # noqa: PLC0414
+from mesh.registry.services import Service as Service  # noqa: PLC0414
+from mesh.registry.services import TaggedAddress as TaggedAddress  # noqa: PLC0414
+from mesh.registry.services import Weights as Weights  # noqa: PLC0414
 from mesh.store.database import Transaction, View
-from mesh.store.table import Row, Table
 
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
-
-
-class TaggedAddress(msgspec.Struct, frozen=True):
-    """Where an instance is reached from elsewhere (`lan`, `wan`, `lan_ipv4`, `virtual` ...)."""
-
-    address: str
-    port: int = 0
-
-
-class Weights(msgspec.Struct, frozen=True):
-    """SRV weights by health."""
-
-    passing: int = 1
-    warning: int = 1
-
-
-class Service(Row, frozen=True, kw_only=True):
-    """One instance of a service on a node. An empty address means the node's."""
-
-    node: str
-    id: str
-    name: str
-    kind: str = ""
-    tags: list[str] = []
-    address: str = ""
-    port: int = 0
-    tagged_addresses: dict[str, TaggedAddress] = {}
-    meta: dict[str, str] = {}
-    weights: Weights = Weights()
-    enable_tag_override: bool = False
-    socket_path: str = ""
-    proxy: dict[str, Any] = {}
-    """The proxy block as registered, with Consul's key names; empty for plain services."""
-    connect: dict[str, Any] = {}
-
-
-SERVICES: Table[Service] = Table(
-    "services",
-    Service,
-    key=lambda service: (service.node.lower(), service.id),
-    indexes={
-        "node": lambda service: folded(service.node),
-        "name": lambda service: folded(service.name),
-        "address": lambda service: folded(service.address),
-    },
-)
 
 
 class NodeServices(msgspec.Struct, frozen=True):
@@ -160,6 +115,7 @@ class Everything(Query[list[ServiceNode]], frozen=True, tag="catalog.instances")
     """Every instance of every service, with its node, ordered by node and id."""
 
     answer = list[ServiceNode]
+    needs = FILTERED
 
     def run(self, view: View) -> list[ServiceNode]:
         """Join the tables."""
@@ -200,6 +156,14 @@ def check_uuid(field: str, value: str) -> None:
         raise Invalid(f'{field}: expected a UUID, got "{value}"') from error
 
 
+def _refuse_reserved(field: str, check_id: str) -> None:
+    if check_id.startswith(maintenance.CLUSTER_MAINTENANCE):
+        raise Invalid(
+            f"{field}: {check_id} belongs to cluster-wide maintenance, which is begun and ended at "
+            "/v1/maintenance or with meshctl maint"
+        )
+
+
 class Register(Command[bool], frozen=True, tag="catalog.register"):
     """Write a node, an instance on it and checks. What is not mentioned stays.
 
@@ -229,6 +193,7 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
                 raise Invalid(
                     f'Check.Node: "{check.node}" is not the node registered, "{self.node.name}"'
                 )
+            _refuse_reserved("Check.CheckID", check.id or check.name)
             if check.status not in STATUSES:
                 raise Invalid(
                     f'Check.Status: expected one of {", ".join(STATUSES)}, got "{check.status}"'
@@ -243,15 +208,17 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Write node, instance, then checks."""
-        node = self._put_node(transaction)
-        if self.service is not None:
+        node, service = self._put_node(transaction), self.service
+        if service is not None:
             service = msgspec.structs.replace(
-                self.service, node=node.name, id=self.service.id or self.service.name
+                service, node=node.name, id=service.id or service.name
             )
             transaction.put(SERVICES, service)
             _rename_checks(transaction, service)
         for check in self.checks:
             _put_check(transaction, node, check)
+        if transaction.every(maintenance.TABLE):
+            maintenance.cover(transaction, node, [service] if service is not None else [])
         return True
 
     def _put_node(self, transaction: Transaction) -> Node:
@@ -332,9 +299,10 @@ class Deregister(Command[bool], frozen=True, tag="catalog.deregister"):
     check_id: str = ""
 
     def validate(self) -> None:
-        """A node is needed."""
+        """A node is needed, and a check that it may be asked to delete."""
         if not self.node:
             raise Invalid("Node: must not be empty")
+        _refuse_reserved("CheckID", self.check_id)
 
     def apply(self, transaction: Transaction) -> bool:
         """A service id beats a check id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -11,10 +12,12 @@ from mesh.gossip import vivaldi
 from mesh.gossip.vivaldi import DIMENSIONS, estimate
 from mesh.registry.levels import COORDINATES
 from mesh.registry.nodes import NODES
-from mesh.registry.port import Command, Order, Query
+from mesh.registry.port import Command, Order, Query, ReadOptions, Registry
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
+FEW = 64
+"""Up to so many nodes are asked for by name; for more the servers send all coordinates."""
 BATCH_MAX = 640
 """Coordinates in one log entry: about 100 KB of them."""
 
@@ -105,6 +108,22 @@ class Distances(Query[list[float | None]], frozen=True, tag="coordinates.distanc
 
     def _from(self, source: Place, target: Place | None) -> float | None:
         return None if target is None else estimate(source.coordinate, target.coordinate)
+
+
+async def distances(
+    registry: Registry, source: str, names: Sequence[str], options: ReadOptions
+) -> dict[str, float]:
+    """How far some nodes are from one, in seconds, as far as that is known. Names in lower case."""
+    if len(names) <= FEW:
+        found = (await registry.read(Distances(source, tuple(names)), options)).value
+        pairs = zip(names, found, strict=True)
+        return {name: seconds for name, seconds in pairs if seconds is not None}
+    places = (await registry.read(All(), options)).value
+    known = {place.node.lower(): place.coordinate for place in places}
+    here = known.get(source.lower())
+    if here is None:
+        return {}
+    return {name: estimate(here, place) for name, place in known.items()}
 
 
 class Update(Command[int], frozen=True, tag="coordinates.update"):

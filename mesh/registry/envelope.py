@@ -27,7 +27,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     author: str
     """Accessor of the token that asked, never its secret; empty for anonymous and mesh itself."""
     origin: str
-    """Where the request entered, such as `http web-1`."""
+    """Where it entered: node, protocol and address, such as `web-1/http/10.0.0.7`, or `leader`."""
     command: AnyCommand
     attempt: int = 0
     """How often the request may have been sent before. From level 2 on."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import msgspec
 
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
+from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 from mesh.registry.port import Query
 from mesh.store.database import View
 
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+_MAINTENANCE = (SERVICE_MAINTENANCE, CLUSTER_MAINTENANCE)
 RAFT_HEALTH = "mesh-raft"
-CLUSTER_MAINTENANCE = "_cluster_maintenance"
-"""The check of a node in cluster-wide maintenance; an instance's has its id after a colon."""
 GOSSIP_HEALTH = "mesh-gossip"
 """Says that removals are frozen. It is shown with its node, and decides no instance's health: or
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
@@ -41,7 +41,7 @@ def worst(checks: Iterable[Check]) -> str:
     """Aggregate checks: maintenance > critical > warning > passing; none at all is passing."""
     seen = set()
     for check in checks:
-        if check.id == NODE_MAINTENANCE or check.id.startswith(SERVICE_MAINTENANCE):
+        if check.id == NODE_MAINTENANCE or check.id.startswith(_MAINTENANCE):
             return "maintenance"
         seen.add(check.status)
     for status in ("critical", "warning"):

@@ -26,6 +26,8 @@ COORDINATES = SEQUENCED = FEDERATED = 3
 programs know of other datacenters."""
 SESSIONS = TRANSACTIONS = PREPARED = ENTRIES = MAINTENANCE = HISTORY = RESTORES = 4
 """The level from which on there is each of these."""
+FILTERED = 4
+"""The level of programs that tell all instances at once, to whoever filters them."""
 
 
 class Level(Row, frozen=True, kw_only=True):

@@ -24,4 +24,5 @@ NODES: Table[Node] = Table(
         "id": lambda node: (node.id.lower(),) if node.id else (),
         "address": lambda node: (node.address.lower(),) if node.address else (),
     },
+    history="node",
 )

@@ -19,6 +19,10 @@ class Pair(Row, frozen=True, kw_only=True):
     session: str = ""
     """The session that holds it; empty when none does."""
 
+    def weight(self) -> int:
+        """Its texts and its value."""
+        return len(self.key) + len(self.value) + len(self.session)
+
 
 def folders(key: str) -> Iterator[str]:
     """Every prefix of the key that ends in `/`, and the empty one."""
@@ -38,4 +42,5 @@ PAIRS: Table[Pair] = Table(
         "session": lambda pair: (pair.session,) if pair.session else (),
     },
     later={"session": SESSIONS},
+    history="kv",
 )

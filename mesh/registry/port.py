@@ -115,7 +115,7 @@ class WriteOptions(msgspec.Struct, frozen=True):
     author: str = ""
     """Accessor of the token that asked, never its secret."""
     origin: str = ""
-    """Where the write entered: node name and protocol."""
+    """Where the write entered: node name, protocol and the client's address."""
     attempt: int = 0
     """How often the request may have been sent before."""
     since: int | None = None
@@ -133,7 +133,7 @@ class OrderOptions(msgspec.Struct, frozen=True):
     author: str = ""
     """Accessor of the token that asked, never its secret."""
     origin: str = ""
-    """Where the order entered: node name and protocol."""
+    """Where the order entered: node name, protocol and the client's address."""
 
 
 class ServerStatus(msgspec.Struct, frozen=True):

@@ -8,11 +8,16 @@ from mesh.registry import (
     autopilot,
     catalog,
     coordinates,
+    entries,
     health,
+    history,
     kv,
     levels,
+    maintenance,
     orders,
     outcomes,
+    prepared,
+    prepared_rows,
     restores,
     sessions,
     snapshots,
@@ -28,10 +33,14 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
+    entries.TABLE,
+    history.TABLE,
+    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -56,6 +65,16 @@ AnyCommand: TypeAlias = (
     | restores.Add
     | restores.Finish
     | restores.Abandon
+    | maintenance.Begin
+    | maintenance.End
+    | maintenance.Expire
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -84,6 +103,16 @@ AnyQuery: TypeAlias = (
     | coordinates.Distances
     | txn.Read
     | restores.State
+    | maintenance.All
+    | entries.Get
+    | entries.List
+    | history.Present
+    | history.Of
+    | history.At
+    | history.Compare
+    | prepared.All
+    | prepared.Get
+    | prepared.Resolve
 )
 
 AnyOrder: TypeAlias = (

@@ -9,8 +9,8 @@ clock of whichever server led, so servers' clocks have to agree about as well as
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -93,12 +93,12 @@ DELAYS: Table[Delay] = Table(
     "lock-delays",
     Delay,
     key=lambda delay: delay.key,
-    indexes={"second": lambda delay: (_second(delay.until),)},
+    indexes={"second": lambda delay: (second(delay.until),)},
     level=LEVEL,
 )
 
 
-def _second(until: float) -> str:
+def second(until: float) -> str:
     """A text that sorts as the time does."""
     return f"{max(int(until), 0):012}"
 
@@ -219,6 +219,16 @@ def _require(transaction: Transaction, field: str, node: str, check: str) -> Non
         )
 
 
+def ttl_at_least(shortest: float) -> Callable[[Command[Any]], None]:
+    """A rule of the gate: no session has a TTL of fewer seconds than that."""
+
+    def rule(command: Command[Any]) -> None:
+        if isinstance(command, Create):
+            command.check_ttl(shortest)
+
+    return rule
+
+
 class Destroy(Command[bool], frozen=True, tag="sessions.destroy"):
     """End a session. One that does not exist is fine."""
 
@@ -257,11 +267,11 @@ class Sweep(Command[int], frozen=True, tag="sessions.sweep"):
 
     def apply(self, transaction: Transaction) -> int:
         """How many were forgotten: not more than SWEPT_MAX."""
-        now, swept = _second(transaction.time), 0
-        for second in transaction.values(DELAYS, "second"):
-            if second >= now or swept >= SWEPT_MAX:
+        now, swept = second(transaction.time), 0
+        for end in transaction.values(DELAYS, "second"):
+            if end >= now or swept >= SWEPT_MAX:
                 break
-            for delay in transaction.select(DELAYS, "second", second)[: SWEPT_MAX - swept]:
+            for delay in transaction.select(DELAYS, "second", end)[: SWEPT_MAX - swept]:
                 transaction.delete(DELAYS, delay.key)
                 swept += 1
         return swept

@@ -66,11 +66,15 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Open(Order[Opened], frozen=True, tag="snapshots.open"):
-    """Take a snapshot: of all that was acknowledged before, when the leader is asked."""
+    """Take a snapshot, on the leader of all that was acknowledged before.
+
+    With stale of what the server has, which other servers may be ahead of.
+    """
 
     outcome = Opened
     needs = RESTORES
     repeatable = True
+    stale: bool = False
 
 
 class Read(Order[Portion], frozen=True, tag="snapshots.read"):

@@ -271,6 +271,7 @@ class Read(Query[Outcome], frozen=True, tag="txn.read"):
     """Reads that see the same moment."""
 
     answer = Outcome
+    needs: ClassVar[int] = TRANSACTIONS
     ops: tuple[Reading, ...]
 
     def run(self, view: View) -> Outcome:

@@ -20,7 +20,7 @@ import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import Unreachable
-from mesh.registry import catalog, health
+from mesh.registry import catalog, health, prepared
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
     ORDER,
@@ -50,6 +50,7 @@ HOLDABLE = (
     catalog.Owner,
     catalog.ServiceNodes,
     catalog.Services,
+    prepared.Resolve,
 )
 PATCHES_MAX = 4096
 CURRENT_SECONDS = 5.0

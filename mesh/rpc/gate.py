@@ -20,7 +20,8 @@ class Gate:
 
     Permissions, limits and audit belong here, so that nothing can go round them. `speaking` gives
     the highest level of every server known, by name; `highest` is this one's own. `audit` gets a
-    line for each order that is more than a question.
+    line for each order that is more than a question. `rules` are limits that operators set: each
+    raises Invalid for a command beyond it.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Gate:
     ) -> None:
         self._clock, self._database, self._audit = clock, database, audit
         self._speaking, self._highest = speaking, highest
+        self.rules: list[Callable[[Command[Any]], None]] = []
 
     @property
     def fresh(self) -> bool:
@@ -53,6 +55,8 @@ class Gate:
         if not options.request:
             raise Invalid("request: a write needs an id, given where it enters")
         command.validate()
+        for rule in self.rules:
+            rule(command)
         level = level_of(self._database)
         self._check_level(command, level)
         since = NEVER_SAID if options.since is None else options.since

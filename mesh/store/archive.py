@@ -50,7 +50,9 @@ class Meta(msgspec.Struct, rename="pascal"):
     datacenter: str = ""
     cluster: str = ""
     server: str = ""
-    """The name of the server that took it."""
+    """The name of the server that took it,"""
+    status: str = ""
+    """and whether that was `leader` or `follower`."""
     mesh: str = ""
     """The version of the program."""
     size: int = 0

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.store import ledger
+from mesh.store import chronicle, ledger
+from mesh.store.chronicle import Changed, Chronicle
 from mesh.store.ledger import Ended, Ledger
 from mesh.store.staging import Staging
 from mesh.store.steps import freed
@@ -21,14 +22,15 @@ R = TypeVar("R", bound=Row)
 class Database:
     """The tables. One thread owns it; a view or a transaction never awaits, so nobody needs locks.
 
-    `index` is the log index of the last commit; `ledger` knows how the latest requests ended.
-    `floor` is the log index at which all tables were last replaced: no bucket changed before that.
-    `staging` is what may replace them next.
+    `index` is the log index of the last commit; `ledger` knows how the latest requests ended,
+    `chronicle` what they changed. `floor` is the log index at which all tables were last replaced:
+    no bucket changed before that. `staging` is what may replace them next.
     """
 
     def __init__(self, tables: Iterable[Table[Any]]) -> None:
         self.contents: dict[str, Content[Any]] = {table.name: Content(table) for table in tables}
         self.ledger = Ledger()
+        self.chronicle = Chronicle(content.table for content in self.contents.values())
         self.index = 0
         self.floor = 0
         self.staging: Staging | None = None
@@ -38,6 +40,8 @@ class Database:
         table, index, value = bucket
         if table == ledger.NAME:
             return self.ledger.changed_at(value)
+        if table == chronicle.NAME:
+            return self.chronicle.pruned_at
         return max(self.floor, self.contents[table].mark(index, value))
 
     def stage(self, ceiling: int) -> Staging:
@@ -101,6 +105,16 @@ class View:
         self.touched.add(ledger.HORIZON)
         return self._database.ledger.horizon
 
+    @property
+    def chronicle(self) -> Chronicle:
+        """What was changed. Who reads of a row says so first, by `past`."""
+        return self._database.chronicle
+
+    def past(self, table: Table[Any], index: str = EVERY, value: Hashable = "") -> Chronicle:
+        """What was changed, to be read for the rows of this bucket only."""
+        self.touched.update(((table.name, index, value), chronicle.PRUNED))
+        return self._database.chronicle
+
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
         return max(map(self._database.changed_at, self.touched), default=1) or 1
@@ -116,6 +130,8 @@ class Transaction(View):
         self._undo: list[tuple[Content[Any], Hashable, Row | None]] = []
         self._changed: set[Bucket] = set()
         self._settled: dict[str, Ended] = {}
+        self.reverts = 0
+        """The log index at which rows were as they are made again, if that is what is done."""
         self._stage: list[bytes | int | None] = []
         self._former: dict[str, Content[Any]] | None = None
         self.dropped: list[Iterator[None]] = []
@@ -180,6 +196,21 @@ class Transaction(View):
         name = content.table.name
         for index, value in content.replace(key, row):
             self._changed.add((name, index, value))
+
+    def changed_rows(self) -> list[Changed]:
+        """Each row of which history is kept that is not the same any more, as it was and is."""
+        undo = self._undo
+        if len(undo) == 1:
+            ((content, key, before),) = undo
+            if not content.table.history:
+                return []
+            return [(content.table, key, before, content.rows.get(key))]
+        first: dict[tuple[str, Hashable], Changed] = {}
+        for content, key, before in undo:
+            table = content.table
+            if table.history and (table.name, key) not in first:
+                first[table.name, key] = (table, key, before, content.rows.get(key))
+        return [one for one in first.values() if one[2] is not one[3]]
 
     def rollback(self) -> None:
         """Take back every change."""

@@ -18,7 +18,7 @@ import msgspec
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
 from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained, in_order, sample
-from mesh.store.table import Content, Row, Table
+from mesh.store.table import Content, Table
 
 FORMAT = 1
 MAGIC = b"mesh state\n"
@@ -61,38 +61,38 @@ class Tally(msgspec.Struct):
     bytes: int = 0
 
 
-def export(
-    contents: Iterable[Content[Any]], index: int, level: int, skip: frozenset[str] = frozenset()
-) -> Iterator[bytes]:
-    """Copy the rows now; the iterator packs the copy into the stream, in any thread.
+class Export:
+    """The rows of tables as they are now. Iterated once, in any thread, it packs them.
 
-    Tables above the level, which are empty, are left out, as are those to `skip`. Empty bytes say
-    no more than that some work was done.
+    Empty bytes say no more than that some work was done. After the end `digest` is that of the
+    rows, and `tally` says what came of each table. Tables above the level, which are empty, are
+    left out.
     """
-    held = [one for one in contents if one.table.level <= level and one.table.name not in skip]
-    copies = [(one.table, list(one.rows.values())) for one in held]
-    return _stream(index, level, copies)
 
+    def __init__(self, contents: Iterable[Content[Any]], index: int, level: int) -> None:
+        held = [one for one in contents if one.table.level <= level]
+        self._copies = [(one.table, list(one.rows.values())) for one in held]
+        self.index, self.level = index, level
+        self.tally = {one.table.name: Tally() for one in held}
+        self.digest = b""
 
-def write(rows: Iterable[tuple[Table[Any], list[Row]]], index: int, level: int) -> Iterator[bytes]:
-    """The stream of these rows."""
-    return _stream(index, level, list(rows))
-
-
-def _stream(index: int, level: int, copies: list[tuple[Table[Any], list[Any]]]) -> Iterator[bytes]:
-    yield MAGIC
-    yield framed(pack(Start(FORMAT, index, level, [table.name for table, _ in copies])))
-    digest, count = Digest(), 0
-    while copies:
-        table, rows = copies.pop(0)
-        count += len(rows)
-        for piece in _pieces(table, rows):
-            if piece is None:
-                yield b""
-                continue
-            digest.update(piece)
-            yield framed(pack(piece))
-    yield framed(pack(End(count, digest.value())))
+    def __iter__(self) -> Iterator[bytes]:
+        yield MAGIC
+        yield framed(pack(Start(FORMAT, self.index, self.level, list(self.tally))))
+        digest = Digest()
+        while self._copies:
+            table, rows = self._copies.pop(0)
+            tally = self.tally[table.name]
+            tally.rows = len(rows)
+            for piece in _pieces(table, rows):
+                if piece is None:
+                    yield b""
+                    continue
+                digest.update(piece)
+                tally.bytes += len(memoryview(piece.rows))
+                yield framed(pack(piece))
+        self.digest = digest.value()
+        yield framed(pack(End(sum(one.rows for one in self.tally.values()), self.digest)))
 
 
 class Digest:

@@ -40,6 +40,10 @@ class Live(Generic[T]):
         self.dirty = True
 
 
+def _nothing() -> None:
+    """Nobody minds."""
+
+
 class Answers:
     """Every answer somebody asked for lately or listens to.
 
@@ -55,6 +59,8 @@ class Answers:
         self._idle: OrderedDict[Question[Any], Live[Any]] = OrderedDict()
         self._heard: dict[Question[Any], Live[Any]] = {}
         self._readers: dict[Bucket, set[Live[Any]]] = {}
+        self.on_restored: Callable[[], None] = _nothing
+        """Called when the tables were replaced as a whole, after the listeners."""
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._heard)
@@ -95,17 +101,16 @@ class Answers:
             woken.update(self._readers.get(bucket, ()))
         self._wake(woken)
 
-    def restored(self, *, other: bool = False) -> None:
+    def restored(self) -> None:
         """The tables were replaced as a whole: every answer is computed anew.
 
-        By `other` ones than the log led to, every answer has changed, even one that comes out
-        equal: who waits for a newer one is answered now.
+        An index may go back then: it is that of another history.
         """
-        woken = {*self._idle.values(), *self._heard.values()}
-        if other:
-            for live in woken:
-                live.index = 0
-        self._wake(woken)
+        every = {*self._idle.values(), *self._heard.values()}
+        for live in every:
+            live.index = 0
+        self._wake(every)
+        self.on_restored()
 
     def _wake(self, woken: set[Live[Any]]) -> None:
         for live in woken:

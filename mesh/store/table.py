@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from mesh.codec import pack
+
 TOMBSTONES_MAX = 4096
 
 # All rows with one value of one index: (table, index, value). PRIMARY has one row a bucket;
@@ -26,6 +28,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     create_index: int = 0
     modify_index: int = 0
 
+    def weight(self) -> int:
+        """How many bytes it takes, about."""
+        return len(pack(self))
+
 
 R = TypeVar("R", bound=Row)
 
@@ -36,17 +42,20 @@ class Table(Generic[R]):
     Keys and index values are strings or tuples of strings. An index function returns every value
     under which the row is found. A cluster below `level` never fills the table, nor do its
     snapshots name it, or an index that `later` gives a level above: the program it may go back to
-    does not know it.
+    does not know it. With `history`, the name that people know its rows by, the chronicle keeps
+    what was changed in it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name at the call.
         self,
         name: str,
         kind: type[R],
         key: Callable[[R], Hashable],
         indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+        *,
         level: int = 1,
         later: Mapping[str, int] = {},
+        history: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -54,6 +63,7 @@ class Table(Generic[R]):
         self.indexes = dict(indexes)
         self.level = level
         self.later = dict(later)
+        self.history = history
 
     def __repr__(self) -> str:
         return f"Table({self.name})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -158,6 +159,21 @@ async def test_the_log_as_it_is_written(api: AgentApi, query: str, shown: str) -
         assert await reader.readuntil(shown.encode()) == f"{len(shown) + 1:x}\r\n{shown}".encode()
     writer.close()
     await until(lambda: not api.node.listeners)
+
+
+async def test_a_compressed_log_can_be_read_line_by_line(api: AgentApi) -> None:
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"GET /v1/agent/monitor HTTP/1.1\r\nHost: m\r\nAccept-Encoding: gzip\r\n\r\n")
+    assert b"Content-Encoding: gzip" in await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: bool(api.node.listeners))
+    unpacker = zlib.decompressobj(wbits=31)
+    for line in ("first", "second"):
+        api.node.log(20, line)
+        async with asyncio.timeout(5):
+            size = int(await reader.readline(), 16)
+            assert unpacker.decompress(await reader.readexactly(size)) == f"{line}\n".encode()
+            await reader.readline()
+    writer.close()
 
 
 # py-consul

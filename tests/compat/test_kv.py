@@ -114,8 +114,6 @@ async def test_keys_of_an_empty_root_is_an_empty_list(api: Api) -> None:
         ("DELETE", "/v1/kv/", 400, "Missing key name"),
         ("PUT", "/v1/kv/x?cas=1&acquire=s", 400, "Conflicting flags"),
         ("PUT", "/v1/kv/x?acquire=s&release=s", 400, "Conflicting flags"),
-        ("PUT", "/v1/kv/x?acquire=s", 400, "sessions are not available yet"),
-        ("PUT", "/v1/kv/x?release=s", 400, "sessions are not available yet"),
         ("DELETE", "/v1/kv/x?recurse&cas=1", 400, "Conflicting flags"),
         ("PUT", "/v1/kv/x?cas=abc", 500, "cas"),
         ("PUT", "/v1/kv/x?cas", 500, "cas"),

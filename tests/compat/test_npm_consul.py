@@ -17,7 +17,6 @@ from tests.cluster.dev import DevNode, dev_node
 FOLDER = Path(__file__).parent / "node"
 DRIVER = FOLDER / "drive.js"
 PARTS = re.findall(r"^  async (\w+)\(\) \{$", DRIVER.read_text(), re.MULTILINE)
-LATER = {"session", "query"}
 
 pytestmark = [
     pytest.mark.skipif(
@@ -34,7 +33,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevNode]:
         yield started
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in LATER])
+@pytest.mark.parametrize("part", PARTS)
 def test_npm_client_drives(node: DevNode, part: str) -> None:
     command = ["node", str(DRIVER), str(node.http), part]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

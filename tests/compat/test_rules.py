@@ -190,13 +190,24 @@ async def test_token_sources_in_order(api: Api) -> None:
     assert [options.token for _, options in api.registry.reads] == ["query", "header", "bearer", ""]
 
 
+async def test_a_token_in_the_url_is_warned_of_once(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("x", "y"):
+        await api.get(f"/v1/kv/{key}", token="secret")
+    found = [one.getMessage() for one in caplog.records if "deprecated" in one.getMessage()]
+    assert len(found) == 1
+    assert "X-Consul-Token" in found[0]
+    assert "secret" not in caplog.text
+
+
 async def test_datacenter_wins_over_dc(api: Api) -> None:
     await api.get("/v1/kv/x", dc="dc2")
     await api.get("/v1/kv/x", dc="dc2", datacenter="dc3")
     assert [options.datacenter for _, options in api.registry.reads] == ["dc2", "dc3"]
     await api.put("/v1/kv/x?dc=dc2", "1")
     assert api.registry.writes[0][1].datacenter == "dc2"
-    assert api.registry.writes[0][1].origin == "n0/http"
+    assert api.registry.writes[0][1].origin == "n0/http/127.0.0.1"
 
 
 async def test_many_connections_of_one_client_are_told_429(serve: Serve) -> None:

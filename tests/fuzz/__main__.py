@@ -1,4 +1,6 @@
-"""`./dev fuzz gossip [--seconds N]`: random bytes, guided by coverage, for every decoder.
+"""`./dev fuzz api [--seconds N]`: requests made of the OpenAPI document, for a live server.
+
+`./dev fuzz gossip [--seconds N]`: random bytes, guided by coverage, for every decoder.
 
 What is found interesting is kept in .dev/fuzz/, where the next run goes on; an input that fails is
 kept there too, and `./dev fuzz gossip --replay FILE` runs it again.
@@ -10,6 +12,7 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 TOP = Path(__file__).parent.parent.parent
 MEMORY_MEGABYTES, SECONDS_PER_INPUT, BYTES_PER_INPUT = 1024, 10, 4096
@@ -18,12 +21,15 @@ MEMORY_MEGABYTES, SECONDS_PER_INPUT, BYTES_PER_INPUT = 1024, 10, 4096
 def main() -> None:
     """Run for a while; exit code 1 when an input fails."""
     parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
-    parser.add_argument("what", choices=["gossip"], help="whose decoders")
+    parser.add_argument("what", choices=["api", "gossip"], help="what is tried")
     parser.add_argument("--seconds", type=int, default=60, help="how long; 60 unless told")
     parser.add_argument("--seed", type=int, default=0, help="repeat a run; 0 for any")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="only this input")
     parser.add_argument("--corpus", type=Path, default=TOP / ".dev" / "fuzz" / "gossip")
     options = parser.parse_args()
+    if options.what == "api":
+        _api(options.seconds, options.seed)
+        return
     if options.replay:
         # Without coverage, so that it works everywhere.
         from tests.fuzz import gossip
@@ -37,6 +43,19 @@ def main() -> None:
             "The property tests of tests/fuzz run the same functions: ./dev test tests/fuzz"
         )
     _fuzz(options.corpus, options.seconds, options.seed)
+
+
+def _api(seconds: int, seed: int) -> None:
+    from tests.fuzz import api
+
+    with TemporaryDirectory(prefix="mesh-fuzz-") as folder:
+        node = api.server(Path(folder), "127.0.0.1")
+        try:
+            found = api.run(node, seconds, seed)
+        finally:
+            node.stop()
+    print(f"{sum(found.statuses.values())} answers: {dict(sorted(found.statuses.items()))}")
+    print(f"slowest {found.slowest_seconds:.2f} s, memory {found.grown_bytes / 2**20:+.1f} MB")
 
 
 def _fuzz(corpus: Path, seconds: int, seed: int) -> None:

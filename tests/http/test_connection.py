@@ -184,3 +184,36 @@ def _operations(api: Jumper, path: str) -> dict[str, Route]:
     found = api.server._dispatcher._paths.find(path)
     assert found is not None
     return found.operations
+
+
+async def test_a_body_that_is_read_piece_by_piece(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow reader slows the client; what is bad half way is told; the rest is not awaited."""
+    heard: list[bytes] = []
+    gate = asyncio.Event()
+
+    async def handler(request: Request) -> Reply:
+        assert request.stream is not None
+        async for piece in request.stream:
+            heard.append(piece)
+            if piece.startswith(b"stop"):
+                return Reply(b"enough", content_type="text/plain")
+            await gate.wait()
+        return Reply(b"all", content_type="text/plain")
+
+    route = Route("PUT", "/v1/status/leader", handler, "Reads", streams=True)
+    monkeypatch.setitem(_operations(api, "/v1/status/leader"), "PUT", route)
+    head = b"PUT /v1/status/leader HTTP/1.1\r\nConnection: close\r\n"
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(head + b"Content-Length: 400000\r\n\r\n" + b"a" * 400_000)
+    await until(lambda: any(one._paused for one in api.server.connections))
+    gate.set()
+    assert (await reader.read()).endswith(b"\r\n\r\nall")
+    assert sum(map(len, heard)) == 400_000
+    writer.close()
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert b"400 Bad Request" in await api.raw(chunked + b"3\r\nabc\r\nzz\r\n")
+    assert b"413 " in await api.raw(head + b"Content-Length: 99999999\r\n\r\nabc")
+    assert (await api.raw(chunked + b"4\r\nstop\r\n")).endswith(b"enough")
+    assert (await api.raw(head + b"\r\n")).endswith(b"all")

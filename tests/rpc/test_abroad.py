@@ -115,7 +115,7 @@ async def test_a_blocking_read_wakes_on_a_change_there_and_ends_there_when_cance
     waiting = asyncio.create_task(
         router.read(KEY, ReadOptions(datacenter="dc2", index=index, wait=20.0))
     )
-    await until(lambda: far.reader._waiting)
+    await until(lambda: far.reader.waiting)
     await server.router.write(kv.Set("a", b"here"))
     await far.router.write(kv.Set("b", b"other"))
     assert not waiting.done()
@@ -125,9 +125,9 @@ async def test_a_blocking_read_wakes_on_a_change_there_and_ends_there_when_cance
     assert found.value.value == b"2"
     again = ReadOptions(datacenter="dc2", index=found.index, wait=20.0)
     waiting = asyncio.create_task(router.read(KEY, again))
-    await until(lambda: far.reader._waiting)
+    await until(lambda: far.reader.waiting)
     waiting.cancel()
-    await until(lambda: not far.reader._waiting)
+    await until(lambda: not far.reader.waiting)
     short = ReadOptions(datacenter="dc2", index=found.index, wait=0.05)
     assert (await router.read(KEY, short)).index == found.index
 
@@ -153,7 +153,7 @@ async def test_the_next_server_answers_when_one_is_gone(
     assert before.value is None
     wait = ReadOptions(datacenter="dc2", index=before.index, wait=20.0)
     waiting = asyncio.create_task(router.read(KEY, wait))
-    await until(lambda: far.reader._waiting)
+    await until(lambda: far.reader.waiting)
     link(server, far, other)
     await far.rpc.stop()
     # It had waited at the one that is gone; the other knows something newer at once.

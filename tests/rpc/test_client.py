@@ -126,7 +126,7 @@ async def test_a_slow_follower_gets_the_newest_answer_and_hinders_nobody(
         assert pair is not None
         value = pair.value
     await answers.aclose()
-    await until(lambda: not server.reader._waiting)
+    await until(lambda: not server.reader.waiting)
     assert server.sessions == 1
 
 

@@ -66,7 +66,7 @@ async def test_a_blocking_read_wakes_on_its_change_only(server: Stack, asks: Cli
     await router.write(kv.Set("a", b"1"))
     before = await router.read(KEY)
     waiting = asyncio.create_task(router.read(KEY, after(before)))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     await router.write(kv.Set("b", b"1"))
     await router.read(kv.Get("b"))
     assert not waiting.done()
@@ -90,7 +90,7 @@ async def test_a_watch_gives_each_change_and_ends_at_the_server_when_closed(
                 break
             await router.write(kv.Set("a", b"%d" % len(seen)))
     assert seen == [None, b"1", b"2"]
-    await until(lambda: not server.reader._waiting)
+    await until(lambda: not server.reader.waiting)
 
 
 async def test_a_watch_goes_on_at_another_server(serve: Serve, asks: Client) -> None:
@@ -228,11 +228,11 @@ async def test_an_agent_moves_on_when_its_server_stops(serve: Serve, asks: Clien
     before = await router.read(KEY)
     # A wait longer than the hold time is no reason to give up at the first failure.
     waiting = asyncio.create_task(router.read(KEY, after(before)))
-    await until(lambda: first.reader._waiting)
+    await until(lambda: first.reader.waiting)
     began = WORLD[0].monotonic()
     await until(lambda: WORLD[0].monotonic() > began + 1.5 * HOLD)
     await first.stop()
-    await until(lambda: second.reader._waiting)
+    await until(lambda: second.reader.waiting)
     await second.router.write(kv.Set("a", b"there"))
     assert value(await waiting) == b"there"
     assert await router.write(kv.Set("a", b"2"))
@@ -266,7 +266,7 @@ async def test_a_repeated_blocking_read_waits_no_longer_in_all(serve: Serve, ask
     router._current, router._stay_until = first.address, math.inf
     began = WORLD[0].monotonic()
     waiting = asyncio.create_task(router.read(KEY, ReadOptions(index=1000, wait=0.8)))
-    await until(lambda: first.reader._waiting and WORLD[0].monotonic() > began + 0.5)
+    await until(lambda: first.reader.waiting and WORLD[0].monotonic() > began + 0.5)
     await first.stop()
     await waiting
     assert 0.75 < WORLD[0].monotonic() - began < 1.2
@@ -276,7 +276,7 @@ async def test_moving_on_leaves_other_requests_alone(server: Stack, asks: Client
     router = agent(asks, server)
     before = await router.read(KEY)
     waiting = asyncio.create_task(router.read(KEY, after(before)))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     router._move_on(server.address)
     await router.write(kv.Set("a", b"1"))
     assert value(await waiting) == b"1"
@@ -286,7 +286,7 @@ async def test_moving_on_leaves_other_requests_alone(server: Stack, asks: Client
 async def test_blocked_reads_end_when_leadership_does(server: Stack, asks: Client) -> None:
     router = agent(asks, server)
     waiting = asyncio.create_task(router.read(KEY, ReadOptions(index=1000, wait=60)))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     await server.raft.stop()
     with pytest.raises(NoLeader):
         await asyncio.wait_for(waiting, 3)

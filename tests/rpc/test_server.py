@@ -31,7 +31,7 @@ async def test_bad_bytes_are_counted_and_dropped_and_harm_nobody(
 ) -> None:
     router = agent(asks, server)
     waiting = asyncio.create_task(router.read(kv.Get("a"), LONG))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     raw = await Raw.open(server, data)
     assert await raw.closed()
     await until(lambda: server.rpc.counters[counter] == 1)
@@ -47,22 +47,22 @@ async def test_a_client_that_goes_takes_its_requests_with_it(server: Stack) -> N
     for number in range(1, 6):
         raw.send(wire.Read(number, kv.Get(f"k{number}"), LONG))
     raw.send(wire.Watch(9, kv.Get("w"), STALE))
-    await until(lambda: len(server.reader._waiting) == 6)
+    await until(lambda: server.reader.waiting == 6)
     raw.send(wire.Cancel(2))
     raw.send(wire.Cancel(9))
     raw.send(wire.Cancel(77))
-    await until(lambda: len(server.reader._waiting) == 4)
+    await until(lambda: server.reader.waiting == 4)
     raw.writer.close()
-    await until(lambda: not server.reader._waiting and not server.sessions)
+    await until(lambda: not server.reader.waiting and not server.sessions)
 
 
 async def test_one_id_is_answered_once_at_a_time(server: Stack) -> None:
     raw = await Raw.open(server)
     raw.send(wire.Read(1, kv.Get("a"), LONG))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     raw.send(wire.Read(1, kv.Get("b"), LONG))
     assert await raw.closed()
-    await until(lambda: not server.reader._waiting)
+    await until(lambda: not server.reader.waiting)
     assert server.rpc.counters["malformed"] == 1
 
 
@@ -135,8 +135,8 @@ async def test_a_port_in_use_is_named(server: Stack) -> None:
 async def test_stop_ends_every_connection(server: Stack) -> None:
     quiet, busy = await Raw.open(server, b""), await Raw.open(server)
     busy.send(wire.Read(1, kv.Get("a"), LONG))
-    await until(lambda: server.reader._waiting)
+    await until(lambda: server.reader.waiting)
     await server.rpc.stop()
     assert await quiet.closed()
     assert await busy.closed()
-    assert not server.reader._waiting
+    assert not server.reader.waiting

@@ -12,7 +12,7 @@ from mesh.errors import Invalid
 from mesh.registry import catalog, kv
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
-from mesh.store.export import Reading, export
+from mesh.store.export import Export, Reading
 from mesh.store.staging import Staging
 from mesh.store.steps import PART_ITEMS
 
@@ -31,7 +31,7 @@ def filled(keys: Sequence[str], value: bytes = b"v", index: int = 9) -> Database
 
 
 def stream(database: Database) -> bytes:
-    return b"".join(export(database.contents.values(), database.index, 4))
+    return b"".join(Export(database.contents.values(), database.index, 4))
 
 
 def staged(data: bytes, portion: int = 10_000, ceiling: int = 10**6) -> Staging:

@@ -65,6 +65,7 @@ class Aliases:
         seen, waiting = {check_id}, [definition]
         while waiting:
             owners = {"", waiting.pop().alias_service}
+            found += [row for owner in sorted(owners) for row in self._here.maintained(owner)]
             for other, check in self._here.checks().items():
                 if other in seen or check.row.service_id not in owners:
                     continue

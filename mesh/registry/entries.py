@@ -1,0 +1,114 @@
+"""Config entries as they are: kinds, names, bodies. What they mean is said where they are used."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from mesh.errors import Invalid
+from mesh.registry.levels import ENTRIES
+from mesh.registry.port import Command, Query
+from mesh.store.database import Transaction, View
+from mesh.store.table import Row, Table
+
+NAME_MAX_BYTES = 512
+_KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
+
+
+class Entry(Row, frozen=True, kw_only=True):
+    """A config entry. The body has Consul's key names, without those that are fields here."""
+
+    kind: str
+    name: str
+    body: dict[str, Any] = {}
+
+
+TABLE: Table[Entry] = Table(
+    "entries",
+    Entry,
+    key=lambda entry: (entry.kind, entry.name),
+    indexes={"kind": lambda entry: (entry.kind,)},
+    level=ENTRIES,
+    history="config",
+)
+
+
+def _check(kind: str, name: str) -> None:
+    if not _KIND.fullmatch(kind):
+        raise Invalid(f'Kind: expected lower-case letters, digits and dashes, got "{kind[:64]}"')
+    if not name:
+        raise Invalid("Name: must not be empty")
+    if len(name.encode()) > NAME_MAX_BYTES:
+        raise Invalid(f"Name: longer than {NAME_MAX_BYTES} bytes")
+
+
+class Get(Query[Entry | None], frozen=True, tag="entries.get"):
+    """One entry, or None."""
+
+    answer = Entry | None
+    needs: ClassVar[int] = ENTRIES
+    kind: str
+    name: str
+
+    def run(self, view: View) -> Entry | None:
+        """Look it up."""
+        return view.get(TABLE, (self.kind, self.name))
+
+
+class List(Query[list[Entry]], frozen=True, tag="entries.list"):
+    """The entries of a kind, or all, ordered by kind and name."""
+
+    answer = list[Entry]
+    needs: ClassVar[int] = ENTRIES
+    kind: str = ""
+
+    def run(self, view: View) -> list[Entry]:
+        """Read the kind's bucket, or the table."""
+        return view.select(TABLE, "kind", self.kind) if self.kind else view.every(TABLE)
+
+
+class Set(Command[bool], frozen=True, tag="entries.set"):
+    """Write an entry. With check_index only if its modify index is that; 0: it must not exist."""
+
+    result = bool
+    needs: ClassVar[int] = ENTRIES
+    kind: str
+    name: str
+    body: dict[str, Any] = {}
+    check_index: int | None = None
+
+    def validate(self) -> None:
+        """Kind and name have limits."""
+        _check(self.kind, self.name)
+
+    def apply(self, transaction: Transaction) -> bool:
+        """Write; False when the check index does not match."""
+        old = transaction.get(TABLE, (self.kind, self.name))
+        if self.check_index is not None and self.check_index != (old.modify_index if old else 0):
+            return False
+        transaction.put(TABLE, Entry(kind=self.kind, name=self.name, body=self.body))
+        return True
+
+
+class Delete(Command[bool], frozen=True, tag="entries.delete"):
+    """Delete an entry, if there. With check_index only if its modify index is that."""
+
+    result = bool
+    needs: ClassVar[int] = ENTRIES
+    kind: str
+    name: str
+    check_index: int | None = None
+
+    def validate(self) -> None:
+        """Kind and name have limits."""
+        _check(self.kind, self.name)
+
+    def apply(self, transaction: Transaction) -> bool:
+        """Delete; False when it is there with another modify index."""
+        old = transaction.get(TABLE, (self.kind, self.name))
+        if old is None:
+            return True
+        if self.check_index is not None and old.modify_index != self.check_index:
+            return False
+        transaction.delete(TABLE, (self.kind, self.name))
+        return True
