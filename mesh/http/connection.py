@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 from mesh.errors import Invalid, MeshError
@@ -63,8 +63,10 @@ class Owner(Protocol):
     async def answer(self, admitted: Admitted) -> Reply:
         """Work on a request, whatever happens to it but cancellation."""
 
-    async def render(self, reply: Reply, head: Head, *, close: bool) -> bytes:
-        """A reply without a stream as bytes."""
+    async def render(
+        self, reply: Reply, head: Head, *, pretty: bool, close: bool
+    ) -> Sequence[bytes]:
+        """A reply without a stream as bytes, to be sent one after the other."""
 
     def render_stream(
         self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
@@ -342,10 +344,12 @@ class Connection(asyncio.Protocol):
     async def _answer(self, admitted: Admitted | Reply) -> None:
         head = self._head
         assert head is not None
+        pretty = False
         if isinstance(admitted, Reply):
             reply = admitted
         else:
             reply = await self._owner.answer(admitted)
+            pretty = "pretty" in admitted.request.params
         if self._transport is None or self._transport.is_closing():
             return
         if self._body is not None:
@@ -355,10 +359,11 @@ class Connection(asyncio.Protocol):
         if reply.stream is not None:
             await self._stream(reply, reply.stream, head)
         else:
-            data = await self._owner.render(reply, head, close=not head.keep_alive)
-            self._transport.write(data)
-            if self._drained is not None:
-                await self._drained
+            close = not head.keep_alive
+            for piece in await self._owner.render(reply, head, pretty=pretty, close=close):
+                self._transport.write(piece)
+                if self._drained is not None:
+                    await self._drained
         self._finish(head)
 
     async def _stream(self, reply: Reply, pieces: AsyncIterator[bytes], head: Head) -> None:

@@ -7,7 +7,7 @@ import gzip
 import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 STOP_SECONDS = 2.0
 SWEEP_SECONDS = 2.0
-PRETTY_INDENT = 4
 GZIP_LEVEL = 1
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
@@ -167,11 +166,6 @@ class HttpServer:
             self.counters["failures"] += 1
             log.exception("%s %s failed", asked.method, asked.path)
             return respond.text(500, "Internal error; the agent's log says more")
-        if reply.content_type is JSON and reply.body:
-            pretty = "pretty" in asked.params
-            if pretty or self._options.pretty_always:
-                body = msgspec.json.format(reply.body, indent=PRETTY_INDENT)
-                reply.body = body + (b"\n" if pretty else b"")
         return reply
 
     async def _answer_later(self, admitted: Admitted) -> Reply:
@@ -195,21 +189,52 @@ class HttpServer:
             admitted = self._dispatcher.admit("GET", target, {}, "127.0.0.1")
             if isinstance(admitted, Reply):
                 return admitted
-            return await admitted.route.handler(admitted.request)
+            reply = await admitted.route.handler(admitted.request)
         except MeshError as error:
             return respond.failure(error)
+        reply.body = reply.body or b"".join(reply.pieces)
+        return reply
 
-    async def render(self, reply: Reply, head: Head, *, close: bool) -> bytes:
-        """A reply without a stream as bytes."""
-        body, more = reply.body, b""
-        if len(body) >= self._options.gzip_min_bytes:
-            more = b"Vary: Accept-Encoding\r\n"
-            if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
-                more += b"Content-Encoding: gzip\r\n"
-                body = await _compressed(body)
-        more += b"Content-Length: %d\r\n" % len(body)
-        opening = self.render_head(reply, head, close=close, framing=more)
-        return opening if head.method == "HEAD" else opening + body
+    async def render(
+        self, reply: Reply, head: Head, *, pretty: bool, close: bool
+    ) -> Sequence[bytes]:
+        """A reply without a stream as bytes, to be sent one after the other."""
+        accepted, framing = head.headers.get("Accept-Encoding", ""), b""
+        pieces: Sequence[bytes] = reply.pieces
+        if not pieces:
+            forms = {} if reply.kept is None else reply.kept.forms
+            body, form = self._indented(reply, forms, pretty=pretty)
+            if len(body) >= self._options.gzip_min_bytes:
+                framing = b"Vary: Accept-Encoding\r\n"
+                if accepted and _accepts_gzip(accepted):
+                    framing += b"Content-Encoding: gzip\r\n"
+                    form += "gzip"
+                    if (small := forms.get(form)) is None:
+                        small = forms[form] = await _compressed(body)
+                    body = small
+            framing += b"Content-Length: %d\r\n" % len(body)
+            opening = self.render_head(reply, head, close=close, framing=framing)
+            return (opening if head.method == "HEAD" else opening + body,)
+        framing = b"Vary: Accept-Encoding\r\n"
+        if accepted and _accepts_gzip(accepted):
+            framing += b"Content-Encoding: gzip\r\n"
+            pieces = await asyncio.to_thread(_compressed_list, pieces)
+        framing += b"Content-Length: %d\r\n" % sum(map(len, pieces))
+        return self.render_head(reply, head, close=close, framing=framing), *pieces
+
+    def _indented(
+        self, reply: Reply, forms: dict[str, bytes], *, pretty: bool
+    ) -> tuple[bytes, str]:
+        """The body as asked for, and the name of its form."""
+        if not reply.body or reply.content_type is not JSON:
+            return reply.body, ""
+        if not (pretty or self._options.pretty_always):
+            return reply.body, ""
+        form = "pretty" if pretty else "indented"
+        body = forms.get(form)
+        if body is None:
+            body = forms[form] = respond.indented(reply.body) + (b"\n" if pretty else b"")
+        return body, form
 
     def render_stream(
         self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
@@ -226,7 +251,7 @@ class HttpServer:
     def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
         """What precedes the body of a reply; `framing` says how the body comes."""
         parts = [wire.STATUS_LINES[reply.status], self._common.lines(self._parts.clock.wall())]
-        if reply.body or reply.stream is not None or reply.content_type is not JSON:
+        if reply.body or reply.content_type is not JSON or reply.pieces or reply.stream:
             parts.append(wire.field("Content-Type", reply.content_type))
         parts += [wire.field(name, reply.headers[name]) for name in reply.headers]
         parts.append(framing)
@@ -281,3 +306,8 @@ async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
     async for piece in pieces:
         yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
     yield packer.flush()
+
+
+def _compressed_list(pieces: Sequence[bytes]) -> list[bytes]:
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    return [*map(packer.compress, pieces), packer.flush()]
