@@ -12,26 +12,21 @@ from typing import Any, Protocol
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
 from mesh.http.dispatch import Admitted
+from mesh.http.options import Options
 from mesh.http.request import Reply
 from mesh.http.wire import Chunked, Head, Malformed, Sized
 from mesh.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 3600.0
-"""How long a client may keep a connection without asking."""
-HEAD_SECONDS = 30.0
-"""How long the head of a request may take from its first byte on."""
-BODY_SECONDS = 30.0
-BODY_BYTES_PER_SECOND = 16 * 1024
-"""How long a body may take: so long, and what it takes at this rate."""
-WRITE_SECONDS = 60.0
-"""How long a client may read nothing of what is sent to it."""
+BODY_BYTES_PER_SECOND = 1024
+"""A body comes at least so fast, after the patience that the options have for all."""
 LINGER_SECONDS = 5.0
 """How long what a client still sends is read and dropped after the last reply."""
 PENDING_MAX_BYTES = 64 * 1024
 """How much is read ahead of the request that is being answered."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_LARGE = "The head of the request is larger than {} bytes"
 _TOO_MANY = (
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -40,6 +35,10 @@ _TOO_MANY = (
 
 class Owner(Protocol):
     """The server as a connection sees it."""
+
+    @property
+    def options(self) -> Options:
+        """The present options."""
 
     connections: set[Connection]
     blocked: set[asyncio.Task[Any]]
@@ -50,6 +49,9 @@ class Owner(Protocol):
 
     def closed(self, client: str) -> None:
         """A connection that was accepted has ended."""
+
+    def slow(self) -> None:
+        """Count a client that was cut off for being slow."""
 
     def malformed(self, reason: str, client: str) -> Reply:
         """Count bytes that are no HTTP."""
@@ -125,7 +127,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_admitted", "_body", "_client", "_drained", "_head", "_inflow", "_last", "_owner",
-        "_paused", "_pending", "_task", "_transport", "deadline",
+        "_paused", "_pending", "_task", "_transport", "_unsent", "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -141,6 +143,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._last = False  # Nothing is read from it any more.
         self._paused = False
+        self._unsent = 0
         self.deadline = math.inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -156,7 +159,7 @@ class Connection(asyncio.Protocol):
             return
         self._client = client
         self._owner.connections.add(self)
-        self.deadline = self._owner.now() + IDLE_SECONDS
+        self.deadline = self._owner.now() + self._owner.options.idle_seconds
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
         """Uncount the connection and stop what it asked for."""
@@ -198,15 +201,19 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""
+        assert self._transport is not None
         self._drained = asyncio.get_running_loop().create_future()
-        self.deadline = self._owner.now() + WRITE_SECONDS
+        self._unsent = self._transport.get_write_buffer_size()
+        self.deadline = self._owner.now() + self._owner.options.write_stall_seconds
 
     def resume_writing(self) -> None:
         """It read enough."""
         if self._task is not None:
             self.deadline = math.inf
         else:
-            self.deadline = self._owner.now() + (LINGER_SECONDS if self._last else IDLE_SECONDS)
+            self.deadline = self._owner.now() + (
+                LINGER_SECONDS if self._last else self._owner.options.idle_seconds
+            )
         self._release()
 
     def _release(self) -> None:
@@ -233,10 +240,20 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if not self._last and self._task is None and (self._pending or self._body is not None):
-            self._say_last(respond.text(408, "The request came too slowly"))
-        else:
-            self.abort()
+        assert self._transport is not None
+        if self._drained is not None:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:
+                self._unsent = unsent
+                self.deadline = self._owner.now() + self._owner.options.write_stall_seconds
+                return
+            self._owner.slow()
+        elif self._body is not None and not self._last:
+            self._owner.slow()
+            if self._task is None:
+                self._say_last(respond.text(408, "Request Timeout: the body does not come"))
+                return
+        self.abort()
 
     def _advance(self) -> None:
         """Begin the next request, if enough of it is there."""
@@ -253,12 +270,15 @@ class Connection(asyncio.Protocol):
             data = self._pending = data.lstrip(b"\r\n")
         if data and not data[:1].isalpha():
             raise Malformed("this is not HTTP")
-        end = data.find(b"\r\n\r\n", 0, wire.HEAD_MAX_BYTES + 4)
+        most = self._owner.options.head_max_bytes
+        end = data.find(b"\r\n\r\n")
+        if (len(data) if end < 0 else end) > most:
+            self._owner.malformed("the head is too large", self._client or "")
+            self._say_last(respond.text(431, _TOO_LARGE.format(most)))
+            return False
         if end < 0:
-            if len(data) > wire.HEAD_MAX_BYTES:
-                raise Malformed(f"the head is longer than {wire.HEAD_MAX_BYTES} bytes")
-            if self.deadline > (latest := self._owner.now() + HEAD_SECONDS):
-                self.deadline = latest
+            if len(data) - data.rfind(b"\r\n") > wire.LINE_MAX_BYTES + 2:
+                raise Malformed(f"a line of the head is longer than {wire.LINE_MAX_BYTES} bytes")
             return False
         head = wire.parse_head(data[:end])
         self._pending = data[end + 4 :]
@@ -285,7 +305,7 @@ class Connection(asyncio.Protocol):
             self._say_last(respond.failure(error))
             return
         self._admitted, data, self._pending = admitted, self._pending, b""
-        self.deadline = self._owner.now() + BODY_SECONDS
+        self.deadline = self._owner.now() + self._owner.options.body_stall_seconds
         if head.continues and not data:
             self._transport.write(_CONTINUE)
         if admitted.route.streams:
@@ -311,7 +331,11 @@ class Connection(asyncio.Protocol):
         self.deadline += (body.size - before) / BODY_BYTES_PER_SECOND
         if self._inflow is not None:
             self._inflow.push(body.take())
-            self.deadline = math.inf if rest is not None else self._owner.now() + BODY_SECONDS
+            self.deadline = (
+                math.inf
+                if rest is not None
+                else self._owner.now() + self._owner.options.body_stall_seconds
+            )
         if rest is None:
             return
         self._body, self._admitted, self._pending = None, None, rest
@@ -407,10 +431,10 @@ class Connection(asyncio.Protocol):
             return
         if not head.keep_alive:
             self._last = True
-            self.deadline = self._owner.now() + WRITE_SECONDS
+            self.deadline = self._owner.now() + self._owner.options.write_stall_seconds
             transport.close()
             return
-        self.deadline = self._owner.now() + IDLE_SECONDS
+        self.deadline = self._owner.now() + self._owner.options.idle_seconds
         self._read_on()
         self._advance()
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 STOP_SECONDS = 2.0
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS = (0.02, 2.0)
+"""How often slow clients are looked for: some times within the shortest patience with them."""
 GZIP_LEVEL = 1
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
@@ -40,8 +41,8 @@ FRAMING = {"connection", "content-length", "content-type", "date", "transfer-enc
 class HttpServer:
     """Serves the routes on some addresses.
 
-    `counters` counts connections, refused ones, requests, malformed ones and failures since the
-    start. A client that goes away cancels its request.
+    `counters` counts connections, refused and slow ones, requests, malformed ones and failures
+    since the start. A client that goes away cancels its request.
     """
 
     def __init__(self, parts: Parts, options: Options) -> None:
@@ -104,11 +105,19 @@ class HttpServer:
     async def _sweep(self) -> None:
         """Close the connections of clients that are too slow."""
         while True:
-            await self._parts.clock.sleep(SWEEP_SECONDS)
+            one = self._options
+            shortest = min(one.idle_seconds, one.body_stall_seconds, one.write_stall_seconds)
+            await self._parts.clock.sleep(
+                min(max(shortest / 4, SWEEP_SECONDS[0]), SWEEP_SECONDS[1])
+            )
             now = self.now()
             for connection in [one for one in self.connections if one.deadline < now]:
-                self.counters["slow"] += 1
                 connection.expire()
+
+    @property
+    def options(self) -> Options:
+        """The present options."""
+        return self._options
 
     def now(self) -> float:
         """Seconds, as deadlines count them."""
@@ -129,6 +138,10 @@ class HttpServer:
         self.clients[client] -= 1
         if not self.clients[client]:
             del self.clients[client]
+
+    def slow(self) -> None:
+        """Count a client that was cut off for being slow."""
+        self.counters["slow"] += 1
 
     def malformed(self, reason: str, client: str) -> Reply:
         """Count bytes that are no HTTP; what to say to them."""

@@ -14,7 +14,8 @@ import msgspec
 
 from mesh.errors import TooLarge
 
-HEAD_MAX_BYTES = 64 * 1024
+LINE_MAX_BYTES = 64 * 1024
+"""Of a head."""
 HEADERS_MAX = 256
 CHUNK_LINE_MAX_BYTES = 4096
 TRAILERS_MAX_BYTES = 16 * 1024
@@ -82,6 +83,8 @@ def parse_head(data: bytes) -> Head:
     if _CONTROL.search(text):
         raise Malformed("control characters in the head")
     first, *lines = text.split("\r\n")
+    if len(data) > LINE_MAX_BYTES and max(map(len, (first, *lines))) > LINE_MAX_BYTES:
+        raise Malformed(f"a line of the head is longer than {LINE_MAX_BYTES} bytes")
     method, target, version = _request_line(first)
     if len(lines) > HEADERS_MAX:
         raise Malformed(f"more than {HEADERS_MAX} header fields")

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
-from mesh.http.connection import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS
 from mesh.http.request import Reply, Request
 from mesh.http.route import Route
 from mesh.http.server import HttpServer, Options, Parts
 from tests.compat.conftest import Api, parse, until
 from tests.registry_memory import MemoryRegistry
+
+OPTIONS = Options(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
 
 
 class Jumping(SystemClock):
@@ -61,8 +62,7 @@ class Jumper(Api):
 async def api() -> AsyncIterator[Jumper]:
     registry, clock = MemoryRegistry(), Jumping()
     parts = Parts(registry, clock, SeededDice(1))
-    options = Options(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
-    server = HttpServer(parts, options)
+    server = HttpServer(parts, OPTIONS)
     await server.start()
     yield Jumper(server, registry, clock)
     await server.stop()
@@ -71,12 +71,11 @@ async def api() -> AsyncIterator[Jumper]:
 @pytest.mark.parametrize(
     ("seconds", "sent"),
     [
-        (HEAD_SECONDS + 1, b"GET /v1/kv/x HTTP/1.1\r\nHost"),
-        (BODY_SECONDS + 1, b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n"),
-        (BODY_SECONDS + 1, b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"),
+        (OPTIONS.body_stall_seconds + 1, b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n"),
+        (OPTIONS.body_stall_seconds + 1, b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"),
     ],
 )
-async def test_a_request_that_comes_too_slowly_is_408(
+async def test_a_body_that_comes_too_slowly_is_408(
     api: Jumper, seconds: float, sent: bytes
 ) -> None:
     assert parse(await api.after(seconds, sent)).status == 408
@@ -85,7 +84,8 @@ async def test_a_request_that_comes_too_slowly_is_408(
 
 
 async def test_an_idle_connection_ends_at_last(api: Jumper) -> None:
-    assert await api.after(IDLE_SECONDS + 1, b"") == b""
+    for sent in (b"", b"GET /v1/kv/x HTTP/1.1\r\nHost"):
+        assert await api.after(OPTIONS.idle_seconds + 1, sent) == b""
 
 
 async def test_a_body_that_comes_at_a_fair_rate_may_be_long(api: Jumper) -> None:
