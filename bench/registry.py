@@ -1,4 +1,4 @@
-"""`./dev bench registry`: blocking queries, what an idle one costs, and how long big reads stall.
+"""`./dev bench registry`: KV writes; blocking queries, what an idle one costs, how big reads stall.
 
 A server of its own process, watched over HTTP by clients of this one, all on this machine.
 """
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import node
+from bench import node, writes
 from bench.node import Node
 
 CLIENTS_PER_ADDRESS = 100
@@ -114,16 +114,16 @@ def _change(running: Node, number: int) -> None:
 def fan_out(running: Node, count: int, rounds: int) -> None:
     """One change of a service with so many blocking queries on it: when the last has its answer."""
     path = "/v1/health/service/web"
-    before = _resident_bytes(running.process)
+    before = _resident_bytes(running.pid)
     watchers = Watchers(running.http, path, count)
     try:
         _settled(running)
-        connected = _resident_bytes(running.process)
+        connected = _resident_bytes(running.pid)
         times, idle = [], 0.0
         for number in range(rounds):
             watchers.ask(_index(running, path))
             _settled(running)
-            idle = idle or (_resident_bytes(running.process) - before) / count / 1024
+            idle = idle or (_resident_bytes(running.pid) - before) / count / 1024
             for other in range(20):
                 running.put(f"/v1/kv/bench/other-{other}", f"{number}".encode())
             woken = watchers.answered(0.5)
@@ -223,7 +223,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("load", nargs="?", choices=["watch", "read"], help="both if left out")
     parser.add_argument("--watchers", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default="writes,watchers", help="writes, watchers or both")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load of writes")
     options = parser.parse_args(arguments)
+    if "writes" in options.parts:
+        writes.measure(options.seconds)
+    if "watchers" not in options.parts:
+        return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for start in (node.mesh, node.consul):
