@@ -126,10 +126,16 @@ def test_an_agent_goes_on_answering_without_servers(sites: list[Site]) -> None:
     run(here, "lone", 7000)
     agent = here.agents[0]
     agent.ask("POST", "/v1/query", {"Name": "lone", "Service": {"Service": "lone"}})
+    template = {"Type": "name_prefix_match"}
+    any_service = {"Name": "any-", "Template": template, "Service": {"Service": "${name.suffix}"}}
+    agent.ask("POST", "/v1/query", any_service)
     eventually(partial(answers, agent, "lone.query.mesh", " 7000 "))
+    eventually(partial(answers, agent, "any-cache.query.mesh", " 6379 "))
     for server in here.servers:
         server.kill()
     for _ in range(3):
         assert " 7000 " in agent.dig("lone.query.mesh", "SRV")
-    got = agent.get("/v1/query/lone/execute?stale")
-    assert [one["Service"]["Port"] for one in got["Nodes"]] == [7000]
+    # It knows the template and the service, though it was never asked for them together.
+    for name in ("lone", "any-lone"):
+        got = agent.get(f"/v1/query/{name}/execute?cached")
+        assert [one["Service"]["Port"] for one in got["Nodes"]] == [7000]
