@@ -120,7 +120,8 @@ AnyQuery: TypeAlias = (
     | history.Compare
     | prepared.All
     | prepared.Get
-    | prepared.Resolve
+    | prepared.Named
+    | prepared.Templates
 )
 
 AnyOrder: TypeAlias = (
