@@ -46,7 +46,7 @@ RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config history http_config
     limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
-    node_meta raft_disk_floor services watches
+    node_meta raft_disk_floor services snapshots watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

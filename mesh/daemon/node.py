@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mesh import __version__
@@ -38,7 +39,7 @@ from mesh.errors import explained
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
-from mesh.registry.health import GOSSIP_HEALTH
+from mesh.registry.health import GOSSIP_HEALTH, SNAPSHOT_HEALTH
 from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -107,6 +108,8 @@ class Node:
             election = options.raft(config, "").election_seconds[1]
             health = Health(self.replica.raft, self.agent, election, ground.clock)
             self._tasks.start(health.run(), name="health of the log")
+            self.replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
+            self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
@@ -338,6 +341,7 @@ class Node:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
+            self.replica.schedule.settings = options.snapshots(config)
             self.replica.historian.wanted = options.history(config)
         changed = [*defined, *changed]
         log.info("reload: %s", "; ".join(map(str, changed)) or "nothing changed")

@@ -21,6 +21,7 @@ from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
+from mesh.server.shelf import Settings as Scheduled
 
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
@@ -138,6 +139,12 @@ def pilot(config: Config) -> PilotOptions:
     return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
 
 
+def snapshots(config: Config) -> Scheduled:
+    """For the leader's own snapshots."""
+    knobs = config.snapshots
+    return Scheduled(knobs.interval, knobs.directory, knobs.retain, knobs.verify)
+
+
 def history(config: Config) -> Limit:
     """How much of what was changed is kept."""
     return Limit(config.history.max_bytes, config.history.max_age)
@@ -183,6 +190,8 @@ def dns(config: Config) -> DnsOptions:
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,
+        node_name=config.node_name,
+        disable_coordinates=config.disable_coordinates,
         node_ttl_seconds=int(knobs.node_ttl),
         service_ttls={name: int(ttl) for name, ttl in knobs.service_ttl.items()},
         only_passing=knobs.only_passing,

@@ -34,13 +34,13 @@ TABLES: tuple[Table[Any], ...] = (
     levels.LEVELS,
     coordinates.TABLE,
     maintenance.TABLE,
+    prepared_rows.TABLE,
+    entries.TABLE,
+    history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
-    entries.TABLE,
-    history.TABLE,
-    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -60,7 +60,14 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
     | txn.Apply
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
     | restores.Begin
     | restores.Add
     | restores.Finish
@@ -68,13 +75,6 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
-    | entries.Set
-    | entries.Delete
-    | history.Limit
-    | history.Revert
-    | prepared.Create
-    | prepared.Update
-    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
