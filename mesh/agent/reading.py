@@ -32,7 +32,7 @@ def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
 
     Raises Invalid, naming every field at fault and what it should be.
     """
-    check, problems = _check(given)
+    check, problems = read_check(given)
     if problems:
         raise Invalid("; ".join(problems))
     return check
@@ -43,14 +43,14 @@ def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
 
     Raises Invalid, naming every field at fault and what it should be.
     """
-    service, problems = _service(given, "")
+    service, problems = read_service(given)
     if problems:
         raise Invalid("; ".join(problems))
     return service
 
 
-def _service(given: Mapping[str, Any], parent: str) -> tuple[ServiceDefinition, list[str]]:
-    """A service, or the sidecar of the service with this name, and what is wrong with it."""
+def read_service(given: Mapping[str, Any], parent: str = "") -> tuple[ServiceDefinition, list[str]]:
+    """A service, or the sidecar of the service with this name, and all that is wrong with it."""
     checks: list[CheckDefinition] = []
     inside: list[str] = []
     plain = {}
@@ -60,7 +60,7 @@ def _service(given: Mapping[str, Any], parent: str) -> tuple[ServiceDefinition, 
             continue
         for one in value if isinstance(value, Sequence) else [value]:
             if isinstance(one, Mapping) and one:
-                check, found = _check(one)
+                check, found = read_check(one)
                 checks.append(check)
                 inside += found
             elif one:
@@ -84,13 +84,14 @@ def _with_sidecar(service: ServiceDefinition) -> tuple[ServiceDefinition, list[s
         if folded(key) != "sidecarservice":
             plain[key] = value
         elif isinstance(value, Mapping):
-            sidecar, problems = _service(value, service.name or "?")
+            sidecar, problems = read_service(value, service.name or "?")
         elif value is not None:
             problems.append("Connect.SidecarService: expected the fields of a service, or none")
     return msgspec.structs.replace(service, connect=plain, sidecar=sidecar), problems
 
 
-def _check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+def read_check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+    """A check, and all that is wrong with it."""
     fields, problems = _fields(given, CheckDefinition, _CHECK_NAMES)
     check = CheckDefinition(**fields)
     problems = _more(problems, check_problems(check))
