@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
@@ -112,6 +113,9 @@ class Node:
             pool=5,
             held=["n1"],
         )
+
+    async def explain(self, asking: Asking) -> Explanation:
+        raise Invalid(f"{asking.name}: nothing is explained here")
 
     async def release_guard(self) -> bool:
         released = ("release",) not in self.asked
