@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
@@ -132,7 +133,7 @@ class NodeOperations(Protocol):
         """How this node's DNS answers a question. Raises Invalid when it cannot be asked."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed. Raises Invalid with its errors."""
         ...
 

@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "operator request": ("mesh.cli.outcomes", "Ask what became of a write, or cancel it"),
     "operator upgrade status": ("mesh.cli.upgrade", "Show the cluster's feature level"),
     "operator upgrade finalize": ("mesh.cli.upgrade", "Raise the cluster's feature level"),
+    "operator snapshots": ("mesh.cli.snapshot", "List the snapshots that servers took"),
     "operator raft list-peers": ("mesh.cli.raft", "List the servers that keep the log"),
     "operator raft add": ("mesh.cli.raft", "Give a server a vote"),
     "operator raft remove-peer": ("mesh.cli.raft", "Take a server's vote"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mesh import codec
-from mesh.cli.command import OK, Command, Example
+from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.cli.progress import Progress
@@ -194,6 +194,24 @@ def decode(invocation: Invocation) -> int:
     return OK
 
 
+def schedules(invocation: Invocation) -> int:
+    """Show what servers do about snapshots by themselves."""
+    out = invocation.out
+    found = invocation.client.snapshot.schedules(datacenter=invocation.parsed.text("datacenter"))
+    rows = [
+        (one.server, each.name, each.time, _bytes(each.size), str(each.index), each.verified)
+        for one in found
+        for each in one.kept
+    ]
+    out.table(found, ("Server", "Snapshot", "Time", "Size", "Index", "Verified"), rows)
+    if not out.as_json and all(not one.interval_seconds and not one.error for one in found):
+        out.note("No server takes snapshots by itself; see snapshots.interval.")
+    for one in found:
+        if one.error or one.problem:
+            out.note(f"{one.server}: {one.error or one.problem}")
+    return FAILED if any(one.problem for one in found) else OK
+
+
 def _opened(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
@@ -286,6 +304,14 @@ COMMANDS = {
             Flag("kvfilter", "only keys that start with this", value="PREFIX"),
         ),
         asks_agent=False,
+    ),
+    "operator snapshots": Command(
+        schedules,
+        about="List the snapshots that the leader took by itself, on whichever server it was, and\n"
+        "when each was restored into a scratch store and compared.",
+        examples=(Example("operator snapshots", "All servers"),),
+        flags=(DATACENTER,),
+        exits=("1: the last snapshot failed",),
     ),
     "snapshot decode": Command(
         decode,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
+from mesh.agent.differences import Change
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
@@ -41,7 +42,7 @@ class Running(Protocol):
         """Leave the pool; the process ends afterwards."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed."""
         ...
 
@@ -142,7 +143,7 @@ class Operations:
         """See NodeOperations.explain."""
         return await explain(self._running.dns.resolver, asking)
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew."""
         return await self._running.reload()
 

@@ -18,6 +18,10 @@ RAFT_HEALTH = "mesh-raft"
 GOSSIP_HEALTH = "mesh-gossip"
 """Says that removals are frozen. It is shown with its node, and decides no instance's health: or
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
+SNAPSHOT_HEALTH = "mesh-snapshots"
+"""Says that the leader's snapshots fail. What runs beside it is no worse for that."""
+ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH})
+"""Checks of a node that decide no instance's health."""
 
 
 DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
@@ -71,7 +75,7 @@ class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
                 check
                 for owner in ("", service.id)
                 for check in view.select(CHECKS, "instance", (name, owner))
-                if check.id != GOSSIP_HEALTH
+                if check.id not in ASIDE
             ]
             found.append(Instance(node, service, checks))
         return found

@@ -39,13 +39,12 @@ ANONYMOUS = "anonymous"
 class Settings(Row, frozen=True, kw_only=True):
     """How much is kept: bytes in all, and seconds of age."""
 
+    history: ClassVar[str] = "history"
     bytes_max: int = BYTES_MAX
     seconds_max: float = SECONDS_MAX
 
 
-TABLE: Table[Settings] = Table(
-    "history", Settings, key=lambda _: "", indexes={}, level=HISTORY, history="history"
-)
+TABLE: Table[Settings] = Table("history", Settings, key=lambda _: "", indexes={}, level=HISTORY)
 DEFAULTS = Settings()
 
 

@@ -33,17 +33,14 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    maintenance.TABLE,
+    prepared_rows.TABLE,
     entries.TABLE,
     history.TABLE,
-    prepared_rows.TABLE,
-    maintenance.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
-    entries.TABLE,
-    history.TABLE,
-    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -78,13 +75,6 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
-    | entries.Set
-    | entries.Delete
-    | history.Limit
-    | history.Revert
-    | prepared.Create
-    | prepared.Update
-    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -123,7 +113,6 @@ AnyQuery: TypeAlias = (
     | prepared.All
     | prepared.Get
     | prepared.Resolve
-    | restores.State
 )
 
 AnyOrder: TypeAlias = (

@@ -206,3 +206,38 @@ def test_an_abandoned_restore_is_cleaned_up_and_a_bad_file_changes_nothing(tmp_p
         assert (done.returncode, done.stderr) == (0, "")
         assert keys(server) == ["a"]
         assert '"key":"a"' in agent.meshctl("snapshot", "decode", str(path)).stdout
+
+
+def test_the_leader_takes_them_by_itself_and_trouble_turns_health_red(tmp_path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    kept = {"interval": "1s", "directory": str(shelf), "retain": 2}
+    with cluster(tmp_path, 1, 1, snapshots=kept) as made:
+        server, agent = made.servers[0], made.agents[0]
+        agent.put("/v1/kv/a", b"1")
+
+        def listed() -> list[dict[str, str]]:
+            (one,) = agent.get("/v1/operator/snapshots")
+            assert one["Leader"]
+            return list(one["Kept"])
+
+        def health() -> dict[str, str]:
+            checks = agent.get(f"/v1/health/node/{server.name}")
+            return next(check for check in checks if check["CheckID"] == "mesh-snapshots")
+
+        eventually(lambda: len(listed()) == 2)
+        assert all(one["Verified"] for one in listed())
+        eventually(lambda: health()["Status"] == "passing")
+        assert "mesh-" in agent.meshctl("operator", "snapshots").stdout
+        shelf.rename(tmp_path / "away")
+        shelf.write_text("a file where the directory should be")
+        eventually(lambda: health()["Status"] == "critical")
+        assert "the scheduled snapshot failed" in health()["Output"]
+        assert agent.meshctl("operator", "snapshots").returncode == 1
+        (service,) = agent.get("/v1/health/service/mesh?passing")
+        assert service["Node"]["Node"] == server.name  # What runs there is no worse for it.
+        shelf.unlink()
+        eventually(lambda: health()["Status"] == "passing")
+        eventually(lambda: len(listed()) == 2)
+        newest = max(shelf.glob("*.snap"))
+        restore(agent, newest.read_bytes())
+        assert keys(agent) == ["a"]

@@ -103,7 +103,7 @@ def _read(node: ast.AST, known: Known, found: Reads) -> None:
             of
         ):
             found.present.update(_texts(name, known))
-        case ast.Attribute(attr="body", value=ast.Name(id="request")):
+        case ast.Attribute(attr="body" | "stream", value=ast.Name(id="request")):
             found.bodies.append(bytes)
         case _:
             pass
