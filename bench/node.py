@@ -86,14 +86,14 @@ def _ports(**ports: int) -> str:
 
 
 @contextmanager
-def mesh() -> Iterator[Node]:
-    """A single mesh server with its data on disk."""
+def mesh(module: str = "mesh.daemon") -> Iterator[Node]:
+    """A single mesh server with its data on disk; the module is what runs it."""
     server, lan, http, dns = free_ports(4)
     ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns)
     command = [
         sys.executable,
         "-m",
-        "mesh.daemon",
+        module,
         "server",
         "-node",
         "bench",
