@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot restore": ("mesh.cli.snapshot", "Put the data of a file in place of all data"),
     "snapshot inspect": ("mesh.cli.snapshot", "Show what a saved file holds"),
     "snapshot decode": ("mesh.cli.snapshot", "Print a saved file's records as JSON"),
+    "import consul-snapshot": ("mesh.cli.importing", "Import a snapshot of Consul"),
     "event": ("mesh.cli.event", "Tell something to all agents"),
     "watch": ("mesh.cli.watch", "Be told when something changes"),
     "exec": ("mesh.cli.execution", "Run a command on many nodes"),

@@ -11,6 +11,7 @@ from mesh.registry import (
     entries,
     health,
     history,
+    imports,
     kv,
     levels,
     maintenance,
@@ -61,6 +62,7 @@ AnyCommand: TypeAlias = (
     | outcomes.Cancel
     | coordinates.Update
     | txn.Apply
+    | imports.Merge
     | restores.Begin
     | restores.Add
     | restores.Finish
