@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
@@ -127,7 +128,7 @@ class NodeOperations(Protocol):
         """Have these members, or all, test the paths between them. Raises Invalid or Busy."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed. Raises Invalid with its errors."""
         ...
 

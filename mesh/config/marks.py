@@ -13,17 +13,17 @@ FILLED = frozenset({"dev", "warnings", "not_yet", "files"})
 NOT_YET = _names(
     """
     acl
-    advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config
+    advertise_reconnect_timeout audit auto_config auto_encrypt
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
     cloud config_entries connect default_intention_policy
-    enable_agent_tls_for_checks enable_central_service_config enable_debug enable_syslog
+    enable_central_service_config enable_debug enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
     ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https
-    ports.proxy_max_port ports.proxy_min_port ports.sidecar_max_port
-    ports.sidecar_min_port primary_datacenter primary_gateways primary_gateways_interval
+    ports.proxy_max_port ports.proxy_min_port
+    primary_datacenter primary_gateways primary_gateways_interval
     raft_logstore raft_prevote_disabled raft_protocol
     recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
     rpc segment segments

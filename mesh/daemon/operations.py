@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
+from mesh.agent.differences import Change
 from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
@@ -37,7 +38,7 @@ class Running(Protocol):
         """Leave the pool; the process ends afterwards."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed."""
         ...
 
@@ -134,7 +135,7 @@ class Operations:
         """Test the paths between members."""
         return await self._ground.gossip.examiner.examine(names)
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew."""
         return await self._running.reload()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
+from mesh.agent.state import Certificates
+from mesh.config import certificates
 from mesh.config.addresses import advertised, advertised_wan, bound
+from mesh.config.certificates import FILES
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
 from mesh.dns.options import Options as DnsOptions
@@ -187,6 +190,8 @@ def dns(config: Config) -> DnsOptions:
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,
+        node_name=config.node_name,
+        disable_coordinates=config.disable_coordinates,
         node_ttl_seconds=int(knobs.node_ttl),
         service_ttls={name: int(ttl) for name, ttl in knobs.service_ttl.items()},
         only_passing=knobs.only_passing,
@@ -224,8 +229,17 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_update_interval_seconds=config.check_update_interval,
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
+        check_certificates=_check_certificates(config),
+        sidecar_ports=(config.ports.sidecar_min_port, config.ports.sidecar_max_port),
         damping=damping(config, enabled=config.flap_damping.checks),
     )
+
+
+def _check_certificates(config: Config) -> Certificates | None:
+    """What checks over TLS show and trust, if they are to."""
+    if not config.enable_agent_tls_for_checks:
+        return None
+    return Certificates(**{name: certificates.given(config, name).path for name in FILES})
 
 
 def names(listeners: Sequence[tuple[str, int]]) -> str:

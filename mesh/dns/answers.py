@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
 import msgspec
@@ -38,6 +38,7 @@ from mesh.dns.names import (
     Malformed,
     NodeLookup,
     NotOurs,
+    PreparedLookup,
     ReverseLookup,
     ServiceLookup,
     Transfer,
@@ -46,8 +47,10 @@ from mesh.dns.names import (
 from mesh.dns.options import Options
 from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
+from mesh.registry.execution import Found
 from mesh.registry.health import Instance, Instances
 from mesh.registry.port import Query
+from mesh.registry.prepared import ttl_seconds
 
 SERVERS = "mesh"  # The service under which servers register.
 NAME_SERVERS_MAX = 3
@@ -101,6 +104,8 @@ def _reply(lookup: Lookup, value: Any, asked: Asked) -> Reply:
     match lookup:
         case ServiceLookup():
             reply = _service(lookup, value, asked)
+        case PreparedLookup():
+            reply = _prepared(lookup, value, asked)
         case NodeLookup():
             reply = _node(lookup, value, asked)
         case AddressLookup():
@@ -220,10 +225,28 @@ def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> 
     chosen = _usable(instances, lookup.tag, asked.options.only_passing)
     if not chosen:
         return Reply(rcode=NXDOMAIN)
+    ttl = records.service_ttl(lookup.service, asked.options.service_ttls)
+    return _instances(lookup, _in_random_order(chosen, asked.dice), ttl, asked)
+
+
+def _prepared(lookup: PreparedLookup, found: Found, asked: Asked) -> Reply:
+    """In the order that the execution has made."""
+    if not found.instances:
+        return Reply(rcode=NXDOMAIN)
+    ttl = ttl_seconds(found.query)
+    if ttl is None:
+        ttl = records.service_ttl(found.query.service.service.lower(), asked.options.service_ttls)
+    reply = _instances(lookup, found.instances, ttl, asked)
+    return msgspec.structs.replace(reply, personal=True)
+
+
+def _instances(
+    lookup: ServiceLookup | PreparedLookup, chosen: Iterable[Instance], ttl: int, asked: Asked
+) -> Reply:
     kind = asked.question.kind
     if kind == SRV:
-        return _srv(lookup, chosen, asked)
-    answers = _addresses(lookup, chosen, asked) if kind in {A, AAAA, ANY} else []
+        return _srv(lookup, chosen, ttl, asked)
+    answers = _addresses(chosen, ttl, asked) if kind in {A, AAAA, ANY} else []
     return Reply(answers=answers) if answers else _negative(lookup, asked)
 
 
@@ -237,14 +260,13 @@ def _usable(instances: list[Instance], tag: str, only_passing: bool) -> list[Ins
     ]
 
 
-def _addresses(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> list[Record]:
+def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Record]:
     """A and AAAA records, each once; when there is none, the first host name as a CNAME."""
     kind, name, options = asked.question.kind, asked.question.name, asked.options
-    ttl = records.service_ttl(lookup.service, options.service_ttls)
     most = min(asked.most, options.a_record_limit or asked.most)
     found: dict[str, Record] = {}
     alias: Record | None = None
-    for instance in _in_random_order(chosen, asked.dice):
+    for instance in chosen:
         place = records.instance_address(instance, kind, options)
         if place in found:
             continue
@@ -266,14 +288,15 @@ def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance
         yield instances[at]
 
 
-def _srv(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> Reply:
+def _srv(
+    lookup: ServiceLookup | PreparedLookup, chosen: Iterable[Instance], ttl: int, asked: Asked
+) -> Reply:
     options = asked.options
-    ttl = records.service_ttl(lookup.service, options.service_ttls)
     answers: list[Record] = []
     additional: list[Record] = []
     seen: set[tuple[str, str, int]] = set()
     targets: set[Name] = set()
-    for instance in _in_random_order(chosen, asked.dice):
+    for instance in chosen:
         place = records.instance_address(instance, SRV, options)
         port = records.instance_port(instance, options)
         if (instance.node.name, place, port) in seen:

@@ -9,10 +9,12 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.dns import answers, limits, message, names
+from mesh.dns.answers import Asked
 from mesh.dns.message import Question, Reply
-from mesh.dns.names import Lookup, NodeLookup, ServiceLookup
+from mesh.dns.names import Lookup, NodeLookup, PreparedLookup, ServiceLookup
 from mesh.dns.options import Options
-from mesh.errors import Invalid, MeshError
+from mesh.errors import Invalid, MeshError, NotFound
+from mesh.registry.execution import Caller, Executor
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
 
 # Answers given are kept: at most so many questions and bytes, a few shuffled variants of each.
@@ -68,6 +70,7 @@ class Resolver:
         self._registry = registry
         self._clock = clock
         self._dice = dice
+        self._executor = Executor(registry, dice)
         self.reload(options)
 
     def reload(self, options: Options) -> None:
@@ -84,38 +87,41 @@ class Resolver:
         self._kept: dict[Hashable, _Kept] = {}
         self._kept_bytes = 0
 
-    async def resolve(self, data: bytes, *, tcp: bool) -> bytes | None:
-        """The answer to one message; None when it is to be dropped. Raises no MeshError."""
+    async def resolve(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
+        """The answer to one message from this address; None when it is to be dropped.
+
+        Raises no MeshError.
+        """
         counters = self.counters
         counters["questions"] += 1
         key = (tcp, data[2:])
         kept = self._kept.get(key)
         if kept is None:
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         try:
             answer = await self._registry.read(*kept.reading)
         except MeshError:
             self._forget(key)
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         if answer.value is not kept.value or kept.uses >= USES_MAX:
             self._forget(key)
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         if not kept.full:
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         kept.uses += 1
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
         return data[:2] + kept.variants[kept.uses % len(kept.variants)][2:]
 
-    async def _resolve(self, data: bytes, key: Hashable, tcp: bool) -> bytes | None:
+    async def _resolve(self, data: bytes, key: Hashable, tcp: bool, peer: str) -> bytes | None:
         try:
             question = message.parse(data)
         except Invalid:
             self.counters["malformed"] += 1
             return message.refusal(data)
         options = self._options
-        asked = answers.Asked(
+        asked = Asked(
             question=question,
             options=options,
             dice=self._dice,
@@ -123,6 +129,9 @@ class Resolver:
             most=limits.most_answers(question, options, tcp=tcp),
         )
         lookup = names.find(question.name, question.kind, self._zones)
+        if isinstance(lookup, PreparedLookup):
+            reply = await self._prepared(lookup, asked, peer)
+            return limits.fit(question, reply, options, tcp=tcp)
         reading = self._reading(lookup, question)
         try:
             answer = None if reading is None else await self._registry.read(*reading)
@@ -140,18 +149,41 @@ class Resolver:
             self._note(answer, reading, reply, packed, key)
         return packed
 
+    async def _prepared(self, lookup: PreparedLookup, asked: Asked, peer: str) -> Reply:
+        """Execute a prepared query. The answer is not kept: each has an order of its own."""
+        options, edns = asked.options, asked.question.edns
+        subnet = edns.subnet if edns is not None else None
+        caller = Caller(
+            node=options.node_name,
+            datacenter=options.datacenter,
+            address=(subnet.address if subnet is not None else "") or peer,
+            distances=not options.disable_coordinates,
+            abroad_seconds=options.abroad_seconds,
+        )
+        reading = self._options_for(lookup.datacenter)
+        try:
+            answer = await self._executor.execute(lookup.name, caller, reading)
+        except MeshError as error:
+            self.counters["errors"] += not isinstance(error, NotFound)
+            return answers.reply_to_error(lookup, error, asked)
+        if answer.last_contact > STALE_SECONDS:
+            self.counters["stale_queries"] += 1
+        return answers.reply_to(lookup, answer.value, asked)
+
     def _reading(self, lookup: Lookup, question: Question) -> _Reading | None:
         query = answers.query_for(lookup, question.kind)
         if query is None:
             return None
-        options = self._read
-        if isinstance(lookup, ServiceLookup | NodeLookup):
-            datacenter = lookup.datacenter
-            if datacenter and datacenter != self._options.datacenter.lower():
-                options = msgspec.structs.replace(
-                    options, datacenter=datacenter, seconds_max=self._options.abroad_seconds
-                )
-        return _Reading(query, options)
+        datacenter = lookup.datacenter if isinstance(lookup, ServiceLookup | NodeLookup) else ""
+        return _Reading(query, self._options_for(datacenter))
+
+    def _options_for(self, datacenter: str) -> ReadOptions:
+        """How to read from a datacenter; empty is ours."""
+        if datacenter in {"", self._options.datacenter.lower()}:
+            return self._read
+        return msgspec.structs.replace(
+            self._read, datacenter=datacenter, seconds_max=self._options.abroad_seconds
+        )
 
     def _note(
         self, answer: Answer[Any], reading: _Reading, reply: Reply, packed: bytes, key: Hashable

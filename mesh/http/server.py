@@ -30,7 +30,6 @@ HEAD_LINE_MAX_BYTES = 64 * 1024
 HEADERS_MAX = 256
 BACKLOG = 1024
 STOP_SECONDS = 2.0
-PRETTY_INDENT = 4
 GZIP_LEVEL = 1
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
@@ -138,6 +137,8 @@ class HttpServer:
             reply = respond.text(500, "Internal error; the agent's log says more")
         if reply.stream is not None:
             return await self._stream(request, reply.stream, reply)
+        if reply.pieces:
+            return await self._in_pieces(request, reply)
         return await self._response(request, reply, pretty=pretty)
 
     async def ask(self, target: str) -> Reply:
@@ -146,9 +147,11 @@ class HttpServer:
             admitted = self._dispatcher.admit("GET", target, {}, "127.0.0.1")
             if isinstance(admitted, Reply):
                 return admitted
-            return await admitted.route.handler(admitted.request)
+            reply = await admitted.route.handler(admitted.request)
         except MeshError as error:
             return respond.failure(error)
+        reply.body = reply.body or b"".join(reply.pieces)
+        return reply
 
     async def _stream(
         self, request: web.BaseRequest, pieces: AsyncIterator[bytes], reply: Reply
@@ -183,6 +186,22 @@ class HttpServer:
             self._blocked.discard(task)
         return response
 
+    async def _in_pieces(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """Send a large body without ever putting it together, which would take long at once."""
+        headers, pieces = self._common.copy(), reply.pieces
+        headers["Content-Type"] = reply.content_type
+        headers["Vary"] = "Accept-Encoding"
+        headers.update(reply.headers)
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            pieces = await asyncio.to_thread(_compressed_list, pieces)
+        headers["Content-Length"] = str(sum(map(len, pieces)))
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+        return response
+
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request
         limit: int = getattr(self._options, route.limit)
@@ -213,19 +232,36 @@ class HttpServer:
     async def _response(
         self, request: web.BaseRequest, reply: Reply, *, pretty: bool
     ) -> web.Response:
-        body = reply.body
         headers = self._common.copy()
-        if body and reply.content_type is JSON and (pretty or self._options.pretty_always):
-            body = msgspec.json.format(body, indent=PRETTY_INDENT) + (b"\n" if pretty else b"")
+        accepted = request.headers.get("Accept-Encoding", "")
+        forms = {} if reply.kept is None else reply.kept.forms
+        body, form = self._indented(reply, forms, pretty=pretty)
         if body or reply.content_type is not JSON:
             headers["Content-Type"] = reply.content_type
         headers.update(reply.headers)
         if len(body) >= self._options.gzip_min_bytes:
             headers["Vary"] = "Accept-Encoding"
-            if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            if accepted and _accepts_gzip(accepted):
                 headers["Content-Encoding"] = "gzip"
-                body = await _compressed(body)
+                form += "gzip"
+                if (small := forms.get(form)) is None:
+                    small = forms[form] = await _compressed(body)
+                body = small
         return web.Response(body=body, status=reply.status, headers=headers)
+
+    def _indented(
+        self, reply: Reply, forms: dict[str, bytes], *, pretty: bool
+    ) -> tuple[bytes, str]:
+        """The body as asked for, and the name of its form."""
+        if not reply.body or reply.content_type is not JSON:
+            return reply.body, ""
+        if not (pretty or self._options.pretty_always):
+            return reply.body, ""
+        form = "pretty" if pretty else "indented"
+        body = forms.get(form)
+        if body is None:
+            body = forms[form] = respond.indented(reply.body) + (b"\n" if pretty else b"")
+        return body, form
 
 
 def _common_headers(options: Options) -> CIMultiDict[str]:
@@ -255,6 +291,11 @@ async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
     async for piece in pieces:
         yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
     yield packer.flush()
+
+
+def _compressed_list(pieces: list[bytes]) -> list[bytes]:
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=16 + zlib.MAX_WBITS)
+    return [*map(packer.compress, pieces), packer.flush()]
 
 
 async def _pieces(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes]:

@@ -39,13 +39,12 @@ ANONYMOUS = "anonymous"
 class Settings(Row, frozen=True, kw_only=True):
     """How much is kept: bytes in all, and seconds of age."""
 
+    history: ClassVar[str] = "history"
     bytes_max: int = BYTES_MAX
     seconds_max: float = SECONDS_MAX
 
 
-TABLE: Table[Settings] = Table(
-    "history", Settings, key=lambda _: "", indexes={}, level=HISTORY, history="history"
-)
+TABLE: Table[Settings] = Table("history", Settings, key=lambda _: "", indexes={}, level=HISTORY)
 DEFAULTS = Settings()
 
 
@@ -296,10 +295,16 @@ def _state(view: View, kind: str, key: str, index: int) -> tuple[Any] | None:
     row: Any = view.get(table, primary_key(kind, key))
     if not index:
         return (row,)
+    until: float = math.inf
     for change in chronicle.of(kind, canonical(kind, key)):
-        if change.cause.index <= index:
-            return (change.after,)
-        row = change.before
+        made = change.cause.index
+        if made <= index:
+            if chronicle.whole(made, index):
+                return (change.after,)
+            break
+        row, until = change.before, made
+    if not chronicle.whole(index, until):
+        return None
     if row is not None:
         return (row,) if row.modify_index <= index else None
     # It was not there before the first change known, and all later ones are known.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import ClassVar
 
 from mesh.errors import Conflict, Invalid
@@ -16,10 +17,29 @@ VALUE_MAX_BYTES = 512 * 1024
 KEY_MAX_BYTES = 2048
 
 
-def _under(view: View, prefix: str) -> list[Pair]:
+def _keys_under(view: View, prefix: str) -> list[str]:
+    """The keys that start with the prefix, in order: part of those of the nearest folder."""
     folder = prefix[: prefix.rfind("/") + 1]
-    pairs = view.select(PAIRS, "folder", folder)
-    return pairs if folder == prefix else [pair for pair in pairs if pair.key.startswith(prefix)]
+    keys: list[str] = view.keys(PAIRS, "folder", folder)
+    if folder == prefix:
+        return keys
+    first = bisect_left(keys, prefix)
+    past = bisect_left(keys, 1, first, key=lambda key: not key.startswith(prefix))
+    found = keys[first:past]
+    _date(view, prefix, found)
+    return found
+
+
+def _date(view: View, prefix: str, keys: list[str]) -> None:
+    """What changed in the folder beside the prefix is no change of what is under it."""
+    emptied, floor = view.emptied(PAIRS)
+    gone = max((at for key, at in emptied.items() if str(key).startswith(prefix)), default=floor)
+    there = max((pair.modify_index for pair in view.rows(PAIRS, keys)), default=0)
+    view.date(max(gone, floor, there))
+
+
+def _under(view: View, prefix: str) -> list[Pair]:
+    return view.rows(PAIRS, _keys_under(view, prefix))
 
 
 def _check_key(key: str, flags: int = 0) -> None:
@@ -62,14 +82,14 @@ class Keys(Query[list[str]], frozen=True, tag="kv.keys"):
 
     def run(self, view: View) -> list[str]:
         """Each name once, in order."""
+        prefix, separator = self.prefix, self.separator
+        keys = _keys_under(view, prefix)
+        if not separator:
+            return keys
         names: dict[str, None] = {}
-        for pair in _under(view, self.prefix):
-            name = pair.key
-            if self.separator:
-                cut = name.find(self.separator, len(self.prefix))
-                if cut >= 0:
-                    name = name[: cut + len(self.separator)]
-            names[name] = None
+        for name in keys:
+            cut = name.find(separator, len(prefix))
+            names[name if cut < 0 else name[: cut + len(separator)]] = None
         return list(names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ class Weights(msgspec.Struct, frozen=True):
 class Service(Row, frozen=True, kw_only=True):
     """One instance of a service on a node. An empty address means the node's."""
 
+    history: ClassVar[str] = "service"
     node: str
     id: str
     name: str
@@ -53,5 +54,4 @@ SERVICES: Table[Service] = Table(
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
     },
-    history="service",
 )

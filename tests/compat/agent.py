@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
@@ -134,8 +135,10 @@ class Node:
             clocks={"n1": (0.25, 0.01)},
         )
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         self.asked.append(("reload",))
+        if len(self.asked) == 1:
+            return [Change("service", "web", "changed", "port", "80", "81")]
         raise Invalid("ports: expected a number")
 
     def metrics(self) -> Metrics:
