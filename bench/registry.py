@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import node
+from bench import node, restore
 from bench.node import Node
 
 CLIENTS_PER_ADDRESS = 100
@@ -220,7 +220,9 @@ def large_read(running: Node, rounds: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(prog="./dev bench registry", description=__doc__)
-    parser.add_argument("load", nargs="?", choices=["watch", "read"], help="both if left out")
+    parser.add_argument(
+        "load", nargs="?", choices=["watch", "read", "restore"], help="all if left out"
+    )
     parser.add_argument("--watchers", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
@@ -230,7 +232,10 @@ def main(arguments: Sequence[str]) -> None:
         with start() as running:
             if running is None:
                 continue
-            if options.load != "read":
+            if options.load in {None, "watch"}:
                 fan_out(running, options.watchers, options.rounds)
-            if options.load != "watch":
+            if options.load in {None, "read"}:
                 large_read(running, options.rounds)
+    if options.load in {None, "restore"}:
+        for line in restore.rows():
+            print(line, flush=True)
