@@ -11,6 +11,7 @@ from mesh.registry import (
     entries,
     health,
     history,
+    imports,
     kv,
     levels,
     maintenance,
@@ -68,6 +69,7 @@ AnyCommand: TypeAlias = (
     | history.Limit
     | history.Revert
     | txn.Apply
+    | imports.Merge
     | prepared.Create
     | prepared.Update
     | prepared.Delete
