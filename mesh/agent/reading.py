@@ -15,7 +15,7 @@ from mesh.agent.sidecars import named
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
-from mesh.registry.catalog import TaggedAddress, Weights
+from mesh.registry.catalog import Locality, TaggedAddress, Weights
 
 DEPTH_MAX = 64
 
@@ -24,7 +24,8 @@ _CHECK_NAMES = {"checkid": "id", "scriptargs": "args"}
 _SERVICE_NAMES = {"service": "name"}
 OURS = {"sidecar", "sidecar_of"}
 """Fields that no definition sets."""
-_IGNORED = {"namespace", "partition", "locality", "ports", "sessionname"}
+_NESTED: dict[str, type[msgspec.Struct]] = {"weights": Weights, "locality": Locality}
+_IGNORED = {"namespace", "partition", "ports", "sessionname"}
 
 
 def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
@@ -155,8 +156,8 @@ def _storable(value: Any) -> bool:
 def _value(name: str, value: Any, kind: Any) -> Any:
     if name in _DURATIONS:
         return _seconds(value)
-    if name == "weights":
-        return _nested(value, Weights)
+    if name in _NESTED:
+        return _nested(value, _NESTED[name])
     if name == "tagged_addresses" and isinstance(value, Mapping):
         return {label: _nested(one, TaggedAddress) for label, one in value.items()}
     if name == "header" and isinstance(value, Mapping):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from mesh.registry.checks import folded
+from mesh.registry.nodes import Locality
 from mesh.store.table import Row, Table
 
 PROXY = "connect-proxy"
@@ -45,6 +46,8 @@ class Service(Row, frozen=True, kw_only=True):
     proxy: dict[str, Any] = {}
     """The proxy block as registered, with Consul's key names; empty for plain services."""
     connect: dict[str, Any] = {}
+    locality: Locality | msgspec.UnsetType = msgspec.UNSET
+    """Written by no cluster below level 4."""
 
     def proxy_field(self, name: str) -> Any:
         """A field of the proxy block, its name in lower case without underscores."""
