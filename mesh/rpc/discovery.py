@@ -50,7 +50,8 @@ HOLDABLE = (
     catalog.Owner,
     catalog.ServiceNodes,
     catalog.Services,
-    prepared.Resolve,
+    prepared.Named,
+    prepared.Templates,
 )
 PATCHES_MAX = 4096
 CURRENT_SECONDS = 5.0

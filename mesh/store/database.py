@@ -162,6 +162,11 @@ class Transaction(View):
         """After `commit`: frees tables that are needed no more, a little at each step."""
 
     @property
+    def writes(self) -> int:
+        """How many rows were written or deleted so far."""
+        return len(self._undo)
+
+    @property
     def replaced(self) -> bool:
         """Whether all tables were replaced."""
         return self._former is not None

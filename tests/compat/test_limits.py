@@ -6,6 +6,10 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
+import pytest
+
+from mesh.http.route import Route
+from mesh.http.routes import ROUTES
 from mesh.registry import kv
 from tests.compat.conftest import Api, parse, until
 
@@ -77,13 +81,31 @@ async def test_a_head_has_a_limit(serve: Serve) -> None:
     assert api.server.counters["malformed"] == 1
 
 
+@pytest.mark.parametrize(
+    "route", [one for one in ROUTES if one.method != "GET"], ids=lambda one: one.path
+)
+async def test_a_body_over_the_limit_is_413_on_every_route(serve: Serve, route: Route) -> None:
+    method, path = route.method, route.path.replace(":", "")
+    api = await serve(
+        body_max_bytes=100, kv_value_max_bytes=100, txn_max_bytes=100, snapshot_max_bytes=100
+    )
+    sized = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n".encode()
+    chunked = f"{method} {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    for request in (sized + b"x" * 101, chunked + b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n"):
+        reader, writer = await asyncio.open_connection(*api.address)
+        writer.write(request)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+        writer.close()
+    assert api.server.counters["failures"] == 0
+
+
 async def test_many_watchers_are_woken_by_their_change_and_nothing_else(serve: Serve) -> None:
     api = await serve(max_connections_per_client=0)
     await api.register("n1", "web")
     index = (await api.get("/v1/health/service/web")).index
     path = f"/v1/health/service/web?index={index}"
-    tasks = [asyncio.create_task(api.get(path)) for _ in range(100)]
-    await api.blocked(100)
+    tasks = [asyncio.create_task(api.get(path)) for _ in range(300)]
+    await api.blocked(300)
     for number in range(20):
         await api.put(f"/v1/kv/other-{number}", "1")
         await api.register(f"m{number}", "db")
@@ -93,4 +115,4 @@ async def test_many_watchers_are_woken_by_their_change_and_nothing_else(serve: S
     answers = await asyncio.gather(*tasks)
     assert len({answer.body for answer in answers}) == 1
     assert answers[0].index > index
-    assert api.registry.reader.woken == 100
+    assert api.registry.reader.woken == 300
