@@ -9,11 +9,13 @@ from mesh.http import (
     agent_host,
     agent_node,
     catalog,
+    connected,
     coordinate,
     doctor,
     event,
     health,
     history,
+    internal,
     keyring,
     kv,
     maintenance,
@@ -25,7 +27,9 @@ from mesh.http import (
     snapshot,
     status,
     txn,
+    ui,
     upgrade,
+    usage,
 )
 from mesh.http.route import Route
 
@@ -36,6 +40,7 @@ _FAMILIES: tuple[Route, ...] = (
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
+    *connected.ROUTES,
     *kv.ROUTES,
     *txn.ROUTES,
     *session.ROUTES,
@@ -50,6 +55,9 @@ _FAMILIES: tuple[Route, ...] = (
     *outcomes.ROUTES,
     *maintenance.ROUTES,
     *upgrade.ROUTES,
+    *usage.ROUTES,
+    *ui.ROUTES,
+    *internal.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.local import Agent, Options
@@ -67,13 +69,14 @@ class Node:
         self.measured = Metrics(SystemClock())
         self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
         self.asked: list[tuple[object, ...]] = []
+        self.tags = MEMBER.tags
         self.listeners: list[Callable[[int, str, str], None]] = []
 
     def figures(self, wan: bool) -> dict[str, Figures]:
         return {} if wan else {"n0": FIGURES}
 
     def members(self, wan: bool) -> list[MemberInfo]:
-        return [] if wan else [MEMBER]
+        return [] if wan else [msgspec.structs.replace(MEMBER, tags=self.tags)]
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         self.asked.append(("join", *addresses, wan))
