@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -15,6 +16,8 @@ from mesh.registry.execution import Caller, Executor
 from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Target, Template
 
 LIMIT_MAX = 2**31
+_IDS = UUID("b9c6a4d2-5d0e-4b53-9a54-0d5a3f0e7a11")
+"""Namespace of the ids of prepared queries."""
 
 
 class TemplateBody(shapes.Shape, frozen=True, kw_only=True):
@@ -150,9 +153,11 @@ async def create(request: Request) -> Reply:
     body = params.body(request, QueryBody)
     if body.id:
         raise Invalid("ID: must be empty: it is made up when a prepared query is created")
-    command = prepared.Create(_row(body, request.parts.dice.uuid()))
+    options = params.write_options(request)
+    # Of the request's id, so that a repetition of the request is the same command.
+    command = prepared.Create(_row(body, str(uuid5(_IDS, options.request))))
     command.validate()
-    made = await request.parts.registry.write(command, params.write_options(request))
+    made = await request.parts.registry.write(command, options)
     return respond.json(IdShape(made))
 
 

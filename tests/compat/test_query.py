@@ -9,7 +9,7 @@ import pytest
 
 from mesh.errors import Cutoff, NoLeader
 from mesh.gossip.vivaldi import DIMENSIONS
-from mesh.registry import coordinates, orders
+from mesh.registry import coordinates, orders, prepared
 from tests.compat.conftest import Api
 
 UNKNOWN = "5f0f1f5a-4c39-4b1f-9d26-5f0f1f5a4c39"
@@ -218,3 +218,12 @@ async def test_a_query_ends_with_its_session(api: Api) -> None:
         500,
         f'Session: invalid session "{session}": there is none, or no more',
     )
+
+
+async def test_a_repeated_creation_is_the_same_command(api: Api) -> None:
+    body = json_bytes({"Name": "q", "Service": {"Service": "s"}})
+    await api.ask("POST", "/v1/query", body, headers={"Idempotency-Key": "mine"})
+    api.registry.apply(prepared.Delete(api.registry.writes[0][0].query.id))  # type: ignore[attr-defined]
+    await api.ask("POST", "/v1/query", body, headers={"Idempotency-Key": "mine"})
+    (first, _), (second, _) = api.registry.writes
+    assert first == second
