@@ -327,6 +327,7 @@ class Operator(_Noun):
     add_peer = _awaiting(operator.add_peer)
     remove_peer = _awaiting(operator.remove_peer)
     transfer_leader = _awaiting(operator.transfer_leader)
+    usage = _awaiting(operator.usage)
     autopilot_settings = _awaiting(operator.autopilot_settings)
     set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
     autopilot_health = _awaiting(operator.autopilot_health)

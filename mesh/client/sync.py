@@ -393,6 +393,7 @@ class Operator(_Noun):
     add_peer = _blocking(operator.add_peer)
     remove_peer = _blocking(operator.remove_peer)
     transfer_leader = _blocking(operator.transfer_leader)
+    usage = _blocking(operator.usage)
     autopilot_settings = _blocking(operator.autopilot_settings)
     set_autopilot_settings = _blocking(operator.set_autopilot_settings)
     autopilot_health = _blocking(operator.autopilot_health)

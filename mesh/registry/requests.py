@@ -16,6 +16,7 @@ from mesh.registry import (
     maintenance,
     orders,
     outcomes,
+    overview,
     prepared,
     prepared_rows,
     restores,
@@ -89,6 +90,13 @@ AnyQuery: TypeAlias = (
     | health.ServiceChecks
     | health.ChecksInState
     | health.GossipChecks
+    | health.Connected
+    | health.OfKind
+    | overview.Nodes
+    | overview.Services
+    | overview.Health
+    | overview.Usage
+    | overview.Topology
     | kv.Get
     | kv.Under
     | kv.Keys
