@@ -196,13 +196,13 @@ async def delete(request: Request) -> Reply:
 async def execute(request: Request) -> Reply:
     """The instances that the query means, nearest first if it says so."""
     name = params.required(request, "query ID or name")
-    params.refuse(request, "connect")
     limit = request.param("limit")
     caller = Caller(
         node=request.options.node_name,
         datacenter=request.options.datacenter,
         address=_address(request),
         near=request.param("near"),
+        connect=params.flag(request, "connect"),
         limit=min(params.whole(limit, "limit"), LIMIT_MAX) if limit else 0,
         distances=not request.options.disable_coordinates,
     )
@@ -270,7 +270,7 @@ def _row(body: QueryBody, identity: str) -> Prepared:
 
 
 def _service(body: QueryServiceBody) -> ServiceQuery:
-    later = {"Peer": body.peer, "SamenessGroup": body.sameness_group, "Connect": body.connect}
+    later = {"Peer": body.peer, "SamenessGroup": body.sameness_group}
     for name, given in later.items():
         if given:
             raise Invalid(f"Service.{name}: not available yet")
@@ -292,6 +292,7 @@ def _service(body: QueryServiceBody) -> ServiceQuery:
         tags=body.tags,
         node_meta=body.node_meta,
         service_meta=body.service_meta,
+        connect=body.connect,
     )
 
 
@@ -385,6 +386,7 @@ ROUTES: tuple[Route, ...] = (
         params=(
             Param("near", "The nearest to this node first; _agent: the agent; _ip: who asks"),
             Param("limit", "So many instances at most", "integer"),
+            Param("connect", "Sidecars, and instances that need none", "boolean"),
             *CONSISTENCY,
             *CACHED,
         ),

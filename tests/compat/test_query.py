@@ -97,7 +97,7 @@ async def test_what_is_not_there(api: Api) -> None:
         ({"Name": "q"}, "Service.Service: must not be empty"),
         ({"Service": {"Service": "s"}}, "Name: must not be empty"),
         ({"Name": "q", "Odd": 1}, 'Request decode failed: json: unknown field "Odd"'),
-        ({"Name": "q", "Service": {"Service": "s", "Connect": True}}, "Service.Connect: not avail"),
+        ({"Name": "q", "Service": {"Service": "s", "Peer": "p"}}, "Service.Peer: not available"),
         ({"Name": "q", "Service": {"Service": "s", "Namespace": "x"}}, "Service: mesh has no"),
         ({"Name": "q", "Template": {"Regexp": "x"}, "Service": {"Service": "s"}}, "Template.Type"),
         (
@@ -227,3 +227,14 @@ async def test_a_repeated_creation_is_the_same_command(api: Api) -> None:
     await api.ask("POST", "/v1/query", body, headers={"Idempotency-Key": "mine"})
     (first, _), (second, _) = api.registry.writes
     assert first == second
+
+
+async def test_sidecars_are_found_by_the_service_they_are_of(api: Api) -> None:
+    await api.register("n1", "web")
+    proxy = {"Kind": "connect-proxy", "Proxy": {"DestinationServiceName": "web"}}
+    await api.register("n2", "web-proxy", Instance=proxy)
+    await create(api, "plain")
+    await create(api, "mesh", Service={"Connect": True})
+    assert await nodes(api, "plain/execute") == ["n1"]
+    assert await nodes(api, "plain/execute?connect") == await nodes(api, "mesh/execute") == ["n2"]
+    assert (await api.get("/v1/query/mesh/explain")).json["Query"]["Service"]["Connect"] is True
