@@ -11,6 +11,7 @@ from mesh.registry import (
     entries,
     health,
     history,
+    imports,
     kv,
     levels,
     maintenance,
@@ -36,6 +37,8 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     prepared_rows.TABLE,
     maintenance.TABLE,
+    maintenance.TABLE,
+    prepared_rows.TABLE,
     entries.TABLE,
     history.TABLE,
     sessions.SESSIONS,
@@ -66,6 +69,7 @@ AnyCommand: TypeAlias = (
     | history.Limit
     | history.Revert
     | txn.Apply
+    | imports.Merge
     | prepared.Create
     | prepared.Update
     | prepared.Delete
