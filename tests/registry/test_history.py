@@ -216,9 +216,25 @@ def test_no_single_entry_forgets_very_much(monkeypatch: pytest.MonkeyPatch) -> N
         world.do(kv.Set("a", b"%d" % number))
     world.do(history.Limit(0, 1.0))
     known = world.machine.database.chronicle
-    assert len(known.changes) == 8  # With that of the limit.
+    assert len(known.changes) == 4  # With that of the limit.
     world.do(kv.Delete("nothing"))
-    assert len(known.changes) == 5
+    assert len(known.changes) == 1
+
+
+def test_an_entry_that_changes_very_much_stays_within_the_limit_too() -> None:
+    world = World()
+    world.do(history.Limit(50_000, 1e6))
+    for number in range(400):
+        world.do(kv.Set(f"many/{number}", b"x"))
+    asked = history.Of("kv", "many/7", prefix=True)
+    index = world.machine.answers.read(asked).index
+    world.do(kv.DeleteUnder(""))
+    known = world.machine.database.chronicle
+    assert known.size <= 50_000
+    assert {change.cause.op for change in known.changes.values()} == {"kv.delete-under"}
+    assert world.machine.answers.read(asked).index == world.index > index
+    assert known.floor == world.index
+    assert not world.machine.answers.read(history.At("kv", "many/0", world.index - 1)).value.known
 
 
 def test_a_revert_is_a_change_that_says_so() -> None:
