@@ -1,8 +1,8 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
-blocking queries and large reads, `./dev bench history` what history costs; each has options of its
-own: see the modules of these names.
+the registry through HTTP, `./dev bench history` what history costs; each has options of its own:
+see the modules of these names.
 """
 
 from __future__ import annotations

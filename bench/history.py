@@ -67,7 +67,7 @@ def _stepped(machine: Machine) -> None:
 
 
 def _cpu_seconds(node: Node) -> float:
-    fields = Path(f"/proc/{node.process}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
