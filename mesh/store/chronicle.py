@@ -22,7 +22,7 @@ from mesh.store.table import EVERY, Bucket, Content, Row, Table
 NAME = "*history"
 """Stands for a table's name in the bucket of the chronicle."""
 PRUNED: Bucket = (NAME, EVERY, "")
-OVERHEAD_BYTES = 512
+OVERHEAD_BYTES = 640
 """What a change takes beside its rows, about."""
 PRUNE_STEP = 4096
 """Changes forgotten by one log entry at most, so that none pays for all that grew old meanwhile."""
