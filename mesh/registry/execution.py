@@ -8,7 +8,7 @@ whose servers are gone goes on answering.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,6 +32,10 @@ DISTANCE_SECONDS = 1.0
 """How long distances are waited for: the order is no reason to keep an answer back."""
 
 
+def _ignore(_instance: Instance, _why: str) -> None:
+    pass
+
+
 class Caller(msgspec.Struct, frozen=True):
     """On whose behalf, and how."""
 
@@ -50,6 +54,8 @@ class Caller(msgspec.Struct, frozen=True):
     distances: bool = True
     """Whether coordinates may be used."""
     abroad_seconds: float = ABROAD_SECONDS
+    left_out: Callable[[Instance, str], None] = _ignore
+    """Is told which instances are not taken, and why."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -100,7 +106,7 @@ class Executor:
         options = msgspec.structs.replace(options, token=query.token or options.token)
         answer = await self._registry.read(_asked_for(query), options)
         here = options.datacenter or caller.datacenter
-        chosen = self._choose(query, answer.value)
+        chosen = self._choose(query, answer.value, caller)
         found = Found(query, await self._sort(query, chosen, caller, options), here)
         if not found.instances:
             found = await self._elsewhere(found, caller, options)
@@ -108,8 +114,15 @@ class Executor:
             found = msgspec.structs.replace(found, instances=found.instances[: caller.limit])
         return _with(answer, found)
 
-    def _choose(self, query: Prepared, instances: Sequence[Instance]) -> list[Instance]:
-        usable = [instance for instance in instances if prepared.usable(query, instance)]
+    def _choose(
+        self, query: Prepared, instances: Sequence[Instance], caller: Caller
+    ) -> list[Instance]:
+        usable = []
+        for instance in instances:
+            if why := prepared.unfit(query, instance):
+                caller.left_out(instance, why)
+            else:
+                usable.append(instance)
         return self._dice.sample(usable, len(usable))
 
     async def _sort(
@@ -171,7 +184,7 @@ class Executor:
                 answer = await self._registry.read(_asked_for(query), asked)
             except MeshError:
                 continue
-            found = Found(query, self._choose(query, answer.value), datacenter)
+            found = Found(query, self._choose(query, answer.value, caller), datacenter)
             if found.instances:
                 break
         return msgspec.structs.replace(found, failovers=failovers)
