@@ -21,11 +21,13 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    query,
     session,
     settings,
     snapshot,
     status,
     trouble,
+    txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
@@ -47,6 +49,8 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.txn = Txn(self)
+        self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -216,6 +220,24 @@ class Session(_Noun):
     listed = _awaiting(session.listed)
 
 
+class Txn(_Noun):
+    """Several reads and writes, all or none of them."""
+
+    apply = _awaiting(txn.apply)
+
+
+class Query(_Noun):
+    """Prepared queries."""
+
+    create = _awaiting(query.create)
+    update = _awaiting(query.update)
+    delete = _awaiting(query.delete)
+    listed = _awaiting(query.listed)
+    get = _awaiting(query.get)
+    execute = _awaiting(query.execute)
+    explain = _awaiting(query.explain)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -305,6 +327,7 @@ class Operator(_Noun):
     add_peer = _awaiting(operator.add_peer)
     remove_peer = _awaiting(operator.remove_peer)
     transfer_leader = _awaiting(operator.transfer_leader)
+    usage = _awaiting(operator.usage)
     autopilot_settings = _awaiting(operator.autopilot_settings)
     set_autopilot_settings = _awaiting(operator.set_autopilot_settings)
     autopilot_health = _awaiting(operator.autopilot_health)

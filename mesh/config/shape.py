@@ -254,6 +254,7 @@ _CONVERTERS: dict[str, Callable[[Any], Converted]] = {
     str(int): _int,
     str(float): _float,
     str(Seconds): _duration,
+    str(Bytes): _bytes,
     str(Bytes | None): _bytes,
     str(str): _text,
     str(tuple[str, ...]): _texts,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 from mesh.http import openapi
@@ -46,8 +45,10 @@ def page(routes: tuple[Route, ...] = ROUTES) -> str:
     """The page as Markdown: a table for each family of paths, each operation, then the shapes."""
     document = openapi.document(routes)
     lines = [HEAD]
-    for family, group in groupby(routes, key=openapi.family):
-        some = list(group)
+    families: dict[str, list[Route]] = {}
+    for route in routes:
+        families.setdefault(openapi.family(route), []).append(route)
+    for family, some in families.items():
         lines += [f"## {family}", "", "| Method | Path | What it does |", "|---|---|---|"]
         lines += [f"| {r.method} | `{r.path}` | {r.summary} |" for r in some]
         lines.append("")

@@ -6,14 +6,17 @@ import msgspec
 
 from mesh.http import (
     agent,
+    agent_host,
     agent_node,
     catalog,
+    connected,
     coordinate,
     doctor,
     event,
     health,
     history,
     importing,
+    internal,
     keyring,
     kv,
     maintenance,
@@ -25,16 +28,20 @@ from mesh.http import (
     snapshot,
     status,
     txn,
+    ui,
     upgrade,
+    usage,
 )
 from mesh.http.route import Route
 
 _FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
+    *agent_host.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
+    *connected.ROUTES,
     *kv.ROUTES,
     *txn.ROUTES,
     *session.ROUTES,
@@ -50,6 +57,9 @@ _FAMILIES: tuple[Route, ...] = (
     *outcomes.ROUTES,
     *maintenance.ROUTES,
     *upgrade.ROUTES,
+    *usage.ROUTES,
+    *ui.ROUTES,
+    *internal.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from mesh.errors import Invalid
 from mesh.registry.port import Command, Query
@@ -19,7 +18,6 @@ _KEY = "settings"
 class Settings(Row, frozen=True, kw_only=True):
     """How the leader cares for the servers. Times are in seconds, names and defaults Consul's."""
 
-    history: ClassVar[str] = "autopilot"
     cleanup_dead_servers: bool = True
     """Take the vote of servers that failed for good."""
     last_contact_threshold: float = 0.2
@@ -38,7 +36,9 @@ class Settings(Row, frozen=True, kw_only=True):
     """Kept for Consul's tools; has no effect."""
 
 
-TABLE: Table[Settings] = Table("autopilot", Settings, key=lambda _: _KEY, indexes={})
+TABLE: Table[Settings] = Table(
+    "autopilot", Settings, key=lambda _: _KEY, indexes={}, history="autopilot"
+)
 
 
 def check(settings: Settings) -> None:

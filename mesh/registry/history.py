@@ -39,12 +39,13 @@ ANONYMOUS = "anonymous"
 class Settings(Row, frozen=True, kw_only=True):
     """How much is kept: bytes in all, and seconds of age."""
 
-    history: ClassVar[str] = "history"
     bytes_max: int = BYTES_MAX
     seconds_max: float = SECONDS_MAX
 
 
-TABLE: Table[Settings] = Table("history", Settings, key=lambda _: "", indexes={}, level=HISTORY)
+TABLE: Table[Settings] = Table(
+    "history", Settings, key=lambda _: "", indexes={}, level=HISTORY, history="history"
+)
 DEFAULTS = Settings()
 
 
@@ -256,8 +257,8 @@ def told(change: Change) -> Told:
     )
 
 
-# Kinds whose primary keys are a pair of texts.
-_PAIRED = frozenset(("service", "config"))
+_PARTS = {"service": "NODE/ID", "config": "KIND/NAME", "maintenance": "NODE/SERVICE/ID"}
+"""Kinds whose primary keys have several parts."""
 
 
 def canonical(kind: str, key: str) -> str:
@@ -267,6 +268,9 @@ def canonical(kind: str, key: str) -> str:
     if kind == "service":
         node, slash, rest = key.partition("/")
         return node.lower() + slash + rest
+    if kind == "maintenance":
+        node, service, instance = [*key.split("/", 2), "", ""][:3]
+        return f"{node.lower()}/{service.lower()}/{instance}"
     return key
 
 
@@ -274,18 +278,17 @@ def check_key(kind: str, key: str) -> None:
     """Raise Invalid unless the text can be a primary key of the kind."""
     if not key:
         raise Invalid("Key: must not be empty")
-    if kind in _PAIRED and "/" not in key:
-        first = "NODE/ID" if kind == "service" else "KIND/NAME"
-        raise Invalid(f'Key: expected {first} for kind {kind}, got "{key}"')
+    if kind in {"service", "config"} and "/" not in key:
+        raise Invalid(f'Key: expected {_PARTS[kind]} for kind {kind}, got "{key}"')
 
 
 def primary_key(kind: str, key: str) -> Hashable:
     """The primary key that this text stands for."""
     key = canonical(kind, key)
-    if kind not in _PAIRED:
+    if kind not in _PARTS:
         return "" if kind == "history" else key
-    first, _, second = key.partition("/")
-    return (first.replace("%2F", "/"), second)
+    *parts, last = key.split("/", _PARTS[kind].count("/"))
+    return (*(part.replace("%2F", "/") for part in parts), last)
 
 
 def _state(view: View, kind: str, key: str, index: int) -> tuple[Any] | None:

@@ -199,7 +199,10 @@ def _put(transaction: Transaction, pair: Pair, lock_index: int, session: str) ->
 
 
 class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
-    """Write a key and lock it for a session. Its lock index is the fencing token of the holder."""
+    """Write a key and lock it for a session. Its lock index is the fencing token of the holder.
+
+    With check_index only if its modify index is that; 0 means it must not exist.
+    """
 
     result = bool
     needs: ClassVar[int] = SESSIONS
@@ -207,13 +210,18 @@ class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
     value: bytes
     session: str
     flags: int = 0
+    check_index: int | None = None
 
     def validate(self) -> None:
         """The key and the flags have limits."""
         _check_key(self.key, self.flags)
 
     def apply(self, transaction: Transaction) -> bool:
-        """False when another session holds it, or its lock-delay lasts."""
+        """False when another session holds it, its lock-delay lasts, or the index is not that."""
+        if self.check_index is not None:
+            old = transaction.get(PAIRS, self.key)
+            if self.check_index != (old.modify_index if old is not None else 0):
+                return False
         pair = Pair(key=self.key, value=self.value, flags=self.flags, session=self.session)
         return acquire(transaction, pair)
 

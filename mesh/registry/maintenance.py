@@ -85,6 +85,7 @@ TABLE: Table[Maintenance] = Table(
     key=lambda row: row.target.key,
     indexes={"node": _on_node, "service": lambda row: folded(row.target.service)},
     level=LEVEL,
+    history="maintenance",
 )
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from mesh.store.table import Row, Table
 
 
 class Node(Row, frozen=True, kw_only=True):
     """A machine. Names are found whatever their case."""
 
-    history: ClassVar[str] = "node"
     name: str
     id: str = ""
     address: str = ""
@@ -27,4 +24,5 @@ NODES: Table[Node] = Table(
         "id": lambda node: (node.id.lower(),) if node.id else (),
         "address": lambda node: (node.address.lower(),) if node.address else (),
     },
+    history="node",
 )

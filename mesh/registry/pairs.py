@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 from mesh.registry.levels import SESSIONS
 from mesh.store.table import Row, Table
@@ -12,7 +11,6 @@ from mesh.store.table import Row, Table
 class Pair(Row, frozen=True, kw_only=True):
     """A key and its value. `flags` is an opaque 64-bit number for clients."""
 
-    history: ClassVar[str] = "kv"
     key: str
     value: bytes = b""
     flags: int = 0
@@ -44,4 +42,5 @@ PAIRS: Table[Pair] = Table(
         "session": lambda pair: (pair.session,) if pair.session else (),
     },
     later={"session": SESSIONS},
+    history="kv",
 )

@@ -15,6 +15,7 @@ from mesh.registry.health import Instance, worst
 from mesh.registry.levels import PREPARED
 from mesh.registry.port import Command, Query
 from mesh.registry.prepared_rows import NAME_PREFIX_MATCH, TABLE, Prepared
+from mesh.registry.sessions import SESSIONS
 from mesh.store.database import Transaction, View
 
 NAME_MAX = 512
@@ -155,6 +156,8 @@ def _check_place(transaction: Transaction, query: Prepared) -> None:
     # Ids go before names: a query named so would be another's stand-in once that is deleted.
     if transaction.get(TABLE, query.name.lower()) is not None:
         raise Conflict(f'Name: "{query.name}" is the id of another prepared query')
+    if query.session and transaction.get(SESSIONS, query.session) is None:
+        raise Conflict(f'Session: invalid session "{query.session}": there is none, or no more')
 
 
 def check(query: Prepared) -> None:

@@ -82,4 +82,5 @@ TABLE: Table[Prepared] = Table(
         "template": lambda query: ("",) if query.template is not None else (),
     },
     level=LEVEL,
+    history="query",
 )

@@ -17,6 +17,7 @@ from mesh.registry import (
     maintenance,
     orders,
     outcomes,
+    overview,
     prepared,
     prepared_rows,
     restores,
@@ -34,8 +35,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
-    maintenance.TABLE,
     prepared_rows.TABLE,
+    maintenance.TABLE,
     entries.TABLE,
     history.TABLE,
     sessions.SESSIONS,
@@ -91,6 +92,13 @@ AnyQuery: TypeAlias = (
     | health.ServiceChecks
     | health.ChecksInState
     | health.GossipChecks
+    | health.Connected
+    | health.OfKind
+    | overview.Nodes
+    | overview.Services
+    | overview.Health
+    | overview.Usage
+    | overview.Topology
     | kv.Get
     | kv.Under
     | kv.Keys
