@@ -94,18 +94,19 @@ def _ports(**ports: int) -> str:
 
 
 COMMANDS = {
-    "mesh": [sys.executable, "-m", "mesh.daemon", "server", "-plaintext-rpc"],
-    "consul": ["consul", "agent", "-server"],
+    "mesh": ["server", "-plaintext-rpc"],
+    "consul": ["agent", "-server"],
 }
 MANY_CLIENTS = "limits { http_max_conns_per_client = 10000 }"
 
 
 @contextmanager
-def servers(name: str, count: int) -> Iterator[list[Node]]:
+def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list[Node]]:
     """So many servers of one cluster with their data on disk; none when there is no program."""
     if name == "consul" and shutil.which("consul") is None:
         yield []
         return
+    program = [sys.executable, "-m", module] if name == "mesh" else [name]
     given = free_ports(4 * count)
     joins = [f"127.0.0.1:{given[4 * number + 1]}" for number in range(count)]
     with ExitStack() as stack:
@@ -118,7 +119,7 @@ def servers(name: str, count: int) -> Iterator[list[Node]]:
             flags += ["-bootstrap-expect", str(count), "-hcl", MANY_CLIENTS]
             flags += [word for join in joins for word in ("-retry-join", join)] * (count > 1)
             one = Node(name, http, dns, f"127.0.0.1:{server}")
-            stack.enter_context(_running(one, [*COMMANDS[name], *flags]))
+            stack.enter_context(_running(one, [*program, *COMMANDS[name], *flags]))
             found.append(one)
         for one in found:
             one.wait_until_led()
@@ -127,9 +128,9 @@ def servers(name: str, count: int) -> Iterator[list[Node]]:
 
 
 @contextmanager
-def mesh() -> Iterator[Node]:
-    """A single mesh server with its data on disk."""
-    with servers("mesh", 1) as found:
+def mesh(module: str = "mesh.daemon") -> Iterator[Node]:
+    """A single mesh server with its data on disk; the module is what runs it."""
+    with servers("mesh", 1, module) as found:
         yield found[0]
 
 

@@ -32,6 +32,10 @@ QUIET_SECONDS = 61.0
 """The server tells the longest stall of the last minute."""
 
 
+NOTHING_SECONDS = 10.0
+"""A phase in which nothing is done shows what else this machine does."""
+
+
 class Phase(msgspec.Struct, frozen=True):
     """How one thing went."""
 
@@ -79,7 +83,8 @@ def _asking(node: Node) -> Iterator[list[float]]:
 
 
 def _stall(node: Node) -> float:
-    return float(json.loads(node.get("/v1/agent/self"))["Stats"]["raft"]["stall"]["max"])
+    (server,) = json.loads(node.get("/v1/operator/raft/status"))["Servers"]
+    return float(server["Figures"]["Stall"]["max"])
 
 
 def _phase(node: Node, work: Callable[[], None]) -> Phase:
@@ -125,7 +130,8 @@ def measure(keys: int) -> dict[str, Phase]:
             with urllib.request.urlopen(node.url("/v1/snapshot"), timeout=900) as response:
                 saved.write_bytes(response.read())
 
-        found = {"restore": _phase(node, lambda: restore(path))}
+        found = {"nothing": _phase(node, lambda: time.sleep(NOTHING_SECONDS))}
+        found |= {"restore": _phase(node, lambda: restore(path))}
         node.put("/v1/kv/bench/key", b"v" * 64)
         found["save"] = _phase(node, save)
         found["restore over it"] = _phase(node, lambda: restore(saved))

@@ -189,9 +189,11 @@ class Agent:
             for check in rows.own_checks(part):
                 self.allow(check, source)
         for part in parts:
-            for label in part.name, *part.tags:
-                if not LABEL.fullmatch(label):
-                    log.warning("service %s: %r cannot be asked for in DNS", part.name, label)
+            if not LABEL.fullmatch(part.name):
+                log.warning("service %r: no DNS name; use letters, digits and -", part.name)
+            for tag in part.tags:
+                if not LABEL.fullmatch(tag):
+                    log.debug("service %r: tag %r cannot be asked for in DNS", part.name, tag)
             self._register(part, source, replace_existing_checks=replace_existing_checks)
         self._changed()
 

@@ -17,6 +17,7 @@ from mesh.client.shapes import (
     Transferred,
     Upgrade,
 )
+from mesh.client.shapes_usage import Usage
 
 T = TypeVar("T")
 LATEST = ReadOptions()
@@ -137,6 +138,17 @@ def cancel(key: str, since: int, *, datacenter: str = "") -> Call[Outcome]:
         path=path_of("operator/request", key),
         decode=lambda response: decode_json(response.body, Outcome),
         params=_given(since=str(since), dc=datacenter),
+    )
+
+
+def usage(*, everywhere: bool = False, datacenter: str = "") -> Call[Usage]:
+    """How much is registered in a datacenter, or in each."""
+    params = _given(dc=datacenter) + ((("global", ""),) if everywhere else ())
+    return Call(
+        method="GET",
+        path="/v1/operator/usage",
+        decode=lambda response: decode_json(response.body, Usage),
+        params=params,
     )
 
 

@@ -19,10 +19,13 @@ from mesh.http.shapes import Shape, api_name
 from mesh.registry import history, kv
 from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer
+from mesh.registry.prepared_rows import Prepared
 from mesh.registry.requests import TABLES
 from mesh.store.table import Row
 
 KINDS = {table.history: table for table in TABLES if table.history}
+HIDDEN = "<hidden>"
+"""Stands for a token's secret."""
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 BYTES_MAX = 8 << 20
@@ -186,12 +189,15 @@ def _row(kind: str, packed: bytes | None) -> dict[str, Any] | None:
     if packed is None:
         return None
     row: Row = unpack(packed, KINDS[kind].kind)
+    if isinstance(row, Prepared) and row.token:
+        row = msgspec.structs.replace(row, token=HIDDEN)
     return _fields(row)
 
 
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
-    """The fields as the API names them; the log indexes last."""
-    found = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    """The fields that are set, as the API names them; the log indexes last."""
+    given = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    found = {name: _plain(one) for name, one in given if one is not msgspec.UNSET}
     indexes = {name: found.pop(name) for name in ("create_index", "modify_index") if name in found}
     return {api_name(name): one for name, one in (found | indexes).items()}
 

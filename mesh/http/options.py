@@ -51,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How long a body may take, beside a second for each KiB of it."""
     write_stall_seconds: float = 60.0
     """How long a client may take nothing of what it is sent."""
+    use_cache: bool = True
+    """Whether `cached` has an effect [http_config.use_cache]."""
     gzip_min_bytes: int = 1400
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 from mesh.http import openapi
@@ -35,7 +34,7 @@ Names, shapes, status codes and headers are Consul's, so its clients work unchan
   body that makes no sense, 403 for what the configuration blocks, 404 for a path that is none, 405
   (with `Allow`) for a method that a path has not, HEAD among them, 413 for a body that is too
   large, 429 for too many requests or connections, 500 without a leader or a path to the
-  datacenter, 507 when the servers' disks are full.
+  datacenter and for a `filter` that makes no sense, 507 when the servers' disks are full.
 - What a `GET` has for a body is ignored. Answers of more than 1,400 bytes are compressed for who
   sends `Accept-Encoding: gzip`.
 """
@@ -46,8 +45,10 @@ def page(routes: tuple[Route, ...] = ROUTES) -> str:
     """The page as Markdown: a table for each family of paths, each operation, then the shapes."""
     document = openapi.document(routes)
     lines = [HEAD]
-    for family, group in groupby(routes, key=openapi.family):
-        some = list(group)
+    families: dict[str, list[Route]] = {}
+    for route in routes:
+        families.setdefault(openapi.family(route), []).append(route)
+    for family, some in families.items():
         lines += [f"## {family}", "", "| Method | Path | What it does |", "|---|---|---|"]
         lines += [f"| {r.method} | `{r.path}` | {r.summary} |" for r in some]
         lines.append("")

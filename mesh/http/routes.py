@@ -6,13 +6,18 @@ import msgspec
 
 from mesh.http import (
     agent,
+    agent_host,
     agent_node,
     catalog,
+    connected,
     coordinate,
     doctor,
     event,
+    explain,
     health,
     history,
+    importing,
+    internal,
     keyring,
     kv,
     maintenance,
@@ -24,16 +29,20 @@ from mesh.http import (
     snapshot,
     status,
     txn,
+    ui,
     upgrade,
+    usage,
 )
 from mesh.http.route import Route
 
 _FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
+    *agent_host.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
     *catalog.ROUTES,
     *health.ROUTES,
+    *connected.ROUTES,
     *kv.ROUTES,
     *txn.ROUTES,
     *session.ROUTES,
@@ -41,13 +50,18 @@ _FAMILIES: tuple[Route, ...] = (
     *query.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
+    *explain.ROUTES,
     *status.ROUTES,
     *snapshot.ROUTES,
+    *importing.ROUTES,
     *operator.ROUTES,
     *keyring.ROUTES,
     *outcomes.ROUTES,
     *maintenance.ROUTES,
     *upgrade.ROUTES,
+    *usage.ROUTES,
+    *ui.ROUTES,
+    *internal.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

@@ -15,7 +15,8 @@ from mesh.http.catalog import (
     Locality,
     ServiceBody,
     check_row,
-    refuse_later,
+    locality,
+    refuse_peer,
     service_row,
 )
 from mesh.http.request import Reply, Request
@@ -93,6 +94,19 @@ class CheckOpBody(shapes.Shape, frozen=True, kw_only=True):
     check: CheckRowBody = CheckRowBody()
 
 
+class SessionRowBody(shapes.Shape, frozen=True, kw_only=True):
+    """A session, by its id."""
+
+    id: str = ""
+
+
+class SessionOpBody(shapes.Shape, frozen=True, kw_only=True):
+    """An op on a session: `delete`."""
+
+    verb: str = ""
+    session: SessionRowBody = SessionRowBody()
+
+
 class OpBody(shapes.Shape, frozen=True, kw_only=True):
     """One op: one of these."""
 
@@ -100,6 +114,7 @@ class OpBody(shapes.Shape, frozen=True, kw_only=True):
     node: NodeBody | None = None
     service: ServiceOpBody | None = None
     check: CheckOpBody | None = None
+    session: SessionOpBody | None = None
 
 
 class FailureShape(shapes.Shape, frozen=True):
@@ -172,7 +187,10 @@ def _op(body: OpBody, request: Request) -> txn.AnyOp:
         return _service(body.service)
     if body.check is not None:
         return _check(body.check)
-    raise Invalid("expected one of KV, Node, Service and Check")
+    if body.session is not None:
+        _verb("Session", body.session.verb, {"delete": None}, ())
+        return txn.SessionDelete(body.session.session.id)
+    raise Invalid("expected one of KV, Node, Service, Check and Session")
 
 
 def _kv(body: KvBody, value_max_bytes: int) -> txn.AnyOp:
@@ -181,14 +199,15 @@ def _kv(body: KvBody, value_max_bytes: int) -> txn.AnyOp:
             f'Value for key "{body.key}" is too large ({len(body.value)} > {value_max_bytes} bytes)'
         )
     if body.verb in _KV_READS:
-        return txn.KvRead(_KV_READS[body.verb], body.key, body.index, body.session)
+        return txn.KvRead(_KV_READS[body.verb], body.key, body.index, body.session.lower())
     verb = _verb("KV", body.verb, _KV_WRITES, _KV_READS)
-    return txn.KvWrite(verb, body.key, body.value, body.flags, body.index)
+    session = body.session.lower()
+    return txn.KvWrite(verb, body.key, body.value, body.flags, body.index, session)
 
 
 def _node(body: NodeBody, datacenter: str) -> txn.AnyOp:
     one = body.node
-    refuse_later("Node.", one.locality, one.peer_name)
+    refuse_peer("Node.", one.peer_name)
     if body.verb == "get":
         return txn.RowRead(one.node, node_id=one.id)
     row = catalog.Node(
@@ -198,6 +217,7 @@ def _node(body: NodeBody, datacenter: str) -> txn.AnyOp:
         datacenter=one.datacenter or datacenter,
         tagged_addresses=one.tagged_addresses,
         meta=one.meta,
+        locality=locality(one.locality),
     )
     return txn.NodeWrite(_verb("Node", body.verb, _WRITES), row, one.modify_index)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import msgspec
 
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
+from mesh.registry.levels import OVERVIEWS
 from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 from mesh.registry.port import Query
 from mesh.store.database import View
@@ -66,19 +68,50 @@ class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
 
     def run(self, view: View) -> list[Instance]:
         """Join instances, nodes and checks."""
-        found = []
-        for service in view.select(SERVICES, "name", self.service.lower()):
-            name = service.node.lower()
-            node = view.get(NODES, name)
-            assert node is not None, "an instance has a node"
-            checks = [
-                check
-                for owner in ("", service.id)
-                for check in view.select(CHECKS, "instance", (name, owner))
-                if check.id not in ASIDE
-            ]
-            found.append(Instance(node, service, checks))
-        return found
+        rows = view.select(SERVICES, "name", self.service.lower())
+        return [with_checks(view, row) for row in rows]
+
+
+def with_checks(view: View, service: Service) -> Instance:
+    """An instance with its node and the checks that decide its health."""
+    name = service.node.lower()
+    node = view.get(NODES, name)
+    assert node is not None, "an instance has a node"
+    checks = [
+        check
+        for owner in ("", service.id)
+        for check in view.select(CHECKS, "instance", (name, owner))
+        if check.id not in ASIDE
+    ]
+    return Instance(node, service, checks)
+
+
+class Connected(Query[list[Instance]], frozen=True, tag="health.connected"):
+    """The instances by which the mesh reaches a service: its sidecars, and itself where native."""
+
+    needs: ClassVar[int] = OVERVIEWS
+    answer = list[Instance]
+    service: str
+
+    def run(self, view: View) -> list[Instance]:
+        """Join instances, nodes and checks."""
+        # Without an index, whose stamps would be in the snapshots of older levels. Answers that
+        # come out equal wake nobody.
+        asked = self.service.lower()
+        return [with_checks(view, row) for row in view.every(SERVICES) if row.reached == asked]
+
+
+class OfKind(Query[list[Instance]], frozen=True, tag="health.of-kind"):
+    """The instances of one kind, such as `mesh-gateway`."""
+
+    needs: ClassVar[int] = OVERVIEWS
+    answer = list[Instance]
+    kind: str
+
+    def run(self, view: View) -> list[Instance]:
+        """Join instances, nodes and checks."""
+        rows = [row for row in view.every(SERVICES) if row.kind == self.kind]
+        return [with_checks(view, row) for row in rows]
 
 
 class NodeChecks(Query[list[Check]], frozen=True, tag="health.node"):

@@ -28,7 +28,7 @@ SECONDS_MAX = 90 * 86400.0
 BYTES_LIMIT = 1 << 30
 PAGE_MAX = 256
 PAGE_BYTES_MAX = 1 << 20
-SCANNED_MAX = 20_000
+SCANNED_MAX = 5000
 """One page looks at no more changes than this, which takes some milliseconds."""
 CLOCKS_SECONDS = 3600.0
 """By how much the clocks of two leaders may differ when changes are looked for by their time."""
@@ -256,8 +256,8 @@ def told(change: Change) -> Told:
     )
 
 
-# Kinds whose primary keys are a pair of texts.
-_PAIRED = frozenset(("service", "config"))
+_PARTS = {"service": "NODE/ID", "config": "KIND/NAME", "maintenance": "NODE/SERVICE/ID"}
+"""Kinds whose primary keys have several parts."""
 
 
 def canonical(kind: str, key: str) -> str:
@@ -267,6 +267,9 @@ def canonical(kind: str, key: str) -> str:
     if kind == "service":
         node, slash, rest = key.partition("/")
         return node.lower() + slash + rest
+    if kind == "maintenance":
+        node, service, instance = [*key.split("/", 2), "", ""][:3]
+        return f"{node.lower()}/{service.lower()}/{instance}"
     return key
 
 
@@ -274,18 +277,17 @@ def check_key(kind: str, key: str) -> None:
     """Raise Invalid unless the text can be a primary key of the kind."""
     if not key:
         raise Invalid("Key: must not be empty")
-    if kind in _PAIRED and "/" not in key:
-        first = "NODE/ID" if kind == "service" else "KIND/NAME"
-        raise Invalid(f'Key: expected {first} for kind {kind}, got "{key}"')
+    if kind in {"service", "config"} and "/" not in key:
+        raise Invalid(f'Key: expected {_PARTS[kind]} for kind {kind}, got "{key}"')
 
 
 def primary_key(kind: str, key: str) -> Hashable:
     """The primary key that this text stands for."""
     key = canonical(kind, key)
-    if kind not in _PAIRED:
+    if kind not in _PARTS:
         return "" if kind == "history" else key
-    first, _, second = key.partition("/")
-    return (first.replace("%2F", "/"), second)
+    *parts, last = key.split("/", _PARTS[kind].count("/"))
+    return (*(part.replace("%2F", "/") for part in parts), last)
 
 
 def _state(view: View, kind: str, key: str, index: int) -> tuple[Any] | None:

@@ -26,16 +26,16 @@ def _keys_under(view: View, prefix: str) -> list[str]:
     first = bisect_left(keys, prefix)
     past = bisect_left(keys, 1, first, key=lambda key: not key.startswith(prefix))
     found = keys[first:past]
-    _date(view, prefix, found)
+    view.date((PAIRS.name, "folder", folder), _changed_under(view, prefix, found))
     return found
 
 
-def _date(view: View, prefix: str, keys: list[str]) -> None:
-    """What changed in the folder beside the prefix is no change of what is under it."""
+def _changed_under(view: View, prefix: str, keys: list[str]) -> int:
+    """When what is under the prefix changed last, whatever else changed in its folder."""
     emptied, floor = view.emptied(PAIRS)
     gone = max((at for key, at in emptied.items() if str(key).startswith(prefix)), default=floor)
     there = max((pair.modify_index for pair in view.rows(PAIRS, keys)), default=0)
-    view.date(max(gone, floor, there))
+    return max(gone, floor, there)
 
 
 def _under(view: View, prefix: str) -> list[Pair]:
@@ -199,7 +199,10 @@ def _put(transaction: Transaction, pair: Pair, lock_index: int, session: str) ->
 
 
 class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
-    """Write a key and lock it for a session. Its lock index is the fencing token of the holder."""
+    """Write a key and lock it for a session. Its lock index is the fencing token of the holder.
+
+    With check_index only if its modify index is that; 0 means it must not exist.
+    """
 
     result = bool
     needs: ClassVar[int] = SESSIONS
@@ -207,13 +210,18 @@ class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
     value: bytes
     session: str
     flags: int = 0
+    check_index: int | None = None
 
     def validate(self) -> None:
         """The key and the flags have limits."""
         _check_key(self.key, self.flags)
 
     def apply(self, transaction: Transaction) -> bool:
-        """False when another session holds it, or its lock-delay lasts."""
+        """False when another session holds it, its lock-delay lasts, or the index is not that."""
+        if self.check_index is not None:
+            old = transaction.get(PAIRS, self.key)
+            if self.check_index != (old.modify_index if old is not None else 0):
+                return False
         pair = Pair(key=self.key, value=self.value, flags=self.flags, session=self.session)
         return acquire(transaction, pair)
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from mesh.store.table import Row, Table
+
+
+class Locality(msgspec.Struct, frozen=True):
+    """Where something is, in the words of who rents out machines."""
+
+    region: str = ""
+    zone: str = ""
 
 
 class Node(Row, frozen=True, kw_only=True):
@@ -17,6 +26,8 @@ class Node(Row, frozen=True, kw_only=True):
     datacenter: str = ""
     tagged_addresses: dict[str, str] = {}
     meta: dict[str, str] = {}
+    locality: Locality | msgspec.UnsetType = msgspec.UNSET
+    """Written by no cluster below level 4."""
 
 
 NODES: Table[Node] = Table(

@@ -11,11 +11,13 @@ from mesh.registry import (
     entries,
     health,
     history,
+    imports,
     kv,
     levels,
     maintenance,
     orders,
     outcomes,
+    overview,
     prepared,
     prepared_rows,
     restores,
@@ -33,6 +35,8 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    prepared_rows.TABLE,
+    maintenance.TABLE,
     maintenance.TABLE,
     prepared_rows.TABLE,
     entries.TABLE,
@@ -65,6 +69,7 @@ AnyCommand: TypeAlias = (
     | history.Limit
     | history.Revert
     | txn.Apply
+    | imports.Merge
     | prepared.Create
     | prepared.Update
     | prepared.Delete
@@ -89,6 +94,13 @@ AnyQuery: TypeAlias = (
     | health.ServiceChecks
     | health.ChecksInState
     | health.GossipChecks
+    | health.Connected
+    | health.OfKind
+    | overview.Nodes
+    | overview.Services
+    | overview.Health
+    | overview.Usage
+    | overview.Topology
     | kv.Get
     | kv.Under
     | kv.Keys
@@ -112,7 +124,8 @@ AnyQuery: TypeAlias = (
     | history.Compare
     | prepared.All
     | prepared.Get
-    | prepared.Resolve
+    | prepared.Named
+    | prepared.Templates
 )
 
 AnyOrder: TypeAlias = (

@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from mesh.registry.checks import folded
+from mesh.registry.nodes import Locality
 from mesh.store.table import Row, Table
+
+PROXY = "connect-proxy"
 
 
 class TaggedAddress(msgspec.Struct, frozen=True):
@@ -43,6 +46,46 @@ class Service(Row, frozen=True, kw_only=True):
     proxy: dict[str, Any] = {}
     """The proxy block as registered, with Consul's key names; empty for plain services."""
     connect: dict[str, Any] = {}
+    locality: Locality | msgspec.UnsetType = msgspec.UNSET
+    """Written by no cluster below level 4."""
+
+    def proxy_field(self, name: str) -> Any:
+        """A field of the proxy block, its name in lower case without underscores."""
+        return _field(self.proxy, name)
+
+    @property
+    def destination(self) -> str:
+        """The service that this is a sidecar of; empty for what is none."""
+        name = self.proxy_field("destinationservicename") if self.kind == PROXY else ""
+        return name if isinstance(name, str) else ""
+
+    @property
+    def reached(self) -> str:
+        """The service that the mesh reaches through this instance, in lower case; or empty."""
+        return (self.name if self.native else self.destination).lower()
+
+    @property
+    def native(self) -> bool:
+        """Whether it speaks for itself in the mesh, without a sidecar."""
+        return _field(self.connect, "native") is True
+
+    @property
+    def upstreams(self) -> list[str]:
+        """The services that it calls through this sidecar."""
+        found = self.proxy_field("upstreams") if self.kind == PROXY else None
+        names = (
+            _field(one, "destinationname")
+            for one in (found if isinstance(found, list) else ())
+            if isinstance(one, dict) and _field(one, "destinationtype") in {None, "", "service"}
+        )
+        return [name for name in names if isinstance(name, str) and name]
+
+
+def _field(block: dict[str, Any], name: str) -> Any:
+    for key, value in block.items():
+        if key.replace("_", "").lower() == name:
+            return value
+    return None
 
 
 SERVICES: Table[Service] = Table(

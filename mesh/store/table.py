@@ -56,6 +56,7 @@ class Table(Generic[R]):
         kind: type[R],
         key: Callable[[R], Hashable],
         indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+        *,
         level: int = 1,
         later: Mapping[str, int] = {},
     ) -> None:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import consul
+
 from mesh.store.archive import Archive, Meta, read_meta
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
@@ -134,10 +136,17 @@ def test_restored_while_clients_watch(tmp_path: Path) -> None:
             _, headers, body = raw(node, "GET", f"{path}{separator}index={index}&wait=10m")
             return int(headers["X-Consul-Index"]), body
 
-        with ThreadPoolExecutor(len(watched)) as pool:
+        def wait_as_others_do() -> bytes:
+            client = consul.Consul(agent.client_address, agent.http)
+            _, pair = client.kv.get("untouched", index=str(indexes[1]), wait="10m")
+            return bytes(pair["Value"])
+
+        with ThreadPoolExecutor(len(watched) + 1) as pool:
+            theirs = pool.submit(wait_as_others_do)
             waiting = [pool.submit(wait, asked) for asked in zip(watched, indexes, strict=True)]
             restore(follower, data)
             answers = [one.result() for one in waiting]
+            assert theirs.result() == b"same"
         assert all(now > then for (now, _), then in zip(answers, indexes, strict=True))
         assert b"Zmlyc3Q=" in answers[0][1]
         assert len(digests(made)) == 1

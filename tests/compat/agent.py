@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from mesh.agent.differences import Change
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
@@ -64,14 +67,17 @@ class Node:
 
     def __init__(self) -> None:
         self.events = Events("n0", dict, lambda *_: 1)
+        self.measured = Metrics(SystemClock())
+        self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
         self.asked: list[tuple[object, ...]] = []
+        self.tags = MEMBER.tags
         self.listeners: list[Callable[[int, str, str], None]] = []
 
     def figures(self, wan: bool) -> dict[str, Figures]:
         return {} if wan else {"n0": FIGURES}
 
     def members(self, wan: bool) -> list[MemberInfo]:
-        return [] if wan else [MEMBER]
+        return [] if wan else [msgspec.structs.replace(MEMBER, tags=self.tags)]
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         self.asked.append(("join", *addresses, wan))
@@ -114,6 +120,9 @@ class Node:
             held=["n1"],
         )
 
+    async def explain(self, asking: Asking) -> Explanation:
+        raise Invalid(f"{asking.name}: nothing is explained here")
+
     async def release_guard(self) -> bool:
         released = ("release",) not in self.asked
         self.asked.append(("release",))
@@ -142,9 +151,7 @@ class Node:
         raise Invalid("ports: expected a number")
 
     def metrics(self) -> Metrics:
-        found = Metrics(SystemClock())
-        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
-        return found
+        return self.measured
 
     def self_info(self) -> dict[str, Any]:
         return SELF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 import pytest
@@ -48,6 +48,11 @@ reading = each(tuple(one for one in ROUTES if one.method == "GET" and one.path n
 writing = each(tuple(one for one in ROUTES if one.method != "GET"))
 with_body = each(tuple(one for one in ROUTES if one.body is not None))
 with_json = each(tuple(one for one in ROUTES if one.body not in {None, bytes}))
+LENIENT = {"/v1/session/create"}
+"""What ignores unknown fields and a missing body, as in Consul."""
+strict = each(
+    tuple(one for one in ROUTES if one.body not in {None, bytes} and one.path not in LENIENT)
+)
 
 
 @pytest.fixture
@@ -120,12 +125,12 @@ async def test_paths(api: AgentApi, route: Route) -> None:
 
 @with_body
 async def test_bodies_have_a_limit(api: AgentApi, route: Route) -> None:
-    reload(api, body_max_bytes=10, kv_value_max_bytes=10)
+    reload(api, **{route.limit: 10})
     got = await api.ask(route.method, target(route), b" " * 11)
     assert (got.status, "too large" in got.text) == (413, True)
 
 
-@with_json
+@strict
 async def test_bodies_are_strict(api: AgentApi, route: Route) -> None:
     for body, why in (
         (b'{"Bogus": 1}', "unknown field"),
@@ -136,7 +141,9 @@ async def test_bodies_are_strict(api: AgentApi, route: Route) -> None:
         (b"[" * 5000, ""),
         (b"5", ""),
     ):
-        got = await api.ask(route.method, target(route), body)
+        in_list = why and get_origin(route.body) is list
+        sent = b"[" + body + b"]" if in_list else body
+        got = await api.ask(route.method, target(route), sent)
         assert got.status == 400, (body[:9], got)
         assert why in got.text
     assert not api.registry.writes
@@ -144,7 +151,10 @@ async def test_bodies_are_strict(api: AgentApi, route: Route) -> None:
 
 @with_json
 async def test_names_in_bodies_may_be_of_any_case(api: AgentApi, route: Route) -> None:
-    for field in msgspec.structs.fields(route.body):
+    kind: Any = route.body
+    if not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
+        return
+    for field in msgspec.structs.fields(kind):
         for name in (field.encode_name.lower(), field.encode_name.upper()):
             got = await api.ask(route.method, target(route), json.dumps({name: None}).encode())
             assert b"unknown field" not in got.body, name

@@ -219,3 +219,30 @@ async def test_py_consul(api: Api) -> None:
         assert operator.autopilot_configuration()["MinQuorum"] == 3
 
     await asyncio.to_thread(work)
+
+
+async def test_usage(api: Api) -> None:
+    await api.register("n1", "web")
+    await api.register("n2", "WEB", Instance={"Connect": {"Native": True}})
+    proxy = {"Kind": "connect-proxy", "Port": 1, "Proxy": {"DestinationServiceName": "web"}}
+    await api.register("n2", "web-sidecar-proxy", Instance=proxy)
+    await api.register("n3", "consul")
+    amounts = {
+        "Services": 3,
+        "ServiceInstances": 4,
+        "ConnectServiceInstances": {
+            "api-gateway": 0,
+            "connect-native": 1,
+            "connect-proxy": 1,
+            "ingress-gateway": 0,
+            "mesh-gateway": 0,
+            "terminating-gateway": 0,
+        },
+        "BillableServiceInstances": 2,
+        "Nodes": 3,
+    }
+    assert (await api.get("/v1/operator/usage")).json == {"Usage": {"dc1": amounts}}
+    api.registry.outcomes[orders.Datacenters] = ["dc1", "dc2"]
+    found = (await api.get("/v1/operator/usage", **{"global": "true"})).json["Usage"]
+    assert sorted(found) == ["dc1", "dc2"]
+    assert [options.datacenter for _, options in api.registry.reads] == ["dc1", "dc1", "dc2"]

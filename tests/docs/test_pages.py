@@ -28,7 +28,8 @@ SETTLE_SECONDS = 10.0
 WRITES = re.compile(r"(^|[\s;|&])(-X|--request|-d|--data\S*|-T|--upload-file|-o)([\s=]|$)|-XPUT|>")
 READS = re.compile(
     r"^(dig |curl |meshctl "
-    r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)|query (list|read)"
+    r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)"
+    r"|query (list|get|execute|explain)"
     r"|snapshot inspect|history|diff|maint|operator (usage|\S+ (state|health|status|list-peers))))"
 )
 """Commands that may be repeated until they show what the page says."""

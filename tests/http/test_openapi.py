@@ -23,7 +23,11 @@ from tests.http.reads import reads
 DOCUMENT = json.loads(json.dumps(openapi.document(ROUTES)))
 OF_ALL = {"dc", "datacenter", "token", "pretty", "ns", "partition"}
 UNUSED = {"cached"}  # Read wherever reads are, but only some may be answered from what is held.
-UNUSED_BY = {"/v1/txn": {"index", "wait"}}  # A transaction follows nothing.
+UNUSED_BY = {  # They follow nothing.
+    "/v1/txn": {"index", "wait"},
+    "/v1/query/:idOrName/execute": {"index", "wait"},
+    "/v1/query/:idOrName/explain": {"index", "wait"},
+}
 RAW = {dict[str, Any], bytes, None}
 
 

@@ -1,0 +1,174 @@
+"""The catalog at a glance, and the mesh's part of it as far as registrations tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.compat.agent import serving
+from tests.compat.conftest import Api
+
+SIDECAR = {"Kind": "connect-proxy", "Port": 20000, "Tags": ["v1"]}
+
+
+@pytest.fixture
+async def shop(api: Api) -> Api:
+    """web with a sidecar that calls api, which is native; one of two instances of web is ill."""
+    await api.register("n1", "web", Instance={"Tags": ["v1"], "Meta": {"external-source": "nomad"}})
+    await api.register("n2", "web", Check={"Name": "up", "Status": "critical", "ServiceID": "web"})
+    proxy = {
+        "DestinationServiceName": "web",
+        "Mode": "transparent",
+        "Upstreams": [
+            {"DestinationName": "api", "LocalBindPort": 1},
+            {"DestinationType": "prepared_query", "DestinationName": "geo"},
+        ],
+    }
+    await api.register("n1", "web-sidecar-proxy", Instance={**SIDECAR, "Proxy": proxy})
+    await api.register("n2", "api", Instance={"Connect": {"Native": True}})
+    node = {"Name": "alive", "Status": "warning"}
+    await api.register("n2", Check=node)
+    return api
+
+
+async def test_nodes(shop: Api) -> None:
+    found = (await shop.get("/v1/internal/ui/nodes")).json
+    assert [one["Node"] for one in found] == ["n1", "n2"]
+    assert [one["Service"] for one in found[0]["Services"]] == ["web", "web-sidecar-proxy"]
+    assert {one["Name"] for one in found[1]["Checks"]} == {"alive", "up"}
+    got = await shop.get("/v1/internal/ui/nodes", filter='Node == "n2"')
+    assert [one["Node"] for one in got.json] == ["n2"]
+    got = await shop.get("/v1/internal/ui/node/N2")
+    assert (got.json, got.index > 1) == (found[1], True)
+    got = await shop.get("/v1/internal/ui/node/none")
+    assert (got.status, got.body) == (404, b"")
+
+
+async def test_nodes_show_the_version_of_their_program() -> None:
+    async with serving() as api:
+        api.node.tags = {"build": "1.2.3:abc"}
+        await api.register("n0")
+        await api.register("other")
+        found = {one["Node"]: one for one in (await api.get("/v1/internal/ui/nodes")).json}
+        assert found["n0"]["Meta"]["consul-version"] == "1.2.3"
+        assert "consul-version" not in found["other"]["Meta"]
+
+
+async def test_services(shop: Api) -> None:
+    found = {one["Name"]: one for one in (await shop.get("/v1/internal/ui/services")).json}
+    assert list(found) == ["api", "web", "web-sidecar-proxy"]
+    assert found["web"] == {
+        "Name": "web",
+        "Datacenter": "dc1",
+        "Tags": ["v1"],
+        "Nodes": ["n1", "n2"],
+        "ExternalSources": ["nomad"],
+        "InstanceCount": 2,
+        "ChecksPassing": 0,
+        "ChecksWarning": 1,
+        "ChecksCritical": 1,
+        "GatewayConfig": {},
+        "TransparentProxy": True,
+        "ConnectNative": False,
+        "ConnectedWithProxy": True,
+        "ConnectedWithGateway": False,
+    }
+    assert found["web-sidecar-proxy"]["Kind"] == "connect-proxy"
+    assert found["api"]["ConnectNative"]
+    got = await shop.get("/v1/internal/ui/services", filter="ConnectedWithProxy == true")
+    assert [one["Name"] for one in got.json] == ["web"]
+    for path in ("exported-services?peer=x", "gateway-services-nodes/gw", "gateway-intentions/gw"):
+        assert (await shop.get(f"/v1/internal/ui/{path}")).json == []
+
+
+async def test_overview(shop: Api) -> None:
+    found = (await shop.get("/v1/internal/ui/catalog-overview")).json
+    assert found["Nodes"] == [{"Total": 2, "Passing": 1, "Warning": 1, "Critical": 0}]
+    assert found["Services"] == [
+        {"Name": "api", "Total": 1, "Passing": 0, "Warning": 1, "Critical": 0},
+        {"Name": "web", "Total": 2, "Passing": 1, "Warning": 0, "Critical": 1},
+        {"Name": "web-sidecar-proxy", "Total": 1, "Passing": 1, "Warning": 0, "Critical": 0},
+    ]
+    assert [(one["Name"], one["Total"]) for one in found["Checks"]] == [("alive", 1), ("up", 1)]
+
+
+async def test_topology(shop: Api) -> None:
+    got = (await shop.get("/v1/internal/ui/service-topology/web", kind="")).json
+    assert (got["Protocol"], got["TransparentProxy"], got["Downstreams"]) == ("tcp", True, [])
+    (up,) = got["Upstreams"]
+    assert (up["Name"], up["Source"], up["InstanceCount"]) == ("api", "proxy-registration", 1)
+    assert up["Intention"]["Allowed"] is True
+    got = (await shop.get("/v1/internal/ui/service-topology/api", kind="")).json
+    assert ([one["Name"] for one in got["Downstreams"]], got["Upstreams"]) == (["web"], [])
+    for query in ("", "?kind=mesh-gateway"):
+        got = await shop.get(f"/v1/internal/ui/service-topology/web{query}")
+        assert got.status == 400
+        assert "service kind" in got.text
+
+
+async def test_connected_instances(shop: Api) -> None:
+    got = await shop.get("/v1/catalog/connect/WEB")
+    assert [one["ServiceID"] for one in got.json] == ["web-sidecar-proxy"]
+    assert got.json[0]["ServiceProxy"]["DestinationServiceName"] == "web"
+    got = await shop.get("/v1/health/connect/api")
+    assert [one["Service"]["ID"] for one in got.json] == ["api"]
+    assert got.headers["x-consul-effective-consistency"] == "leader"
+    assert (await shop.get("/v1/health/connect/api", passing="")).json == []
+    assert len((await shop.get("/v1/catalog/connect/web", tag="V1")).json) == 1
+    assert (await shop.get("/v1/catalog/connect/web", tag="v2")).json == []
+    assert (await shop.get("/v1/health/connect/web", passing="x")).status == 400
+    for path in ("/v1/health/ingress/web", "/v1/catalog/gateway-services/gw"):
+        got = await shop.get(path)
+        assert (got.json, got.index >= 1) == ([], True)
+
+
+async def test_a_watch_of_connected_instances_sleeps_through_other_changes(shop: Api) -> None:
+    index = (await shop.get("/v1/health/connect/web")).index
+    await shop.register("n3", "db")
+    assert (await shop.get("/v1/health/connect/web")).index == index
+
+
+async def test_federation_states(shop: Api) -> None:
+    await shop.register("n1", "gw", Instance={"Kind": "mesh-gateway", "Port": 443})
+    (state,) = (await shop.get("/v1/internal/federation-states")).json
+    assert (state["Datacenter"], state["UpdatedAt"]) == ("dc1", "0001-01-01T00:00:00Z")
+    assert [one["Service"]["ID"] for one in state["MeshGateways"]] == ["gw"]
+    got = await shop.get("/v1/internal/federation-state/dc1")
+    assert got.json == {"State": state}
+    assert (await shop.get("/v1/internal/federation-state/dc9")).status == 404
+    got = await shop.get("/v1/internal/federation-states/mesh-gateways")
+    assert got.json == {"dc1": state["MeshGateways"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "text"),
+    [
+        ("POST", "/v1/internal/acl/authorize", b"[]", 401, "ACL support disabled"),
+        ("POST", "/v1/internal/acl/authorize", b"[" + b"{}," * 64 + b"{}]", 400, "more than 64"),
+        ("POST", "/v1/peering/token", b'{"PeerName": "p"}', 500, "peering must be enabled"),
+        ("POST", "/v1/peering/establish", b"{}", 500, "peering must be enabled"),
+        ("GET", "/v1/peering/p", b"", 500, "peering must be enabled"),
+        ("DELETE", "/v1/peering/p", b"", 500, "peering must be enabled"),
+        ("GET", "/v1/peerings", b"", 500, "peering must be enabled"),
+        ("PUT", "/v1/internal/service-virtual-ip", b"{}", 400, "Service"),
+        (
+            "PUT",
+            "/v1/internal/service-virtual-ip",
+            b'{"Service": "a", "ManualVIPs": ["::1"]}',
+            400,
+            "ManualVIPs",
+        ),
+    ],
+)
+async def test_what_there_is_not(
+    api: Api, method: str, path: str, body: bytes, status: int, text: str
+) -> None:
+    got = await api.ask(method, path, body)
+    assert (got.status, text in got.text) == (status, True)
+
+
+async def test_no_service_has_virtual_addresses(api: Api) -> None:
+    body: dict[str, Any] = {"Service": "web", "ManualVIPs": ["240.0.0.1"]}
+    got = await api.put("/v1/internal/service-virtual-ip", body)
+    assert got.json == {"ServiceFound": False, "UnassignedFrom": []}
