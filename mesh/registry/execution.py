@@ -16,8 +16,8 @@ import msgspec
 from mesh.clock import Dice
 from mesh.errors import Invalid, MeshError, NotFound, Unreachable
 from mesh.registry import catalog, coordinates, orders, prepared
-from mesh.registry.health import Instance, Instances
-from mesh.registry.port import Answer, OrderOptions, ReadOptions, Registry
+from mesh.registry.health import Connected, Instance, Instances
+from mesh.registry.port import Answer, OrderOptions, Query, ReadOptions, Registry
 from mesh.registry.prepared_rows import Prepared
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Instead of what the query says."""
     limit: int = 0
     """So many instances at most; 0 for all."""
+    connect: bool = False
+    """Instances by which the mesh reaches the service, whatever the query says."""
     distances: bool = True
     """Whether coordinates may be used."""
     abroad_seconds: float = ABROAD_SECONDS
@@ -98,10 +100,11 @@ class Executor:
         """The instances that the query means, in order. Raises as `resolve` does."""
         resolved = await self.resolve(name, options)
         query = resolved.value
-        if query.service.connect:
-            raise Invalid("Service.Connect: not available yet")
+        if caller.connect and not query.service.connect:
+            service = msgspec.structs.replace(query.service, connect=True)
+            query = msgspec.structs.replace(query, service=service)
         options = msgspec.structs.replace(options, token=query.token or options.token)
-        answer = await self._registry.read(Instances(query.service.service), options)
+        answer = await self._registry.read(_asked_for(query), options)
         here = options.datacenter or caller.datacenter
         chosen = self._choose(query, answer.value, caller)
         found = Found(query, await self._sort(query, chosen, caller, options), here)
@@ -178,7 +181,7 @@ class Executor:
             )
             query = found.query
             try:
-                answer = await self._registry.read(Instances(query.service.service), asked)
+                answer = await self._registry.read(_asked_for(query), asked)
             except MeshError:
                 continue
             found = Found(query, self._choose(query, answer.value, caller), datacenter)
@@ -200,6 +203,11 @@ class Executor:
         others = [name for name in known if name != found.datacenter]
         wanted = [*others[: failover.nearest_n], *named]
         return [name for name in dict.fromkeys(wanted) if name in others]
+
+
+def _asked_for(query: Prepared) -> Query[list[Instance]]:
+    service = query.service.service
+    return Connected(service) if query.service.connect else Instances(service)
 
 
 def _refuse_template(query: Prepared) -> None:
