@@ -22,8 +22,9 @@ from mesh.store.chronicle import Change, Chronicle
 from mesh.store.database import Database, Transaction, View
 from mesh.store.table import EVERY, PRIMARY, Row, Table
 
-BYTES_MAX = 64 << 20
-"""Some 100,000 changes of small values: as much again in memory and in each snapshot at most."""
+BYTES_MAX = 16 << 20
+"""Some 25,000 changes of small values. Each snapshot packs all of them again, which is what a busy
+server pays for; where little is written more costs nothing."""
 SECONDS_MAX = 90 * 86400.0
 """Last quarter's question has an answer, and what should not have been written goes in time."""
 BYTES_LIMIT = 1 << 30

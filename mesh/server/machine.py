@@ -128,7 +128,7 @@ class Machine:
         if rows:
             one, op = envelope, str(envelope.command.__struct_config__.tag)
             # Few texts say where very many changes came from.
-            author, origin = intern(one.author), intern(one.origin)
+            author, origin = one.author and intern(one.author), intern(one.origin)
             cause = Cause(index, time, op, author, origin, one.request, transaction.reverts)
             known.record(cause, rows, limits.bytes_max)
         if known.prune(index, time, limits.bytes_max, limits.seconds_max):

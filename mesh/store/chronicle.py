@@ -10,6 +10,7 @@ PRUNED: adding costs a write no more than the change itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,7 +32,8 @@ PRUNE_SHARE = 64
 SWEEP_SECONDS = 60.0
 """How often changes that are too old are looked for."""
 STEP_ITEMS = 256
-STEP_BYTES = 32 << 10
+STEP_BYTES = 128 << 10
+"""As counted: some 200 small changes."""
 
 Changed = tuple[Table[Any], Hashable, Row | None, Row | None]
 """A table, the primary key of a row, and what the row was and is."""
@@ -136,42 +138,41 @@ class Chronicle:
             self.following = number + 1
             self.size += size
             spare += 1
-            while self.size > most and spare > 0:
-                self._forget_oldest()
+            if self.size > most:
+                spare -= self._forget(most, -math.inf, spare)
                 self.pruned_at = cause.index
-                spare -= 1
 
     def prune(self, index: int, time: float, limit: int, seconds: float) -> bool:
         """Forget what is beyond these bytes or this age at this log entry; whether anything was."""
-        if self.size <= limit and time - self.swept < SWEEP_SECONDS:
-            return self.pruned_at == index
-        most = PRUNE_STEP
-        if self.size > limit:
-            goal = limit - limit // PRUNE_SHARE
-            while self.size > goal and most > 0:
-                self._forget_oldest()
-                most -= 1
-        if time - self.swept >= SWEEP_SECONDS:
-            before = time - seconds
-            while most > 0 and self.changes and self.changes[self.oldest].cause.time < before:
-                self._forget_oldest()
-                most -= 1
-            if most > 0:
+        sweeping = time - self.swept >= SWEEP_SECONDS
+        if self.size > limit or sweeping:
+            goal = limit - limit // PRUNE_SHARE if self.size > limit else limit
+            gone = self._forget(goal, time - seconds if sweeping else -math.inf, PRUNE_STEP)
+            if gone:
+                self.pruned_at = index
+            if sweeping and gone < PRUNE_STEP:
                 self.swept = time
-        if most < PRUNE_STEP:
-            self.pruned_at = index
         return self.pruned_at == index
 
-    def _forget_oldest(self) -> None:
-        number = self.oldest
-        change = self.changes.pop(number)
-        newest = self.newest[change.kind]
-        if newest[change.key] == number:
-            del newest[change.key]
-        self.size -= change.size
-        self.floor = max(self.floor, change.cause.index)
+    def _forget(self, goal: int, before: float, most: int) -> int:
+        """Forget the oldest while there is more than the goal, or older than this; how many."""
+        changes, size, oldest = self.changes, self.size, self.oldest
+        number, end = oldest, min(self.following, oldest + most)
+        while number < end:
+            change = changes[number]
+            if size <= goal and change.cause.time >= before:
+                break
+            del changes[number]
+            newest = self.newest[change.kind]
+            if newest[change.key] == number:
+                del newest[change.key]
+            size -= change.size
+            self.floor = change.cause.index
+            number += 1
+        self.size = size
         while self.replaced and self.replaced[0] <= self.floor:
             del self.replaced[0]
+        return number - oldest
 
     def whole(self, after: float, until: float) -> bool:
         """Whether the tables were never replaced after one log index and until another."""
@@ -248,28 +249,22 @@ def key_text(key: Hashable) -> str:
 def _pieces(head: _Head, changes: list[Change]) -> Iterator[bytes]:
     yield pack(head)
     changes.reverse()
-    made: dict[int, Row] = {}  # What changes made, for those still to come.
-    packed: list[_Packed] = []
+    made: dict[int, Row | None] = {}  # What changes made, for those still to come.
+    # As _Packed has it.
+    packed: list[tuple[int, Cause, str, str, Row | bool | None, Row | None, int, int]] = []
     size = 0
     while changes:
-        change = changes.pop()
-        before, after, earlier = change.before, change.after, change.earlier
-        same = before is not None and made.pop(earlier, None) == before
-        if after is not None:
-            made[change.number] = after
-        one = _Packed(
-            change.number,
-            change.cause,
-            change.kind,
-            change.key,
-            _SAME if same else msgspec.Raw(pack(before)),
-            msgspec.Raw(pack(after)),
-            earlier,
-            change.size,
+        one = changes.pop()
+        before: Row | bool | None = one.before
+        if before is not None and one.earlier in made:
+            prior = made.pop(one.earlier)
+            before = True if prior is before or prior == before else before
+        made[one.number] = one.after
+        packed.append(
+            (one.number, one.cause, one.kind, one.key, before, one.after, one.earlier, one.size)
         )
-        packed.append(one)
-        size += len(memoryview(one.before)) + len(memoryview(one.after))
-        if size >= STEP_BYTES or len(packed) >= STEP_ITEMS:
+        size += one.size
+        if size >= STEP_BYTES:
             yield pack(packed)
             packed, size = [], 0
     if packed:
