@@ -1,7 +1,8 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
-blocking queries and large reads; each has options of its own: see the modules of these names.
+the registry through HTTP, `./dev bench history` what history costs; each has options of its own:
+see the modules of these names.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import loads, node, raft, registry, restore
+from bench import history, loads, node, raft, registry, restore
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -28,6 +29,7 @@ OWN: dict[str, Callable[[list[str]], None]] = {
     "raft": raft.main,
     "gossip": gossip.main,
     "registry": registry.main,
+    "history": history.main,
     "restore": restore.main,
 }
 """Those that have options of their own."""

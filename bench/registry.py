@@ -1,4 +1,4 @@
-"""`./dev bench registry`: blocking queries, what an idle one costs, and how long big reads stall.
+"""`./dev bench registry [write|watch|read|restore]`: KV writes, blocking queries, stalls.
 
 A server of its own process, watched over HTTP by clients of this one, all on this machine.
 """
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import node, restore
+from bench import node, restore, writes
 from bench.node import Node
 
 CLIENTS_PER_ADDRESS = 100
@@ -114,16 +114,16 @@ def _change(running: Node, number: int) -> None:
 def fan_out(running: Node, count: int, rounds: int) -> None:
     """One change of a service with so many blocking queries on it: when the last has its answer."""
     path = "/v1/health/service/web"
-    before = _resident_bytes(running.process)
+    before = _resident_bytes(running.pid)
     watchers = Watchers(running.http, path, count)
     try:
         _settled(running)
-        connected = _resident_bytes(running.process)
+        connected = _resident_bytes(running.pid)
         times, idle = [], 0.0
         for number in range(rounds):
             watchers.ask(_index(running, path))
             _settled(running)
-            idle = idle or (_resident_bytes(running.process) - before) / count / 1024
+            idle = idle or (_resident_bytes(running.pid) - before) / count / 1024
             for other in range(20):
                 running.put(f"/v1/kv/bench/other-{other}", f"{number}".encode())
             woken = watchers.answered(0.5)
@@ -220,22 +220,30 @@ def large_read(running: Node, rounds: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(prog="./dev bench registry", description=__doc__)
-    parser.add_argument(
-        "load", nargs="?", choices=["watch", "read", "restore"], help="all if left out"
-    )
+    loads = ["write", "watch", "read", "restore"]
+    parser.add_argument("load", nargs="?", choices=loads, help="all if left out")
     parser.add_argument("--watchers", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load of writes")
     options = parser.parse_args(arguments)
+    wanted = {options.load} if options.load else set(loads)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if "write" in wanted:
+        writes.measure(options.seconds)
+    if wanted & {"watch", "read"}:
+        _measure_reads(wanted, options.watchers, options.rounds)
+    if "restore" in wanted:
+        for line in restore.rows():
+            print(line, flush=True)
+
+
+def _measure_reads(wanted: set[str], watchers: int, rounds: int) -> None:
     for start in (node.mesh, node.consul):
         with start() as running:
             if running is None:
                 continue
-            if options.load in {None, "watch"}:
-                fan_out(running, options.watchers, options.rounds)
-            if options.load in {None, "read"}:
-                large_read(running, options.rounds)
-    if options.load in {None, "restore"}:
-        for line in restore.rows():
-            print(line, flush=True)
+            if "watch" in wanted:
+                fan_out(running, watchers, rounds)
+            if "read" in wanted:
+                large_read(running, rounds)

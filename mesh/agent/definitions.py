@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.agent.checks import Thresholds
-from mesh.registry.catalog import TaggedAddress, Weights
+from mesh.registry.catalog import Locality, TaggedAddress, Weights
 
 PROBES = ("http", "tcp", "udp", "grpc", "h2ping", "docker", "script", "os_service")
 """Kinds of checks that are run at an interval."""
@@ -86,6 +86,7 @@ class ServiceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
     proxy: dict[str, Any] = {}
     connect: dict[str, Any] = {}
+    locality: Locality | None = None
     checks: list[CheckDefinition] = []
     sidecar: ServiceDefinition | None = None
     """Its proxy, as written in Connect.SidecarService; the agent completes and registers it."""

@@ -9,6 +9,7 @@ import msgspec
 
 from mesh.agent.differences import Change
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
@@ -126,6 +127,10 @@ class NodeOperations(Protocol):
 
     async def examine_network(self, names: Sequence[str]) -> Examination:
         """Have these members, or all, test the paths between them. Raises Invalid or Busy."""
+        ...
+
+    async def explain(self, asking: Asking) -> Explanation:
+        """How this node's DNS answers a question. Raises Invalid when it cannot be asked."""
         ...
 
     async def reload(self) -> list[Change]:

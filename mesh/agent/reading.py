@@ -15,7 +15,7 @@ from mesh.agent.sidecars import named
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
-from mesh.registry.catalog import TaggedAddress, Weights
+from mesh.registry.catalog import Locality, TaggedAddress, Weights
 
 DEPTH_MAX = 64
 
@@ -24,7 +24,8 @@ _CHECK_NAMES = {"checkid": "id", "scriptargs": "args"}
 _SERVICE_NAMES = {"service": "name"}
 OURS = {"sidecar", "sidecar_of"}
 """Fields that no definition sets."""
-_IGNORED = {"namespace", "partition", "locality", "ports", "sessionname"}
+_NESTED: dict[str, type[msgspec.Struct]] = {"weights": Weights, "locality": Locality}
+_IGNORED = {"namespace", "partition", "ports", "sessionname"}
 
 
 def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
@@ -32,7 +33,7 @@ def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
 
     Raises Invalid, naming every field at fault and what it should be.
     """
-    check, problems = _check(given)
+    check, problems = read_check(given)
     if problems:
         raise Invalid("; ".join(problems))
     return check
@@ -43,14 +44,14 @@ def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
 
     Raises Invalid, naming every field at fault and what it should be.
     """
-    service, problems = _service(given, "")
+    service, problems = read_service(given)
     if problems:
         raise Invalid("; ".join(problems))
     return service
 
 
-def _service(given: Mapping[str, Any], parent: str) -> tuple[ServiceDefinition, list[str]]:
-    """A service, or the sidecar of the service with this name, and what is wrong with it."""
+def read_service(given: Mapping[str, Any], parent: str = "") -> tuple[ServiceDefinition, list[str]]:
+    """A service, or the sidecar of the service with this name, and all that is wrong with it."""
     checks: list[CheckDefinition] = []
     inside: list[str] = []
     plain = {}
@@ -60,7 +61,7 @@ def _service(given: Mapping[str, Any], parent: str) -> tuple[ServiceDefinition, 
             continue
         for one in value if isinstance(value, Sequence) else [value]:
             if isinstance(one, Mapping) and one:
-                check, found = _check(one)
+                check, found = read_check(one)
                 checks.append(check)
                 inside += found
             elif one:
@@ -84,13 +85,14 @@ def _with_sidecar(service: ServiceDefinition) -> tuple[ServiceDefinition, list[s
         if folded(key) != "sidecarservice":
             plain[key] = value
         elif isinstance(value, Mapping):
-            sidecar, problems = _service(value, service.name or "?")
+            sidecar, problems = read_service(value, service.name or "?")
         elif value is not None:
             problems.append("Connect.SidecarService: expected the fields of a service, or none")
     return msgspec.structs.replace(service, connect=plain, sidecar=sidecar), problems
 
 
-def _check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+def read_check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+    """A check, and all that is wrong with it."""
     fields, problems = _fields(given, CheckDefinition, _CHECK_NAMES)
     check = CheckDefinition(**fields)
     problems = _more(problems, check_problems(check))
@@ -154,8 +156,8 @@ def _storable(value: Any) -> bool:
 def _value(name: str, value: Any, kind: Any) -> Any:
     if name in _DURATIONS:
         return _seconds(value)
-    if name == "weights":
-        return _nested(value, Weights)
+    if name in _NESTED:
+        return _nested(value, _NESTED[name])
     if name == "tagged_addresses" and isinstance(value, Mapping):
         return {label: _nested(one, TaggedAddress) for label, one in value.items()}
     if name == "header" and isinstance(value, Mapping):

@@ -66,6 +66,7 @@ def service_row(options: Options, service: ServiceDefinition) -> Service:
         enable_tag_override=service.enable_tag_override,
         proxy=service.proxy,
         connect=service.connect,
+        locality=msgspec.UNSET if service.locality is None else service.locality,
     )
 
 

@@ -54,12 +54,18 @@ class Watch:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.signalled) for number in SIGNALS}
+        # What nohup has us ignore stays ignored.
+        heard = [one for one in SIGNALS if one != signal.SIGHUP or _hangs_up()]
+        before = {number: signal.signal(number, self.signalled) for number in heard}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _hangs_up() -> bool:
+    return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
 
 def lock(invocation: Invocation) -> int:

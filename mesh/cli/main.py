@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "query delete": ("mesh.cli.query", "Delete a prepared query"),
     "query execute": ("mesh.cli.query", "Show which instances a prepared query finds"),
     "query explain": ("mesh.cli.query", "Show what a prepared query is for a name"),
+    "dns explain": ("mesh.cli.dns", "Show how the agent's DNS answers a question"),
     "event": ("mesh.cli.event", "Tell something to all agents"),
     "watch": ("mesh.cli.watch", "Be told when something changes"),
     "exec": ("mesh.cli.execution", "Run a command on many nodes"),

@@ -14,6 +14,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    dns,
     doctor,
     event,
     health,
@@ -56,6 +57,7 @@ class AsyncClient:
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
+        self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -294,6 +296,12 @@ class History(_Noun):
     changes = _awaiting(history.changes)
     diff = _awaiting(history.diff)
     revert = _awaiting(history.revert)
+
+
+class DNS(_Noun):
+    """How names are answered."""
+
+    explain = _awaiting(dns.explain)
 
 
 class Coordinate(_Noun):

@@ -16,6 +16,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    dns,
     doctor,
     event,
     health,
@@ -59,6 +60,7 @@ class Client:
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
+        self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -360,6 +362,12 @@ class History(_Noun):
     changes = _blocking(history.changes)
     diff = _blocking(history.diff)
     revert = _blocking(history.revert)
+
+
+class DNS(_Noun):
+    """How names are answered."""
+
+    explain = _blocking(dns.explain)
 
 
 class Coordinate(_Noun):

@@ -37,7 +37,6 @@ NOT_YET = _names(
     performance.enable_xds_load_balancing performance.leave_drain_time
     raft_trailing_logs raft_snapshot_interval
     limits.rpc_max_conns_per_client
-    http_config.use_cache http_config.max_header_bytes
     """
 )
 """Keys, with all below them, that are read and checked but change nothing yet."""

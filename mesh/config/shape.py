@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mesh.agent.reading import check_definition, service_definition
+from mesh.agent.reading import read_check, read_service
 from mesh.config import definitions
 from mesh.config.marks import FILLED, IN_USE, NOT_YET, OLD_NAMES, SECRET, under
 from mesh.config.problems import Problem, shown, suggestion
@@ -20,9 +20,11 @@ from mesh.errors import Invalid
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_DEFINITIONS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., object]]] = {
-    "services": (definitions.service, service_definition),
-    "checks": (definitions.check, check_definition),
+_DEFINITIONS: dict[
+    str, tuple[Callable[..., dict[str, Any]], Callable[..., tuple[object, list[str]]]]
+] = {
+    "services": (definitions.service, read_service),
+    "checks": (definitions.check, read_check),
 }
 """What knows the keys of each, and what knows the rest."""
 
@@ -132,10 +134,8 @@ class Layer:
             before, place = len(self.problems), f"{key}[{at}]"
             kept.append(read(item, place, report))
             if len(self.problems) == before:
-                try:
-                    understand(kept[-1])
-                except Invalid as error:
-                    report(place, error.message)
+                for problem in understand(kept[-1])[1]:
+                    report(place, problem)
 
 
 def build(values: dict[str, Any], **filled: Any) -> Config:

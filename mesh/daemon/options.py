@@ -176,6 +176,8 @@ def http(config: Config) -> HttpOptions:
         allow_write_from=list(config.http_config.allow_write_http_from),
         kv_value_max_bytes=config.limits.kv_max_value_size,
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
+        head_max_bytes=config.http_config.max_header_bytes or 1024 * 1024,
+        use_cache=config.http_config.use_cache,
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
         spool_folder=config.data_dir,

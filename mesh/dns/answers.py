@@ -44,6 +44,7 @@ from mesh.dns.names import (
     Transfer,
     ZoneLookup,
 )
+from mesh.dns.notes import SILENT, Notes
 from mesh.dns.options import Options
 from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
@@ -74,6 +75,8 @@ class Asked(msgspec.Struct, frozen=True):
     """Unix seconds, for the serial of the SOA record."""
     most: int
     """Answers that can be sent at most; making more is a waste."""
+    notes: Notes = SILENT
+    """Is told what becomes of each instance."""
 
 
 def query_for(lookup: Lookup, kind: int) -> Query[Any] | None:
@@ -222,7 +225,7 @@ def _node(lookup: NodeLookup, found: NodeServices | None, asked: Asked) -> Reply
 
 
 def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> Reply:
-    chosen = _usable(instances, lookup.tag, asked.options.only_passing)
+    chosen = _usable(instances, lookup.tag, asked)
     if not chosen:
         return Reply(rcode=NXDOMAIN)
     ttl = records.service_ttl(lookup.service, asked.options.service_ttls)
@@ -250,14 +253,17 @@ def _instances(
     return Reply(answers=answers) if answers else _negative(lookup, asked)
 
 
-def _usable(instances: list[Instance], tag: str, only_passing: bool) -> list[Instance]:
-    unusable = {"critical", "maintenance", "warning" if only_passing else ""}
-    return [
-        instance
-        for instance in instances
-        if (not instance.checks or instance.status not in unusable)
-        and (not tag or any(tag == own.lower() for own in instance.service.tags))
-    ]
+def _usable(instances: list[Instance], tag: str, asked: Asked) -> list[Instance]:
+    unusable = {"critical", "maintenance", "warning" if asked.options.only_passing else ""}
+    chosen = []
+    for instance in instances:
+        if instance.checks and instance.status in unusable:
+            asked.notes.left_out(instance, f"its health is {instance.status}")
+        elif tag and all(tag != own.lower() for own in instance.service.tags):
+            asked.notes.left_out(instance, f'it has no tag "{tag}"')
+        else:
+            chosen.append(instance)
+    return chosen
 
 
 def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Record]:
@@ -265,19 +271,29 @@ def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Recor
     kind, name, options = asked.question.kind, asked.question.name, asked.options
     most = min(asked.most, options.a_record_limit or asked.most)
     found: dict[str, Record] = {}
-    alias: Record | None = None
+    alias: tuple[Record, Instance] | None = None
     for instance in chosen:
         place = records.instance_address(instance, kind, options)
         if place in found:
+            asked.notes.left_out(instance, "another one has the same address")
             continue
-        for record in records.of_host(name, place, ttl, kind):
-            if record.kind != CNAME:
-                found[place] = record
-            elif record.data != name:
-                alias = alias or record
+        made = records.of_host(name, place, ttl, kind)
+        if made and made[0].kind != CNAME:
+            found[place] = made[0]
+            asked.notes.answered(instance)
+        elif made:
+            asked.notes.left_out(
+                instance, "it has a host name; an alias can be answered only alone"
+            )
+            alias = alias or ((made[0], instance) if made[0].data != name else None)
+        else:
+            asked.notes.left_out(instance, "it has no address of this type")
         if len(found) >= most:
             break
-    return list(found.values()) or ([alias] if alias else [])
+    if alias is None or found:
+        return list(found.values())
+    asked.notes.answered(alias[1])
+    return [alias[0]]
 
 
 def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance]:
@@ -300,11 +316,14 @@ def _srv(
         place = records.instance_address(instance, SRV, options)
         port = records.instance_port(instance, options)
         if (instance.node.name, place, port) in seen:
+            asked.notes.left_out(instance, "another one has the same address and port")
             continue
         seen.add((instance.node.name, place, port))
         target = records.target(instance, place, lookup.zone, options)
         if target is None:
+            asked.notes.left_out(instance, "its address can be written as no name")
             continue
+        asked.notes.answered(instance)
         answers.append(
             Record(asked.question.name, SRV, ttl, Srv(1, _weight(instance), port, target))
         )

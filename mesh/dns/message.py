@@ -206,6 +206,18 @@ def _find_subnet(options: bytes) -> Subnet | None:
     return None
 
 
+def ask(name: Name, kind: int, edns: Edns | None) -> bytes:
+    """The question as a client sends it."""
+    out = bytearray(_HEADER.pack(0, _RD, 1, 0, 0, 0 if edns is None else 1))
+    _put_name(out, name, None)
+    out += _TYPE_CLASS.pack(kind, _IN)
+    if edns is not None:
+        options = _subnet_option(edns.subnet, personal=False)
+        out.append(0)
+        out += _RECORD.pack(OPT, edns.size, 0, len(options)) + options
+    return bytes(out)
+
+
 def refusal(data: bytes) -> bytes | None:
     """What to send back for bytes that `parse` refused; None when nothing may be sent.
 

@@ -58,8 +58,8 @@ class DnsServer:
     def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
         """Prepare. Raises Invalid when a domain in the options is not one."""
         self.addresses: list[tuple[str, int]] = []
-        self._resolver = Resolver(registry, options, clock, dice)
-        self.counters = self._resolver.counters
+        self.resolver = Resolver(registry, options, clock, dice)
+        self.counters = self.resolver.counters
         self._options = options
         self._clock = clock
         self._tasks = Tasks()
@@ -97,7 +97,7 @@ class DnsServer:
 
     def reload(self, options: Options) -> None:
         """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
-        self._resolver.reload(options)
+        self.resolver.reload(options)
         self._options = options
 
     async def _listen(self, host: str, port: int) -> None:
@@ -136,7 +136,7 @@ class DnsServer:
         try:
             while self._queue:
                 asked = self._queue.popleft()
-                response = await self._resolver.resolve(
+                response = await self.resolver.resolve(
                     asked.data, tcp=False, peer=_host(asked.peer)
                 )
                 if response is None:
@@ -172,7 +172,7 @@ class DnsServer:
                 (length,) = _LENGTH.unpack(await reader.readexactly(2))
                 data = await reader.readexactly(length)
                 connection.active_at = self._clock.monotonic()
-                response = await self._resolver.resolve(data, tcp=True, peer=peer)
+                response = await self.resolver.resolve(data, tcp=True, peer=peer)
                 if response is None:
                     self.counters["dropped"] += 1
                     return

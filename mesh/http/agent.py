@@ -41,6 +41,7 @@ class AgentServiceShape(Shape, frozen=True, kw_only=True):
     datacenter: str
     proxy: Any = msgspec.UNSET
     connect: Any = msgspec.UNSET
+    locality: shapes.LocalityShape | msgspec.UnsetType = msgspec.UNSET
     content_hash: shapes.Maybe = msgspec.UNSET
 
 
@@ -82,6 +83,7 @@ def _shape(agent: Agent, local: LocalService) -> AgentServiceShape:
         datacenter=agent.options.datacenter,
         proxy=row.proxy or msgspec.UNSET,
         connect=row.connect or msgspec.UNSET,
+        locality=shapes.locality(row),
     )
 
 

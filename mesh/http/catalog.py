@@ -120,7 +120,7 @@ class DeregisterBody(shapes.Shape, frozen=True, kw_only=True):
 async def register(request: Request) -> Reply:
     """Write a node, an instance on it and checks."""
     body = params.body(request, RegisterBody)
-    refuse_later("", body.locality, body.peer_name)
+    refuse_peer("", body.peer_name)
     checks = [*([body.check] if body.check is not None else []), *body.checks]
     options = _write_options(request, body)
     command = catalog.Register(
@@ -131,6 +131,7 @@ async def register(request: Request) -> Reply:
             datacenter=options.datacenter or request.options.datacenter,
             tagged_addresses=body.tagged_addresses,
             meta=body.node_meta,
+            locality=locality(body.locality),
         ),
         service=service_row(body.service) if body.service is not None else None,
         checks=[check_row(check) for check in checks],
@@ -142,7 +143,7 @@ async def register(request: Request) -> Reply:
 async def deregister(request: Request) -> Reply:
     """Delete an instance with its checks, or a check, or a node. Absent is fine."""
     body = params.body(request, DeregisterBody)
-    refuse_later("", Locality(), body.peer_name)
+    refuse_peer("", body.peer_name)
     command = catalog.Deregister(body.node, body.service_id, body.check_id)
     options = _write_options(request, body)
     return respond.boolean(await request.parts.registry.write(command, options))
@@ -157,17 +158,22 @@ def _write_options(request: Request, body: RegisterBody | DeregisterBody) -> Wri
     )
 
 
-def refuse_later(where: str, locality: Locality, peer: str) -> None:
-    """Raise Invalid for what no release can do yet."""
-    if locality != Locality():
-        raise Invalid(f"{where}Locality: not available yet")
+def locality(body: Locality) -> catalog.Locality | msgspec.UnsetType:
+    """Where a node or an instance is; unset for an empty one."""
+    if body == Locality():
+        return msgspec.UNSET
+    return catalog.Locality(body.region, body.zone)
+
+
+def refuse_peer(where: str, peer: str) -> None:
+    """Raise Invalid for what is a peer's."""
     if peer:
         raise Invalid(f"{where}PeerName: what a peer exports cannot be registered here")
 
 
 def service_row(body: ServiceBody) -> catalog.Service:
     """The row of an instance, on a node still to be named. Raises Invalid."""
-    refuse_later("Service.", body.locality, body.peer_name)
+    refuse_peer("Service.", body.peer_name)
     weights = catalog.Weights()
     if body.weights is not None:
         weights = catalog.Weights(body.weights.passing, body.weights.warning)
@@ -189,12 +195,13 @@ def service_row(body: ServiceBody) -> catalog.Service:
         socket_path=body.socket_path,
         proxy=body.proxy,
         connect=body.connect,
+        locality=locality(body.locality),
     )
 
 
 def check_row(body: CheckBody) -> catalog.Check:
     """The row of a check. Raises Invalid."""
-    refuse_later("Check.", Locality(), body.peer_name)
+    refuse_peer("Check.", body.peer_name)
     return catalog.Check(
         node=body.node,
         id=body.check_id,

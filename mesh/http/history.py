@@ -195,8 +195,9 @@ def _row(kind: str, packed: bytes | None) -> dict[str, Any] | None:
 
 
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
-    """The fields as the API names them; the log indexes last."""
-    found = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    """The fields that are set, as the API names them; the log indexes last."""
+    given = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    found = {name: _plain(one) for name, one in given if one is not msgspec.UNSET}
     indexes = {name: found.pop(name) for name in ("create_index", "modify_index") if name in found}
     return {api_name(name): one for name, one in (found | indexes).items()}
 

@@ -34,7 +34,7 @@ Names, shapes, status codes and headers are Consul's, so its clients work unchan
   body that makes no sense, 403 for what the configuration blocks, 404 for a path that is none, 405
   (with `Allow`) for a method that a path has not, HEAD among them, 413 for a body that is too
   large, 429 for too many requests or connections, 500 without a leader or a path to the
-  datacenter, 507 when the servers' disks are full.
+  datacenter and for a `filter` that makes no sense, 507 when the servers' disks are full.
 - What a `GET` has for a body is ignored. Answers of more than 1,400 bytes are compressed for who
   sends `Accept-Encoding: gzip`.
 """

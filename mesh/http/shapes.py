@@ -34,6 +34,13 @@ class Shape(msgspec.Struct, frozen=True, rename=api_name):
     """A JSON object; fields are written in order, those that are UNSET not at all."""
 
 
+class LocalityShape(Shape, frozen=True):
+    """A region and a zone."""
+
+    region: str
+    zone: str
+
+
 class NodeShape(Shape, frozen=True):
     """A node."""
 
@@ -45,6 +52,7 @@ class NodeShape(Shape, frozen=True):
     meta: dict[str, str]
     create_index: int
     modify_index: int
+    locality: LocalityShape | UnsetType = UNSET
 
 
 class AddressShape(Shape, frozen=True):
@@ -77,6 +85,7 @@ class ServiceShape(Shape, frozen=True, kw_only=True):
     enable_tag_override: bool
     proxy: Any
     connect: dict[str, Any]
+    locality: LocalityShape | UnsetType = UNSET
     peer_name: str = ""
     create_index: int
     modify_index: int
@@ -104,6 +113,7 @@ class ServiceNodeShape(Shape, frozen=True, kw_only=True):
     service_enable_tag_override: bool
     service_proxy: Any
     service_connect: dict[str, Any]
+    service_locality: LocalityShape | UnsetType = UNSET
     create_index: int
     modify_index: int
 
@@ -174,7 +184,15 @@ def node(row: Node) -> NodeShape:
         row.meta,
         row.create_index,
         row.modify_index,
+        locality(row),
     )
+
+
+def locality(row: Node | Service) -> LocalityShape | UnsetType:
+    """Where a node or an instance is, if it was told."""
+    if row.locality is UNSET:
+        return UNSET
+    return LocalityShape(row.locality.region, row.locality.zone)
 
 
 def _addresses(row: Service) -> dict[str, AddressShape] | UnsetType:
@@ -208,6 +226,7 @@ def service(row: Service) -> ServiceShape:
         enable_tag_override=row.enable_tag_override,
         proxy=_proxy(row),
         connect=row.connect,
+        locality=locality(row),
         create_index=row.create_index,
         modify_index=row.modify_index,
     )
@@ -236,6 +255,7 @@ def service_node(found: ServiceNode) -> ServiceNodeShape:
         service_enable_tag_override=row.enable_tag_override,
         service_proxy=_proxy(row),
         service_connect=row.connect,
+        service_locality=locality(row),
         create_index=row.create_index,
         modify_index=row.modify_index,
     )

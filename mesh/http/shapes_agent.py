@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from msgspec import UNSET, UnsetType, field
 
-from mesh.http.shapes import AddressShape, Shape
+from mesh.http.shapes import AddressShape, LocalityShape, Shape
 
 Duration: TypeAlias = str | int
 """A Go duration such as `10s`, or nanoseconds."""
@@ -163,5 +163,6 @@ class ServiceRegistration(Shape, frozen=True, kw_only=True):
     token: str = ""
     proxy: dict[str, Any] = {}
     connect: dict[str, Any] = {}
+    locality: LocalityShape | UnsetType = UNSET
     check: CheckRegistration | UnsetType = UNSET
     checks: list[CheckRegistration] = field(default_factory=list)

@@ -15,7 +15,8 @@ from mesh.http.catalog import (
     Locality,
     ServiceBody,
     check_row,
-    refuse_later,
+    locality,
+    refuse_peer,
     service_row,
 )
 from mesh.http.request import Reply, Request
@@ -206,7 +207,7 @@ def _kv(body: KvBody, value_max_bytes: int) -> txn.AnyOp:
 
 def _node(body: NodeBody, datacenter: str) -> txn.AnyOp:
     one = body.node
-    refuse_later("Node.", one.locality, one.peer_name)
+    refuse_peer("Node.", one.peer_name)
     if body.verb == "get":
         return txn.RowRead(one.node, node_id=one.id)
     row = catalog.Node(
@@ -216,6 +217,7 @@ def _node(body: NodeBody, datacenter: str) -> txn.AnyOp:
         datacenter=one.datacenter or datacenter,
         tagged_addresses=one.tagged_addresses,
         meta=one.meta,
+        locality=locality(one.locality),
     )
     return txn.NodeWrite(_verb("Node", body.verb, _WRITES), row, one.modify_index)
 

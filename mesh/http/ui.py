@@ -32,6 +32,7 @@ class DumpShape(Shape, frozen=True, kw_only=True):
     meta: dict[str, str]
     services: list[shapes.ServiceShape]
     checks: list[shapes.CheckShape]
+    locality: shapes.LocalityShape | msgspec.UnsetType = msgspec.UNSET
 
 
 class GatewayShape(Shape, frozen=True):
@@ -139,6 +140,7 @@ def _dump(one: overview.NodeDump, versions: dict[str, str]) -> DumpShape:
         meta=row.meta | {VERSION_META: version} if version else row.meta,
         services=[shapes.service(service) for service in one.services],
         checks=[shapes.check(check) for check in one.checks],
+        locality=shapes.locality(row),
     )
 
 

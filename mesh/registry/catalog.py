@@ -13,8 +13,9 @@ from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of th
 from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
 from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
 from mesh.registry.checks import Check as Check  # noqa: PLC0414
-from mesh.registry.levels import FILTERED, SEQUENCED
+from mesh.registry.levels import FILTERED, LOCALITIES, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
+from mesh.registry.nodes import Locality as Locality  # noqa: PLC0414
 from mesh.registry.nodes import Node as Node  # noqa: PLC0414
 from mesh.registry.port import Command, Query
 from mesh.registry.services import SERVICES as SERVICES  # noqa: PLC0414
@@ -200,11 +201,20 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
                 )
 
     def at(self, level: int) -> Register:
-        """Checks hold no sequence below level 3: servers of older programs would not see it."""
-        if level >= SEQUENCED or all(one.sequence is msgspec.UNSET for one in self.checks):
+        """No sequence of checks below level 3, no locality below 4: older programs know neither."""
+        if level >= LOCALITIES:
             return self
-        plain = [msgspec.structs.replace(one, sequence=msgspec.UNSET) for one in self.checks]
-        return msgspec.structs.replace(self, checks=plain)
+        node, service = self.node, self.service
+        if node.locality is not msgspec.UNSET:
+            node = msgspec.structs.replace(node, locality=msgspec.UNSET)
+        if service is not None and service.locality is not msgspec.UNSET:
+            service = msgspec.structs.replace(service, locality=msgspec.UNSET)
+        checks = self.checks
+        if level < SEQUENCED and any(one.sequence is not msgspec.UNSET for one in checks):
+            checks = [msgspec.structs.replace(one, sequence=msgspec.UNSET) for one in checks]
+        if node is self.node and service is self.service and checks is self.checks:
+            return self
+        return msgspec.structs.replace(self, node=node, service=service, checks=checks)
 
     def apply(self, transaction: Transaction) -> bool:
         """Write node, instance, then checks."""

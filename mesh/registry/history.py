@@ -28,7 +28,7 @@ SECONDS_MAX = 90 * 86400.0
 BYTES_LIMIT = 1 << 30
 PAGE_MAX = 256
 PAGE_BYTES_MAX = 1 << 20
-SCANNED_MAX = 20_000
+SCANNED_MAX = 5000
 """One page looks at no more changes than this, which takes some milliseconds."""
 CLOCKS_SECONDS = 3600.0
 """By how much the clocks of two leaders may differ when changes are looked for by their time."""
@@ -39,13 +39,12 @@ ANONYMOUS = "anonymous"
 class Settings(Row, frozen=True, kw_only=True):
     """How much is kept: bytes in all, and seconds of age."""
 
+    history: ClassVar[str] = "history"
     bytes_max: int = BYTES_MAX
     seconds_max: float = SECONDS_MAX
 
 
-TABLE: Table[Settings] = Table(
-    "history", Settings, key=lambda _: "", indexes={}, level=HISTORY, history="history"
-)
+TABLE: Table[Settings] = Table("history", Settings, key=lambda _: "", indexes={}, level=HISTORY)
 DEFAULTS = Settings()
 
 

@@ -26,16 +26,16 @@ def _keys_under(view: View, prefix: str) -> list[str]:
     first = bisect_left(keys, prefix)
     past = bisect_left(keys, 1, first, key=lambda key: not key.startswith(prefix))
     found = keys[first:past]
-    _date(view, prefix, found)
+    view.date((PAIRS.name, "folder", folder), _changed_under(view, prefix, found))
     return found
 
 
-def _date(view: View, prefix: str, keys: list[str]) -> None:
-    """What changed in the folder beside the prefix is no change of what is under it."""
+def _changed_under(view: View, prefix: str, keys: list[str]) -> int:
+    """When what is under the prefix changed last, whatever else changed in its folder."""
     emptied, floor = view.emptied(PAIRS)
     gone = max((at for key, at in emptied.items() if str(key).startswith(prefix)), default=floor)
     there = max((pair.modify_index for pair in view.rows(PAIRS, keys)), default=0)
-    view.date(max(gone, floor, there))
+    return max(gone, floor, there)
 
 
 def _under(view: View, prefix: str) -> list[Pair]:

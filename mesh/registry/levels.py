@@ -24,7 +24,9 @@ EXACT = 2
 COORDINATES = SEQUENCED = FEDERATED = 3
 """The level from which on nodes have coordinates and checks their sequence, and from which on
 programs know of other datacenters."""
-SESSIONS = TRANSACTIONS = PREPARED = ENTRIES = MAINTENANCE = HISTORY = RESTORES = OVERVIEWS = 4
+SESSIONS = TRANSACTIONS = PREPARED = ENTRIES = MAINTENANCE = HISTORY = RESTORES = OVERVIEWS = (
+    LOCALITIES
+) = 4
 """The level from which on there is each of these."""
 FILTERED = 4
 """The level of programs that tell all instances at once, to whoever filters them."""

@@ -66,6 +66,7 @@ class Target(msgspec.Struct, frozen=True):
 class Maintenance(Row, frozen=True, kw_only=True):
     """Something in maintenance. Times are Unix seconds."""
 
+    history: ClassVar[str] = "maintenance"
     target: Target
     reason: str = ""
     owner: str = ""
@@ -85,7 +86,6 @@ TABLE: Table[Maintenance] = Table(
     key=lambda row: row.target.key,
     indexes={"node": _on_node, "service": lambda row: folded(row.target.service)},
     level=LEVEL,
-    history="maintenance",
 )
 
 

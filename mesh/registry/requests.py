@@ -37,6 +37,8 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     prepared_rows.TABLE,
     maintenance.TABLE,
+    maintenance.TABLE,
+    prepared_rows.TABLE,
     entries.TABLE,
     history.TABLE,
     sessions.SESSIONS,
@@ -122,7 +124,8 @@ AnyQuery: TypeAlias = (
     | history.Compare
     | prepared.All
     | prepared.Get
-    | prepared.Resolve
+    | prepared.Named
+    | prepared.Templates
 )
 
 AnyOrder: TypeAlias = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from mesh.registry.checks import folded
+from mesh.registry.nodes import Locality
 from mesh.store.table import Row, Table
 
 PROXY = "connect-proxy"
@@ -29,6 +30,7 @@ class Weights(msgspec.Struct, frozen=True):
 class Service(Row, frozen=True, kw_only=True):
     """One instance of a service on a node. An empty address means the node's."""
 
+    history: ClassVar[str] = "service"
     node: str
     id: str
     name: str
@@ -44,6 +46,8 @@ class Service(Row, frozen=True, kw_only=True):
     proxy: dict[str, Any] = {}
     """The proxy block as registered, with Consul's key names; empty for plain services."""
     connect: dict[str, Any] = {}
+    locality: Locality | msgspec.UnsetType = msgspec.UNSET
+    """Written by no cluster below level 4."""
 
     def proxy_field(self, name: str) -> Any:
         """A field of the proxy block, its name in lower case without underscores."""
@@ -93,5 +97,4 @@ SERVICES: Table[Service] = Table(
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
     },
-    history="service",
 )

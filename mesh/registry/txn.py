@@ -263,7 +263,7 @@ class CheckWrite(Op, frozen=True, tag="check"):
         """It must have an id, or all of the node would be meant."""
         if not self.id:
             raise Invalid("Check.CheckID: must not be empty, unless Check.Name is given")
-        catalog.Deregister(self.row.node).validate()
+        catalog.Deregister(self.row.node, check_id=self.id).validate()
         if not self.verb.startswith("delete"):
             node = Node(name=self.row.node)
             catalog.Register(node, checks=[self.row], skip_node_update=True).validate()

@@ -103,7 +103,7 @@ class Machine:
             changed.add(HORIZON)
         self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
         if transaction.replaced:
-            self.answers.restored()
+            self.answers.restored(other=True)
             self.on_restored()
         else:
             self.answers.committed(changed)

@@ -63,7 +63,7 @@ class View:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._dated = 0
+        self._dates: dict[Bucket, int] = {}
         self.touched: set[Bucket] = set()
 
     def _content(self, table: Table[R]) -> Content[R]:
@@ -105,9 +105,9 @@ class View:
         buckets: dict[Any, Any] = self._content(table).buckets[index]
         return sorted(buckets)
 
-    def date(self, index: int) -> None:
-        """Say when what was read changed last, where that was a part of the buckets only."""
-        self._dated = max(index, self._database.floor, 1)
+    def date(self, bucket: Bucket, index: int) -> None:
+        """Say when the part of the bucket that was read changed last; the rest did not matter."""
+        self._dates[bucket] = max(index, self._database.floor)
 
     def emptied(self, table: Table[R]) -> tuple[Mapping[Hashable, int], int]:
         """When the rows deleted lately were, by key; and when the newest of all others was."""
@@ -136,7 +136,12 @@ class View:
 
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        return self._dated or max(map(self._database.changed_at, self.touched), default=1) or 1
+        dates = self._dates
+        changed = (
+            dates[bucket] if bucket in dates else self._database.changed_at(bucket)
+            for bucket in self.touched
+        )
+        return max(changed, default=1) or 1
 
 
 class Transaction(View):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     with a million rows it would stop the server for 35 ms each time.
     """
 
+    history: ClassVar[str] = ""
+    """What people call such rows in their history; empty when none is kept."""
     create_index: int = 0
     modify_index: int = 0
 
@@ -45,11 +47,10 @@ class Table(Generic[R]):
     Keys and index values are strings or tuples of strings. An index function returns every value
     under which the row is found. A cluster below `level` never fills the table, nor do its
     snapshots name it, or an index that `later` gives a level above: the program it may go back to
-    does not know it. With `history`, the name that people know its rows by, the chronicle keeps
-    what was changed in it.
+    does not know it.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a name at the call.
+    def __init__(
         self,
         name: str,
         kind: type[R],
@@ -58,7 +59,6 @@ class Table(Generic[R]):
         *,
         level: int = 1,
         later: Mapping[str, int] = {},
-        history: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -66,7 +66,7 @@ class Table(Generic[R]):
         self.indexes = dict(indexes)
         self.level = level
         self.later = dict(later)
-        self.history = history
+        self.history = kind.history
 
     def __repr__(self) -> str:
         return f"Table({self.name})"

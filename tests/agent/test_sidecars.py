@@ -70,12 +70,17 @@ def test_what_it_says_itself_holds(world: Make) -> None:
     assert list(made.agent.checks()) == ["service:web-sidecar-proxy"]
 
 
-def test_it_goes_with_its_service_and_comes_back_after_a_restart(
+async def test_it_goes_with_its_service_and_comes_back_after_a_restart(
     world: Make, tmp_path: Path
 ) -> None:
     made = world(data_dir=str(tmp_path))
     made.service(Name="web", **ASKS)
     again = world(data_dir=str(tmp_path))
+    await again.agent.start()
+    assert sorted(again.agent.checks()) == [
+        "service:web-sidecar-proxy:1",
+        "service:web-sidecar-proxy:2",
+    ]
     assert sorted(again.agent.services()) == ["web", "web-sidecar-proxy"]
     again.agent.deregister_service("web")
     assert not again.agent.services()

@@ -241,6 +241,16 @@ def test_who_loses_the_lock_ends_the_command(server: Meshd, tmp_path: Path) -> N
     assert (tmp_path / "ended").read_text() == "ended\n"
 
 
+def test_a_command_that_ignores_sigterm_is_killed(server: Meshd, tmp_path: Path) -> None:
+    work = f"trap '' TERM; echo $$ > {tmp_path}/pid; while true; do sleep 0.1; done"
+    running = meshctl(server, "lock", "--monitor-retry", "0", "stubborn", work)
+    child = int(eventually(lambda: (tmp_path / "pid").read_text().strip()))
+    with client(server) as own:
+        own.kv.delete("stubborn/.lock")
+    assert finish(running)[0] == 1
+    assert not Path(f"/proc/{child}").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_command_and_gives_the_lock_back(
     server: Meshd, tmp_path: Path, number: signal.Signals

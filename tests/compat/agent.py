@@ -10,6 +10,7 @@ import msgspec
 
 from mesh.agent.differences import Change
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
@@ -118,6 +119,9 @@ class Node:
             pool=5,
             held=["n1"],
         )
+
+    async def explain(self, asking: Asking) -> Explanation:
+        raise Invalid(f"{asking.name}: nothing is explained here")
 
     async def release_guard(self) -> bool:
         released = ("release",) not in self.asked

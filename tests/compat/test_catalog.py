@@ -186,7 +186,6 @@ async def test_deregister(api: Api) -> None:
         ({"Address": ""}, 400, "Address"),
         ({"ID": "nonsense"}, 400, "UUID"),
         ({"PeerName": "east"}, 400, "PeerName"),
-        ({"Locality": {"Region": "eu"}}, 400, "not available yet"),
         ({"Service": {"ID": "x"}}, 400, "needs a name"),
         ({"Check": {"Name": "c", "Node": "other"}}, 400, "not the node registered"),
         ({"Check": {"Name": "c", "Status": "odd"}}, 400, "expected one of"),
@@ -234,3 +233,21 @@ async def test_status(api: Api) -> None:
     assert (await api.get("/v1/status/leader")).body == b'"127.0.0.1:8300"'
     assert (await api.get("/v1/status/peers")).json == ["127.0.0.1:8300"]
     assert (await api.get("/v1/catalog/datacenters")).json == ["dc1"]
+
+
+async def test_localities(api: Api) -> None:
+    service = {"Service": "web", "Locality": {"Region": "eu", "Zone": "eu-1"}}
+    await api.put(
+        "/v1/catalog/register",
+        {"Node": "n1", "Address": "10.0.0.1", "Locality": {"Region": "eu"}, "Service": service},
+    )
+    await api.register("n2", "web")
+    first, second = (await api.get("/v1/catalog/nodes")).json
+    assert (first["Locality"], "Locality" in second) == ({"Region": "eu", "Zone": ""}, False)
+    first, second = (await api.get("/v1/catalog/service/web")).json
+    assert first["ServiceLocality"] == {"Region": "eu", "Zone": "eu-1"}
+    assert "ServiceLocality" not in second
+    got = await api.get("/v1/health/service/web", filter='Service.Locality.Zone == "eu-1"')
+    assert [one["Service"]["Locality"]["Region"] for one in got.json] == ["eu"]
+    got = await api.get("/v1/internal/ui/nodes")
+    assert got.json[0]["Locality"]["Region"] == "eu"

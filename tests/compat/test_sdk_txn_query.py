@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import consul
 import pytest
 
 from mesh.client import Client, ReadOptions, Settings
@@ -97,3 +98,26 @@ async def test_the_client_that_blocks_has_them_too(api: Api) -> None:
 
     assert await asyncio.to_thread(work) == ["q"]
     assert (await api.get("/v1/kv/a?raw")).body == b"1"
+
+
+async def test_py_consul_has_them_too(api: Api) -> None:
+    host, port = api.address
+    client = consul.Consul(host=host, port=port)
+
+    def work() -> None:
+        op = {"KV": {"Verb": "set", "Key": "k", "Value": "eA=="}}
+        assert client.txn.put([op])["Results"][0]["KV"]["Key"] == "k"
+        with pytest.raises(consul.ConsulException, match="409"):
+            client.txn.put([{"KV": {"Verb": "check-not-exists", "Key": "k"}}])
+        made = client.query.create("web", "q", tags=["v1"], ttl="10s", onlypassing=True)["ID"]
+        made_too = client.query.create("${name.suffix}", "t-", regexp="^(.*)$", nearestn=3)["ID"]
+        assert {one["ID"] for one in client.query.list()} == {made, made_too}
+        assert client.query.get(made)[0]["DNS"]["TTL"] == "10s"
+        assert client.query.execute("q", near="_agent", limit=1)["Nodes"][0]["Node"]["Node"] == "n1"
+        assert client.query.explain("t-db")["Query"]["Service"]["Service"] == "db"
+        client.query.update(made, "web", name="r")
+        client.query.delete(made)
+        assert client.query.get(made) is None
+
+    await api.register("n1", "web", Instance={"Tags": ["v1"]})
+    await asyncio.to_thread(work)

@@ -52,6 +52,9 @@ def _api(seconds: int, seed: int) -> None:
         node = api.server(Path(folder), "127.0.0.1")
         try:
             found = api.run(node, seconds, seed)
+        except BaseException:
+            print(node.log()[-5000:], file=sys.stderr)
+            raise
         finally:
             node.stop()
     print(f"{sum(found.statuses.values())} answers: {dict(sorted(found.statuses.items()))}")

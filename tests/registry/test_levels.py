@@ -2,6 +2,7 @@
 
 import pytest
 
+from mesh.codec import pack
 from mesh.errors import Conflict, Invalid
 from mesh.registry import catalog, coordinates, health, kv, levels
 from mesh.registry.coordinates import Coordinate, Placed
@@ -301,3 +302,14 @@ def test_checks_have_their_sequence_from_level_3_on() -> None:
     restore(restored, pieces_of(machine))
     (found,) = health.NodeChecks("n").run(restored.database.view())
     assert found.sequence == 7
+
+
+def test_nodes_and_instances_have_a_locality_from_level_4_on() -> None:
+    there = catalog.Locality("eu", "eu-1")
+    node = catalog.Node(name="n", address="10.0.0.1", locality=there)
+    service = catalog.Service(node="", id="", name="web", locality=there)
+    register = catalog.Register(node, service)
+    assert register.at(4) is register
+    plain = register.at(3)
+    assert b"locality" not in pack(plain)
+    assert plain.at(3) is plain
