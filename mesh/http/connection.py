@@ -410,6 +410,9 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             if transport.is_closing():
                 raise
+            if reply.ends:
+                transport.abort()
+                raise
             task.uncancel()  # The server stops: what was sent is a whole response.
             head.keep_alive = False
         except MeshError as error:

@@ -71,6 +71,8 @@ class Reply(msgspec.Struct):
     """What keeps the forms of this body, for others who get it."""
     stream: AsyncIterator[bytes] | None = None
     """What follows the headers piece by piece, instead of a body."""
+    ends: bool = False
+    """Whether the stream has an end: less of it is no answer, and must not look like one."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

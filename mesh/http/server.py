@@ -253,10 +253,12 @@ class HttpServer:
         self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
     ) -> tuple[bytes, AsyncIterator[bytes]]:
         """What precedes the stream of a reply, and the pieces as they are sent."""
-        more = b"Vary: Accept-Encoding\r\n"
-        if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
-            more += b"Content-Encoding: gzip\r\n"
-            pieces = _compressed_pieces(pieces)
+        more = b""
+        if "gzip" not in reply.content_type:
+            more = b"Vary: Accept-Encoding\r\n"
+            if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
+                more += b"Content-Encoding: gzip\r\n"
+                pieces = _compressed_pieces(pieces)
         if not head.old:
             more += b"Transfer-Encoding: chunked\r\n"
         return self.render_head(reply, head, close=close, framing=more), pieces

@@ -44,7 +44,7 @@ async def save(request: Request) -> Reply:
         "X-Consul-KnownLeader": "true" if opened.known_leader else "false",
         "X-Consul-LastContact": str(respond.milliseconds(opened.last_contact)),
     }
-    return Reply(content_type=GZIP, headers=headers, stream=_after(first, portions))
+    return Reply(content_type=GZIP, headers=headers, stream=_after(first, portions), ends=True)
 
 
 async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
