@@ -10,6 +10,7 @@ from mesh.http import (
     catalog,
     connected,
     coordinate,
+    debug,
     doctor,
     event,
     health,
@@ -18,6 +19,7 @@ from mesh.http import (
     keyring,
     kv,
     maintenance,
+    metrics_proxy,
     openapi,
     operator,
     outcomes,
@@ -55,7 +57,9 @@ _FAMILIES: tuple[Route, ...] = (
     *upgrade.ROUTES,
     *usage.ROUTES,
     *ui.ROUTES,
+    *metrics_proxy.ROUTES,
     *internal.ROUTES,
+    *debug.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

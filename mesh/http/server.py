@@ -20,7 +20,8 @@ from mesh.errors import Conflict, MeshError, TooLarge
 from mesh.http import params, respond
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
-from mesh.http.request import JSON, Parts, Reply
+from mesh.http.request import JSON, TEXT, Parts, Reply
+from mesh.telemetry.timers import Timers
 
 __all__ = ["HttpServer", "Options", "Parts"]
 
@@ -58,7 +59,11 @@ class HttpServer:
         self._blocked: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter(
+            dict.fromkeys(("connections", "failures", "malformed", "refused", "requests"), 0)
+        )
+        self.timers = Timers(parts.clock)
+        """How long requests took, by `METHOD path`, the path without what it takes."""
         self.clients: Counter[str] = Counter()
 
     async def start(self) -> None:
@@ -126,7 +131,7 @@ class HttpServer:
             else:
                 pretty = "pretty" in admitted.request.params
                 datacenter = params.datacenter(admitted.request)
-                reply = await self._run(request, admitted)
+                reply = await self._timed(request, admitted)
         except MeshError as error:
             reply = respond.failure(error, datacenter)
         except (web.RequestPayloadError, HttpProcessingError, asyncio.IncompleteReadError):
@@ -156,10 +161,11 @@ class HttpServer:
         headers = self._common.copy()
         headers["Content-Type"] = reply.content_type
         headers.update(reply.headers)
-        headers["Vary"] = "Accept-Encoding"
-        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            headers["Content-Encoding"] = "gzip"
-            pieces = _compressed_pieces(pieces)
+        if reply.content_type in {TEXT, JSON}:  # A snapshot is compressed as it is.
+            headers["Vary"] = "Accept-Encoding"
+            if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
+                headers["Content-Encoding"] = "gzip"
+                pieces = _compressed_pieces(pieces)
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
         task = asyncio.current_task()
@@ -182,6 +188,13 @@ class HttpServer:
         finally:
             self._blocked.discard(task)
         return response
+
+    async def _timed(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
+        began, route = self.timers.now(), admitted.route
+        try:
+            return await self._run(request, admitted)
+        finally:
+            self.timers.ended(f"{route.method} {route.fixed}{route.tail}", began)
 
     async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
         route, asked = admitted.route, admitted.request

@@ -182,6 +182,7 @@ ROUTES: tuple[Route, ...] = (
         "A snapshot of all data",
         params=(Param("stale", "Any server may take it, without a leader too", "boolean"),),
         answer=bytes,
+        media=(GZIP,),
         statuses=((429, "Too many snapshots are being read from the server"),),
     ),
     Route(

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.registry.checks import folded
+from mesh.registry.levels import OVERVIEWS
 from mesh.registry.nodes import Locality
 from mesh.store.table import Row, Table
 
@@ -95,6 +96,8 @@ SERVICES: Table[Service] = Table(
         "node": lambda service: folded(service.node),
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
+        "connect": lambda service: (service.reached,) if service.reached else (),
     },
+    later={"connect": OVERVIEWS},
     history="service",
 )
