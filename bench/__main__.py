@@ -1,7 +1,8 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
-blocking queries and large reads; each has options of its own: see the modules of these names.
+the registry through HTTP, `./dev bench history` what history costs; each has options of its own:
+see the modules of these names.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import loads, node, raft, registry
+from bench import history, loads, node, raft, registry, restore
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -23,6 +24,15 @@ LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
     "kv-write": ("PUT /v1/kv, one server, fdatasync", loads.http_put),
 }
 
+
+OWN: dict[str, Callable[[list[str]], None]] = {
+    "raft": raft.main,
+    "gossip": gossip.main,
+    "registry": registry.main,
+    "history": history.main,
+    "restore": restore.main,
+}
+"""Those that have options of their own."""
 
 STARTS = 5
 
@@ -38,14 +48,8 @@ def start_seconds() -> list[float]:
 
 def main() -> None:
     """Measure the loads named, or all."""
-    if sys.argv[1:2] == ["raft"]:
-        raft.main(sys.argv[2:])
-        return
-    if sys.argv[1:2] == ["gossip"]:
-        gossip.main(sys.argv[2:])
-        return
-    if sys.argv[1:2] == ["registry"]:
-        registry.main(sys.argv[2:])
+    if (own := OWN.get(sys.argv[1] if sys.argv[1:] else "")) is not None:
+        own(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(

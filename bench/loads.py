@@ -58,15 +58,22 @@ end
 """
 
 
-def http_put(node: Node, seconds: float) -> float:
-    """KV writes of changing values to 1,000 keys."""
-    if shutil.which("wrk") is None:
-        return _python_http(node, "PUT", "/v1/kv/bench/w", seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "write.lua")
-        script.write_text(WRITE_SCRIPT)
-        options = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{int(seconds)}s", "-s", str(script)]
-        return _figure(r"Requests/sec:\s+([\d.]+)", _output(["wrk", *options, node.url("/")]))
+def puts(clients: int) -> Callable[[Node, float], float]:
+    """KV writes of changing values to 1,000 keys, by so many clients that each wait."""
+
+    def load(node: Node, seconds: float) -> float:
+        if shutil.which("wrk") is None:
+            return _python_http(node, "PUT", "/v1/kv/bench/w", seconds, clients)
+        with tempfile.TemporaryDirectory() as folder:
+            script = Path(folder, "write.lua")
+            script.write_text(WRITE_SCRIPT)
+            options = ["-t", "1", "-c", str(clients), "-d", f"{int(seconds)}s", "-s", str(script)]
+            return _figure(r"Requests/sec:\s+([\d.]+)", _output(["wrk", *options, node.url("/")]))
+
+    return load
+
+
+http_put = puts(CONNECTIONS)
 
 
 def _output(command: list[str]) -> str:
@@ -82,7 +89,7 @@ def _figure(pattern: str, text: str) -> float:
     return float(found[1])
 
 
-def _python_http(node: Node, method: str, path: str, seconds: float) -> float:
+def _python_http(node: Node, method: str, path: str, seconds: float, clients: int = 8) -> float:
     counts: list[int] = []
 
     def client(number: int) -> None:
@@ -95,7 +102,7 @@ def _python_http(node: Node, method: str, path: str, seconds: float) -> float:
             count += 1
         counts.append(count)
 
-    _together(client, 8)
+    _together(client, clients)
     return sum(counts) / seconds
 
 

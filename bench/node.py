@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 INSTANCES = 20
@@ -34,11 +34,19 @@ def free_ports(count: int) -> list[int]:
 class Node:
     """Where a running registry answers."""
 
-    def __init__(self, name: str, http: int, dns: int) -> None:
-        self.name, self.http, self.dns = name, http, dns
+    def __init__(self, name: str, http: int, dns: int, server: str) -> None:
+        self.name, self.http, self.dns, self.server = name, http, dns, server
         self.led_after = 0.0
-        self.process = 0
-        """The process id."""
+        self.pid = 0
+
+    def leads(self) -> bool:
+        """Whether it is the leader."""
+        return bool(json.loads(self.get("/v1/status/leader")) == self.server)
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def put(self, path: str, body: bytes) -> None:
         request = urllib.request.Request(self.url(path), data=body, method="PUT")
@@ -85,41 +93,56 @@ def _ports(**ports: int) -> str:
     return f"ports {{\n{lines}\n}}"
 
 
+COMMANDS = {
+    "mesh": ["server", "-plaintext-rpc"],
+    "consul": ["agent", "-server"],
+}
+MANY_CLIENTS = "limits { http_max_conns_per_client = 10000 }"
+
+
 @contextmanager
-def mesh() -> Iterator[Node]:
-    """A single mesh server with its data on disk."""
-    server, lan, http, dns = free_ports(4)
-    ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns)
-    command = [
-        sys.executable,
-        "-m",
-        "mesh.daemon",
-        "server",
-        "-node",
-        "bench",
-        "-bind",
-        "127.0.0.1",
-        "-plaintext-rpc",
-    ]
-    with _running("mesh", [*command, "-bootstrap-expect", "1", "-hcl", ports], http, dns) as node:
-        yield node
+def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list[Node]]:
+    """So many servers of one cluster with their data on disk; none when there is no program."""
+    if name == "consul" and shutil.which("consul") is None:
+        yield []
+        return
+    program = [sys.executable, "-m", module] if name == "mesh" else [name]
+    given = free_ports(4 * count)
+    joins = [f"127.0.0.1:{given[4 * number + 1]}" for number in range(count)]
+    with ExitStack() as stack:
+        found = []
+        for number in range(count):
+            server, lan, http, dns = given[4 * number : 4 * number + 4]
+            more = {"grpc_tls": -1} if name == "consul" else {}
+            ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns, **more)
+            flags = ["-node", f"bench{number}", "-bind", "127.0.0.1", "-hcl", ports]
+            flags += ["-bootstrap-expect", str(count), "-hcl", MANY_CLIENTS]
+            flags += [word for join in joins for word in ("-retry-join", join)] * (count > 1)
+            one = Node(name, http, dns, f"127.0.0.1:{server}")
+            stack.enter_context(_running(one, [*program, *COMMANDS[name], *flags]))
+            found.append(one)
+        for one in found:
+            one.wait_until_led()
+        found[0].fill()
+        yield found
+
+
+@contextmanager
+def mesh(module: str = "mesh.daemon") -> Iterator[Node]:
+    """A single mesh server with its data on disk; the module is what runs it."""
+    with servers("mesh", 1, module) as found:
+        yield found[0]
 
 
 @contextmanager
 def consul() -> Iterator[Node | None]:
     """A single Consul server, or None when no consul binary is on PATH."""
-    if shutil.which("consul") is None:
-        yield None
-        return
-    server, lan, http, dns = free_ports(4)
-    ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns, grpc_tls=-1)
-    command = ["consul", "agent", "-server", "-node", "bench", "-bind", "127.0.0.1"]
-    with _running("consul", [*command, "-bootstrap-expect", "1", "-hcl", ports], http, dns) as node:
-        yield node
+    with servers("consul", 1) as found:
+        yield found[0] if found else None
 
 
 @contextmanager
-def _running(name: str, command: list[str], http: int, dns: int) -> Iterator[Node]:
+def _running(node: Node, command: list[str]) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("wb") as output:
@@ -130,12 +153,9 @@ def _running(name: str, command: list[str], http: int, dns: int) -> Iterator[Nod
                 stderr=output,
                 env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
             )
+        node.pid = process.pid
         try:
-            node = Node(name, http, dns)
-            node.process = process.pid
-            node.wait_until_led()
-            node.fill()
-            yield node
+            yield
         except SystemExit:
             print(log.read_text()[-2000:], file=sys.stderr)
             raise

@@ -1,4 +1,4 @@
-"""`./dev bench registry`: blocking queries, what an idle one costs, and how long big reads stall.
+"""`./dev bench registry [write|watch|read|restore]`: KV writes, blocking queries, stalls.
 
 A server of its own process, watched over HTTP by clients of this one, all on this machine.
 """
@@ -12,16 +12,21 @@ import re
 import resource
 import select
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import node
+from bench import node, restore, writes
 from bench.node import Node
 
 CLIENTS_PER_ADDRESS = 100
 PATIENCE_SECONDS = 60.0
 KEYS = 100_000
+BATCH = 50
 
 
 class Watchers:
@@ -109,16 +114,16 @@ def _change(running: Node, number: int) -> None:
 def fan_out(running: Node, count: int, rounds: int) -> None:
     """One change of a service with so many blocking queries on it: when the last has its answer."""
     path = "/v1/health/service/web"
-    before = _resident_bytes(running.process)
+    before = _resident_bytes(running.pid)
     watchers = Watchers(running.http, path, count)
     try:
         _settled(running)
-        connected = _resident_bytes(running.process)
+        connected = _resident_bytes(running.pid)
         times, idle = [], 0.0
         for number in range(rounds):
             watchers.ask(_index(running, path))
             _settled(running)
-            idle = idle or (_resident_bytes(running.process) - before) / count / 1024
+            idle = idle or (_resident_bytes(running.pid) - before) / count / 1024
             for other in range(20):
                 running.put(f"/v1/kv/bench/other-{other}", f"{number}".encode())
             woken = watchers.answered(0.5)
@@ -141,15 +146,104 @@ def fan_out(running: Node, count: int, rounds: int) -> None:
         watchers.close()
 
 
+def fill_keys(running: Node, count: int) -> None:
+    """Write so many small keys, over connections that send some requests at once."""
+
+    def write(first: int) -> None:
+        with socket.create_connection(("127.0.0.1", running.http)) as one:
+            for start in range(first, count, 32 * BATCH):
+                batch = range(start, min(start + BATCH, count))
+                one.sendall(b"".join(map(_put, batch)))
+                got = b""
+                while got.count(b"HTTP/1.1 200 OK") < len(batch) or not got.endswith(b"true"):
+                    got += one.recv(65536)
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(write, range(0, 32 * BATCH, BATCH)))
+
+
+def _put(number: int) -> bytes:
+    # Not in order, as keys come in life.
+    key = f"many/{number * 7919 % KEYS:06}"
+    head = f"PUT /v1/kv/{key} HTTP/1.1\r\nHost: b\r\nContent-Length: 64\r\n\r\n"
+    return head.encode() + b"v" * 64
+
+
+class Stalls(threading.Thread):
+    """Asks for something small all the time; the longest time that took."""
+
+    def __init__(self, running: Node) -> None:
+        super().__init__(daemon=True)
+        self._running, self.longest, self.on = running, 0.0, True
+
+    def run(self) -> None:
+        """Ask until `on` is no longer set."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._running.http)
+        while self.on:
+            began = time.monotonic()
+            connection.request("GET", "/v1/agent/version")
+            connection.getresponse().read()
+            self.longest = max(self.longest, time.monotonic() - began)
+            time.sleep(0.001)
+
+
+def _read_elsewhere(running: Node, path: str) -> int:
+    """Read in a process of its own: this one has to measure."""
+    script = "import sys, urllib.request as u; print(len(u.urlopen(sys.argv[1]).read()))"
+    command = [sys.executable, "-c", script, running.url(path)]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def large_read(running: Node, rounds: int) -> None:
+    """A recursive read of very many keys, and for how long it keeps others from their answers."""
+    fill_keys(running, KEYS)
+    paths = ("/v1/kv/many/?recurse", "/v1/kv/many/0?recurse", "/v1/kv/many/?keys", "")
+    for path in paths:
+        for number in range(rounds):
+            running.put("/v1/kv/many/000000", f"{number}".encode())
+            stalls = Stalls(running)
+            stalls.start()
+            time.sleep(0.5)
+            began = time.monotonic()
+            length = _read_elsewhere(running, path) if path else 0
+            took = time.monotonic() - began
+            stalls.on = False
+            stalls.join()
+            what = f"GET {path}: {length / 1e6:.1f} MB in {took:.2f} s" if path else "nothing"
+            print(
+                f"{running.name}: {KEYS} keys: {what}; "
+                f"another request took {stalls.longest * 1000:.0f} ms at most",
+                flush=True,
+            )
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure."""
     parser = argparse.ArgumentParser(prog="./dev bench registry", description=__doc__)
+    loads = ["write", "watch", "read", "restore"]
+    parser.add_argument("load", nargs="?", choices=loads, help="all if left out")
     parser.add_argument("--watchers", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load of writes")
     options = parser.parse_args(arguments)
+    wanted = {options.load} if options.load else set(loads)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if "write" in wanted:
+        writes.measure(options.seconds)
+    if wanted & {"watch", "read"}:
+        _measure_reads(wanted, options.watchers, options.rounds)
+    if "restore" in wanted:
+        for line in restore.rows():
+            print(line, flush=True)
+
+
+def _measure_reads(wanted: set[str], watchers: int, rounds: int) -> None:
     for start in (node.mesh, node.consul):
         with start() as running:
-            if running is not None:
-                fan_out(running, options.watchers, options.rounds)
+            if running is None:
+                continue
+            if "watch" in wanted:
+                fan_out(running, watchers, rounds)
+            if "read" in wanted:
+                large_read(running, rounds)

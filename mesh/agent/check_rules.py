@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from mesh.agent.definitions import PROBES, CheckDefinition
 from mesh.registry.catalog import SERF_HEALTH, STATUSES
-from mesh.registry.health import GOSSIP_HEALTH, RAFT_HEALTH
+from mesh.registry.health import ASIDE, RAFT_HEALTH
 from mesh.registry.maintenance import CLUSTER_MAINTENANCE
 
 NOTHING_TO_DO = (
@@ -25,7 +25,7 @@ _ADDRESSES = {
 def check_problems(check: CheckDefinition) -> list[str]:
     """Everything that is wrong with a check, each beginning with the field at fault."""
     found = []
-    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH, GOSSIP_HEALTH}:
+    if (own := check.id or check.name) in {SERF_HEALTH, RAFT_HEALTH, *ASIDE}:
         found.append(f"CheckID: {own} belongs to the servers; choose another id")
     if own.startswith(CLUSTER_MAINTENANCE):
         found.append(f"CheckID: {own} is how cluster-wide maintenance shows; choose another id")

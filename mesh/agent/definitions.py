@@ -88,6 +88,10 @@ class ServiceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     connect: dict[str, Any] = {}
     locality: Locality | None = None
     checks: list[CheckDefinition] = []
+    sidecar: ServiceDefinition | None = None
+    """Its proxy, as written in Connect.SidecarService; the agent completes and registers it."""
+    sidecar_of: str = ""
+    """The id of the service whose proxy this is; set by the agent."""
 
 
 def thresholds(check: CheckDefinition) -> Thresholds:

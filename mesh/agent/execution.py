@@ -3,6 +3,10 @@
 The job lies under `_rexec/SESSION/job`; an event names the session and says whom it is for. Each
 node that takes it writes `_rexec/SESSION/NODE/ack`, its output in pieces as `.../out/00000` and so
 on, and last `.../exit`. The layout and the event's name are Consul's.
+
+SESSION is a session that deletes what it holds when it ends. Who asks holds the job with it, and
+nodes hold what they write, so that nothing stays behind when whoever asked is killed. Jobs of older
+programs are held by nobody.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from mesh.durations import format_duration
 from mesh.errors import Invalid, MeshError
 from mesh.registry import kv
 from mesh.registry.catalog import check_uuid
-from mesh.registry.port import READ, Registry, WriteOptions
+from mesh.registry.port import READ, Command, Registry, WriteOptions
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -62,6 +66,13 @@ class Job(msgspec.Struct, frozen=True, rename="pascal"):
     """How long it may take."""
     expires: float = 0.0
     """Unix seconds after which no node begins it: one that was away might hear of it late."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a job lies: under its session, which holds what belongs to it, or nobody does."""
+
+    session: str
+    held: bool
 
 
 def read_call(payload: bytes) -> str:
@@ -136,14 +147,17 @@ class Execution:
 
     async def _take(self, session: str) -> None:
         try:
-            job = await self._job(session)
+            found = await self._job(session)
+            if found is None:
+                return
+            job, place = found
             # Only once: who restarts hears the last events of the pool again.
-            if job is not None and await self._write(session, "ack", b"", check_index=0):
-                await self._do(job, session)
+            if await self._write(place, "ack", b"", check_index=0):
+                await self._do(job, place)
         except MeshError as error:
             log.warning("remote exec %s: %s", session, error)
 
-    async def _job(self, session: str) -> Job | None:
+    async def _job(self, session: str) -> tuple[Job, Place] | None:
         found = (await self._registry.read(kv.Get(f"{PREFIX}/{session}/job"))).value
         if found is None:
             log.warning("remote exec %s: there is no such job any more", session)
@@ -152,19 +166,19 @@ class Execution:
         if job.expires < self._clock.wall():
             log.warning("remote exec %s: the job came too late; are the clocks right?", session)
             return None
-        return job
+        return job, Place(session, held=found.session == session)
 
-    async def _do(self, job: Job, session: str) -> None:
-        output, number = Output(), 0
+    async def _do(self, job: Job, place: Place) -> None:
+        output, number, session = Output(), 0, place.session
         running = self._tasks.start(self._run(job, output), name=f"remote job {session}")
         wanted = self._tasks.start(self._until_unwanted(session, running), name=f"job {session}")
         try:
             while (piece := await output.piece()) or output.code is None:
                 if piece and not wanted.done():
-                    await self._write(session, f"out/{number:05}", piece)
+                    await self._write(place, f"out/{number:05}", piece)
                     number += 1
             if not wanted.done():
-                await self._write(session, "exit", str(output.code).encode())
+                await self._write(place, "exit", str(output.code).encode())
         finally:
             running.cancel()
             wanted.cancel()
@@ -210,11 +224,14 @@ class Execution:
             output.end(code)
 
     async def _write(
-        self, session: str, name: str, value: bytes, check_index: int | None = None
+        self, place: Place, name: str, value: bytes, check_index: int | None = None
     ) -> bool:
-        key = f"{PREFIX}/{session}/{self._node}/{name}"
+        key = f"{PREFIX}/{place.session}/{self._node}/{name}"
+        command: Command[bool] = kv.Set(key, value, 0, check_index)
+        if place.held:
+            command = kv.Acquire(key, value, place.session, 0, check_index)
         options = WriteOptions(origin=f"{self._node}/exec")
-        return await self._registry.write(kv.Set(key, value, 0, check_index), options)
+        return await self._registry.write(command, options)
 
 
 @contextmanager

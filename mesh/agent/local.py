@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -17,13 +17,14 @@ from mesh.agent.news import News
 from mesh.agent.operations import NodeOperations
 from mesh.agent.runners import Runners
 from mesh.agent.sequence import Sequence as HealthSequence
+from mesh.agent.sidecars import complete, free_port, sidecar_id
 from mesh.agent.state import LocalCheck, LocalService, Options, Source
 from mesh.agent.storage import CheckState, KeptCheck, KeptService, Storage
 from mesh.agent.sync import Sync, scale
 from mesh.agent.upkeep import Upkeep
 from mesh.clock import Clock, Dice
 from mesh.errors import Denied, Invalid, MeshError, NotFound
-from mesh.registry.catalog import Check, Node
+from mesh.registry.catalog import LABEL, Check, Node
 from mesh.registry.health import NODE_MAINTENANCE, SERVICE_MAINTENANCE
 from mesh.registry.port import Registry
 from mesh.registry.transitions import GONE
@@ -103,7 +104,7 @@ class Agent:
             self._forget(CHECKS_FOLDER, rows.check_id(check))
             return
         try:
-            self._allow(check, "api")
+            self.allow(check, "api")
         except Denied as error:
             log.warning("check %s is not restored: %s", rows.check_id(check), error)
             return
@@ -177,15 +178,44 @@ class Agent:
         source: Source,
         replace_existing_checks: bool = False,
     ) -> None:
-        """Register a service with its checks, or change it.
+        """Register a service with its checks and its sidecar, or change it.
 
         Its other checks stay unless they are to be replaced; maintenance always stays. Raises
-        Denied for a script that may not run, Internal when the disk does not keep it.
+        Denied for a script that may not run, Invalid when no port is left for the sidecar,
+        Internal when the disk does not keep it.
         """
-        checks = rows.own_checks(definition)
-        for check in checks:
-            self._allow(check, source)
-        service_id = rows.service_id(definition)
+        parts = self.parts(definition).values()
+        for part in parts:
+            for check in rows.own_checks(part):
+                self.allow(check, source)
+        for part in parts:
+            if not LABEL.fullmatch(part.name):
+                log.warning("service %r: no DNS name; use letters, digits and -", part.name)
+            for tag in part.tags:
+                if not LABEL.fullmatch(tag):
+                    log.debug("service %r: tag %r cannot be asked for in DNS", part.name, tag)
+            self._register(part, source, replace_existing_checks=replace_existing_checks)
+        self._changed()
+
+    def parts(self, definition: ServiceDefinition) -> dict[str, ServiceDefinition]:
+        """What a definition comes to, by id: the service itself, and its sidecar completed.
+
+        Raises Invalid when no port is left for that.
+        """
+        own = rows.service_id(definition)
+        parts = {own: msgspec.structs.replace(definition, sidecar=None)}
+        if definition.sidecar is not None:
+            name = sidecar_id(own)
+            known = self._services.get(name)
+            taken = {local.row.port for local in self._services.values()}
+            port = known.row.port if known else free_port(taken, self.options.sidecar_ports)
+            parts[name] = complete(definition, port)
+        return parts
+
+    def _register(
+        self, definition: ServiceDefinition, source: Source, *, replace_existing_checks: bool
+    ) -> None:
+        checks, service_id = rows.own_checks(definition), rows.service_id(definition)
         if source == "api":
             plain = msgspec.structs.replace(definition, checks=[])
             self._storage.save(SERVICES_FOLDER, service_id, KeptService(plain))
@@ -200,7 +230,6 @@ class Agent:
             self._put_check(check, source)
         if replace_existing_checks:
             self._remove_checks(self._checks_of(service_id) - {check.id for check in checks})
-        self._changed()
 
     def register_check(self, definition: CheckDefinition, *, source: Source = "api") -> None:
         """Register a check of the node or of a service.
@@ -212,7 +241,7 @@ class Agent:
             raise Invalid("Name: a check needs a name")
         if not definition.kind:
             raise Invalid(NOTHING_TO_DO)
-        self._allow(definition, source)
+        self.allow(definition, source)
         if definition.service_id and definition.service_id not in self._services:
             raise NotFound(f'ServiceID: this agent has no service "{definition.service_id}"')
         if source == "api":
@@ -226,7 +255,8 @@ class Agent:
         kept = KeptCheck(check, with_service)
         self._storage.save(CHECKS_FOLDER, rows.check_id(check), kept)
 
-    def _allow(self, check: CheckDefinition, source: Source) -> None:
+    def allow(self, check: CheckDefinition, source: Source) -> None:
+        """Raise Denied for a check that runs a program when that is not allowed."""
         options = self.options
         local = source == "config" and options.enable_local_script_checks
         if check.runs_program and not (options.enable_script_checks or local):
@@ -291,9 +321,12 @@ class Agent:
     # Deregistering
 
     def deregister_service(self, service_id: str) -> None:
-        """Remove a service with its checks. Raises NotFound when it is not this agent's."""
+        """Remove a service with its checks and sidecar. Raises NotFound when it is not here."""
         if service_id not in self._services:
             raise NotFound(_UNKNOWN_SERVICE.format(service_id))
+        for name, local in list(self._services.items()):
+            if local.definition.sidecar_of == service_id:
+                self.deregister_service(name)
         self._storage.remove(SERVICES_FOLDER, service_id)
         self._remove_checks(self._checks_of(service_id), maintenance=True)
         del self._services[service_id]
@@ -421,76 +454,13 @@ class Agent:
 
     # Reload
 
-    def reload(
-        self,
-        options: Options,
-        services: Sequence[ServiceDefinition],
-        checks: Sequence[CheckDefinition],
-    ) -> list[str]:
-        """Take over new options and what the files define; what came through the API stays.
-
-        Returns what changed, for people. Raises Denied, Invalid or NotFound, having changed
-        nothing, when a definition is not allowed.
-        """
-        before, self.options = self.options, options
-        try:
-            self._check_reload(services, checks)
-        except MeshError:
-            self.options = before
-            raise
-        embedded = [check for service in services for check in rows.own_checks(service)]
-        changed = self._remove_undefined(
-            {rows.service_id(service) for service in services},
-            {rows.check_id(check) for check in [*embedded, *checks]},
-        )
-        for service in services:
-            service_id = rows.service_id(service)
-            old = self._services.get(service_id)
-            if old is None or old.source != "config" or old.definition != service:
-                self.register_service(service, source="config")
-                changed.append(f"service {service_id} {'changed' if old else 'added'}")
-        for check in checks:
-            check_id = rows.check_id(check)
-            known = self._checks.get(check_id)
-            if known is None or known.source != "config" or known.definition != check:
-                self.register_check(check, source="config")
-                changed.append(f"check {check_id} {'changed' if known else 'added'}")
-        self._end_denied()
-        self._changed()
-        return changed
-
-    def _check_reload(
-        self, services: Sequence[ServiceDefinition], checks: Sequence[CheckDefinition]
-    ) -> None:
-        for service in services:
-            for check in service.checks:
-                self._allow(check, "config")
-        known = {rows.service_id(service) for service in services}
-        known |= {name for name, local in self._services.items() if local.source == "api"}
-        for check in checks:
-            self._allow(check, "config")
-            if not rows.check_id(check):
-                raise Invalid("Name: a check needs a name")
-            if check.service_id and check.service_id not in known:
-                raise NotFound(f'ServiceID: this agent has no service "{check.service_id}"')
-
-    def _remove_undefined(self, services: set[str], checks: set[str]) -> list[str]:
-        changed = []
-        for service_id, service in list(self._services.items()):
-            if service.source == "config" and service_id not in services:
-                self.deregister_service(service_id)
-                changed.append(f"service {service_id} removed")
-        for check_id, check in list(self._checks.items()):
-            if check.source == "config" and check_id not in checks:
-                self.deregister_check(check_id)
-                changed.append(f"check {check_id} removed")
-        return changed
-
-    def _end_denied(self) -> None:
-        """Run no script that the new options forbid."""
+    def apply_options(self) -> None:
+        """Act on `options`, which were set anew: run no script that they forbid."""
+        self._runners.reload()
         for check_id, check in self._checks.items():
             try:
-                self._allow(check.definition or CheckDefinition(), check.source)
+                self.allow(check.definition or CheckDefinition(), check.source)
             except Denied as error:
                 self._runners.end(check_id)
                 self.report(check_id, Result("critical", error.message))
+        self._changed()

@@ -7,7 +7,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from mesh.agent.differences import Change
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
@@ -127,7 +129,11 @@ class NodeOperations(Protocol):
         """Have these members, or all, test the paths between them. Raises Invalid or Busy."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def explain(self, asking: Asking) -> Explanation:
+        """How this node's DNS answers a question. Raises Invalid when it cannot be asked."""
+        ...
+
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed. Raises Invalid with its errors."""
         ...
 

@@ -11,6 +11,7 @@ import msgspec
 from mesh.agent.check_rules import check_problems
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition, folded
 from mesh.agent.service_rules import service_problems
+from mesh.agent.sidecars import named
 from mesh.codec import convert
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
@@ -21,6 +22,8 @@ DEPTH_MAX = 64
 _DURATIONS = {"interval", "timeout", "ttl", "deregister_critical_service_after"}
 _CHECK_NAMES = {"checkid": "id", "scriptargs": "args"}
 _SERVICE_NAMES = {"service": "name"}
+OURS = {"sidecar", "sidecar_of"}
+"""Fields that no definition sets."""
 _NESTED: dict[str, type[msgspec.Struct]] = {"weights": Weights, "locality": Locality}
 _IGNORED = {"namespace", "partition", "ports", "sessionname"}
 
@@ -30,19 +33,27 @@ def check_definition(given: Mapping[str, Any]) -> CheckDefinition:
 
     Raises Invalid, naming every field at fault and what it should be.
     """
-    check, problems = _check(given)
+    check, problems = read_check(given)
     if problems:
         raise Invalid("; ".join(problems))
     return check
 
 
 def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
-    """Read a service with its checks from keys in either spelling.
+    """Read a service with its checks and its sidecar from keys in either spelling.
 
     Raises Invalid, naming every field at fault and what it should be.
     """
+    service, problems = read_service(given)
+    if problems:
+        raise Invalid("; ".join(problems))
+    return service
+
+
+def read_service(given: Mapping[str, Any], parent: str = "") -> tuple[ServiceDefinition, list[str]]:
+    """A service, or the sidecar of the service with this name, and all that is wrong with it."""
     checks: list[CheckDefinition] = []
-    in_checks: list[str] = []
+    inside: list[str] = []
     plain = {}
     for key, value in given.items():
         if folded(key) not in {"check", "checks"}:
@@ -50,21 +61,38 @@ def service_definition(given: Mapping[str, Any]) -> ServiceDefinition:
             continue
         for one in value if isinstance(value, Sequence) else [value]:
             if isinstance(one, Mapping) and one:
-                check, found = _check(one)
+                check, found = read_check(one)
                 checks.append(check)
-                in_checks += found
+                inside += found
             elif one:
-                in_checks.append(f"{key}: expected the fields of a check")
+                inside.append(f"{key}: expected the fields of a check")
     fields, problems = _fields(plain, ServiceDefinition, _SERVICE_NAMES)
     service = ServiceDefinition(**{"name": "", **fields, "checks": checks})
+    if parent:
+        service = named(service, parent)
+    service, in_sidecar = _with_sidecar(service)
     problems = _more(problems, service_problems(service))
-    problems = _labelled("service", service.id or service.name, problems) + in_checks
-    if problems:
-        raise Invalid("; ".join(problems))
-    return service
+    label = "Connect.SidecarService" if parent else "service"
+    return service, _labelled(label, service.id or service.name, problems) + inside + in_sidecar
 
 
-def _check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+def _with_sidecar(service: ServiceDefinition) -> tuple[ServiceDefinition, list[str]]:
+    """The service with what its block `Connect` says of a sidecar, and what is wrong with that."""
+    plain: dict[str, Any] = {}
+    sidecar: ServiceDefinition | None = None
+    problems: list[str] = []
+    for key, value in service.connect.items():
+        if folded(key) != "sidecarservice":
+            plain[key] = value
+        elif isinstance(value, Mapping):
+            sidecar, problems = read_service(value, service.name or "?")
+        elif value is not None:
+            problems.append("Connect.SidecarService: expected the fields of a service, or none")
+    return msgspec.structs.replace(service, connect=plain, sidecar=sidecar), problems
+
+
+def read_check(given: Mapping[str, Any]) -> tuple[CheckDefinition, list[str]]:
+    """A check, and all that is wrong with it."""
     fields, problems = _fields(given, CheckDefinition, _CHECK_NAMES)
     check = CheckDefinition(**fields)
     problems = _more(problems, check_problems(check))
@@ -89,7 +117,8 @@ def _fields(
     given: Mapping[str, Any], kind: type[msgspec.Struct], names: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
     """The values by field of `kind`, and what is wrong with the others."""
-    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    found_fields = (field for field in msgspec.structs.fields(kind) if field.name not in OURS)
+    types = {field.name: field.type for field in found_fields}
     known = {folded(name): name for name in types} | dict(names)
     found: dict[str, Any] = {}
     problems: list[str] = []

@@ -72,13 +72,20 @@ def _meta_problems(meta: Mapping[str, str]) -> list[str]:
 
 
 def _connect_problems(service: ServiceDefinition) -> list[str]:
-    found = []
-    for key, value in service.connect.items():
-        if folded(key) == "sidecarservice":
-            if value is not None:
-                found.append("Connect.SidecarService: sidecars are not available yet")
-        elif folded(key) != "native":
-            found.append(f"Connect: unknown field {key}")
+    found = [f"Connect: unknown field {key}" for key in service.connect if folded(key) != "native"]
+    native = any(service.connect.values())
+    if service.kind and native:
+        found.append(f"Connect.Native: a {service.kind} is a proxy; leave it out")
+    sidecar = service.sidecar
+    if sidecar is None:
+        return found
+    label = "Connect.SidecarService"
+    if service.kind:
+        found.append(f"{label}: a {service.kind} has no sidecar")
+    if sidecar.id:
+        found.append(f"{label}.ID: the agent gives it an id; leave it out")
+    if sidecar.sidecar is not None:
+        found.append(f"{label}: a sidecar has no sidecar of its own")
     return found
 
 
@@ -89,7 +96,7 @@ def _kind_problems(service: ServiceDefinition) -> list[str]:
     if service.kind == "connect-proxy":
         if not destination or destination == "*":
             found.append("Proxy.DestinationServiceName: a connect-proxy needs one service")
-        if not service.port and not service.socket_path:
+        if not (service.port or service.socket_path or service.sidecar_of):
             found.append("Port: a connect-proxy needs a Port or a SocketPath")
     elif service.kind in GATEWAYS:
         if service.kind in GATEWAYS_WITH_PORT and not service.port:

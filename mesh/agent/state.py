@@ -44,6 +44,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     check_certificates: Certificates | None = None
     """What checks over TLS show and trust; None: they show nothing and trust what the system
     does."""
+    sidecar_ports: tuple[int, int] = (21000, 21255)
+    """Lowest and highest port for sidecars whose definition names none."""
     interval_min_seconds: float = 1.0
     """Shorter check intervals are raised to this."""
     deregister_min_seconds: float = 60.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import msgspec
 
 from mesh import codec
@@ -12,7 +10,9 @@ from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.event import FILTERS
 from mesh.cli.flags import Argument, Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
-from mesh.client import ReadOptions
+from mesh.client import Client, ReadOptions
+from mesh.client.kv import Lock
+from mesh.client.session import Terms
 from mesh.clock import SystemClock
 from mesh.durations import parse_duration
 from mesh.errors import Conflict, Invalid
@@ -20,7 +20,9 @@ from mesh.errors import Conflict, Invalid
 SCRIPT_MAX_BYTES = 256 * 1024
 EXPIRES_SECONDS = 120.0
 """Nodes do not begin the job later than this: clocks may differ by some seconds."""
-POLL_SECONDS = 10.0
+POLL_SECONDS = 5.0
+TTL_SECONDS = 15.0
+"""Of the session; it is renewed at each poll."""
 LATE_SECONDS = 10.0
 """How long after its time a job may take to say that it was ended."""
 SOME_FAILED = 2
@@ -38,9 +40,8 @@ def execute(invocation: Invocation) -> int:
     parsed = invocation.parsed
     quiet, longest = _seconds(parsed, "wait", 2.0), _seconds(parsed, "timeout", 600.0)
     job = _job(invocation, longest)
-    session = str(uuid.uuid4())
     client = invocation.client
-    client.kv.put(f"{PREFIX}/{session}/job", codec.to_json(job))
+    session = _leave(client, job)
     try:
         payload = codec.to_json({"Prefix": PREFIX, "Session": session})
         filters = {name: parsed.text(name) for name in ("node", "service", "tag")}
@@ -49,8 +50,20 @@ def execute(invocation: Invocation) -> int:
         show.follow(quiet, longest)
     finally:
         # Nodes where it still runs end it when the job is gone.
+        client.session.destroy(session)
         client.kv.delete_under(f"{PREFIX}/{session}/")
     return show.end()
+
+
+def _leave(client: Client, job: Job) -> str:
+    """Write the job, held by a session that takes it away when we are killed; the session."""
+    terms = Terms(
+        name="meshctl exec", behavior="delete", ttl_seconds=TTL_SECONDS, lock_delay_seconds=0.0
+    )
+    session = client.session.create(terms)
+    if not client.kv.put(f"{PREFIX}/{session}/job", codec.to_json(job), lock=Lock(session)):
+        raise Conflict("the session ended before the job was written; try again")
+    return session
 
 
 def _job(invocation: Invocation, seconds: float) -> Job:
@@ -84,6 +97,7 @@ class Show:
         self._client, self._out = invocation.client, invocation.out
         self._session, self._prefix = session, f"{PREFIX}/{session}/"
         self._seen: set[str] = set()
+        self._renewed = SystemClock().monotonic()
         self._line: dict[str, str] = {}
         """What each node said after its last whole line."""
         self.nodes: dict[str, Ran] = {}
@@ -99,6 +113,7 @@ class Show:
             if pause <= 0:
                 return
             options = ReadOptions(index=index, wait_seconds=min(pause, POLL_SECONDS))
+            self._renew(clock.monotonic())
             found = self._client.kv.keys(self._prefix, options=options)
             index = found.index
             fresh = [key for key in found.value if key not in self._seen]
@@ -106,6 +121,13 @@ class Show:
                 last_news = clock.monotonic()
             for key in fresh:
                 self._take(key)
+
+    def _renew(self, now: float) -> None:
+        if now - self._renewed < POLL_SECONDS:
+            return
+        self._renewed = now
+        if self._client.session.renew(self._session) is None:
+            raise Conflict("the session of the job has ended, and with it the job on every node")
 
     def _take(self, key: str) -> None:
         self._seen.add(key)

@@ -134,7 +134,7 @@ def _difference(found: Difference) -> list[str]:
     before, after = found.before, found.after
     places = f"between index {before.index} and {after.index}"
     if before.row is None and after.row is None:
-        return [f"{found.key} was not there at index {before.index} nor at {after.index}."]
+        return [f"{found.key} was not there {places}."]
     head = []
     if before.row is None:
         head = [f"{found.key} was not there at index {before.index}."]

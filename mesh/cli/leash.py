@@ -18,7 +18,7 @@ def main(words: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
-    # The command is one the demo chose, from the compose file it was asked to run.
+    # The command is the user's: of meshctl lock, or of the compose file that the demo is to run.
     os.execv(command[0], command)  # noqa: S606
 
 

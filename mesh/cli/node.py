@@ -6,6 +6,7 @@ from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.flags import Argument, Flag
 from mesh.cli.invocation import Invocation
 from mesh.client import agent
+from mesh.client.agent import Change
 from mesh.errors import Internal, MeshError, Unreachable
 
 LEVELS = ("trace", "debug", "info", "warn", "error")
@@ -36,10 +37,22 @@ def monitor(invocation: Invocation) -> int:
 
 
 def reload(invocation: Invocation) -> int:
-    """Make the agent read its configuration again."""
-    invocation.client.agent.reload()
-    invocation.out.done("The agent has read its configuration again.", Reloaded=True)
+    """Make the agent read its configuration again, and show what that changed."""
+    changed = invocation.client.agent.reload()
+    lines = [_told(change) for change in changed if not change.restart]
+    waiting = [_told(change) for change in changed if change.restart]
+    if waiting:
+        lines += ["Not before a restart:", *(f"  {line}" for line in waiting)]
+    invocation.out.lines(changed, lines or ["Nothing changed."])
     return OK
+
+
+def _told(change: Change) -> str:
+    subject = change.name if change.what == "option" else f"{change.what} {change.name}"
+    if change.action != "changed" or not (change.old or change.new):
+        return f"{subject}: {change.action}"
+    field = f" {change.field}:" if change.field else ""
+    return f"{subject}:{field} {change.old} -> {change.new}"
 
 
 def join(invocation: Invocation) -> int:
@@ -141,8 +154,9 @@ COMMANDS = {
     ),
     "reload": Command(
         reload,
-        about="Make the agent read its configuration files again. When they have an error,\n"
-        "nothing changes and the error is shown.",
+        about="Make the agent read its configuration files again, and show what changed, from\n"
+        "what to what, and what needs a restart. When the files have an error, nothing\n"
+        "changes and every error is shown with its file, its key and what is expected.",
         examples=(Example("reload", "After a change of a service definition"),),
     ),
 }

@@ -7,26 +7,21 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mesh import codec
-from mesh.cli.command import OK, Command, Example
+from mesh.cli.command import FAILED, OK, Command, Example
+from mesh.cli.files import Unreadable, portions_of
 from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.cli.progress import Progress
-from mesh.errors import Invalid, MeshError, explained
+from mesh.errors import Invalid
 from mesh.registry.kv import PAIRS
 from mesh.registry.requests import TABLES
-from mesh.store.archive import PORTION_BYTES, Archive, Meta, read_meta
+from mesh.store.archive import Archive, Meta, read_meta
 from mesh.store.export import Reading
 
 APPENDABLE = ("version", "dc", "node", "status")
-
-
-class Unreadable(MeshError):
-    """A file cannot be read or written."""
-
-    code = "file"
 
 
 def save(invocation: Invocation) -> int:
@@ -92,19 +87,17 @@ def restore(invocation: Invocation) -> int:
     """Put a snapshot in place of all data."""
     parsed, out = invocation.parsed, invocation.out
     path = Path(parsed.arguments[0])
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        with Progress(out, "Verifying", size) as progress:
-            meta = _verified(path)
-            progress.say("Restoring")
-            portions = _through(progress, file)
-            invocation.client.snapshot.restore(portions, datacenter=parsed.text("datacenter"))
+    with portions_of(path) as file, Progress(out, "Verifying", path.stat().st_size) as progress:
+        meta = _verified(path)
+        progress.say("Restoring")
+        portions = _through(progress, file)
+        invocation.client.snapshot.restore(portions, datacenter=parsed.text("datacenter"))
     out.done(f"Restored snapshot {meta.id} of index {meta.index}", Restored=True, Meta=meta)
     return OK
 
 
-def _through(progress: Progress, file: IO[bytes]) -> Iterator[bytes]:
-    yield from progress.counted(_portions(file))
+def _through(progress: Progress, portions: Iterator[bytes]) -> Iterator[bytes]:
+    yield from progress.counted(portions)
     progress.say("Waiting for the servers")
 
 
@@ -194,26 +187,29 @@ def decode(invocation: Invocation) -> int:
     return OK
 
 
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise Unreadable(explained(error)) from error
-
-
-def _portions(file: IO[bytes]) -> Iterator[bytes]:
-    try:
-        while portion := file.read(PORTION_BYTES):
-            yield portion
-    except OSError as error:
-        raise Unreadable(explained(error)) from error
+def schedules(invocation: Invocation) -> int:
+    """Show what servers do about snapshots by themselves."""
+    out = invocation.out
+    found = invocation.client.snapshot.schedules(datacenter=invocation.parsed.text("datacenter"))
+    rows = [
+        (one.server, each.name, each.time, _bytes(each.size), str(each.index), each.verified)
+        for one in found
+        for each in one.kept
+    ]
+    out.table(found, ("Server", "Snapshot", "Time", "Size", "Index", "Verified"), rows)
+    if not out.as_json and all(not one.interval_seconds and not one.error for one in found):
+        out.note("No server takes snapshots by itself; see snapshots.interval.")
+    for one in found:
+        if one.error or one.problem:
+            out.note(f"{one.server}: {one.error or one.problem}")
+    return FAILED if any(one.problem for one in found) else OK
 
 
 def _verified(path: Path) -> Meta:
     """What a file says of itself, once all of it is known to be as it was written."""
-    with _opened(path) as file:
+    with portions_of(path) as portions:
         try:
-            archive = Archive(_portions(file))
+            archive = Archive(portions)
             meta = read_meta(archive)
             for _ in archive.state():
                 pass
@@ -225,9 +221,9 @@ def _verified(path: Path) -> Meta:
 def _read(path: Path, keep: Any) -> tuple[Meta, Reading]:
     """Every row of a file."""
     reading = Reading(TABLES, keep)
-    with _opened(path) as file:
+    with portions_of(path) as portions:
         try:
-            archive = Archive(_portions(file))
+            archive = Archive(portions)
             meta = read_meta(archive)
             for portion in archive.state():
                 reading.feed(portion)
@@ -286,6 +282,14 @@ COMMANDS = {
             Flag("kvfilter", "only keys that start with this", value="PREFIX"),
         ),
         asks_agent=False,
+    ),
+    "operator snapshots": Command(
+        schedules,
+        about="List the snapshots that the leader took by itself, on whichever server it was, and\n"
+        "when each was restored into a scratch store and compared.",
+        examples=(Example("operator snapshots", "All servers"),),
+        flags=(DATACENTER,),
+        exits=("1: the last snapshot failed",),
     ),
     "snapshot decode": Command(
         decode,

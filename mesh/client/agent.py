@@ -9,11 +9,25 @@ import msgspec
 
 from mesh import codec
 from mesh.client.call import Call, decode_json, path_of, writing
-from mesh.client.shapes import AgentSelf, Check, Guard, Member, Reachability, Service
+from mesh.client.shapes import AgentSelf, Check, Guard, Member, Reachability, Service, Shape
 
 T = TypeVar("T")
 QUERY_SECONDS = 30.0
 """A question to a large pool takes longer than one to an agent."""
+
+
+class Change(Shape, frozen=True):
+    """One thing that a reload changed, or will with a restart."""
+
+    what: str = ""
+    """`service`, `check` or `option`."""
+    name: str = ""
+    action: str = ""
+    """`added`, `removed` or `changed`."""
+    field: str = ""
+    old: str = ""
+    new: str = ""
+    restart: bool = False
 
 
 def about() -> Call[AgentSelf]:
@@ -115,9 +129,18 @@ def force_leave(node: str, *, prune: bool = False, wan: bool = False) -> Call[No
     return writing(path_of("agent/force-leave", node), params)
 
 
-def reload() -> Call[None]:
-    """Make the agent read its configuration again. Invalid, with the reason, if it cannot."""
-    return writing("/v1/agent/reload")
+def reload() -> Call[list[Change]]:
+    """Make the agent read its configuration again; what that changed.
+
+    Internal, with the reasons, if it cannot: then nothing changed.
+    """
+    return Call(
+        method="PUT",
+        path="/v1/agent/reload",
+        decode=lambda response: decode_json(response.body or b"[]", list[Change]),
+        params=(("explain", "true"),),
+        body=b"",
+    )
 
 
 def monitor(level: str = "INFO", *, as_json: bool = False) -> Call[bytes]:

@@ -14,6 +14,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    dns,
     doctor,
     event,
     health,
@@ -21,11 +22,13 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    query,
     session,
     settings,
     snapshot,
     status,
     trouble,
+    txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
@@ -47,11 +50,14 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.txn = Txn(self)
+        self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
+        self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -216,6 +222,24 @@ class Session(_Noun):
     listed = _awaiting(session.listed)
 
 
+class Txn(_Noun):
+    """Several reads and writes, all or none of them."""
+
+    apply = _awaiting(txn.apply)
+
+
+class Query(_Noun):
+    """Prepared queries."""
+
+    create = _awaiting(query.create)
+    update = _awaiting(query.update)
+    delete = _awaiting(query.delete)
+    listed = _awaiting(query.listed)
+    get = _awaiting(query.get)
+    execute = _awaiting(query.execute)
+    explain = _awaiting(query.explain)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -272,6 +296,12 @@ class History(_Noun):
     changes = _awaiting(history.changes)
     diff = _awaiting(history.diff)
     revert = _awaiting(history.revert)
+
+
+class DNS(_Noun):
+    """How names are answered."""
+
+    explain = _awaiting(dns.explain)
 
 
 class Coordinate(_Noun):

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from mesh import codec
 from mesh.client.call import Answer, Call, ReadOptions, deciding, decode_json, reading
-from mesh.client.shapes import Maintenance
+from mesh.client.shapes import Shape
 
 LATEST = ReadOptions()
+
+
+class Maintenance(Shape, frozen=True):
+    """A node, an instance on a node, or a service, in maintenance for the whole cluster."""
+
+    node: str = ""
+    service: str = ""
+    service_id: str = ""
+    reason: str = ""
+    owner: str = ""
+    since: str = ""
+    until: str = ""
+    """RFC 3339; empty when it ends only by an operator's word."""
+    instances: int = 0
+    """How many instances it takes out; only in the answer of who begins it."""
+    create_index: int = 0
+    modify_index: int = 0
 
 
 def every(options: ReadOptions = LATEST) -> Call[Answer[list[Maintenance]]]:

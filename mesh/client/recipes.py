@@ -51,6 +51,9 @@ class HoldOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long one blocking read waits for the key to be free."""
     retry_seconds: float = 5.0
     """Between two attempts, while there is a lock-delay or no leader."""
+    monitor_retries: int | None = None
+    """After so many failed requests in a row, a second apart, what is held counts as lost; None:
+    only when the TTL is over."""
     datacenter: str = ""
 
 
@@ -321,6 +324,7 @@ class Keeping:
         """The holder gives it back itself."""
         self.lost = ""
         self._beat = recipe.options.ttl_seconds / 6
+        self._failed = 0
         self._renewed = now()
         self.good_until = self._renewed + recipe.options.ttl_seconds - self._beat
 
@@ -340,16 +344,22 @@ class Keeping:
                     yield Pause(self._beat)
                 if self._goes_on():
                     yield from self._renew()
+                self._failed = 0
             except MeshError as error:
-                if not error.retry and not isinstance(error, Internal):
-                    self._lose(error.message)
-                elif self._now() >= self.good_until:
-                    self._lose(f"the session could not be renewed in time: {error.message}")
-                else:
+                self._fail(error)
+                if self._goes_on():
                     yield Pause(min(self._beat, 1.0))
 
     def _goes_on(self) -> bool:
         return not (self.ending or self.lost)
+
+    def _fail(self, error: MeshError) -> None:
+        self._failed += 1
+        most = self.recipe.options.monitor_retries
+        if not error.retry and not isinstance(error, Internal):
+            self._lose(error.message)
+        elif self._now() >= self.good_until or (most is not None and self._failed > most):
+            self._lose(f"the session could not be renewed in time: {error.message}")
 
     def _look(self, index: int) -> Steps[int]:
         options = ReadOptions(

@@ -83,12 +83,12 @@ def create(terms: Terms = DEFAULT, *, datacenter: str = "") -> Call[str]:
         "Name": terms.name,
         "Node": terms.node,
         "Behavior": terms.behavior,
-        "TTL": format_duration(terms.ttl_seconds) if terms.ttl_seconds else "",
+        "TTL": _duration(terms.ttl_seconds) if terms.ttl_seconds else "",
         "ServiceChecks": [{"ID": check} for check in terms.service_checks],
     }
     given = {name: value for name, value in body.items() if value}
     if terms.lock_delay_seconds is not None:
-        given["LockDelay"] = format_duration(terms.lock_delay_seconds)
+        given["LockDelay"] = _duration(terms.lock_delay_seconds)
     if terms.node_checks is not None:
         given["NodeChecks"] = list(terms.node_checks)
     return Call(
@@ -98,6 +98,11 @@ def create(terms: Terms = DEFAULT, *, datacenter: str = "") -> Call[str]:
         params=_params(datacenter),
         body=codec.to_json(given),
     )
+
+
+def _duration(seconds: float) -> str:
+    """`90s` rather than `1m30s`: it is shown again as it was given."""
+    return f"{seconds:.0f}s" if seconds == int(seconds) else format_duration(seconds)
 
 
 def destroy(session: str, *, datacenter: str = "") -> Call[bool]:

@@ -471,20 +471,3 @@ class Reachability(Shape, frozen=True):
     strangers: list[str] = []
     """They answered though gossip does not hold them for alive."""
     advice: list[str] = []
-
-
-class Maintenance(Shape, frozen=True):
-    """A node, an instance on a node, or a service, in maintenance for the whole cluster."""
-
-    node: str = ""
-    service: str = ""
-    service_id: str = ""
-    reason: str = ""
-    owner: str = ""
-    since: str = ""
-    until: str = ""
-    """RFC 3339; empty when it ends only by an operator's word."""
-    instances: int = 0
-    """How many instances it takes out; only in the answer of who begins it."""
-    create_index: int = 0
-    modify_index: int = 0

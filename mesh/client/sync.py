@@ -16,6 +16,7 @@ from mesh.client import (
     agent,
     catalog,
     coordinate,
+    dns,
     doctor,
     event,
     health,
@@ -23,11 +24,13 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    query,
     session,
     settings,
     snapshot,
     status,
     trouble,
+    txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 
@@ -50,11 +53,14 @@ class Client:
         self._connection: HTTPConnection | None = None
         self._newest = Newest()
         self.kv = KV(self)
+        self.txn = Txn(self)
+        self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
+        self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
         self.event = Event(self)
@@ -282,6 +288,24 @@ class Session(_Noun):
     listed = _blocking(session.listed)
 
 
+class Txn(_Noun):
+    """Several reads and writes, all or none of them."""
+
+    apply = _blocking(txn.apply)
+
+
+class Query(_Noun):
+    """Prepared queries."""
+
+    create = _blocking(query.create)
+    update = _blocking(query.update)
+    delete = _blocking(query.delete)
+    listed = _blocking(query.listed)
+    get = _blocking(query.get)
+    execute = _blocking(query.execute)
+    explain = _blocking(query.explain)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -338,6 +362,12 @@ class History(_Noun):
     changes = _blocking(history.changes)
     diff = _blocking(history.diff)
     revert = _blocking(history.revert)
+
+
+class DNS(_Noun):
+    """How names are answered."""
+
+    explain = _blocking(dns.explain)
 
 
 class Coordinate(_Noun):

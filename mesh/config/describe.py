@@ -12,6 +12,7 @@ from mesh.config.shape import build, value_at
 from mesh.config.wording import leaves
 
 HIDDEN = "hidden"
+_SECRET = {"token", "header"}
 
 
 def to_plain(config: Config) -> dict[str, Any]:
@@ -47,9 +48,10 @@ def reloaded(old: Config, new: Config) -> Config:
 
 
 def _without_tokens(value: Any) -> Any:
+    """Without what may be a secret: tokens, and headers, which often hold one."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if key.lower() == "token" and inner else _without_tokens(inner)
+            key: HIDDEN if key.lower() in _SECRET and inner else _without_tokens(inner)
             for key, inner in value.items()
         }
     if isinstance(value, list | tuple):

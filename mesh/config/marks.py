@@ -13,17 +13,17 @@ FILLED = frozenset({"dev", "warnings", "not_yet", "files"})
 NOT_YET = _names(
     """
     acl
-    advertise_reconnect_timeout audit auto_config auto_encrypt auto_reload_config
+    advertise_reconnect_timeout audit auto_config auto_encrypt
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
     cloud config_entries connect default_intention_policy
-    enable_agent_tls_for_checks enable_central_service_config enable_syslog
+    enable_central_service_config enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
     ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https
-    ports.proxy_max_port ports.proxy_min_port ports.sidecar_max_port
-    ports.sidecar_min_port primary_datacenter primary_gateways primary_gateways_interval
+    ports.proxy_max_port ports.proxy_min_port
+    primary_datacenter primary_gateways primary_gateways_interval
     raft_logstore raft_prevote_disabled raft_protocol
     recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
     rpc segment segments
@@ -44,7 +44,6 @@ NOT_YET = _names(
     performance.enable_xds_load_balancing performance.leave_drain_time
     raft_trailing_logs raft_snapshot_interval
     limits.rpc_max_conns_per_client
-    http_config.use_cache http_config.max_header_bytes
     """
 )
 """Keys, with all below them, that are read and checked but change nothing yet."""
@@ -53,7 +52,7 @@ RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config history http_config
     limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
-    node_meta raft_disk_floor services watches
+    node_meta raft_disk_floor services snapshots watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

@@ -10,6 +10,7 @@ from mesh.config import sections as s
 from mesh.config.calm import FlapDamping, MassFailure
 from mesh.config.history import History
 from mesh.config.sections import Bytes, Seconds
+from mesh.config.snapshots import Snapshots
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +208,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """When much of the pool seems to vanish at once; see docs/calm.md."""
     flap_damping: FlapDamping = FlapDamping()
     """Members and checks that come and go again and again; see docs/calm.md."""
+    snapshots: Snapshots = Snapshots()
+    """Snapshots that the leader takes by itself; see docs/snapshots.md."""
     history: History = History()
     """How much of what was changed is kept; see docs/history.md."""
     primary_datacenter: str = ""

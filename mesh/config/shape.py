@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mesh.agent.reading import read_check, read_service
 from mesh.config import definitions
 from mesh.config.marks import FILLED, IN_USE, NOT_YET, OLD_NAMES, SECRET, under
 from mesh.config.problems import Problem, shown, suggestion
@@ -18,6 +19,14 @@ from mesh.durations import parse_duration
 from mesh.errors import Invalid
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+_DEFINITIONS: dict[
+    str, tuple[Callable[..., dict[str, Any]], Callable[..., tuple[object, list[str]]]]
+] = {
+    "services": (definitions.service, read_service),
+    "checks": (definitions.check, read_check),
+}
+"""What knows the keys of each, and what knows the rest."""
 
 COMMENTS = frozenset({"_comment", "//"})
 """Keys that hold remarks in JSON, which has no comments."""
@@ -114,7 +123,7 @@ class Layer:
                 self.problems.append(Problem(source, key, complaint))
 
     def _definitions(self, key: str, value: Any, source: str) -> None:
-        read = definitions.service if key == "services" else definitions.check
+        read, understand = _DEFINITIONS[key]
         kept: list[dict[str, Any]] = self.values.setdefault(key, [])
         self.sources.setdefault(key, source)
 
@@ -122,7 +131,11 @@ class Layer:
             self.problems.append(Problem(source, place, complaint))
 
         for at, item in enumerate(value if isinstance(value, list) else [value]):
-            kept.append(read(item, f"{key}[{at}]", report))
+            before, place = len(self.problems), f"{key}[{at}]"
+            kept.append(read(item, place, report))
+            if len(self.problems) == before:
+                for problem in understand(kept[-1])[1]:
+                    report(place, problem)
 
 
 def build(values: dict[str, Any], **filled: Any) -> Config:
@@ -241,6 +254,7 @@ _CONVERTERS: dict[str, Callable[[Any], Converted]] = {
     str(int): _int,
     str(float): _float,
     str(Seconds): _duration,
+    str(Bytes): _bytes,
     str(Bytes | None): _bytes,
     str(str): _text,
     str(tuple[str, ...]): _texts,

@@ -50,6 +50,15 @@ def measure(node: Node, metrics: Metrics) -> None:
         metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
         metrics.add(lambda: _registry(replica))
         metrics.add(lambda: _sessions(replica))
+        metrics.add(lambda: _snapshots(replica))
+
+
+def _snapshots(replica: Replica) -> Iterator[Reading]:
+    schedule = replica.schedule
+    about = "Snapshots that the leader took by itself: taken, failed"
+    yield from counters("mesh.snapshots", schedule.counters, about)
+    failing = "1 while the last scheduled snapshot failed"
+    yield gauge("mesh.snapshots.failing", float(bool(schedule.problem)), failing)
 
 
 def _process(node: Node) -> Iterator[Reading]:

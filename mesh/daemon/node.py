@@ -7,15 +7,18 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mesh import __version__
 from mesh.agent.announcer import Announcer
+from mesh.agent.differences import Change
 from mesh.agent.local import Agent
 from mesh.agent.own import hear_of_own, own_part
 from mesh.agent.reading import check_definition, service_definition
+from mesh.agent.reloading import reload
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
-from mesh.config.describe import changes, reloaded
+from mesh.config.describe import reloaded
 from mesh.config.schema import Config
 from mesh.daemon import encryption, options
 from mesh.daemon.calm import Calm
@@ -27,6 +30,7 @@ from mesh.daemon.measures import measure
 from mesh.daemon.membership import Membership, keep_joining, meet_again
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
+from mesh.daemon.reloading import FileWatch, option_changes
 from mesh.daemon.replica import Replica
 from mesh.daemon.wan import Wan, wan_name
 from mesh.datadir import open_directory
@@ -35,7 +39,7 @@ from mesh.errors import explained
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
-from mesh.registry.health import GOSSIP_HEALTH
+from mesh.registry.health import GOSSIP_HEALTH, SNAPSHOT_HEALTH
 from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -104,15 +108,15 @@ class Node:
             election = options.raft(config, "").election_seconds[1]
             health = Health(self.replica.raft, self.agent, election, ground.clock)
             self._tasks.start(health.run(), name="health of the log")
+            self.replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
+            self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")
-        if ground.credentials is not None:
-            watching = encryption.watch(ground.credentials, ground.clock)
-            self._tasks.start(watching, name="watching certificates")
+        self._watch_files()
         self._tasks.start(
             keep_joining(ground.gossip, options.join(config), ground.clock, self._give_up),
             name="joining",
@@ -128,6 +132,15 @@ class Node:
             options.names(self.http.addresses),
             options.names(self.dns.addresses),
         )
+
+    def _watch_files(self) -> None:
+        ground = self.ground
+        if self.config.auto_reload_config:
+            files = FileWatch(lambda: self.config, self.reload, ground.clock)
+            self._tasks.start(files.run(), name="watching the configuration")
+        if ground.credentials is not None:
+            watching = encryption.watch(ground.credentials, ground.clock)
+            self._tasks.start(watching, name="watching certificates")
 
     def _find_datacenters(self, wan: Wan) -> None:
         join = options.join_wan(self.config)
@@ -298,39 +311,40 @@ class Node:
             await self.ground.wan.gossip.leave()
         await self.ground.gossip.leave()
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew and apply what can be; says what changed.
 
         Raises ConfigError, changing nothing, when it has errors.
         """
         config = self._reread()
-        applied, restart = changes(self.config, config)
+        changed = option_changes(self.config, config)
         config = reloaded(self.config, config)
         # First what may be refused, so that a refusal changes nothing.
         credentials, files = self.ground.credentials, encryption.options(config)
         loaded = load(files) if credentials is not None and files is not None else None
         if credentials is None and files is not None:
             log.warning("reload: to begin with TLS on the server port needs a restart")
-        changed = self.agent.reload(
+        defined = reload(
+            self.agent,
             options.agent(config, self.ground.node_id, self.agent.options.data_dir),
             [service_definition(service) for service in config.services],
             [check_definition(check) for check in config.checks],
         )
-        if restart:
-            log.warning("reload: these changes need a restart: %s", ", ".join(restart))
+        applied = {change.name for change in changed if not change.restart}
         self.config = config
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         if credentials is not None and loaded is not None and credentials.use(loaded):
-            changed.append("certificates changed")
+            changed.append(Change("tls", "certificates", "changed"))
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
         if "watches" in applied:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
             self.replica.raft.disk.set_floor(config.raft_disk_floor)
+            self.replica.schedule.settings = options.snapshots(config)
             self.replica.historian.wanted = options.history(config)
-        changed += [f"{name} changed" for name in applied if name not in {"services", "checks"}]
-        log.info("reload: %s", "; ".join(changed) or "nothing changed")
+        changed = [*defined, *changed]
+        log.info("reload: %s", "; ".join(map(str, changed)) or "nothing changed")
         return changed
 
     def stats(self) -> dict[str, dict[str, object]]:

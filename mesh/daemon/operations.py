@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from mesh import __version__
+from mesh.agent.differences import Change
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
@@ -16,6 +18,8 @@ from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.wan import wan_name
+from mesh.dns.explanation import explain
+from mesh.dns.server import DnsServer
 from mesh.errors import Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.driver import Gossip
@@ -32,12 +36,13 @@ class Running(Protocol):
 
     config: Config
     live: LiveLines
+    dns: DnsServer
 
     async def leave(self) -> None:
         """Leave the pool; the process ends afterwards."""
         ...
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed."""
         ...
 
@@ -134,7 +139,11 @@ class Operations:
         """Test the paths between members."""
         return await self._ground.gossip.examiner.examine(names)
 
-    async def reload(self) -> list[str]:
+    async def explain(self, asking: Asking) -> Explanation:
+        """See NodeOperations.explain."""
+        return await explain(self._running.dns.resolver, asking)
+
+    async def reload(self) -> list[Change]:
         """Read the configuration anew."""
         return await self._running.reload()
 

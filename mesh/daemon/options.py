@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
+from mesh.agent.state import Certificates
+from mesh.config import certificates
 from mesh.config.addresses import advertised, advertised_wan, bound
+from mesh.config.certificates import FILES
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
 from mesh.dns.options import Options as DnsOptions
@@ -18,6 +21,7 @@ from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
 from mesh.server.pilot import Options as PilotOptions
+from mesh.server.shelf import Settings as Scheduled
 
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
@@ -135,6 +139,12 @@ def pilot(config: Config) -> PilotOptions:
     return PilotOptions(settings, HEARTBEAT_SECONDS * config.performance.raft_multiplier)
 
 
+def snapshots(config: Config) -> Scheduled:
+    """For the leader's own snapshots."""
+    knobs = config.snapshots
+    return Scheduled(knobs.interval, knobs.directory, knobs.retain, knobs.verify)
+
+
 def history(config: Config) -> Limit:
     """How much of what was changed is kept."""
     return Limit(config.history.max_bytes, config.history.max_age)
@@ -166,6 +176,8 @@ def http(config: Config) -> HttpOptions:
         allow_write_from=list(config.http_config.allow_write_http_from),
         kv_value_max_bytes=config.limits.kv_max_value_size,
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
+        head_max_bytes=config.http_config.max_header_bytes or 1024 * 1024,
+        use_cache=config.http_config.use_cache,
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
         spool_folder=config.data_dir,
@@ -188,6 +200,8 @@ def dns(config: Config) -> DnsOptions:
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,
+        node_name=config.node_name,
+        disable_coordinates=config.disable_coordinates,
         node_ttl_seconds=int(knobs.node_ttl),
         service_ttls={name: int(ttl) for name, ttl in knobs.service_ttl.items()},
         only_passing=knobs.only_passing,
@@ -225,8 +239,17 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_update_interval_seconds=config.check_update_interval,
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
+        check_certificates=_check_certificates(config),
+        sidecar_ports=(config.ports.sidecar_min_port, config.ports.sidecar_max_port),
         damping=damping(config, enabled=config.flap_damping.checks),
     )
+
+
+def _check_certificates(config: Config) -> Certificates | None:
+    """What checks over TLS show and trust, if they are to."""
+    if not config.enable_agent_tls_for_checks:
+        return None
+    return Certificates(**{name: certificates.given(config, name).path for name in FILES})
 
 
 def names(listeners: Sequence[tuple[str, int]]) -> str:

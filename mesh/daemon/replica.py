@@ -51,6 +51,7 @@ from mesh.server.machine import Machine
 from mesh.server.observation import followers
 from mesh.server.operator import ServerOperator
 from mesh.server.pilot import Pilot
+from mesh.server.schedule import Peers, Schedule
 from mesh.server.snapshots import Place, Snapshots
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
@@ -224,6 +225,14 @@ class Replica:
         self.snapshots = Snapshots(place, self.machine, (consensus, self.raft), reach, world)
         self._operator.also(self.snapshots.orders)
         self._stops.append(self.snapshots.stop)
+        self.schedule = Schedule(
+            self.snapshots,
+            consensus,
+            options.snapshots(config),
+            Peers(ground.client, self._other_servers),
+            ground.clock,
+        )
+        self._operator.also(self.schedule.orders)
         self.janitor = Janitor(forwarded, consensus, world)
 
     def _restored(self) -> None:
@@ -237,6 +246,14 @@ class Replica:
             await asyncio.to_thread(deque, unhurried(steps), 0)
 
         self._tasks.start(free(), name="freeing tables")
+
+    def _other_servers(self) -> list[tuple[str, str]]:
+        """Name and address of every other server that is alive."""
+        return [
+            (member.name, endpoint(member.address, tags.port))
+            for member, tags in self._ground.membership.servers()
+            if tags.id != self._ground.node_id
+        ]
 
     def _address(self, node_id: str) -> str:
         """Where the server with this node id is reached; empty when it is not there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
 import msgspec
@@ -38,16 +38,20 @@ from mesh.dns.names import (
     Malformed,
     NodeLookup,
     NotOurs,
+    PreparedLookup,
     ReverseLookup,
     ServiceLookup,
     Transfer,
     ZoneLookup,
 )
+from mesh.dns.notes import SILENT, Notes
 from mesh.dns.options import Options
 from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
+from mesh.registry.execution import Found
 from mesh.registry.health import Instance, Instances
 from mesh.registry.port import Query
+from mesh.registry.prepared import ttl_seconds
 
 SERVERS = "mesh"  # The service under which servers register.
 NAME_SERVERS_MAX = 3
@@ -71,6 +75,8 @@ class Asked(msgspec.Struct, frozen=True):
     """Unix seconds, for the serial of the SOA record."""
     most: int
     """Answers that can be sent at most; making more is a waste."""
+    notes: Notes = SILENT
+    """Is told what becomes of each instance."""
 
 
 def query_for(lookup: Lookup, kind: int) -> Query[Any] | None:
@@ -101,6 +107,8 @@ def _reply(lookup: Lookup, value: Any, asked: Asked) -> Reply:
     match lookup:
         case ServiceLookup():
             reply = _service(lookup, value, asked)
+        case PreparedLookup():
+            reply = _prepared(lookup, value, asked)
         case NodeLookup():
             reply = _node(lookup, value, asked)
         case AddressLookup():
@@ -217,45 +225,75 @@ def _node(lookup: NodeLookup, found: NodeServices | None, asked: Asked) -> Reply
 
 
 def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> Reply:
-    chosen = _usable(instances, lookup.tag, asked.options.only_passing)
+    chosen = _usable(instances, lookup.tag, asked)
     if not chosen:
         return Reply(rcode=NXDOMAIN)
+    ttl = records.service_ttl(lookup.service, asked.options.service_ttls)
+    return _instances(lookup, _in_random_order(chosen, asked.dice), ttl, asked)
+
+
+def _prepared(lookup: PreparedLookup, found: Found, asked: Asked) -> Reply:
+    """In the order that the execution has made."""
+    if not found.instances:
+        return Reply(rcode=NXDOMAIN)
+    ttl = ttl_seconds(found.query)
+    if ttl is None:
+        ttl = records.service_ttl(found.query.service.service.lower(), asked.options.service_ttls)
+    reply = _instances(lookup, found.instances, ttl, asked)
+    return msgspec.structs.replace(reply, personal=True)
+
+
+def _instances(
+    lookup: ServiceLookup | PreparedLookup, chosen: Iterable[Instance], ttl: int, asked: Asked
+) -> Reply:
     kind = asked.question.kind
     if kind == SRV:
-        return _srv(lookup, chosen, asked)
-    answers = _addresses(lookup, chosen, asked) if kind in {A, AAAA, ANY} else []
+        return _srv(lookup, chosen, ttl, asked)
+    answers = _addresses(chosen, ttl, asked) if kind in {A, AAAA, ANY} else []
     return Reply(answers=answers) if answers else _negative(lookup, asked)
 
 
-def _usable(instances: list[Instance], tag: str, only_passing: bool) -> list[Instance]:
-    unusable = {"critical", "maintenance", "warning" if only_passing else ""}
-    return [
-        instance
-        for instance in instances
-        if (not instance.checks or instance.status not in unusable)
-        and (not tag or any(tag == own.lower() for own in instance.service.tags))
-    ]
+def _usable(instances: list[Instance], tag: str, asked: Asked) -> list[Instance]:
+    unusable = {"critical", "maintenance", "warning" if asked.options.only_passing else ""}
+    chosen = []
+    for instance in instances:
+        if instance.checks and instance.status in unusable:
+            asked.notes.left_out(instance, f"its health is {instance.status}")
+        elif tag and all(tag != own.lower() for own in instance.service.tags):
+            asked.notes.left_out(instance, f'it has no tag "{tag}"')
+        else:
+            chosen.append(instance)
+    return chosen
 
 
-def _addresses(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> list[Record]:
+def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Record]:
     """A and AAAA records, each once; when there is none, the first host name as a CNAME."""
     kind, name, options = asked.question.kind, asked.question.name, asked.options
-    ttl = records.service_ttl(lookup.service, options.service_ttls)
     most = min(asked.most, options.a_record_limit or asked.most)
     found: dict[str, Record] = {}
-    alias: Record | None = None
-    for instance in _in_random_order(chosen, asked.dice):
+    alias: tuple[Record, Instance] | None = None
+    for instance in chosen:
         place = records.instance_address(instance, kind, options)
         if place in found:
+            asked.notes.left_out(instance, "another one has the same address")
             continue
-        for record in records.of_host(name, place, ttl, kind):
-            if record.kind != CNAME:
-                found[place] = record
-            elif record.data != name:
-                alias = alias or record
+        made = records.of_host(name, place, ttl, kind)
+        if made and made[0].kind != CNAME:
+            found[place] = made[0]
+            asked.notes.answered(instance)
+        elif made:
+            asked.notes.left_out(
+                instance, "it has a host name; an alias can be answered only alone"
+            )
+            alias = alias or ((made[0], instance) if made[0].data != name else None)
+        else:
+            asked.notes.left_out(instance, "it has no address of this type")
         if len(found) >= most:
             break
-    return list(found.values()) or ([alias] if alias else [])
+    if alias is None or found:
+        return list(found.values())
+    asked.notes.answered(alias[1])
+    return [alias[0]]
 
 
 def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance]:
@@ -266,22 +304,26 @@ def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance
         yield instances[at]
 
 
-def _srv(lookup: ServiceLookup, chosen: list[Instance], asked: Asked) -> Reply:
+def _srv(
+    lookup: ServiceLookup | PreparedLookup, chosen: Iterable[Instance], ttl: int, asked: Asked
+) -> Reply:
     options = asked.options
-    ttl = records.service_ttl(lookup.service, options.service_ttls)
     answers: list[Record] = []
     additional: list[Record] = []
     seen: set[tuple[str, str, int]] = set()
     targets: set[Name] = set()
-    for instance in _in_random_order(chosen, asked.dice):
+    for instance in chosen:
         place = records.instance_address(instance, SRV, options)
         port = records.instance_port(instance, options)
         if (instance.node.name, place, port) in seen:
+            asked.notes.left_out(instance, "another one has the same address and port")
             continue
         seen.add((instance.node.name, place, port))
         target = records.target(instance, place, lookup.zone, options)
         if target is None:
+            asked.notes.left_out(instance, "its address can be written as no name")
             continue
+        asked.notes.answered(instance)
         answers.append(
             Record(asked.question.name, SRV, ttl, Srv(1, _weight(instance), port, target))
         )

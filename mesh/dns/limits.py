@@ -48,19 +48,18 @@ def _count(question: Question, options: Options, tcp: bool) -> int:
     return SRV_ANSWERS_MAX if question.kind == SRV else ANSWERS_MAX
 
 
-def fit(question: Question, reply: Reply, options: Options, *, tcp: bool) -> bytes:
-    """Write a reply within the limits of its transport and of what the client takes.
+def fit(question: Question, reply: Reply, options: Options, *, tcp: bool) -> tuple[Reply, bytes]:
+    """What is left of a reply within the limits of its transport and of its client, as bytes too.
 
     Authority goes first, then answers from the end, but never the last one; then additional
     records stay only for the targets that are left.
     """
     compress = not options.disable_compression
-    most = _count(question, options, tcp)
-    room = _size(question, tcp) - (0 if tcp else UDP_HEADER_BYTES)
+    most, room = bounds(question, options, tcp=tcp)
     if len(reply.answers) <= most:
         data = pack(question, reply, compress=compress)
         if len(data) <= room:
-            return data
+            return reply, data
         kept = _trim(question, reply, room, compress=compress)
     else:
         kept = _first(reply, most)
@@ -69,7 +68,14 @@ def fit(question: Question, reply: Reply, options: Options, *, tcp: bool) -> byt
         if len(pack(question, kept, compress=measured)) > room:
             kept = _trim(question, kept, room, compress=measured)
     lost = len(kept.answers) < len(reply.answers) and options.enable_truncate
-    return pack(question, msgspec.structs.replace(kept, truncated=lost), compress=compress)
+    kept = msgspec.structs.replace(kept, truncated=lost)
+    return kept, pack(question, kept, compress=compress)
+
+
+def bounds(question: Question, options: Options, *, tcp: bool) -> tuple[int, int]:
+    """How many answers, and how many bytes in all, can be sent."""
+    room = _size(question, tcp) - (0 if tcp else UDP_HEADER_BYTES)
+    return _count(question, options, tcp), room
 
 
 def _trim(question: Question, reply: Reply, room: int, *, compress: bool) -> Reply:

@@ -1,7 +1,8 @@
-"""DNS messages: bytes to questions and replies to bytes (RFC 1035, RFC 2782, RFC 6891)."""
+"""DNS messages: bytes to questions, replies to bytes (RFC 1035, RFC 2782, RFC 6891, RFC 7871)."""
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -35,6 +36,25 @@ _RECORD = struct.Struct("!2HIH")
 _SRV = struct.Struct("!3H")
 _SOA = struct.Struct("!5I")
 _SHORT = struct.Struct("!H")
+_SUBNET_HEAD = struct.Struct("!HBB")
+_SUBNET = 8
+
+
+class Subnet(msgspec.Struct, frozen=True):
+    """Whose question a resolver passes on, as far as it tells (RFC 7871 section 6)."""
+
+    family: int
+    """1 for IPv4, 2 for IPv6, 0 for nobody."""
+    prefix: int
+    """Bits of the address that are told."""
+    start: bytes
+    """Those bits, in whole bytes."""
+
+    @property
+    def address(self) -> str:
+        """The address, its untold bits 0; empty when none is told."""
+        size = {1: 4, 2: 16}.get(self.family, 0)
+        return str(ipaddress.ip_address(self.start.ljust(size, b"\0"))) if self.prefix else ""
 
 
 class Edns(msgspec.Struct, frozen=True):
@@ -44,6 +64,7 @@ class Edns(msgspec.Struct, frozen=True):
     """Bytes of UDP payload the client takes, as it said."""
     version: int = 0
     wants_dnssec: bool = False
+    subnet: Subnet | None = None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -99,6 +120,8 @@ class Reply(msgspec.Struct, frozen=True):
     additional: list[Record] = []
     authoritative: bool = True
     truncated: bool = False
+    personal: bool = False
+    """Others may get another answer than the subnet in the question."""
 
 
 def parse(data: bytes) -> Question:
@@ -159,8 +182,40 @@ def _find_edns(data: bytes, offset: int, questions: int, records: int) -> Edns |
             continue
         if found is not None or data[start] != 0:
             raise Invalid("message: OPT twice, or not at the root")
-        found = Edns(size, (rest >> 16) & 0xFF, bool(rest & _DO))
+        subnet = _find_subnet(data[offset - length : offset])
+        found = Edns(size, (rest >> 16) & 0xFF, bool(rest & _DO), subnet)
     return found
+
+
+def _find_subnet(options: bytes) -> Subnet | None:
+    offset = 0
+    while offset + 4 <= len(options):
+        code, length = _TYPE_CLASS.unpack_from(options, offset)
+        value = options[offset + 4 : offset + 4 + length]
+        offset += 4 + length
+        if code != _SUBNET:
+            continue
+        if len(value) < 4 or len(value) != length:
+            raise Invalid("message: a client subnet that ends too early")
+        family, prefix, _ = _SUBNET_HEAD.unpack_from(value)
+        start = value[_SUBNET_HEAD.size :]
+        bits = {0: 0, 1: 32, 2: 128}.get(family, -1)
+        if prefix > bits or len(start) != (prefix + 7) // 8:
+            raise Invalid("message: a client subnet that is no address")
+        return Subnet(family, prefix, start)
+    return None
+
+
+def ask(name: Name, kind: int, edns: Edns | None) -> bytes:
+    """The question as a client sends it."""
+    out = bytearray(_HEADER.pack(0, _RD, 1, 0, 0, 0 if edns is None else 1))
+    _put_name(out, name, None)
+    out += _TYPE_CLASS.pack(kind, _IN)
+    if edns is not None:
+        options = _subnet_option(edns.subnet, personal=False)
+        out.append(0)
+        out += _RECORD.pack(OPT, edns.size, 0, len(options)) + options
+    return bytes(out)
 
 
 def refusal(data: bytes) -> bytes | None:
@@ -198,9 +253,19 @@ def pack(question: Question, reply: Reply, *, compress: bool = True) -> bytes:
             _put_record(out, record, places)
     if edns is not None:
         rest = (reply.rcode >> 4) << 24 | (_DO if edns.wants_dnssec else 0)
+        options = _subnet_option(edns.subnet, personal=reply.personal)
         out.append(0)
-        out += _RECORD.pack(OPT, edns.size, rest, 0)
+        out += _RECORD.pack(OPT, edns.size, rest, len(options)) + options
     return bytes(out)
+
+
+def _subnet_option(subnet: Subnet | None, *, personal: bool) -> bytes:
+    """The client subnet again, and how much of it the answer is for."""
+    if subnet is None:
+        return b""
+    scope = subnet.prefix if personal else 0
+    value = _SUBNET_HEAD.pack(subnet.family, subnet.prefix, scope) + subnet.start
+    return _TYPE_CLASS.pack(_SUBNET, len(value)) + value
 
 
 def _put_record(out: bytearray, record: Record, places: dict[Name, int] | None) -> None:

@@ -31,6 +31,14 @@ class ServiceLookup(msgspec.Struct, frozen=True):
     datacenter: str = ""
 
 
+class PreparedLookup(msgspec.Struct, frozen=True):
+    """What a prepared query finds, by its name or id. Empty datacenter: ours."""
+
+    zone: Name
+    name: str
+    datacenter: str = ""
+
+
 class NodeLookup(msgspec.Struct, frozen=True):
     """A node. Empty datacenter: ours."""
 
@@ -77,6 +85,7 @@ class NotOurs(msgspec.Struct, frozen=True):
 
 Lookup: TypeAlias = (
     ServiceLookup
+    | PreparedLookup
     | NodeLookup
     | AddressLookup
     | ReverseLookup
@@ -143,6 +152,8 @@ def _form(form: str, subject: Name, locality: Name, zone: Name) -> Lookup:
         return ZoneLookup(zone)
     if form == "service":
         return _service(subject, locality, zone)
+    if form == "query":
+        return _prepared(subject, locality, zone)
     datacenter = _datacenter(locality)
     if form == "node" and datacenter is not None:
         return NodeLookup(zone, ".".join(subject), datacenter)
@@ -160,6 +171,13 @@ def _service(subject: Name, locality: Name, zone: Name) -> Lookup:
     if datacenter is None or not service:
         return Malformed(zone)
     return ServiceLookup(zone, service, tag, datacenter)
+
+
+def _prepared(subject: Name, locality: Name, zone: Name) -> Lookup:
+    name = subject[0][1:] if _is_rfc2782(subject) else ".".join(subject)
+    if not name or len(locality) > 1:
+        return Malformed(zone)
+    return PreparedLookup(zone, name, "".join(locality))
 
 
 def _is_rfc2782(labels: Name) -> bool:

@@ -18,6 +18,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """A second domain, answered under its own name; empty for none."""
     datacenter: str = "dc1"
     """Our datacenter: what a name without one means, and what answers name."""
+    node_name: str = ""
+    """This node: what `_agent` means in a prepared query."""
+    disable_coordinates: bool = False
+    """Prepared queries put nothing first by distance."""
     abroad_seconds: float = 2.0
     """How long another datacenter may take; then SERVFAIL, before most clients give up."""
     token: str = ""

@@ -157,14 +157,13 @@ def target(instance: Instance, place: str, zone: Name, options: Options) -> Name
 
 def service_ttl(service: str, ttls: Mapping[str, int]) -> int:
     """Seconds for a service: by its exact name, else by the longest `prefix*`, else 0."""
-    if not ttls:
-        return 0
-    exact = ttls.get(service)
-    if exact is not None:
-        return exact
-    matching = [
-        (len(pattern), ttl)
-        for pattern, ttl in ttls.items()
-        if pattern.endswith("*") and service.startswith(pattern[:-1])
-    ]
-    return max(matching)[1] if matching else 0
+    rule = ttl_rule(service, ttls) if ttls else ""
+    return ttls[rule] if rule else 0
+
+
+def ttl_rule(service: str, ttls: Mapping[str, int]) -> str:
+    """The name or the pattern that decides how long a service's answers hold; empty for none."""
+    if service in ttls:
+        return service
+    matching = [one for one in ttls if one.endswith("*") and service.startswith(one[:-1])]
+    return max(matching, key=len, default="")

@@ -9,10 +9,13 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.dns import answers, limits, message, names
+from mesh.dns.answers import Asked
 from mesh.dns.message import Question, Reply
-from mesh.dns.names import Lookup, NodeLookup, ServiceLookup
+from mesh.dns.names import Lookup, NodeLookup, PreparedLookup, ServiceLookup
+from mesh.dns.notes import SILENT, Notes
 from mesh.dns.options import Options
-from mesh.errors import Invalid, MeshError
+from mesh.errors import Invalid, MeshError, NotFound
+from mesh.registry.execution import Caller, Executor, Found
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
 
 # Answers given are kept: at most so many questions and bytes, a few shuffled variants of each.
@@ -38,9 +41,25 @@ COUNTERS = (
 )
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
+    """What is read from the registry."""
+
     query: Query[Any]
     options: ReadOptions
+
+
+class Work(NamedTuple):
+    """How a question was answered."""
+
+    lookup: Lookup
+    reading: Reading | None
+    answer: Answer[Any] | None
+    error: MeshError | None
+    """What kept the registry from answering."""
+    reply: Reply
+    sent: Reply
+    """What is left of it."""
+    packed: bytes
 
 
 class _Kept:
@@ -52,7 +71,7 @@ class _Kept:
 
     __slots__ = ("full", "reading", "uses", "value", "variants")
 
-    def __init__(self, reading: _Reading, value: object) -> None:
+    def __init__(self, reading: Reading, value: object) -> None:
         self.reading = reading
         self.value = value
         self.variants: list[bytes] = []
@@ -68,12 +87,13 @@ class Resolver:
         self._registry = registry
         self._clock = clock
         self._dice = dice
+        self._executor = Executor(registry, dice)
         self.reload(options)
 
     def reload(self, options: Options) -> None:
         """Answer by other options from now on. Raises Invalid, changing nothing, for bad ones."""
         zones = names.zones_of(options.domain, options.alt_domain)
-        self._options = options
+        self.options = options
         self._zones = zones
         self._read = ReadOptions(
             consistency="stale" if options.allow_stale else "default",
@@ -84,80 +104,119 @@ class Resolver:
         self._kept: dict[Hashable, _Kept] = {}
         self._kept_bytes = 0
 
-    async def resolve(self, data: bytes, *, tcp: bool) -> bytes | None:
-        """The answer to one message; None when it is to be dropped. Raises no MeshError."""
+    async def resolve(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
+        """The answer to one message from this address; None when it is to be dropped.
+
+        Raises no MeshError.
+        """
         counters = self.counters
         counters["questions"] += 1
         key = (tcp, data[2:])
         kept = self._kept.get(key)
         if kept is None:
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         try:
             answer = await self._registry.read(*kept.reading)
         except MeshError:
             self._forget(key)
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         if answer.value is not kept.value or kept.uses >= USES_MAX:
             self._forget(key)
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         if not kept.full:
-            return await self._resolve(data, key, tcp)
+            return await self._resolve(data, key, tcp, peer)
         kept.uses += 1
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
         return data[:2] + kept.variants[kept.uses % len(kept.variants)][2:]
 
-    async def _resolve(self, data: bytes, key: Hashable, tcp: bool) -> bytes | None:
+    async def _resolve(self, data: bytes, key: Hashable, tcp: bool, peer: str) -> bytes | None:
         try:
             question = message.parse(data)
         except Invalid:
             self.counters["malformed"] += 1
             return message.refusal(data)
-        options = self._options
-        asked = answers.Asked(
+        options = self.options
+        work = await self.work(question, tcp=tcp, peer=peer)
+        reading, answer = work.reading, work.answer
+        if work.error is not None:
+            unknown = reading is None and isinstance(work.error, NotFound)
+            self.counters["errors"] += not unknown
+        if answer is not None and answer.last_contact > STALE_SECONDS:
+            self.counters["stale_queries"] += 1
+        # The options may have changed while the registry was read.
+        # From abroad comes a new value each time, which never passes for the old one.
+        at_home = reading is not None and not reading.options.datacenter
+        if reading is not None and answer is not None and at_home and options is self.options:
+            self._note(answer, reading, work.reply, work.packed, key)
+        return work.packed
+
+    async def work(
+        self, question: Question, *, tcp: bool, peer: str, notes: Notes = SILENT
+    ) -> Work:
+        """Answer one question anew; how that went. Raises no MeshError."""
+        options = self.options
+        asked = Asked(
             question=question,
             options=options,
             dice=self._dice,
             now=int(self._clock.wall()),
             most=limits.most_answers(question, options, tcp=tcp),
+            notes=notes,
         )
         lookup = names.find(question.name, question.kind, self._zones)
-        reading = self._reading(lookup, question)
+        reading, answer, failed = None, None, None
         try:
-            answer = None if reading is None else await self._registry.read(*reading)
+            if isinstance(lookup, PreparedLookup):
+                answer = await self._execute(lookup, asked, peer)
+            elif reading := self._reading(lookup, question):
+                answer = await self._registry.read(*reading)
         except MeshError as error:
-            self.counters["errors"] += 1
+            failed = error
             reply = answers.reply_to_error(lookup, error, asked)
-            return limits.fit(question, reply, options, tcp=tcp)
-        value = None if answer is None else answer.value
-        reply = answers.reply_to(lookup, value, asked)
-        packed = limits.fit(question, reply, options, tcp=tcp)
-        # The options may have changed while the registry was read.
-        # From abroad comes a new value each time, which never passes for the old one.
-        at_home = reading is not None and not reading.options.datacenter
-        if reading is not None and answer is not None and at_home and options is self._options:
-            self._note(answer, reading, reply, packed, key)
-        return packed
+        else:
+            reply = answers.reply_to(lookup, None if answer is None else answer.value, asked)
+        sent, packed = limits.fit(question, reply, options, tcp=tcp)
+        return Work(lookup, reading, answer, failed, reply, sent, packed)
 
-    def _reading(self, lookup: Lookup, question: Question) -> _Reading | None:
+    def kept(self, data: bytes, *, tcp: bool) -> tuple[int, int]:
+        """How many answers to this message are kept, and how often they were given."""
+        kept = self._kept.get((tcp, data[2:]))
+        return (0, 0) if kept is None else (len(kept.variants), kept.uses)
+
+    async def _execute(self, lookup: PreparedLookup, asked: Asked, peer: str) -> Answer[Found]:
+        """Execute a prepared query. The answer is not kept: each has an order of its own."""
+        options, edns = asked.options, asked.question.edns
+        subnet = edns.subnet if edns is not None else None
+        caller = Caller(
+            node=options.node_name,
+            datacenter=options.datacenter,
+            address=(subnet.address if subnet is not None else "") or peer,
+            distances=not options.disable_coordinates,
+            abroad_seconds=options.abroad_seconds,
+        )
+        reading = self._options_for(lookup.datacenter)
+        return await self._executor.execute(lookup.name, caller, reading)
+
+    def _reading(self, lookup: Lookup, question: Question) -> Reading | None:
         query = answers.query_for(lookup, question.kind)
         if query is None:
             return None
-        options = self._read
-        if isinstance(lookup, ServiceLookup | NodeLookup):
-            datacenter = lookup.datacenter
-            if datacenter and datacenter != self._options.datacenter.lower():
-                options = msgspec.structs.replace(
-                    options, datacenter=datacenter, seconds_max=self._options.abroad_seconds
-                )
-        return _Reading(query, options)
+        datacenter = lookup.datacenter if isinstance(lookup, ServiceLookup | NodeLookup) else ""
+        return Reading(query, self._options_for(datacenter))
+
+    def _options_for(self, datacenter: str) -> ReadOptions:
+        """How to read from a datacenter; empty is ours."""
+        if datacenter in {"", self.options.datacenter.lower()}:
+            return self._read
+        return msgspec.structs.replace(
+            self._read, datacenter=datacenter, seconds_max=self.options.abroad_seconds
+        )
 
     def _note(
-        self, answer: Answer[Any], reading: _Reading, reply: Reply, packed: bytes, key: Hashable
+        self, answer: Answer[Any], reading: Reading, reply: Reply, packed: bytes, key: Hashable
     ) -> None:
-        if answer.last_contact > STALE_SECONDS:
-            self.counters["stale_queries"] += 1
         # Negative answers are not kept: their serial moves, and names that do not exist are many.
         if reply.authority or reply.rcode:
             return

@@ -58,8 +58,8 @@ class DnsServer:
     def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
         """Prepare. Raises Invalid when a domain in the options is not one."""
         self.addresses: list[tuple[str, int]] = []
-        self._resolver = Resolver(registry, options, clock, dice)
-        self.counters = self._resolver.counters
+        self.resolver = Resolver(registry, options, clock, dice)
+        self.counters = self.resolver.counters
         self._options = options
         self._clock = clock
         self._tasks = Tasks()
@@ -97,7 +97,7 @@ class DnsServer:
 
     def reload(self, options: Options) -> None:
         """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
-        self._resolver.reload(options)
+        self.resolver.reload(options)
         self._options = options
 
     async def _listen(self, host: str, port: int) -> None:
@@ -136,7 +136,9 @@ class DnsServer:
         try:
             while self._queue:
                 asked = self._queue.popleft()
-                response = await self._resolver.resolve(asked.data, tcp=False)
+                response = await self.resolver.resolve(
+                    asked.data, tcp=False, peer=_host(asked.peer)
+                )
                 if response is None:
                     self.counters["dropped"] += 1
                     continue
@@ -164,12 +166,13 @@ class DnsServer:
 
     async def _serve(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         writer = connection.writer
+        peer = _host(writer.get_extra_info("peername"))
         try:
             while True:
                 (length,) = _LENGTH.unpack(await reader.readexactly(2))
                 data = await reader.readexactly(length)
                 connection.active_at = self._clock.monotonic()
-                response = await self._resolver.resolve(data, tcp=True)
+                response = await self.resolver.resolve(data, tcp=True, peer=peer)
                 if response is None:
                     self.counters["dropped"] += 1
                     return
@@ -192,6 +195,11 @@ class DnsServer:
                 if connection.active_at < oldest:
                     self.counters["tcp_idle_closed"] += 1
                     connection.writer.transport.abort()
+
+
+def _host(peer: Any) -> str:
+    """The IP address out of a socket's address."""
+    return str(peer[0]).partition("%")[0] if peer else ""
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:

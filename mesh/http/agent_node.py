@@ -63,6 +63,19 @@ class MemberShape(Shape, frozen=True):
     """Only with `detailed`."""
 
 
+class ChangeShape(Shape, frozen=True):
+    """One thing that a reload changed. Ours."""
+
+    what: str
+    name: str
+    action: str
+    field: str
+    old: str
+    new: str
+    restart: bool
+    """It is not so yet: that needs a restart."""
+
+
 class ReachabilityShape(Shape, frozen=True):
     """Who answered whom."""
 
@@ -261,11 +274,19 @@ async def metrics(request: Request) -> Reply:
 
 async def reload(request: Request) -> Reply:
     """Read the configuration anew."""
+    explain = params.flag(request, "explain")
     try:
-        await _operations(request).reload()
+        changed = await _operations(request).reload()
     except MeshError as error:
         return respond.text(500, f"Config reload failed: {error.message}")
-    return respond.nothing()
+    if not explain:
+        return respond.nothing()
+    return respond.json(
+        [
+            ChangeShape(one.what, one.name, one.action, one.field, one.old, one.new, one.restart)
+            for one in changed
+        ]
+    )
 
 
 async def monitor(request: Request) -> Reply:
@@ -378,6 +399,8 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/reload",
         reload,
         "Read the configuration anew",
+        params=(Param("explain", "Answer with what changed, instead of nothing", "boolean"),),
+        answer=list[ChangeShape],
         statuses=((500, "The configuration has errors, which are all named; nothing changed"),),
     ),
     Route(

@@ -19,10 +19,13 @@ from mesh.http.shapes import Shape, api_name
 from mesh.registry import history, kv
 from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer
+from mesh.registry.prepared_rows import Prepared
 from mesh.registry.requests import TABLES
 from mesh.store.table import Row
 
 KINDS = {table.history: table for table in TABLES if table.history}
+HIDDEN = "<hidden>"
+"""Stands for a token's secret."""
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 BYTES_MAX = 8 << 20
@@ -186,6 +189,8 @@ def _row(kind: str, packed: bytes | None) -> dict[str, Any] | None:
     if packed is None:
         return None
     row: Row = unpack(packed, KINDS[kind].kind)
+    if isinstance(row, Prepared) and row.token:
+        row = msgspec.structs.replace(row, token=HIDDEN)
     return _fields(row)
 
 

@@ -23,7 +23,7 @@ async def get(request: Request) -> Reply:
         found = await request.parts.registry.read(kv.Under(request.rest), options)
         if not found.value:
             return Reply(status=404, headers=respond.read_headers(found))
-        return respond.answered(found, [shapes.pair(row) for row in found.value])
+        return await respond.listed(request, found, found.value, shapes.pair)
     if not request.rest:
         raise Invalid("Missing key name")
     one = await request.parts.registry.read(kv.Get(request.rest), options)

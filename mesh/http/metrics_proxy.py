@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -56,6 +57,8 @@ async def _ask(url: str, headers: dict[str, str]) -> Reply:
         aiohttp.ClientSession(timeout=timeout) as session,
         session.get(url, headers=headers, allow_redirects=False) as got,
     ):
+        if got.status not in {one.value for one in HTTPStatus if one >= HTTPStatus.OK}:
+            return respond.text(502, f"the metrics server answered with status {got.status}")
         body = bytearray()
         async for piece in got.content.iter_any():
             body += piece

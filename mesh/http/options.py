@@ -43,6 +43,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     0 means no limit.
     """
+    head_max_bytes: int = 1024 * 1024
+    """Largest request line with its headers, a line of it 64 KiB [http_config.max_header_bytes]."""
+    idle_seconds: float = 180.0
+    """How long a connection may be open without the whole head of a request."""
+    body_stall_seconds: float = 30.0
+    """How long a body may take, beside a second for each KiB of it."""
+    write_stall_seconds: float = 60.0
+    """How long a client may take nothing of what it is sent."""
+    use_cache: bool = True
+    """Whether `cached` has an effect [http_config.use_cache]."""
     gzip_min_bytes: int = 1400
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False

@@ -109,6 +109,8 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
     if discovery and bound > 0 and not (stale or consistent or "leader" in params):
         stale, max_stale = True, bound
     index, seconds = blocking(request)
+    cached = "cached" in params and request.options.use_cache
+    max_age, stale_if_error = _cache_control(request) if cached else (None, 0.0)
     return ReadOptions(
         consistency="consistent" if consistent else "stale" if stale else "default",
         max_stale=max_stale,
@@ -116,8 +118,26 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
         wait=seconds,
         datacenter=datacenter(request),
         token=token(request),
-        cached="cached" in params,
+        cached=cached,
+        max_age=max_age,
+        stale_if_error=stale_if_error,
     )
+
+
+def _cache_control(request: Request) -> tuple[float | None, float]:
+    """How old an answer may be, and how old if no server answers. Raises Invalid."""
+    max_age, stale_if_error = None, 0.0
+    for directive in request.headers.get("Cache-Control", "").split(","):
+        name, _, text = directive.strip().lower().partition("=")
+        if name == "must-revalidate":
+            max_age = 0.0
+        elif name in {"max-age", "stale-if-error"}:
+            seconds = whole(text.strip(' "'), f"Cache-Control: {name}")
+            if name == "max-age":
+                max_age = float(seconds) if max_age is None else max_age
+            else:
+                stale_if_error = float(seconds)
+    return max_age, stale_if_error
 
 
 def blocking(request: Request) -> tuple[int, float]:

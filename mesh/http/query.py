@@ -256,7 +256,7 @@ def _row(body: QueryBody, identity: str) -> Prepared:
     return Prepared(
         id=identity,
         name=body.name,
-        session=body.session,
+        session=body.session.lower(),
         token=body.token,
         template=template,
         service=_service(body.service),

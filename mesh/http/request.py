@@ -65,6 +65,8 @@ class Reply(msgspec.Struct):
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = {}
+    pieces: list[bytes] = []
+    """A large body, indented if so wanted, whose pieces are sent one by one, instead of `body`."""
     kept: Body | None = None
     """What keeps the forms of this body, for others who get it."""
     stream: AsyncIterator[bytes] | None = None

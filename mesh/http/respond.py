@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -32,7 +32,12 @@ from mesh.registry.filters import InvalidFilter
 from mesh.registry.outcomes import CALLERS
 from mesh.registry.port import Answer, ReadOptions
 
+T = TypeVar("T")
+
 NO_LEADER = "No cluster leader"
+PRETTY_INDENT = 4
+PIECE_ROWS = 1000
+"""So many rows are made into JSON before others have their turn."""
 NEVER_SECONDS = 10 * 365 * 86400.0
 
 # As Consul: what has no row of its own there is a 500, many refusals of the server's included.
@@ -158,6 +163,35 @@ async def shaped(
 def milliseconds(seconds: float) -> int:
     """As headers have them; never is ten years."""
     return int(min(seconds, NEVER_SECONDS) * 1000)
+
+
+async def listed(
+    request: Request,
+    answer: Answer[Any],
+    rows: Sequence[T],
+    shape: Callable[[T], object],
+    options: ReadOptions | None = None,
+) -> Reply:
+    """As `answered`, with a list of shapes: a long one piece by piece, with others in between."""
+    headers = read_headers(answer, options)
+    if len(rows) <= PIECE_ROWS:
+        return Reply(_encode([shape(row) for row in rows]), headers=headers)
+    pretty = "pretty" in request.params or request.options.pretty_always
+    pieces = [b"["]
+    for first in range(0, len(rows), PIECE_ROWS):
+        piece = _encode([shape(row) for row in rows[first : first + PIECE_ROWS]])
+        # Without its brackets, which are put around all pieces.
+        piece = indented(piece)[1:-2] if pretty else piece[1:-1]
+        pieces.append(b"," + piece if first else piece)
+        await request.parts.clock.sleep(0)
+    end = b"\n]" if pretty else b"]"
+    pieces.append(end + b"\n" * ("pretty" in request.params))
+    return Reply(headers=headers, pieces=pieces)
+
+
+def indented(body: bytes) -> bytes:
+    """The JSON as `pretty` has it, but for the line feed at the end."""
+    return msgspec.json.format(body, indent=PRETTY_INDENT)
 
 
 def answered(answer: Answer[Any], shape: object, options: ReadOptions | None = None) -> Reply:

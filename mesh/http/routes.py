@@ -6,6 +6,7 @@ import msgspec
 
 from mesh.http import (
     agent,
+    agent_host,
     agent_node,
     catalog,
     connected,
@@ -13,8 +14,10 @@ from mesh.http import (
     debug,
     doctor,
     event,
+    explain,
     health,
     history,
+    importing,
     internal,
     keyring,
     kv,
@@ -36,6 +39,7 @@ from mesh.http.route import Route
 
 _FAMILIES: tuple[Route, ...] = (
     *agent_node.ROUTES,
+    *agent_host.ROUTES,
     *doctor.ROUTES,
     *agent.ROUTES,
     *catalog.ROUTES,
@@ -48,8 +52,10 @@ _FAMILIES: tuple[Route, ...] = (
     *query.ROUTES,
     *coordinate.ROUTES,
     *event.ROUTES,
+    *explain.ROUTES,
     *status.ROUTES,
     *snapshot.ROUTES,
+    *importing.ROUTES,
     *operator.ROUTES,
     *keyring.ROUTES,
     *outcomes.ROUTES,

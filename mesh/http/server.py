@@ -1,4 +1,4 @@
-"""The HTTP server: binds, limits, reads requests whole, writes replies, survives every error."""
+"""The HTTP server: binds, limits, has requests answered, survives every error."""
 
 from __future__ import annotations
 
@@ -7,56 +7,52 @@ import gzip
 import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from email.utils import formatdate
 from typing import Any
 
 import msgspec
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict
 
-from mesh.errors import Conflict, MeshError, TooLarge
-from mesh.http import params, respond
+from mesh.errors import Conflict, MeshError
+from mesh.http import params, respond, wire
+from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
 from mesh.http.request import JSON, TEXT, Parts, Reply
+from mesh.http.wire import Head
+from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
 __all__ = ["HttpServer", "Options", "Parts"]
 
 log = logging.getLogger(__name__)
 
-HEAD_LINE_MAX_BYTES = 64 * 1024
-HEADERS_MAX = 256
 BACKLOG = 1024
 STOP_SECONDS = 2.0
-PRETTY_INDENT = 4
+SWEEP_SECONDS = (0.02, 2.0)
+"""How often slow clients are looked for: some times within the shortest patience with them."""
 GZIP_LEVEL = 1
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
-_TOO_MANY = (
-    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n"
-    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
-)
+FRAMING = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
+"""Headers that the operator cannot choose: a client could not read the response."""
 
 
 class HttpServer:
     """Serves the routes on some addresses.
 
-    `counters` counts connections, refused ones, requests, malformed ones and failures since the
-    start. A client that goes away cancels its request.
+    `counters` counts connections, refused and slow ones, requests, malformed ones and failures
+    since the start. A client that goes away cancels its request.
     """
 
     def __init__(self, parts: Parts, options: Options) -> None:
         self._parts = parts
         self._options = options
         self._dispatcher = Dispatcher(parts, options)
-        self._common: CIMultiDict[str] = _common_headers(options)
+        self._common = _Common(options)
         self._listeners: list[asyncio.Server] = []
-        self._web: _Web | None = None
-        self._blocked: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter(
@@ -65,15 +61,18 @@ class HttpServer:
         self.timers = Timers(parts.clock)
         """How long requests took, by `METHOD path`, the path without what it takes."""
         self.clients: Counter[str] = Counter()
+        self.connections: set[Connection] = set()
+        self.blocked: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
         loop = asyncio.get_running_loop()
         self._stopping = False
-        self._web = _Web(self)
         for host, port in self._options.addresses:
             try:
-                listener = await loop.create_server(self._web, host, port, backlog=BACKLOG)
+                listener = await loop.create_server(
+                    lambda: Connection(self), host, port, backlog=BACKLOG
+                )
             except OSError as error:
                 await self.stop()
                 reason = error.strerror or str(error)
@@ -81,18 +80,24 @@ class HttpServer:
             self._listeners.append(listener)
             bound = listener.sockets[0].getsockname()
             self.addresses.append((bound[0], bound[1]))
+        self._tasks.start(self._sweep(), name="http sweep")
 
     async def stop(self) -> None:
         """Stop listening and end: blocked queries at once, other requests within seconds."""
         self._stopping = True
         for listener in self._listeners:
             listener.close()
-        for task in self._blocked:
+        for task in self.blocked:
             task.cancel()
-        if self._web is not None:
-            self._web.pre_shutdown()
-            await self._web.shutdown(STOP_SECONDS)
-        self._web = None
+        for connection in [*self.connections]:
+            connection.end()
+        until = self.now() + STOP_SECONDS
+        while self.connections and self.now() < until:
+            await self._parts.clock.sleep(0.01)
+        left = [connection.abort() for connection in [*self.connections]]
+        if working := [task for task in left if task is not None]:
+            await asyncio.wait(working)
+        await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()
 
@@ -100,7 +105,28 @@ class HttpServer:
         """Use other options from the next request on. The addresses stay as they are."""
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
-        self._common = _common_headers(self._options)
+        self._common = _Common(options)
+
+    async def _sweep(self) -> None:
+        """Close the connections of clients that are too slow."""
+        while True:
+            one = self._options
+            shortest = min(one.idle_seconds, one.body_stall_seconds, one.write_stall_seconds)
+            await self._parts.clock.sleep(
+                min(max(shortest / 4, SWEEP_SECONDS[0]), SWEEP_SECONDS[1])
+            )
+            now = self.now()
+            for connection in [one for one in self.connections if one.deadline < now]:
+                connection.expire()
+
+    @property
+    def options(self) -> Options:
+        """The present options."""
+        return self._options
+
+    def now(self) -> float:
+        """Seconds, as deadlines count them."""
+        return self._parts.clock.monotonic()
 
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
@@ -118,101 +144,55 @@ class HttpServer:
         if not self.clients[client]:
             del self.clients[client]
 
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever happens to it but cancellation."""
-        self.counters["requests"] += 1
-        pretty, datacenter = False, ""
-        try:
-            admitted = self._dispatcher.admit(
-                request.method, request.raw_path, request.headers, request.remote or ""
-            )
-            if isinstance(admitted, Reply):
-                reply = admitted
-            else:
-                pretty = "pretty" in admitted.request.params
-                datacenter = params.datacenter(admitted.request)
-                reply = await self._timed(request, admitted)
-        except MeshError as error:
-            reply = respond.failure(error, datacenter)
-        except (web.RequestPayloadError, HttpProcessingError, asyncio.IncompleteReadError):
-            self.counters["malformed"] += 1
-            reply = respond.text(400, "Bad Request: the body is malformed")
-        except Exception:
-            self.counters["failures"] += 1
-            log.exception("%s %s failed", request.method, request.path)
-            reply = respond.text(500, "Internal error; the agent's log says more")
-        if reply.stream is not None:
-            return await self._stream(request, reply.stream, reply)
-        return await self._response(request, reply, pretty=pretty)
+    def slow(self) -> None:
+        """Count a client that was cut off for being slow."""
+        self.counters["slow"] += 1
 
-    async def ask(self, target: str) -> Reply:
-        """Answer a GET of this process itself, as a client on this machine would have it."""
+    def malformed(self, reason: str, client: str) -> Reply:
+        """Count bytes that are no HTTP; what to say to them."""
+        self.counters["malformed"] += 1
+        log.debug("malformed request from %s: %s", client, reason)
+        return respond.text(400, f"Bad Request: {reason}")
+
+    def admit(self, head: Head, client: str) -> Admitted | Reply:
+        """Decide on the head of a request: who answers it, or the answer."""
+        self.counters["requests"] += 1
         try:
-            admitted = self._dispatcher.admit("GET", target, {}, "127.0.0.1")
-            if isinstance(admitted, Reply):
-                return admitted
-            return await admitted.route.handler(admitted.request)
+            admitted = self._dispatcher.admit(head.method, head.target, head.headers, client)
         except MeshError as error:
             return respond.failure(error)
+        if head.method == "GET" and (head.length or head.chunked):
+            log.warning("GET %s has a body, which is ignored", head.target.partition("?")[0])
+        return admitted
 
-    async def _stream(
-        self, request: web.BaseRequest, pieces: AsyncIterator[bytes], reply: Reply
-    ) -> web.StreamResponse:
-        headers = self._common.copy()
-        headers["Content-Type"] = reply.content_type
-        headers.update(reply.headers)
-        if reply.content_type in {TEXT, JSON}:  # A snapshot is compressed as it is.
-            headers["Vary"] = "Accept-Encoding"
-            if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-                headers["Content-Encoding"] = "gzip"
-                pieces = _compressed_pieces(pieces)
-        response = web.StreamResponse(status=reply.status, headers=headers)
-        await response.prepare(request)
-        task = asyncio.current_task()
-        assert task is not None
-        self._blocked.add(task)
+    def limit(self, admitted: Admitted) -> int:
+        """How large the body may be."""
+        found: int = getattr(self._options, admitted.route.limit)
+        return found
+
+    async def answer(self, admitted: Admitted) -> Reply:
+        """Answer one request, whatever happens to it but cancellation."""
+        asked, route, began = admitted.request, admitted.route, self.timers.now()
         try:
-            async for piece in pieces:
-                await response.write(piece)
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            task.uncancel()
-        except ConnectionError:
-            log.debug("%s: the client went away", request.path)
+            if "index" not in asked.params and "hash" not in asked.params:
+                reply = await route.handler(asked)
+            else:
+                reply = await self._answer_later(admitted)
         except MeshError as error:
-            # Too late for a status: without an end the client knows that something is missing.
-            log.warning("%s %s ended half way: %s", request.method, request.path, error)
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._blocked.discard(task)
-        return response
-
-    async def _timed(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
-        began, route = self.timers.now(), admitted.route
-        try:
-            return await self._run(request, admitted)
+            return respond.failure(error, params.datacenter(asked))
+        except Exception:
+            self.counters["failures"] += 1
+            log.exception("%s %s failed", asked.method, asked.path)
+            return respond.text(500, "Internal error; the agent's log says more")
         finally:
             self.timers.ended(f"{route.method} {route.fixed}{route.tail}", began)
+        return reply
 
-    async def _run(self, request: web.BaseRequest, admitted: Admitted) -> Reply:
-        route, asked = admitted.route, admitted.request
-        limit: int = getattr(self._options, route.limit)
-        if route.streams:
-            asked.stream = _pieces(request, limit)
-        elif request.can_read_body and asked.method != "GET":
-            asked.body = b"".join([piece async for piece in _pieces(request, limit)])
-        elif request.can_read_body:
-            log.warning("GET %s has a body, which is ignored", asked.path)
-        if "index" not in asked.params and "hash" not in asked.params:
-            return await route.handler(asked)
-        return await self._run_blocking(admitted)
-
-    async def _run_blocking(self, admitted: Admitted) -> Reply:
+    async def _answer_later(self, admitted: Admitted) -> Reply:
+        """Answer a request that may wait for news: it ends when the server stops."""
         task = asyncio.current_task()
         assert task is not None
-        self._blocked.add(task)
+        self.blocked.add(task)
         try:
             return await admitted.route.handler(admitted.request)
         except asyncio.CancelledError:
@@ -221,31 +201,110 @@ class HttpServer:
             task.uncancel()
             return respond.text(500, "The agent is stopping")
         finally:
-            self._blocked.discard(task)
+            self.blocked.discard(task)
 
-    async def _response(
-        self, request: web.BaseRequest, reply: Reply, *, pretty: bool
-    ) -> web.Response:
-        body = reply.body
-        headers = self._common.copy()
-        if body and reply.content_type is JSON and (pretty or self._options.pretty_always):
-            body = msgspec.json.format(body, indent=PRETTY_INDENT) + (b"\n" if pretty else b"")
-        if body or reply.content_type is not JSON:
-            headers["Content-Type"] = reply.content_type
-        headers.update(reply.headers)
-        if len(body) >= self._options.gzip_min_bytes:
-            headers["Vary"] = "Accept-Encoding"
-            if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
-                headers["Content-Encoding"] = "gzip"
-                body = await _compressed(body)
-        return web.Response(body=body, status=reply.status, headers=headers)
+    async def ask(self, target: str) -> Reply:
+        """Answer a GET of this process itself, as a client on this machine would have it."""
+        try:
+            admitted = self._dispatcher.admit("GET", target, {}, "127.0.0.1")
+            if isinstance(admitted, Reply):
+                return admitted
+            reply = await admitted.route.handler(admitted.request)
+        except MeshError as error:
+            return respond.failure(error)
+        reply.body = reply.body or b"".join(reply.pieces)
+        return reply
+
+    async def render(
+        self, reply: Reply, head: Head, *, pretty: bool, close: bool
+    ) -> Sequence[bytes]:
+        """A reply without a stream as bytes, to be sent one after the other."""
+        accepted, framing = head.headers.get("Accept-Encoding", ""), b""
+        pieces: Sequence[bytes] = reply.pieces
+        if not pieces:
+            forms = {} if reply.kept is None else reply.kept.forms
+            body, form = self._indented(reply, forms, pretty=pretty)
+            if len(body) >= self._options.gzip_min_bytes:
+                framing = b"Vary: Accept-Encoding\r\n"
+                if accepted and _accepts_gzip(accepted):
+                    framing += b"Content-Encoding: gzip\r\n"
+                    form += "gzip"
+                    if (small := forms.get(form)) is None:
+                        small = forms[form] = await _compressed(body)
+                    body = small
+            framing += b"Content-Length: %d\r\n" % len(body)
+            opening = self.render_head(reply, head, close=close, framing=framing)
+            return (opening if head.method == "HEAD" else opening + body,)
+        framing = b"Vary: Accept-Encoding\r\n"
+        if accepted and _accepts_gzip(accepted):
+            framing += b"Content-Encoding: gzip\r\n"
+            pieces = await asyncio.to_thread(_compressed_list, pieces)
+        framing += b"Content-Length: %d\r\n" % sum(map(len, pieces))
+        return self.render_head(reply, head, close=close, framing=framing), *pieces
+
+    def _indented(
+        self, reply: Reply, forms: dict[str, bytes], *, pretty: bool
+    ) -> tuple[bytes, str]:
+        """The body as asked for, and the name of its form."""
+        if not reply.body or reply.content_type is not JSON:
+            return reply.body, ""
+        if not (pretty or self._options.pretty_always):
+            return reply.body, ""
+        form = "pretty" if pretty else "indented"
+        body = forms.get(form)
+        if body is None:
+            body = forms[form] = respond.indented(reply.body) + (b"\n" if pretty else b"")
+        return body, form
+
+    def render_stream(
+        self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """What precedes the stream of a reply, and the pieces as they are sent."""
+        more = b"Vary: Accept-Encoding\r\n"
+        plain = reply.content_type in {TEXT, JSON}  # A snapshot is compressed as it is.
+        if plain and _accepts_gzip(head.headers.get("Accept-Encoding", "")):
+            more += b"Content-Encoding: gzip\r\n"
+            pieces = _compressed_pieces(pieces)
+        if not head.old:
+            more += b"Transfer-Encoding: chunked\r\n"
+        return self.render_head(reply, head, close=close, framing=more), pieces
+
+    def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
+        """What precedes the body of a reply; `framing` says how the body comes."""
+        parts = [wire.STATUS_LINES[reply.status], self._common.lines(self._parts.clock.wall())]
+        if reply.body or reply.content_type is not JSON or reply.pieces or reply.stream:
+            parts.append(wire.field("Content-Type", reply.content_type))
+        parts += [wire.field(name, reply.headers[name]) for name in reply.headers]
+        parts.append(framing)
+        if close:
+            parts.append(b"Connection: close\r\n")
+        elif head.old:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
 
-def _common_headers(options: Options) -> CIMultiDict[str]:
-    headers = CIMultiDict(options.response_headers)
-    headers.setdefault("Server", SERVER)
-    headers["X-Consul-Default-ACL-Policy"] = options.default_acl_policy
-    return headers
+class _Common:
+    """The headers that every response has, as bytes."""
+
+    def __init__(self, options: Options) -> None:
+        given = {"Server": SERVER} | {
+            name: value
+            for name, value in options.response_headers.items()
+            if name.lower() not in FRAMING
+        }
+        given["X-Consul-Default-ACL-Policy"] = options.default_acl_policy
+        # The last one counts, in whatever case it was written.
+        latest = {name.lower(): (name, value) for name, value in given.items()}
+        self._fixed = b"".join(wire.field(name, value) for name, value in latest.values())
+        self._second, self._lines = -1, b""
+
+    def lines(self, now: float) -> bytes:
+        """Them and the date."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._lines = self._fixed + wire.field("Date", formatdate(now, usegmt=True))
+        return self._lines
 
 
 def _accepts_gzip(accepted: str) -> bool:
@@ -270,82 +329,6 @@ async def _compressed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield packer.flush()
 
 
-async def _pieces(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises TooLarge."""
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"Request body too large, max size: {limit} bytes")
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
-    size = 0
-    while piece := await request.content.readany():
-        size += len(piece)
-        if size > limit:
-            raise TooLarge(f"Request body too large, max size: {limit} bytes")
-        yield piece
-
-
-class _Web(web.Server):
-    """aiohttp's factory of connections, making ours."""
-
-    def __init__(self, owner: HttpServer) -> None:
-        super().__init__(owner.serve, handler_cancellation=True)
-        self.owner = owner
-
-    def __call__(self) -> RequestHandler:
-        return _Connection(self)
-
-
-class _Connection(RequestHandler):
-    """One client connection: counted by address, and malformed bytes are counted too."""
-
-    def __init__(self, manager: _Web) -> None:
-        super().__init__(
-            manager,
-            loop=asyncio.get_running_loop(),
-            logger=log,
-            max_line_size=HEAD_LINE_MAX_BYTES,
-            max_field_size=HEAD_LINE_MAX_BYTES,
-            max_headers=HEADERS_MAX,
-            auto_decompress=False,
-        )
-        self._logging_enabled = False  # No access log: it would cost more than the answer.
-        self._owner = manager.owner
-        self._client: str | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse the connection if its client has too many."""
-        assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
-        client = peer[0] if isinstance(peer, tuple) else ""
-        if self._owner.accept(client):
-            self._client = client
-            super().connection_made(transport)
-            return
-        self._force_close = True
-        transport.write(_TOO_MANY)
-        transport.close()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Uncount the connection."""
-        if self._client is not None:
-            self._owner.closed(self._client)
-            self._client = None
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Bytes that are no HTTP: 400 with a line, and the connection ends."""
-        self._owner.counters["malformed"] += 1
-        log.debug("malformed request from %s: %s", request.remote, exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError("part of a response was sent already")
-        line = (message or "malformed request").splitlines()[0]
-        response = web.Response(status=status, text=f"Bad Request: {line}")
-        response.force_close()
-        return response
+def _compressed_list(pieces: Sequence[bytes]) -> list[bytes]:
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_BITS)
+    return [*map(packer.compress, pieces), packer.flush()]

@@ -16,6 +16,7 @@ from mesh.errors import Busy, DiskFull, Invalid, MeshError, explained
 from mesh.http import params, respond
 from mesh.http.request import UPLOADS_MAX, Reply, Request
 from mesh.http.route import Param, Route
+from mesh.http.shapes import Shape
 from mesh.raft.packer import unhurried
 from mesh.registry import restores, snapshots
 from mesh.registry.port import OrderOptions, Registry, WriteOptions
@@ -174,6 +175,53 @@ def _chunks(portions: Iterator[bytes]) -> Iterator[bytes]:
         yield bytes(gathered)
 
 
+class KeptShape(Shape, frozen=True, kw_only=True):
+    """A snapshot in a server's directory; `Verified` says when it was restored and compared."""
+
+    name: str
+    time: str
+    size: int
+    index: int
+    digest: str
+    verified: str
+
+
+class ScheduleShape(Shape, frozen=True, kw_only=True):
+    """What a server does about snapshots by itself; `Error` says why it could not be asked."""
+
+    server: str
+    leader: bool
+    directory: str
+    interval_seconds: float
+    retain: int
+    last_time: str
+    problem: str
+    kept: list[KeptShape]
+    error: str
+
+
+async def schedules(request: Request) -> Reply:
+    """What every server does about snapshots by itself."""
+    options = params.order_options(request)
+    found = await request.parts.registry.operate(snapshots.Schedules(), options)
+    return respond.json(
+        [
+            ScheduleShape(
+                server=one.server,
+                leader=one.leads,
+                directory=one.directory,
+                interval_seconds=one.interval,
+                retain=one.retain,
+                last_time=one.last_time,
+                problem=one.problem,
+                kept=[KeptShape(**msgspec.structs.asdict(each)) for each in one.kept],
+                error=one.error,
+            )
+            for one in found
+        ]
+    )
+
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
@@ -192,7 +240,7 @@ ROUTES: tuple[Route, ...] = (
         "Put a snapshot in place of all data",
         limit="snapshot_max_bytes",
         streams=True,
-        params=(Param("stale", "Must be absent: only the leader restores", "present"),),
+        params=(Param("stale", "Refused: only a leader can restore", "present"),),
         body=bytes,
         statuses=(
             (400, "The body is no snapshot of mesh, or damaged; nothing has changed"),
@@ -201,5 +249,13 @@ ROUTES: tuple[Route, ...] = (
             (500, "It could not be restored; unless it says so, nothing has changed"),
             (507, "The disk of the agent, or of the servers, is full; nothing has changed"),
         ),
+    ),
+    Route(
+        "GET",
+        "/v1/operator/snapshots",
+        schedules,
+        "Snapshots that servers took by themselves",
+        params=(Param("stale", "Any server may ask the others", "boolean"),),
+        answer=list[ScheduleShape],
     ),
 )

@@ -94,6 +94,19 @@ class CheckOpBody(shapes.Shape, frozen=True, kw_only=True):
     check: CheckRowBody = CheckRowBody()
 
 
+class SessionRowBody(shapes.Shape, frozen=True, kw_only=True):
+    """A session, by its id."""
+
+    id: str = ""
+
+
+class SessionOpBody(shapes.Shape, frozen=True, kw_only=True):
+    """An op on a session: `delete`."""
+
+    verb: str = ""
+    session: SessionRowBody = SessionRowBody()
+
+
 class OpBody(shapes.Shape, frozen=True, kw_only=True):
     """One op: one of these."""
 
@@ -101,6 +114,7 @@ class OpBody(shapes.Shape, frozen=True, kw_only=True):
     node: NodeBody | None = None
     service: ServiceOpBody | None = None
     check: CheckOpBody | None = None
+    session: SessionOpBody | None = None
 
 
 class FailureShape(shapes.Shape, frozen=True):
@@ -173,7 +187,10 @@ def _op(body: OpBody, request: Request) -> txn.AnyOp:
         return _service(body.service)
     if body.check is not None:
         return _check(body.check)
-    raise Invalid("expected one of KV, Node, Service and Check")
+    if body.session is not None:
+        _verb("Session", body.session.verb, {"delete": None}, ())
+        return txn.SessionDelete(body.session.session.id)
+    raise Invalid("expected one of KV, Node, Service, Check and Session")
 
 
 def _kv(body: KvBody, value_max_bytes: int) -> txn.AnyOp:
@@ -182,9 +199,10 @@ def _kv(body: KvBody, value_max_bytes: int) -> txn.AnyOp:
             f'Value for key "{body.key}" is too large ({len(body.value)} > {value_max_bytes} bytes)'
         )
     if body.verb in _KV_READS:
-        return txn.KvRead(_KV_READS[body.verb], body.key, body.index, body.session)
+        return txn.KvRead(_KV_READS[body.verb], body.key, body.index, body.session.lower())
     verb = _verb("KV", body.verb, _KV_WRITES, _KV_READS)
-    return txn.KvWrite(verb, body.key, body.value, body.flags, body.index)
+    session = body.session.lower()
+    return txn.KvWrite(verb, body.key, body.value, body.flags, body.index, session)
 
 
 def _node(body: NodeBody, datacenter: str) -> txn.AnyOp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from mesh.errors import Invalid
 from mesh.registry.port import Command, Query
@@ -18,6 +19,7 @@ _KEY = "settings"
 class Settings(Row, frozen=True, kw_only=True):
     """How the leader cares for the servers. Times are in seconds, names and defaults Consul's."""
 
+    history: ClassVar[str] = "autopilot"
     cleanup_dead_servers: bool = True
     """Take the vote of servers that failed for good."""
     last_contact_threshold: float = 0.2
@@ -36,9 +38,7 @@ class Settings(Row, frozen=True, kw_only=True):
     """Kept for Consul's tools; has no effect."""
 
 
-TABLE: Table[Settings] = Table(
-    "autopilot", Settings, key=lambda _: _KEY, indexes={}, history="autopilot"
-)
+TABLE: Table[Settings] = Table("autopilot", Settings, key=lambda _: _KEY, indexes={})
 
 
 def check(settings: Settings) -> None:

@@ -18,6 +18,7 @@ _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 class Entry(Row, frozen=True, kw_only=True):
     """A config entry. The body has Consul's key names, without those that are fields here."""
 
+    history: ClassVar[str] = "config"
     kind: str
     name: str
     body: dict[str, Any] = {}
@@ -29,7 +30,6 @@ TABLE: Table[Entry] = Table(
     key=lambda entry: (entry.kind, entry.name),
     indexes={"kind": lambda entry: (entry.kind,)},
     level=ENTRIES,
-    history="config",
 )
 
 

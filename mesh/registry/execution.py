@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from mesh.clock import Dice
-from mesh.errors import Invalid, MeshError, NotFound
+from mesh.errors import Invalid, MeshError, NotFound, Unreachable
 from mesh.registry import catalog, coordinates, orders, prepared
 from mesh.registry.health import Instance, Instances
 from mesh.registry.port import Answer, OrderOptions, ReadOptions, Registry
 from mesh.registry.prepared_rows import Prepared
+
+T = TypeVar("T")
 
 AGENT = "_agent"
 WHO_ASKS = "_ip"
@@ -66,20 +69,24 @@ class Executor:
         self._registry, self._dice = registry, dice
 
     async def resolve(self, name: str, options: ReadOptions) -> Answer[Prepared]:
-        """The query that an id or a name stands for.
+        """The query that an id or a name stands for, templates rendered.
 
-        Raises NotFound, Invalid when it is a template, asked for by its id, and as reads do.
+        An id goes before a name, a name before templates, and of those the longest that the name
+        begins with is taken. Raises NotFound, Invalid for the id of a template, and as reads do.
         """
-        found = await self._registry.read(prepared.Resolve(name), options)
-        query = found.value
+        gone: Unreachable | None = None
+        try:
+            found = await self._registry.read(prepared.Named(name), options)
+            if found.value is not None:
+                _refuse_template(found.value)
+                return _with(found, found.value)
+        except Unreachable as error:
+            gone = error  # An agent may hold the templates, though not what it was never asked.
+        every = await self._registry.read(prepared.Templates(), options)
+        query = prepared.rendered(name, every.value)
         if query is None:
-            raise NotFound("Query not found")
-        if query.template is not None and query.id == name.lower():
-            raise Invalid(
-                f"{query.id} is a template: ask for a name that begins with "
-                f'"{query.name}", not for its id'
-            )
-        return Answer(query, found.index, found.known_leader, found.last_contact, found.age)
+            raise gone or NotFound("Query not found")
+        return _with(every, query)
 
     async def execute(self, name: str, caller: Caller, options: ReadOptions) -> Answer[Found]:
         """The instances that the query means, in order. Raises as `resolve` does."""
@@ -96,7 +103,7 @@ class Executor:
             found = await self._elsewhere(found, caller, options)
         if caller.limit:
             found = msgspec.structs.replace(found, instances=found.instances[: caller.limit])
-        return Answer(found, 1, answer.known_leader, answer.last_contact, answer.age)
+        return _with(answer, found)
 
     def _choose(self, query: Prepared, instances: Sequence[Instance]) -> list[Instance]:
         usable = [instance for instance in instances if prepared.usable(query, instance)]
@@ -180,3 +187,16 @@ class Executor:
         others = [name for name in known if name != found.datacenter]
         wanted = [*others[: failover.nearest_n], *named]
         return [name for name in dict.fromkeys(wanted) if name in others]
+
+
+def _refuse_template(query: Prepared) -> None:
+    if query.template is not None:
+        raise Invalid(
+            f"{query.id} is a template: ask for a name that begins with "
+            f'"{query.name}", not for its id'
+        )
+
+
+def _with(answer: Answer[Any], value: T) -> Answer[T]:
+    """Another value that is as fresh."""
+    return Answer(value, 1, answer.known_leader, answer.last_contact, answer.age)

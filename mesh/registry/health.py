@@ -20,6 +20,10 @@ RAFT_HEALTH = "mesh-raft"
 GOSSIP_HEALTH = "mesh-gossip"
 """Says that removals are frozen. It is shown with its node, and decides no instance's health: or
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
+SNAPSHOT_HEALTH = "mesh-snapshots"
+"""Says that the leader's snapshots fail. What runs beside it is no worse for that."""
+ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH})
+"""Checks of a node that decide no instance's health."""
 
 
 DAMPED = "Agent alive, but it failed again and again: left out until it has been quiet for a while"
@@ -77,7 +81,7 @@ def with_checks(view: View, service: Service) -> Instance:
         check
         for owner in ("", service.id)
         for check in view.select(CHECKS, "instance", (name, owner))
-        if check.id != GOSSIP_HEALTH
+        if check.id not in ASIDE
     ]
     return Instance(node, service, checks)
 

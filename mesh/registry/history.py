@@ -28,7 +28,7 @@ SECONDS_MAX = 90 * 86400.0
 BYTES_LIMIT = 1 << 30
 PAGE_MAX = 256
 PAGE_BYTES_MAX = 1 << 20
-SCANNED_MAX = 20_000
+SCANNED_MAX = 5000
 """One page looks at no more changes than this, which takes some milliseconds."""
 CLOCKS_SECONDS = 3600.0
 """By how much the clocks of two leaders may differ when changes are looked for by their time."""
@@ -39,13 +39,12 @@ ANONYMOUS = "anonymous"
 class Settings(Row, frozen=True, kw_only=True):
     """How much is kept: bytes in all, and seconds of age."""
 
+    history: ClassVar[str] = "history"
     bytes_max: int = BYTES_MAX
     seconds_max: float = SECONDS_MAX
 
 
-TABLE: Table[Settings] = Table(
-    "history", Settings, key=lambda _: "", indexes={}, level=HISTORY, history="history"
-)
+TABLE: Table[Settings] = Table("history", Settings, key=lambda _: "", indexes={}, level=HISTORY)
 DEFAULTS = Settings()
 
 
@@ -257,8 +256,8 @@ def told(change: Change) -> Told:
     )
 
 
-# Kinds whose primary keys are a pair of texts.
-_PAIRED = frozenset(("service", "config"))
+_PARTS = {"service": "NODE/ID", "config": "KIND/NAME", "maintenance": "NODE/SERVICE/ID"}
+"""Kinds whose primary keys have several parts."""
 
 
 def canonical(kind: str, key: str) -> str:
@@ -268,6 +267,9 @@ def canonical(kind: str, key: str) -> str:
     if kind == "service":
         node, slash, rest = key.partition("/")
         return node.lower() + slash + rest
+    if kind == "maintenance":
+        node, service, instance = [*key.split("/", 2), "", ""][:3]
+        return f"{node.lower()}/{service.lower()}/{instance}"
     return key
 
 
@@ -275,18 +277,17 @@ def check_key(kind: str, key: str) -> None:
     """Raise Invalid unless the text can be a primary key of the kind."""
     if not key:
         raise Invalid("Key: must not be empty")
-    if kind in _PAIRED and "/" not in key:
-        first = "NODE/ID" if kind == "service" else "KIND/NAME"
-        raise Invalid(f'Key: expected {first} for kind {kind}, got "{key}"')
+    if kind in {"service", "config"} and "/" not in key:
+        raise Invalid(f'Key: expected {_PARTS[kind]} for kind {kind}, got "{key}"')
 
 
 def primary_key(kind: str, key: str) -> Hashable:
     """The primary key that this text stands for."""
     key = canonical(kind, key)
-    if kind not in _PAIRED:
+    if kind not in _PARTS:
         return "" if kind == "history" else key
-    first, _, second = key.partition("/")
-    return (first.replace("%2F", "/"), second)
+    *parts, last = key.split("/", _PARTS[kind].count("/"))
+    return (*(part.replace("%2F", "/") for part in parts), last)
 
 
 def _state(view: View, kind: str, key: str, index: int) -> tuple[Any] | None:
@@ -296,10 +297,16 @@ def _state(view: View, kind: str, key: str, index: int) -> tuple[Any] | None:
     row: Any = view.get(table, primary_key(kind, key))
     if not index:
         return (row,)
+    until: float = math.inf
     for change in chronicle.of(kind, canonical(kind, key)):
-        if change.cause.index <= index:
-            return (change.after,)
-        row = change.before
+        made = change.cause.index
+        if made <= index:
+            if chronicle.whole(made, index):
+                return (change.after,)
+            break
+        row, until = change.before, made
+    if not chronicle.whole(index, until):
+        return None
     if row is not None:
         return (row,) if row.modify_index <= index else None
     # It was not there before the first change known, and all later ones are known.

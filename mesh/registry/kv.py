@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import ClassVar
 
 from mesh.errors import Conflict, Invalid
@@ -16,10 +17,29 @@ VALUE_MAX_BYTES = 512 * 1024
 KEY_MAX_BYTES = 2048
 
 
-def _under(view: View, prefix: str) -> list[Pair]:
+def _keys_under(view: View, prefix: str) -> list[str]:
+    """The keys that start with the prefix, in order: part of those of the nearest folder."""
     folder = prefix[: prefix.rfind("/") + 1]
-    pairs = view.select(PAIRS, "folder", folder)
-    return pairs if folder == prefix else [pair for pair in pairs if pair.key.startswith(prefix)]
+    keys: list[str] = view.keys(PAIRS, "folder", folder)
+    if folder == prefix:
+        return keys
+    first = bisect_left(keys, prefix)
+    past = bisect_left(keys, 1, first, key=lambda key: not key.startswith(prefix))
+    found = keys[first:past]
+    view.date((PAIRS.name, "folder", folder), _changed_under(view, prefix, found))
+    return found
+
+
+def _changed_under(view: View, prefix: str, keys: list[str]) -> int:
+    """When what is under the prefix changed last, whatever else changed in its folder."""
+    emptied, floor = view.emptied(PAIRS)
+    gone = max((at for key, at in emptied.items() if str(key).startswith(prefix)), default=floor)
+    there = max((pair.modify_index for pair in view.rows(PAIRS, keys)), default=0)
+    return max(gone, floor, there)
+
+
+def _under(view: View, prefix: str) -> list[Pair]:
+    return view.rows(PAIRS, _keys_under(view, prefix))
 
 
 def _check_key(key: str, flags: int = 0) -> None:
@@ -62,14 +82,14 @@ class Keys(Query[list[str]], frozen=True, tag="kv.keys"):
 
     def run(self, view: View) -> list[str]:
         """Each name once, in order."""
+        prefix, separator = self.prefix, self.separator
+        keys = _keys_under(view, prefix)
+        if not separator:
+            return keys
         names: dict[str, None] = {}
-        for pair in _under(view, self.prefix):
-            name = pair.key
-            if self.separator:
-                cut = name.find(self.separator, len(self.prefix))
-                if cut >= 0:
-                    name = name[: cut + len(self.separator)]
-            names[name] = None
+        for name in keys:
+            cut = name.find(separator, len(prefix))
+            names[name if cut < 0 else name[: cut + len(separator)]] = None
         return list(names)
 
 
@@ -179,7 +199,10 @@ def _put(transaction: Transaction, pair: Pair, lock_index: int, session: str) ->
 
 
 class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
-    """Write a key and lock it for a session. Its lock index is the fencing token of the holder."""
+    """Write a key and lock it for a session. Its lock index is the fencing token of the holder.
+
+    With check_index only if its modify index is that; 0 means it must not exist.
+    """
 
     result = bool
     needs: ClassVar[int] = SESSIONS
@@ -187,13 +210,18 @@ class Acquire(Command[bool], frozen=True, tag="kv.acquire"):
     value: bytes
     session: str
     flags: int = 0
+    check_index: int | None = None
 
     def validate(self) -> None:
         """The key and the flags have limits."""
         _check_key(self.key, self.flags)
 
     def apply(self, transaction: Transaction) -> bool:
-        """False when another session holds it, or its lock-delay lasts."""
+        """False when another session holds it, its lock-delay lasts, or the index is not that."""
+        if self.check_index is not None:
+            old = transaction.get(PAIRS, self.key)
+            if self.check_index != (old.modify_index if old is not None else 0):
+                return False
         pair = Pair(key=self.key, value=self.value, flags=self.flags, session=self.session)
         return acquire(transaction, pair)
 

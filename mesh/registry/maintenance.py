@@ -66,6 +66,7 @@ class Target(msgspec.Struct, frozen=True):
 class Maintenance(Row, frozen=True, kw_only=True):
     """Something in maintenance. Times are Unix seconds."""
 
+    history: ClassVar[str] = "maintenance"
     target: Target
     reason: str = ""
     owner: str = ""

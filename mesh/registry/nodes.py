@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from mesh.store.table import Row, Table
@@ -17,6 +19,7 @@ class Locality(msgspec.Struct, frozen=True):
 class Node(Row, frozen=True, kw_only=True):
     """A machine. Names are found whatever their case."""
 
+    history: ClassVar[str] = "node"
     name: str
     id: str = ""
     address: str = ""
@@ -35,5 +38,4 @@ NODES: Table[Node] = Table(
         "id": lambda node: (node.id.lower(),) if node.id else (),
         "address": lambda node: (node.address.lower(),) if node.address else (),
     },
-    history="node",
 )

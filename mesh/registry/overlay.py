@@ -39,8 +39,8 @@ import msgspec
 
 from mesh.registry.catalog import SERF_HEALTH, Check, Node
 from mesh.registry.health import (
+    ASIDE,
     DAMPED,
-    GOSSIP_HEALTH,
     Instance,
     Instances,
     NodeChecks,
@@ -286,7 +286,7 @@ class _Laying:
             and entry.check_id
             and entry.check_id not in listed
             and (owner is None or entry.service_id in {"", owner})
-            and (owner is None or entry.check_id != GOSSIP_HEALTH)
+            and (owner is None or entry.check_id not in ASIDE)
             and self._beats(entry, msgspec.UNSET)
         ]
 

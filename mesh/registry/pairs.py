@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from mesh.registry.levels import SESSIONS
 from mesh.store.table import Row, Table
@@ -11,6 +12,7 @@ from mesh.store.table import Row, Table
 class Pair(Row, frozen=True, kw_only=True):
     """A key and its value. `flags` is an opaque 64-bit number for clients."""
 
+    history: ClassVar[str] = "kv"
     key: str
     value: bytes = b""
     flags: int = 0
@@ -42,5 +44,4 @@ PAIRS: Table[Pair] = Table(
         "session": lambda pair: (pair.session,) if pair.session else (),
     },
     later={"session": SESSIONS},
-    history="kv",
 )

@@ -101,6 +101,10 @@ class ReadOptions(msgspec.Struct, frozen=True):
     token: str = ""
     cached: bool = False
     """An agent may answer with what it holds of an earlier answer. Means nothing to servers."""
+    max_age: float | None = None
+    """With `cached`: what is held and older than these seconds will not do, unless no server
+    answers and it is not older than `stale_if_error`."""
+    stale_if_error: float = 0.0
     seconds_max: float = 0.0
     """Above 0: give up after so many seconds, whatever holds the answer up."""
 

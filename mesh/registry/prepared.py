@@ -15,6 +15,7 @@ from mesh.registry.health import Instance, worst
 from mesh.registry.levels import PREPARED
 from mesh.registry.port import Command, Query
 from mesh.registry.prepared_rows import NAME_PREFIX_MATCH, TABLE, Prepared
+from mesh.registry.sessions import SESSIONS
 from mesh.store.database import Transaction, View
 
 NAME_MAX = 512
@@ -49,12 +50,8 @@ class Get(Query[Prepared | None], frozen=True, tag="prepared.get"):
         return view.get(TABLE, self.id.lower())
 
 
-class Resolve(Query[Prepared | None], frozen=True, tag="prepared.resolve"):
-    """What an id or a name stands for, templates rendered; None when there is nothing.
-
-    An id goes before a name, a name before templates, and of those the longest that the name
-    begins with is taken. A template asked for by its id is not rendered.
-    """
+class Named(Query[Prepared | None], frozen=True, tag="prepared.named"):
+    """The one with this id, else the one with this name that is no template; or None."""
 
     answer = Prepared | None
     needs: ClassVar[int] = PREPARED
@@ -64,20 +61,34 @@ class Resolve(Query[Prepared | None], frozen=True, tag="prepared.resolve"):
         """Look for it in that order."""
         lower = self.name.lower()
         found = view.get(TABLE, lower)
-        if found is not None:
+        if found is not None or not self.name or len(self.name) > NAME_MAX:
             return found
-        if not self.name or len(self.name) > NAME_MAX:
-            return None
-        for query in view.select(TABLE, "name", lower):
-            if query.template is None:
-                return query
-        best: Prepared | None = None
-        for query in view.select(TABLE, "template", ""):
-            if not lower.startswith(query.name.lower()):
-                continue
-            if best is None or len(query.name) > len(best.name):
-                best = query
-        return None if best is None else templates.render(best, self.name)
+        named = view.select(TABLE, "name", lower)
+        return next((query for query in named if query.template is None), None)
+
+
+class Templates(Query[list[Prepared]], frozen=True, tag="prepared.templates"):
+    """Every template, ordered by id. One answer serves all the names that they are for."""
+
+    answer = list[Prepared]
+    needs: ClassVar[int] = PREPARED
+
+    def run(self, view: View) -> list[Prepared]:
+        """Read their bucket."""
+        return view.select(TABLE, "template", "")
+
+
+def rendered(name: str, every: Iterable[Prepared]) -> Prepared | None:
+    """What a name is by the template with the longest name that it begins with; None by none."""
+    lower, best = name.lower(), None
+    for query in every:
+        if lower.startswith(query.name.lower()) and (
+            best is None or len(query.name) > len(best.name)
+        ):
+            best = query
+    if best is None or not name or len(name) > NAME_MAX:
+        return None
+    return templates.render(best, name)
 
 
 class Create(Command[str], frozen=True, tag="prepared.create"):
@@ -155,6 +166,8 @@ def _check_place(transaction: Transaction, query: Prepared) -> None:
     # Ids go before names: a query named so would be another's stand-in once that is deleted.
     if transaction.get(TABLE, query.name.lower()) is not None:
         raise Conflict(f'Name: "{query.name}" is the id of another prepared query')
+    if query.session and transaction.get(SESSIONS, query.session) is None:
+        raise Conflict(f'Session: invalid session "{query.session}": there is none, or no more')
 
 
 def check(query: Prepared) -> None:

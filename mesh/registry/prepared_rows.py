@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from mesh.registry.levels import PREPARED as LEVEL
@@ -60,6 +62,7 @@ class ServiceQuery(msgspec.Struct, frozen=True, omit_defaults=True):
 class Prepared(Row, frozen=True, kw_only=True):
     """A prepared query."""
 
+    history: ClassVar[str] = "query"
     id: str
     name: str = ""
     session: str = ""

@@ -11,6 +11,7 @@ from mesh.registry import (
     entries,
     health,
     history,
+    imports,
     kv,
     levels,
     maintenance,
@@ -34,14 +35,16 @@ TABLES: tuple[Table[Any], ...] = (
     autopilot.TABLE,
     levels.LEVELS,
     coordinates.TABLE,
+    prepared_rows.TABLE,
     maintenance.TABLE,
+    maintenance.TABLE,
+    prepared_rows.TABLE,
+    entries.TABLE,
+    history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
     restores.TABLE,
     restores.CHUNKS,
-    entries.TABLE,
-    history.TABLE,
-    prepared_rows.TABLE,
 )
 
 AnyCommand: TypeAlias = (
@@ -61,7 +64,15 @@ AnyCommand: TypeAlias = (
     | levels.Finalize
     | outcomes.Cancel
     | coordinates.Update
+    | entries.Set
+    | entries.Delete
+    | history.Limit
+    | history.Revert
     | txn.Apply
+    | imports.Merge
+    | prepared.Create
+    | prepared.Update
+    | prepared.Delete
     | restores.Begin
     | restores.Add
     | restores.Finish
@@ -69,13 +80,6 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
-    | entries.Set
-    | entries.Delete
-    | history.Limit
-    | history.Revert
-    | prepared.Create
-    | prepared.Update
-    | prepared.Delete
 )
 
 AnyQuery: TypeAlias = (
@@ -120,7 +124,8 @@ AnyQuery: TypeAlias = (
     | history.Compare
     | prepared.All
     | prepared.Get
-    | prepared.Resolve
+    | prepared.Named
+    | prepared.Templates
 )
 
 AnyOrder: TypeAlias = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ class Weights(msgspec.Struct, frozen=True):
 class Service(Row, frozen=True, kw_only=True):
     """One instance of a service on a node. An empty address means the node's."""
 
+    history: ClassVar[str] = "service"
     node: str
     id: str
     name: str
@@ -99,5 +100,4 @@ SERVICES: Table[Service] = Table(
         "connect": lambda service: (service.reached,) if service.reached else (),
     },
     later={"connect": OVERVIEWS},
-    history="service",
 )

@@ -17,6 +17,7 @@ import msgspec
 
 from mesh.durations import format_duration, parse_duration
 from mesh.errors import Conflict, Invalid
+from mesh.registry import prepared_rows
 from mesh.registry.checks import CHECKS, SERF_HEALTH, Check
 from mesh.registry.levels import SESSIONS as LEVEL
 from mesh.registry.levels import Present
@@ -319,6 +320,8 @@ def _end(transaction: Transaction, ids: Iterable[str]) -> int:
         ended += 1
         transaction.delete(SESSIONS, session.id)
         _let_go(transaction, session)
+        for query in transaction.select(prepared_rows.TABLE, "session", session.id):
+            transaction.delete(prepared_rows.TABLE, query.id)
         for check in _judge_named(transaction, session.node, session.name):
             waiting += _on(transaction, check)
     return ended

@@ -9,7 +9,7 @@ import msgspec
 
 from mesh.codec import pack
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, TooLarge
-from mesh.registry import catalog, kv
+from mesh.registry import catalog, kv, sessions
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
 from mesh.registry.kv import PAIRS, Pair
 from mesh.registry.levels import TRANSACTIONS
@@ -31,7 +31,9 @@ KEPT_MAX_BYTES = 16 * 1024
 KvReadVerb: TypeAlias = Literal[
     "get", "get-or-empty", "get-tree", "check-session", "check-index", "check-not-exists"
 ]
-KvWriteVerb: TypeAlias = Literal["set", "cas", "delete", "delete-cas", "delete-tree"]
+KvWriteVerb: TypeAlias = Literal[
+    "set", "cas", "lock", "unlock", "delete", "delete-cas", "delete-tree"
+]
 RowVerb: TypeAlias = Literal["set", "cas", "delete", "delete-cas"]
 
 
@@ -105,16 +107,25 @@ class KvRead(Op, frozen=True, tag="kv-read"):
 
 
 class KvWrite(Op, frozen=True, tag="kv-write"):
-    """Write or delete keys. For `cas` and `delete-cas` the index is the modify index expected."""
+    """Write or delete keys.
+
+    For `cas` and `delete-cas` the index is the modify index expected; for `lock` and `unlock` the
+    session is whose lock it is.
+    """
 
     verb: KvWriteVerb
     key: str
     value: bytes = b""
     flags: int = 0
     index: int = 0
+    session: str = ""
 
     def command(self) -> Command[bool]:
         """What does the same outside a transaction."""
+        if self.verb == "lock":
+            return kv.Acquire(self.key, self.value, self.session, self.flags)
+        if self.verb == "unlock":
+            return kv.Release(self.key, self.value, self.session, self.flags)
         if self.verb == "delete-tree":
             return kv.DeleteUnder(self.key)
         index = self.index if self.verb.endswith("cas") else None
@@ -130,11 +141,20 @@ class KvWrite(Op, frozen=True, tag="kv-write"):
         """Write it; a condition that does not hold fails."""
         old = transaction.get(PAIRS, self.key)
         if not self.command().apply(transaction):
-            raise _stale("key", self.key, old, self.index)
+            raise self._refused(old)
         if self.verb.startswith("delete"):
             return []
         pair = transaction.get(PAIRS, self.key)
         return [] if pair is None else [Result(kv=_bare(pair))]
+
+    def _refused(self, pair: Pair | None) -> Conflict:
+        """Why the condition does not hold."""
+        if self.verb not in {"lock", "unlock"}:
+            return _stale("key", self.key, pair, self.index)
+        if pair is not None and pair.session:
+            return Conflict(f'key "{self.key}" is locked by session "{pair.session}"')
+        why = "cannot be locked yet: its lock-delay lasts"
+        return Conflict(f'key "{self.key}" {why if self.verb == "lock" else "is not locked"}')
 
 
 class RowRead(Op, frozen=True, tag="row-read"):
@@ -243,7 +263,7 @@ class CheckWrite(Op, frozen=True, tag="check"):
         """It must have an id, or all of the node would be meant."""
         if not self.id:
             raise Invalid("Check.CheckID: must not be empty, unless Check.Name is given")
-        catalog.Deregister(self.row.node).validate()
+        catalog.Deregister(self.row.node, check_id=self.id).validate()
         if not self.verb.startswith("delete"):
             node = Node(name=self.row.node)
             catalog.Register(node, checks=[self.row], skip_node_update=True).validate()
@@ -261,8 +281,24 @@ class CheckWrite(Op, frozen=True, tag="check"):
         return [Result(check=transaction.get(CHECKS, key))]
 
 
+class SessionDelete(Op, frozen=True, tag="session"):
+    """End a session; one that does not exist is fine."""
+
+    id: str
+
+    def check(self) -> None:
+        """An id is needed."""
+        if not self.id:
+            raise Invalid("Session.ID: must not be empty")
+
+    def run(self, transaction: Transaction) -> list[Result]:
+        """It shows nothing."""
+        sessions.Destroy(self.id).apply(transaction)
+        return []
+
+
 Reading: TypeAlias = KvRead | RowRead
-Writing: TypeAlias = KvWrite | NodeWrite | ServiceWrite | CheckWrite
+Writing: TypeAlias = KvWrite | NodeWrite | ServiceWrite | CheckWrite | SessionDelete
 AnyOp: TypeAlias = Reading | Writing
 READING = (KvRead, RowRead)
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from mesh.clock import Clock
-from mesh.errors import Unreachable
+from mesh.errors import NoLeader, Unreachable
 from mesh.registry import catalog, health, prepared
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
@@ -50,7 +50,8 @@ HOLDABLE = (
     catalog.Owner,
     catalog.ServiceNodes,
     catalog.Services,
-    prepared.Resolve,
+    prepared.Named,
+    prepared.Templates,
 )
 PATCHES_MAX = 4096
 CURRENT_SECONDS = 5.0
@@ -117,6 +118,7 @@ class Discovery:
         self._registry, self._overlay, self._standing = registry, overlay, standing
         self._datacenter, self._clock, self._holding = datacenter, clock, holding
         self._laid: OrderedDict[tuple[Query[Any], str], _Laid] = OrderedDict()
+        self._asked_before: OrderedDict[tuple[Query[Any], str], None] = OrderedDict()
         self.counters: Counter[str] = Counter(
             dict.fromkeys(("held_hits", "held_stale", "own_services", "laid_over"), 0)
         )
@@ -126,27 +128,48 @@ class Discovery:
         elsewhere = options.datacenter not in {"", self._datacenter}
         if elsewhere or not (options.cached or options.consistency == "stale"):
             return await self._registry.read(query, options)
-        if self._holding is None or not _among(query, HOLDABLE):
+        if not _among(query, HOLDABLE):
             answer = await self._registry.read(query, options)
+        elif self._holding is None:
+            answer = await self._from_tables(query, options)
         else:
             answer = await self._held(self._holding, query, options)
         if _among(query, LAID):
             return self._lay(query, options.token, answer)
         return answer
 
+    async def _from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T]:
+        """With `cached` a server reads its own tables. What nobody asked before is no hit there."""
+        asked = _plain(options)
+        if not options.cached or options.consistency != "default":
+            return await self._registry.read(query, asked)
+        key = (query, options.token)
+        before = key in self._asked_before
+        self._asked_before[key] = None
+        self._asked_before.move_to_end(key)
+        if len(self._asked_before) > PATCHES_MAX:
+            self._asked_before.popitem(last=False)
+        if before and options.max_age != 0:
+            here = msgspec.structs.replace(asked, consistency="stale")
+            answer = await self._registry.read(query, here)
+            if options.max_age is None or answer.last_contact <= options.max_age:
+                return msgspec.structs.replace(answer, age=answer.last_contact)
+        return await self._registry.read(query, asked)
+
     async def _held(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
-        asked = msgspec.structs.replace(options, cached=False)
+        asked = _plain(options)
         if options.index:
             return await self._registry.read(query, asked)
         answer = await holding.answers.find(query, options.token)
-        most = math.inf if options.max_stale is None else options.max_stale
-        if answer is not None and answer.last_contact <= most:
-            self.counters["held_hits"] += 1
-            self.counters["held_stale"] += bool(answer.age)
-            return answer
+        if answer is not None and _will_do(answer, options):
+            return self._hit(answer)
         try:
             fresh = await self._asked(holding, query, asked, soon=options.cached)
-        except Unreachable:
+        except (Unreachable, NoLeader) as error:
+            if answer is not None and (answer.age or 0.0) < options.stale_if_error:
+                return self._hit(answer)
+            if isinstance(error, NoLeader):
+                raise
             value = holding.own(query)
             if not value:
                 raise
@@ -154,6 +177,11 @@ class Discovery:
             return Answer(value, 1, known_leader=False, last_contact=math.inf, age=0.0)
         holding.answers.hold(query, options.token, fresh)
         return fresh
+
+    def _hit(self, answer: Answer[T]) -> Answer[T]:
+        self.counters["held_hits"] += 1
+        self.counters["held_stale"] += bool(answer.age)
+        return answer
 
     async def _asked(
         self, holding: Holding, query: Query[T], options: ReadOptions, *, soon: bool
@@ -218,6 +246,19 @@ class Discovery:
     async def status(self, datacenter: str = "") -> ServerStatus:
         """See Registry.status."""
         return await self._registry.status(datacenter)
+
+
+def _plain(options: ReadOptions) -> ReadOptions:
+    """The options without what is about held answers, for servers."""
+    return msgspec.structs.replace(options, cached=False, max_age=None, stale_if_error=0.0)
+
+
+def _will_do(answer: Answer[Any], options: ReadOptions) -> bool:
+    """Whether an answer that is held is as new as it has to be."""
+    if options.max_stale is not None and answer.last_contact > options.max_stale:
+        return False
+    # One that is followed has no age, but with 0 it is a server's word that is wanted.
+    return options.max_age is None or (answer.age or 0.0) < options.max_age
 
 
 def _among(query: object, kinds: tuple[type, ...]) -> bool:

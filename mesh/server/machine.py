@@ -103,7 +103,7 @@ class Machine:
             changed.add(HORIZON)
         self._remember(index if level >= EXACT else 0, envelope, data, kept, changed)
         if transaction.replaced:
-            self.answers.restored()
+            self.answers.restored(other=True)
             self.on_restored()
         else:
             self.answers.committed(changed)
@@ -122,10 +122,8 @@ class Machine:
         if before < HISTORY:
             known.begin(index)
         if transaction.replaced:
-            known.cut()
-            rows = []
-        else:
-            rows = transaction.changed_rows()
+            known.replaced.append(index)
+        rows = transaction.changed_rows()
         if rows:
             one, op = envelope, str(envelope.command.__struct_config__.tag)
             # Few texts say where very many changes came from.
@@ -173,13 +171,13 @@ class Machine:
         if len(ledger.ended) != head.requests:
             raise Invalid(f"snapshot has {len(ledger.ended)} of {head.requests} requests")
         ledger.horizon = head.horizon
-        tables.staging = staged(tables.contents)
         if head.format >= HISTORY:
             past = chronicle.thaw(TABLES, pieces, tables.contents)
         elif next(pieces, None) is None:
             past = Chronicle(TABLES)
         else:
             raise Invalid("snapshot goes on after its end")
+        tables.staging = staged(tables.contents)
         return Restored(self, tables, ledger, past)
 
     def trade(self, tables: Thawed, ledger: Ledger, past: Chronicle) -> tuple[Ledger, Chronicle]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -93,6 +94,10 @@ class Snapshots:
             spool.close()
         self._open.clear()
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do this in the thread that writes snapshots, one after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def begin(self) -> tuple[Export, Meta]:
         """Copy the rows now, and say what a snapshot of them will say of itself."""

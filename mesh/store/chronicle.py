@@ -73,7 +73,7 @@ class _Head(msgspec.Struct, array_like=True):
     floor: int
     pruned: int
     swept: float
-    cut: int
+    replaced: list[int]
 
 
 class _Packed(msgspec.Struct, array_like=True):
@@ -82,19 +82,20 @@ class _Packed(msgspec.Struct, array_like=True):
     kind: str
     key: str
     before: msgspec.Raw
-    """Nil too when it is what the earlier change made."""
+    """`true` when it is what the earlier change made, as it is but after a restore."""
     after: msgspec.Raw
     earlier: int
     size: int
 
 
-_NIL = msgspec.Raw(b"\xc0")
+_NIL, _SAME = msgspec.Raw(b"\xc0"), msgspec.Raw(b"\xc3")
 
 
 class Chronicle:
     """The changes by number, the oldest first, and the newest of every row.
 
-    `floor` is a log index: of changes up to there some may not be known, or none.
+    `floor` is a log index: of changes up to there some may not be known, or none. `replaced` are
+    the log indexes since then at which all tables were replaced, which is no change of each row.
     """
 
     def __init__(self, tables: Iterable[Table[Any]] = ()) -> None:
@@ -103,19 +104,14 @@ class Chronicle:
         self.newest: dict[str, dict[str, int]] = {kind: {} for kind in self.tables}
         self.following = 1
         self.floor = 0
+        self.replaced: list[int] = []
         self.size = 0
         self.pruned_at = 0
         self.swept = 0.0
-        self._cut = 0
 
     def begin(self, index: int) -> None:
         """Nothing that was changed up to this log index is known."""
         self.floor = self.pruned_at = index
-
-    def cut(self) -> None:
-        """All rows were replaced by others: no change from now on follows one from before."""
-        self._cut = self.following - 1
-        self.newest = {kind: {} for kind in self.tables}
 
     @property
     def oldest(self) -> int:
@@ -165,10 +161,16 @@ class Chronicle:
         number = self.oldest
         change = self.changes.pop(number)
         newest = self.newest[change.kind]
-        if newest.get(change.key) == number:
+        if newest[change.key] == number:
             del newest[change.key]
         self.size -= change.size
         self.floor = max(self.floor, change.cause.index)
+        while self.replaced and self.replaced[0] <= self.floor:
+            del self.replaced[0]
+
+    def whole(self, after: float, until: float) -> bool:
+        """Whether the tables were never replaced after one log index and until another."""
+        return not any(after < index <= until for index in self.replaced)
 
     def of(self, kind: str, key: str) -> Iterator[Change]:
         """The changes of one row, the latest first."""
@@ -187,7 +189,12 @@ class Chronicle:
         """Copy what is known now; the iterator packs the copy, in any thread."""
         changes = list(self.changes.values())
         head = _Head(
-            self.following, len(changes), self.floor, self.pruned_at, self.swept, self._cut
+            self.following,
+            len(changes),
+            self.floor,
+            self.pruned_at,
+            self.swept,
+            list(self.replaced),
         )
         return _pieces(head, changes)
 
@@ -196,20 +203,23 @@ class Chronicle:
         table = self.tables.get(packed.kind)
         if table is None or packed.number != self.following:
             raise Invalid(f"snapshot has a change of history that does not fit: {packed.kind}")
-        before, after = _row(table, packed.before), _row(table, packed.after)
+        after = _row(table, packed.after)
         if after is not None:
             held = contents[table.name].rows.get(table.key(after))
-            if held is not None and held.modify_index == after.modify_index:
+            if held == after:
                 after = held
         earlier = self.changes.get(packed.earlier)
-        if before is None and earlier is not None:
+        if packed.before != _SAME:
+            before = _row(table, packed.before)
+        elif earlier is not None:
             before = earlier.after
+        else:
+            raise Invalid(f"snapshot lacks a change of history: {packed.earlier}")
         number, kind, key = packed.number, packed.kind, packed.key
         self.changes[number] = Change(
             number, cause, kind, key, before, after, packed.earlier, packed.size
         )
-        if number > self._cut:
-            self.newest[kind][key] = number
+        self.newest[kind][key] = number
         self.following, self.size = number + 1, self.size + packed.size
 
     def discard(self) -> Iterator[None]:
@@ -233,23 +243,22 @@ def key_text(key: Hashable) -> str:
 def _pieces(head: _Head, changes: list[Change]) -> Iterator[bytes]:
     yield pack(head)
     changes.reverse()
-    made: dict[int, int] = {}  # The modify index of what a change made, for those still to come.
+    made: dict[int, Row] = {}  # What changes made, for those still to come.
     packed: list[_Packed] = []
     size = 0
     while changes:
         change = changes.pop()
         before, after, earlier = change.before, change.after, change.earlier
-        if before is not None and made.pop(earlier, 0) == before.modify_index:
-            before = None
+        same = before is not None and made.pop(earlier, None) == before
         if after is not None:
-            made[change.number] = after.modify_index
+            made[change.number] = after
         one = _Packed(
             change.number,
             change.cause,
             change.kind,
             change.key,
-            _NIL if before is None else msgspec.Raw(pack(before)),
-            _NIL if after is None else msgspec.Raw(pack(after)),
+            _SAME if same else msgspec.Raw(pack(before)),
+            msgspec.Raw(pack(after)),
             earlier,
             change.size,
         )
@@ -273,7 +282,7 @@ def thaw(
     head = unpack(next(pieces, b""), _Head)
     chronicle.following = head.following - head.count
     chronicle.floor, chronicle.pruned_at = head.floor, head.pruned
-    chronicle.swept, chronicle._cut = head.swept, head.cut  # noqa: SLF001
+    chronicle.swept, chronicle.replaced = head.swept, head.replaced
     cause: Cause | None = None
     for piece in pieces:
         for packed in unpack(piece, list[_Packed]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from heapq import nsmallest
 from typing import Any, TypeVar
 
@@ -63,6 +63,7 @@ class View:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._dates: dict[Bucket, int] = {}
         self.touched: set[Bucket] = set()
 
     def _content(self, table: Table[R]) -> Content[R]:
@@ -77,6 +78,15 @@ class View:
         """The rows with this value in the named index, ordered by primary key."""
         self.touched.add((table.name, index, value))
         return list(self._content(table).select(index, value))
+
+    def keys(self, table: Table[R], index: str, value: Hashable) -> list[Any]:
+        """The primary keys of the rows that `select` gives."""
+        self.touched.add((table.name, index, value))
+        return list(self._content(table).keys(index, value))
+
+    def rows(self, table: Table[R], keys: Iterable[Hashable]) -> list[R]:
+        """The rows with these keys, which came from `keys`, so that their bucket was read."""
+        return list(map(self._content(table).rows.__getitem__, keys))
 
     def every(self, table: Table[R]) -> list[R]:
         """All rows, ordered by primary key."""
@@ -94,6 +104,15 @@ class View:
         self.touched.add((table.name, EVERY, ""))
         buckets: dict[Any, Any] = self._content(table).buckets[index]
         return sorted(buckets)
+
+    def date(self, bucket: Bucket, index: int) -> None:
+        """Say when the part of the bucket that was read changed last; the rest did not matter."""
+        self._dates[bucket] = max(index, self._database.floor)
+
+    def emptied(self, table: Table[R]) -> tuple[Mapping[Hashable, int], int]:
+        """When the rows deleted lately were, by key; and when the newest of all others was."""
+        marks = self._content(table).marks[PRIMARY]
+        return marks.emptied, marks.floor
 
     def ended(self, request: str) -> Ended | None:
         """How the request with this id ended; None when it is not known, or no more."""
@@ -117,7 +136,12 @@ class View:
 
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        return max(map(self._database.changed_at, self.touched), default=1) or 1
+        dates = self._dates
+        changed = (
+            dates[bucket] if bucket in dates else self._database.changed_at(bucket)
+            for bucket in self.touched
+        )
+        return max(changed, default=1) or 1
 
 
 class Transaction(View):
@@ -136,6 +160,11 @@ class Transaction(View):
         self._former: dict[str, Content[Any]] | None = None
         self.dropped: list[Iterator[None]] = []
         """After `commit`: frees tables that are needed no more, a little at each step."""
+
+    @property
+    def writes(self) -> int:
+        """How many rows were written or deleted so far."""
+        return len(self._undo)
 
     @property
     def replaced(self) -> bool:

@@ -101,16 +101,19 @@ class Answers:
             woken.update(self._readers.get(bucket, ()))
         self._wake(woken)
 
-    def restored(self) -> None:
+    def restored(self, *, other: bool = False) -> None:
         """The tables were replaced as a whole: every answer is computed anew.
 
-        An index may go back then: it is that of another history.
+        By `other` ones than the log led to, every answer has changed, even one that comes out
+        equal: who waits for a newer one is answered now.
         """
-        every = {*self._idle.values(), *self._heard.values()}
-        for live in every:
-            live.index = 0
-        self._wake(every)
-        self.on_restored()
+        woken = {*self._idle.values(), *self._heard.values()}
+        if other:
+            for live in woken:
+                live.index = 0
+        self._wake(woken)
+        if other:
+            self.on_restored()
 
     def _wake(self, woken: set[Live[Any]]) -> None:
         for live in woken:

@@ -63,3 +63,5 @@ def freed(contents: Mapping[str, Content[Any]]) -> Iterator[None]:
                 for _ in range(min(STEP_ITEMS, len(each))):
                     each.popitem()
                 yield
+        for order in content.orders.values():
+            yield from order.discard()

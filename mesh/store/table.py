@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from mesh.codec import pack
+from mesh.store.order import Order
 
 TOMBSTONES_MAX = 4096
+ORDERED_MIN = 1024
+"""Buckets of so many rows are kept in order; to sort a smaller one takes no time."""
 
 # All rows with one value of one index: (table, index, value). PRIMARY has one row a bucket;
 # EVERY has one bucket that holds the whole table.
@@ -25,6 +28,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     with a million rows it would stop the server for 35 ms each time.
     """
 
+    history: ClassVar[str] = ""
+    """What people call such rows in their history; empty when none is kept."""
     create_index: int = 0
     modify_index: int = 0
 
@@ -42,11 +47,10 @@ class Table(Generic[R]):
     Keys and index values are strings or tuples of strings. An index function returns every value
     under which the row is found. A cluster below `level` never fills the table, nor do its
     snapshots name it, or an index that `later` gives a level above: the program it may go back to
-    does not know it. With `history`, the name that people know its rows by, the chronicle keeps
-    what was changed in it.
+    does not know it.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a name at the call.
+    def __init__(
         self,
         name: str,
         kind: type[R],
@@ -55,7 +59,6 @@ class Table(Generic[R]):
         *,
         level: int = 1,
         later: Mapping[str, int] = {},
-        history: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -63,7 +66,7 @@ class Table(Generic[R]):
         self.indexes = dict(indexes)
         self.level = level
         self.later = dict(later)
-        self.history = history
+        self.history = kind.history
 
     def __repr__(self) -> str:
         return f"Table({self.name})"
@@ -112,12 +115,18 @@ class Content(Generic[R]):
             name: {} for name in table.indexes
         }
         self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
+        self.orders: dict[tuple[str, Hashable], Order] = {}
+        """The keys of each large bucket."""
 
     def replace(self, key: Hashable, row: R | None) -> set[tuple[str, Hashable]]:
         """Put the row, or remove it when None. Returns each (index, value) whose rows changed."""
         old = self.rows.pop(key, None) if row is None else self.rows.get(key)
         if row is not None:
             self.rows[key] = row
+            if old is None:
+                self._entered(EVERY, "", self.rows, key)
+        elif old is not None:
+            self._left(EVERY, "", self.rows, key)
         touched: set[tuple[str, Hashable]] = {(PRIMARY, key), (EVERY, "")}
         for name, values in self.table.indexes.items():
             buckets = self.buckets[name]
@@ -126,12 +135,39 @@ class Content(Generic[R]):
             for value in before - after:
                 bucket = buckets[value]
                 del bucket[key]
+                self._left(name, value, bucket, key)
                 if not bucket:
                     del buckets[value]
             for value in after - before:
-                buckets.setdefault(value, {})[key] = None
+                bucket = buckets.setdefault(value, {})
+                bucket[key] = None
+                self._entered(name, value, bucket, key)
             touched.update((name, value) for value in before | after)
         return touched
+
+    def _entered(
+        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
+    ) -> None:
+        """Keep the order of a bucket that has a key more."""
+        if len(bucket) < ORDERED_MIN:
+            return
+        order = self.orders.get((index, value))
+        if order is not None:
+            order.add(key)
+        else:
+            self.orders[index, value] = Order(bucket)
+
+    def _left(
+        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
+    ) -> None:
+        """Keep the order of a bucket that has a key less."""
+        order = self.orders.get((index, value))
+        if order is None:
+            return
+        if len(bucket) < ORDERED_MIN:
+            del self.orders[index, value]
+        else:
+            order.remove(key)
 
     def load(self, rows: Iterable[R]) -> None:
         """Put rows that are not there yet, as they are, without marks."""
@@ -139,12 +175,16 @@ class Content(Generic[R]):
         for row in rows:
             key = table.key(row)
             self.rows[key] = row
+            if len(self.rows) >= ORDERED_MIN:
+                self._entered(EVERY, "", self.rows, key)
             for name, values in table.indexes.items():
                 buckets = self.buckets[name]
                 for value in values(row):
                     if (bucket := buckets.get(value)) is None:
                         bucket = buckets[value] = {}
                     bucket[key] = None
+                    if len(bucket) >= ORDERED_MIN:
+                        self._entered(name, value, bucket, key)
 
     def mark(self, index: str, value: Hashable) -> int:
         """The log index at which the bucket changed last."""
@@ -167,7 +207,14 @@ class Content(Generic[R]):
             return not self.rows
         return value not in self.buckets[index]
 
+    def keys(self, index: str, value: Hashable) -> Iterable[Any]:
+        """The primary keys of the rows of a bucket, in order."""
+        order = self.orders.get((index, value))
+        if order is not None:
+            return order
+        keys: Any = self.rows if index == EVERY else self.buckets[index].get(value, ())
+        return sorted(keys)
+
     def select(self, index: str, value: Hashable) -> Iterator[R]:
         """The rows of a bucket, ordered by primary key."""
-        keys: Any = self.rows if index == EVERY else self.buckets[index].get(value, ())
-        return (self.rows[key] for key in sorted(keys))
+        return map(self.rows.__getitem__, self.keys(index, value))

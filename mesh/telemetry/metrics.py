@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -58,6 +59,7 @@ class Metrics:
         self._began = self._ended = clock.wall()
         self._at_begin: dict[tuple[str, Labels], float] = {}
         self._at_end: dict[tuple[str, Labels], float] = {}
+        self._turned = asyncio.Event()
 
     def add(self, source: Callable[[], Iterable[Reading]]) -> None:
         """Ask this source too."""
@@ -89,6 +91,12 @@ class Metrics:
             for one in self.read()
             if one.kind == "counter" and not isinstance(one.value, Window)
         }
+        self._turned.set()
+        self._turned = asyncio.Event()
+
+    async def turned(self) -> None:
+        """Return when the present interval has ended."""
+        await self._turned.wait()
 
     def report(self) -> dict[str, Any]:
         """In Consul's shape: gauges as they are now, counters and samples of the last interval."""

@@ -19,7 +19,7 @@ from mesh.agent.execution import CANNOT_RUN, OUTPUT_MAX_BYTES, RUNNING_MAX, TIME
 from mesh.clock import SystemClock
 from mesh.codec import to_json
 from mesh.errors import Invalid, NoLeader
-from mesh.registry import kv
+from mesh.registry import catalog, kv, sessions
 from mesh.registry.port import Answer, Query, ReadOptions
 from tests.agent.conftest import until
 from tests.registry_memory import MemoryRegistry
@@ -74,6 +74,20 @@ async def world() -> AsyncIterator[World]:
 async def test_a_command_its_output_and_its_exit_code(world: World) -> None:
     assert await world.run(command="echo out; echo err >&2; exit 7") == (7, b"out\nerr\n")
     assert world.value("ack") == b""
+
+
+async def test_what_a_session_holds_goes_with_it(world: World) -> None:
+    node = catalog.Node(name="n1", address="10.0.0.1")
+    world.registry.apply(catalog.Register(node=node))
+    begin = sessions.Create(SESSION, "n1", behavior="delete", node_checks=())
+    world.registry.apply(begin)
+    job = to_json(Job(command="echo out", expires=CLOCK.wall() + 60.0))
+    world.registry.apply(kv.Acquire(f"_rexec/{SESSION}/job", job, SESSION))
+    world.call()
+    world.call()
+    assert (await world.exit(), world.output()) == (0, b"out\n")
+    world.registry.apply(sessions.Destroy(SESSION))
+    assert kv.Under("").run(world.registry.database.view()) == []
 
 
 async def test_arguments_go_through_no_shell(world: World) -> None:

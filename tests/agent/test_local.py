@@ -9,6 +9,7 @@ import pytest
 
 from mesh.agent.checks import Result
 from mesh.agent.reading import check_definition, service_definition
+from mesh.agent.reloading import reload
 from mesh.errors import Denied, Invalid, NotFound
 from mesh.registry.catalog import TaggedAddress
 from tests.agent.conftest import World, options, until
@@ -181,11 +182,12 @@ def test_a_reload_replaces_what_files_define(world: Make) -> None:
         service_definition({"name": "c"}),
     ]
     checks = [check_definition({"name": "other", "ttl": "5s"})]
-    assert made.agent.reload(options(node_meta={"x": "y"}), services, checks) == [
+    changed = reload(made.agent, options(node_meta={"x": "y"}), services, checks)
+    assert list(map(str, changed)) == [
         "service b removed",
         "check alone removed",
         "check of-a removed",
-        "service a changed",
+        'service a: tags: [] -> ["new"]',
         "service c added",
         "check other added",
     ]
@@ -193,7 +195,7 @@ def test_a_reload_replaces_what_files_define(world: Make) -> None:
     assert sorted(made.agent.checks()) == ["a1", "extra", "other", "service:api"]
     assert made.status("a1") == "passing"
     assert made.agent.node().meta == {"x": "y"}
-    assert made.agent.reload(options(), services, checks) == []
+    assert reload(made.agent, options(), services, checks) == []
 
 
 def test_a_reload_that_is_not_allowed_changes_nothing(world: Make) -> None:
@@ -203,7 +205,7 @@ def test_a_reload_that_is_not_allowed_changes_nothing(world: Make) -> None:
     stray = check_definition({"name": "s", "ttl": "1s", "service_id": "none"})
     for wrong in (script, stray):
         with pytest.raises((Denied, NotFound)):
-            made.agent.reload(options(datacenter="dc9"), [], [wrong])
+            reload(made.agent, options(datacenter="dc9"), [], [wrong])
     assert sorted(made.agent.services()) == ["a"]
     assert made.agent.options.datacenter == "dc1"
 
@@ -213,6 +215,6 @@ async def test_a_reload_that_disables_scripts_ends_them(world: Make) -> None:
     made.check(ID="c", Name="c", Args=["true"], Interval="20ms")
     await made.agent.start()
     await until(lambda: made.status("c") == "passing")
-    made.agent.reload(options(), [], [])
+    reload(made.agent, options(), [], [])
     assert made.status("c") == "critical"
     assert "enable_script_checks" in made.output("c")

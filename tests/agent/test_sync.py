@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mesh.agent.reloading import reload
 from mesh.agent.sync import scale
 from mesh.errors import Denied, NoLeader
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service
@@ -52,7 +53,7 @@ async def test_changes_are_told_at_once(world: Make) -> None:
     await until(lambda: not made.checked())
     made.agent.deregister_service("web")
     await until(lambda: not made.listed())
-    made.agent.reload(options(node_meta={"x": "y"}), [], [])
+    reload(made.agent, options(node_meta={"x": "y"}), [], [])
     await until(lambda: (found := made.node()) is not None and found.node.meta == {"x": "y"})
 
 

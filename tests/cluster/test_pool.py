@@ -152,6 +152,22 @@ def test_ctrl_c_ends_a_job_everywhere(pool: Cluster) -> None:
     eventually(lambda: not [key for key in a2.get("/v1/kv/?keys") if key.startswith("_rexec")])
 
 
+def test_a_job_whose_asker_was_killed_ends_with_its_session(pool: Cluster) -> None:
+    a2, pids = pool.agents[1], pool.folder / "killed-pids"
+    environment = os.environ | {"MESH_HTTP_ADDR": f"{a2.address}:{a2.http}"}
+    command = [sys.executable, "-m", "mesh.cli.main", "exec", f"echo $$ >> {pids}; sleep 300"]
+    running = subprocess.Popen(command, cwd=TOP, env=environment, stderr=subprocess.DEVNULL)
+    found = eventually(lambda: pids.read_text().split()[:2][1:] and pids.read_text().split())
+    running.kill()
+    running.wait()
+    (session,) = [one["ID"] for one in a2.get("/v1/session/list") if one["Name"] == "meshctl exec"]
+    held = [pair["Session"] for pair in a2.get("/v1/kv/_rexec/?recurse")]
+    assert held == [session] * len(held)
+    a2.put(f"/v1/session/destroy/{session}")  # Its TTL would do the same, later.
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
+    eventually(lambda: not [key for key in a2.get("/v1/kv/?keys") if key.startswith("_rexec")])
+
+
 def test_everybody_can_be_reached_but_who_is_stopped(pool: Cluster) -> None:
     a1, a2 = pool.agents
     done = a1.meshctl("reachability")

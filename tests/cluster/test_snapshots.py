@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import consul
+
 from mesh.store.archive import Archive, Meta, read_meta
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
@@ -134,10 +136,17 @@ def test_restored_while_clients_watch(tmp_path: Path) -> None:
             _, headers, body = raw(node, "GET", f"{path}{separator}index={index}&wait=10m")
             return int(headers["X-Consul-Index"]), body
 
-        with ThreadPoolExecutor(len(watched)) as pool:
+        def wait_as_others_do() -> bytes:
+            client = consul.Consul(agent.client_address, agent.http)
+            _, pair = client.kv.get("untouched", index=str(indexes[1]), wait="10m")
+            return bytes(pair["Value"])
+
+        with ThreadPoolExecutor(len(watched) + 1) as pool:
+            theirs = pool.submit(wait_as_others_do)
             waiting = [pool.submit(wait, asked) for asked in zip(watched, indexes, strict=True)]
             restore(follower, data)
             answers = [one.result() for one in waiting]
+            assert theirs.result() == b"same"
         assert all(now > then for (now, _), then in zip(answers, indexes, strict=True))
         assert b"Zmlyc3Q=" in answers[0][1]
         assert len(digests(made)) == 1
@@ -206,3 +215,38 @@ def test_an_abandoned_restore_is_cleaned_up_and_a_bad_file_changes_nothing(tmp_p
         assert (done.returncode, done.stderr) == (0, "")
         assert keys(server) == ["a"]
         assert '"key":"a"' in agent.meshctl("snapshot", "decode", str(path)).stdout
+
+
+def test_the_leader_takes_them_by_itself_and_trouble_turns_health_red(tmp_path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    kept = {"interval": "1s", "directory": str(shelf), "retain": 2}
+    with cluster(tmp_path, 1, 1, snapshots=kept) as made:
+        server, agent = made.servers[0], made.agents[0]
+        agent.put("/v1/kv/a", b"1")
+
+        def listed() -> list[dict[str, str]]:
+            (one,) = agent.get("/v1/operator/snapshots")
+            assert one["Leader"]
+            return list(one["Kept"])
+
+        def health() -> dict[str, str]:
+            checks = agent.get(f"/v1/health/node/{server.name}")
+            return next(check for check in checks if check["CheckID"] == "mesh-snapshots")
+
+        eventually(lambda: len(listed()) == 2)
+        assert all(one["Verified"] for one in listed())
+        eventually(lambda: health()["Status"] == "passing")
+        assert "mesh-" in agent.meshctl("operator", "snapshots").stdout
+        shelf.rename(tmp_path / "away")
+        shelf.write_text("a file where the directory should be")
+        eventually(lambda: health()["Status"] == "critical")
+        assert "the scheduled snapshot failed" in health()["Output"]
+        assert agent.meshctl("operator", "snapshots").returncode == 1
+        (service,) = agent.get("/v1/health/service/mesh?passing")
+        assert service["Node"]["Node"] == server.name  # What runs there is no worse for it.
+        shelf.unlink()
+        eventually(lambda: health()["Status"] == "passing")
+        eventually(lambda: len(listed()) == 2)
+        newest = max(shelf.glob("*.snap"))
+        restore(agent, newest.read_bytes())
+        assert keys(agent) == ["a"]

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from mesh.agent.differences import Change
 from mesh.agent.events import Events
+from mesh.agent.explained import Asking, Explanation
 from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
@@ -65,6 +67,8 @@ class Node:
 
     def __init__(self) -> None:
         self.events = Events("n0", dict, lambda *_: 1)
+        self.measured = Metrics(SystemClock())
+        self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
         self.asked: list[tuple[object, ...]] = []
         self.tags = MEMBER.tags
         self.listeners: list[Callable[[int, str, str], None]] = []
@@ -116,6 +120,9 @@ class Node:
             held=["n1"],
         )
 
+    async def explain(self, asking: Asking) -> Explanation:
+        raise Invalid(f"{asking.name}: nothing is explained here")
+
     async def release_guard(self) -> bool:
         released = ("release",) not in self.asked
         self.asked.append(("release",))
@@ -137,14 +144,14 @@ class Node:
             clocks={"n1": (0.25, 0.01)},
         )
 
-    async def reload(self) -> list[str]:
+    async def reload(self) -> list[Change]:
         self.asked.append(("reload",))
+        if len(self.asked) == 1:
+            return [Change("service", "web", "changed", "port", "80", "81")]
         raise Invalid("ports: expected a number")
 
     def metrics(self) -> Metrics:
-        found = Metrics(SystemClock())
-        found.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
-        return found
+        return self.measured
 
     def self_info(self) -> dict[str, Any]:
         return SELF

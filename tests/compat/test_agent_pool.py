@@ -76,6 +76,12 @@ async def test_the_node_itself(api: AgentApi) -> None:
     ]
 
 
+async def test_a_reload_explains_itself_if_asked(api: AgentApi) -> None:
+    got = await api.put("/v1/agent/reload?explain")
+    changed = {"What": "service", "Name": "web", "Action": "changed", "Field": "port"}
+    assert got.json == [changed | {"Old": "80", "New": "81", "Restart": False}]
+
+
 async def test_keys_are_listed(api: AgentApi) -> None:
     got = await api.get("/v1/operator/keyring?relay-factor=5&local-only=true")
     assert got.json == [

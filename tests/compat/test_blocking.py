@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from mesh.registry import coordinates
 from tests.compat.conftest import Api, Got, until
 
 Serve = Callable[..., Awaitable[Api]]
@@ -207,3 +209,98 @@ async def test_stop_ends_blocked_queries_promptly(serve: Serve) -> None:
             assert (await task).status == 500
     with pytest.raises(OSError, match="Connect call failed"):
         await asyncio.open_connection(*address)
+
+
+@pytest.mark.parametrize(
+    ("control", "max_age", "stale_if_error"),
+    [
+        ("", None, 0.0),
+        ("max-age=30", 30.0, 0.0),
+        ("Max-Age=5, stale-if-error=60", 5.0, 60.0),
+        ("must-revalidate, max-age=30", 0.0, 0.0),
+        ("no-cache", None, 0.0),
+    ],
+)
+async def test_cache_control(
+    api: Api, control: str, max_age: float | None, stale_if_error: float
+) -> None:
+    for query in ("?cached", ""):
+        await api.ask("GET", f"/v1/health/service/web{query}", headers={"Cache-Control": control})
+    cached, plain = (options for _, options in api.registry.reads)
+    assert (cached.cached, cached.max_age, cached.stale_if_error) == (True, max_age, stale_if_error)
+    assert (plain.cached, plain.max_age, plain.stale_if_error) == (False, None, 0.0)
+
+
+@pytest.mark.parametrize("control", ["max-age=soon", "max-age=", "stale-if-error=1.5"])
+async def test_cache_control_that_is_no_number(api: Api, control: str) -> None:
+    headers = {"Cache-Control": control}
+    got = await api.ask("GET", "/v1/health/service/web?cached", headers=headers)
+    assert got.status == 400
+    assert "Cache-Control" in got.text
+
+
+async def test_cached_may_be_switched_off(serve: Serve) -> None:
+    api = await serve(use_cache=False)
+    got = await api.get("/v1/health/service/web?cached")
+    assert "x-cache" not in got.headers
+    assert not api.registry.reads[-1][1].cached
+
+
+WATCHED = (
+    *("/v1/kv/x", "/v1/kv/x?recurse", "/v1/kv/?keys", "/v1/catalog/nodes", "/v1/catalog/services"),
+    *("/v1/catalog/service/web", "/v1/catalog/node/n1", "/v1/catalog/node-services/n1"),
+    *("/v1/health/node/n1", "/v1/health/checks/web", "/v1/health/service/web"),
+    *("/v1/health/state/any", "/v1/coordinate/nodes", "/v1/coordinate/node/n1"),
+)
+
+
+async def test_writes_that_change_nothing_wake_nobody(api: Api) -> None:
+    check = {"Name": "up", "ServiceID": "web", "Status": "passing", "Output": "fine"}
+    coordinate = coordinates.Placed("n1", coordinates.Coordinate((0.1,) * 8, 1.5, 0.0, 0.01))
+
+    async def write() -> None:
+        assert (await api.put("/v1/kv/x?flags=7", "value")).body == b"true"
+        node: dict[str, Any] = {"NodeMeta": {"a": "b"}, "TaggedAddresses": {"lan": "10.0.0.1"}}
+        await api.register("n1", **node)
+        await api.register("n1", "web", **node, Instance={"Tags": ["v1"], "Port": 1})
+        await api.register("n1", Check=check, SkipNodeUpdate=True)
+        api.registry.apply(coordinates.Update((coordinate,)))
+        assert (await api.delete("/v1/kv/none")).body == b"true"
+        await api.put("/v1/catalog/deregister", {"Node": "none"})
+
+    await write()
+    tasks = []
+    for path in WATCHED:
+        index = (await api.get(path)).index
+        mark = "&" if "?" in path else "?"
+        tasks.append(asyncio.create_task(api.get(f"{path}{mark}index={index}&wait=1m")))
+        await api.blocked(len(tasks))
+    for _ in range(3):
+        await write()
+        await settled()
+    assert api.registry.reader.woken == 0
+    assert not any(task.done() for task in tasks)
+    api.registry.reader.interrupt()
+    await asyncio.gather(*tasks)
+
+
+async def test_tables_replaced_as_a_whole_end_every_wait(api: Api) -> None:
+    await api.put("/v1/kv/x", "1")
+    paths = [f"{path}{'&' if '?' in path else '?'}index=9" for path in WATCHED]
+    tasks = [asyncio.create_task(api.get(path)) for path in paths]
+    await api.blocked(len(WATCHED))
+    api.registry.answers.restored(other=True)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*tasks)
+    assert {answer.status for answer in answers} <= {200, 404}
+
+
+@pytest.mark.parametrize("path", WATCHED)
+async def test_headers_of_every_blocking_read(api: Api, path: str) -> None:
+    got = await api.get(path)
+    assert got.index >= 1
+    assert got.headers["x-consul-knownleader"] == "true"
+    assert got.headers["x-consul-lastcontact"] == "0"
+    assert got.headers["x-consul-query-backend"] == "blocking-query"
+    effective = "x-consul-effective-consistency" in got.headers
+    assert effective == path.startswith(("/v1/catalog", "/v1/health"))

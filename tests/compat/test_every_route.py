@@ -18,7 +18,7 @@ from tests.compat.agent import AgentApi, serving
 from tests.registry_memory import MemoryRegistry
 
 PATHS = sorted({route.path for route in ROUTES})
-STREAMS = {"/v1/agent/monitor"}
+STREAMS = {"/v1/agent/monitor", "/v1/agent/metrics/stream"}
 """Answers that end only when the client goes."""
 REPLICATED = ("/v1/catalog", "/v1/health", "/v1/kv", "/v1/coordinate", "/v1/operator/raft")
 """What lies in the registry, so that nothing can be done without asking it."""

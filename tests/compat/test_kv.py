@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+
 import pytest
 
+from mesh.registry import kv
 from tests.compat.conftest import Api
+
+Serve = Callable[..., Awaitable[Api]]
 
 
 async def test_a_key_is_written_and_read(api: Api) -> None:
@@ -151,3 +158,37 @@ async def test_keys_are_what_the_path_says(api: Api) -> None:
 
 async def test_a_key_over_its_limit_is_400(api: Api) -> None:
     assert (await api.put("/v1/kv/" + "a" * 2049, "1")).status == 400
+
+
+async def test_many_keys_come_in_pieces_that_are_one_list(serve: Serve) -> None:
+    api = await serve()
+    many = [f"many/{number:04}" for number in range(2500)]
+    for key in many:
+        api.registry.apply(kv.Set(key, b"v"))
+    api.registry.apply(kv.Set("other", b""))
+    plain = await api.get("/v1/kv/many?recurse")
+    assert [row["Key"] for row in plain.json] == many
+    assert plain.index == 2500
+    pretty = await api.get("/v1/kv/many?recurse&pretty")
+    assert pretty.body == json.dumps(plain.json, indent=4).encode() + b"\n"
+    packed = await api.ask("GET", "/v1/kv/many?recurse", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(packed.body) == plain.body
+    assert len((await api.get("/v1/kv/?recurse")).json) == 2501
+    assert (await api.get("/v1/kv/many/1?keys")).json == many[1000:2000]
+    assert (await api.server.ask("/v1/kv/many?recurse")).body == plain.body
+
+
+async def test_indented_bodies_are_kept_too(serve: Serve) -> None:
+    api = await serve(pretty_always=True)
+    await api.register("n1", "web", Instance={"Tags": ["v" * 2000]})
+    path = "/v1/health/service/web"
+    for _ in range(2):
+        got = await api.get(path)
+        assert got.body == json.dumps(got.json, indent=4).encode()
+        assert (await api.get(f"{path}?pretty")).body == got.body + b"\n"
+        packed = await api.ask("GET", path, headers={"Accept-Encoding": "gzip"})
+        assert gzip.decompress(packed.body) == got.body
+    await api.register("n1", "web", Instance={"Tags": ["w"]})
+    assert (await api.get(path)).json[0]["Service"]["Tags"] == ["w"]
+    assert (await api.get(f"{path}?tag=none")).json == []
+    assert (await api.get(f"{path}?passing")).json != []

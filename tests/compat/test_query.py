@@ -202,3 +202,19 @@ async def test_no_server_to_tell_the_datacenters_is_no_failure(api: Api) -> None
     for error in (NoLeader("none"), Cutoff("gone")):
         api.registry.outcomes[orders.Datacenters] = error
         assert (await api.get("/v1/query/q/execute")).json["Failovers"] == 0
+
+
+async def test_a_query_ends_with_its_session(api: Api) -> None:
+    await api.register("n0", Check={"Node": "n0", "CheckID": "serfHealth", "Status": "passing"})
+    session = (await api.put("/v1/session/create")).json["ID"]
+    await create(api, "", Session=session.upper())
+    await create(api, "stays")
+    assert [one["Session"] for one in (await api.get("/v1/query")).json].count(session) == 1
+    assert (await api.put(f"/v1/session/destroy/{session}")).body == b"true"
+    assert [one["Name"] for one in (await api.get("/v1/query")).json] == ["stays"]
+    body = {"Session": session, "Service": {"Service": "s"}}
+    got = await api.ask("POST", "/v1/query", json_bytes(body))
+    assert (got.status, got.text) == (
+        500,
+        f'Session: invalid session "{session}": there is none, or no more',
+    )

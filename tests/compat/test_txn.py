@@ -88,7 +88,7 @@ async def test_what_no_state_could_make_right_is_409_too_without_the_log(api: Ap
     assert errors[1].startswith("KV.Verb: expected one of cas, check-index, check-not-exists, ")
     assert errors[1].endswith('got "frob"')
     assert errors[4].startswith("Service.ID: ")
-    assert errors[7] == "expected one of KV, Node, Service and Check"
+    assert errors[7] == "expected one of KV, Node, Service, Check and Session"
     assert api.registry.writes == []
 
 
@@ -150,3 +150,52 @@ async def test_limits(serve: Callable[..., Awaitable[Api]]) -> None:
 async def test_what_is_no_list_of_ops_is_400(api: Api, body: str) -> None:
     got = await api.put("/v1/txn", body)
     assert (got.status, got.text[:22]) == (400, "Request decode failed:")
+
+
+async def session(api: Api, **fields: Any) -> str:
+    await api.register("n0", Check={"Node": "n0", "CheckID": "serfHealth", "Status": "passing"})
+    made: str = (await api.put("/v1/session/create", fields)).json["ID"]
+    return made
+
+
+async def test_locks_are_taken_checked_and_given_back(api: Api) -> None:
+    mine, other = await session(api, LockDelay="0s"), await session(api)
+    got = await do(
+        api,
+        kv("lock", "k", b"1", Session=mine.upper()),
+        kv("check-session", "k", Session=mine),
+        kv("lock", "k", b"2", Session=mine),
+    )
+    assert [one["KV"]["LockIndex"] for one in got.json["Results"]] == [1, 1, 1]
+    assert [one["KV"]["Session"] for one in got.json["Results"]] == [mine] * 3
+    got = await do(
+        api,
+        kv("lock", "k", Session=other),
+        kv("unlock", "k", Session=other),
+        kv("check-session", "k", Session=other),
+        kv("lock", "k2", Session="none"),
+        kv("unlock", "free", Session=other),
+    )
+    errors = {error["OpIndex"]: error["What"] for error in got.json["Errors"]}
+    assert got.status == 409
+    assert errors[0] == errors[1] == f'key "k" is locked by session "{mine}"'
+    assert errors[2] == f'key "k" is held by session "{mine}", not by "{other}"'
+    assert errors[3].startswith('invalid session "none"')
+    assert errors[4] == 'key "free" is not locked'
+    got = await do(api, kv("unlock", "k", b"3", Session=mine), kv("get", "k"))
+    assert "Session" not in got.json["Results"][0]["KV"]
+    assert got.json["Results"][1]["KV"]["Value"] == "Mw=="
+
+
+async def test_a_session_ends_within_a_transaction_and_its_lock_delay_begins(api: Api) -> None:
+    mine, other = await session(api), await session(api)
+    await do(api, kv("lock", "k", b"1", Session=mine))
+    end = {"Session": {"Verb": "delete", "Session": {"ID": mine}}}
+    got = await do(api, end, kv("get", "k"))
+    assert [list(one) for one in got.json["Results"]] == [["KV"]]
+    assert (await api.get(f"/v1/session/info/{mine}")).json == []
+    got = await do(api, kv("lock", "k", Session=other))
+    (error,) = got.json["Errors"]
+    assert error["What"] == 'key "k" cannot be locked yet: its lock-delay lasts'
+    got = await do(api, {"Session": {"Verb": "set", "Session": {"ID": mine}}}, {"Session": {}})
+    assert [error["OpIndex"] for error in got.json["Errors"]] == [0, 1]

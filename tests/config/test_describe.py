@@ -9,8 +9,11 @@ SECRETS = """
 encrypt = "MDEyMzQ1Njc4OWFiY2RlZg=="
 acl { tokens { agent = "hush" } }
 connect { ca_config { private_key = "hush" } }
-service { name = "web" token = "hush" check { tcp = "x" Token = "hush" } }
+service { name = "web" token = "hush" check { tcp = "x:1" interval = "1s" Token = "hush" } }
 check { name = "x" token = "hush" ttl = "5s" }
+check { name = "h" http = "http://x/" interval = "5s" header { Authorization = ["hush"] } }
+watches = [{ type = "key", key = "y", handler_type = "http", http_handler_config {
+  path = "http://127.0.0.1/" header { X-Key = ["hush"] } } }]
 watches = [{ type = "key", key = "x", args = ["true"], token = "hush" }]
 """
 
@@ -22,7 +25,7 @@ def test_secrets_are_hidden() -> None:
     assert "MDEy" not in text
     assert plain["acl"]["tokens"]["agent"] == "hidden"
     assert plain["acl"]["tokens"]["default"] == ""
-    assert plain["services"][0]["checks"] == [{"tcp": "x", "token": "hidden"}]
+    assert plain["services"][0]["checks"] == [{"tcp": "x:1", "interval": "1s", "token": "hidden"}]
 
 
 def test_changes() -> None:

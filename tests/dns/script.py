@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+from ipaddress import ip_network
 from typing import Any
+from uuid import UUID
 
 import dnslib
 import msgspec
@@ -12,23 +15,38 @@ from mesh import errors
 from mesh.clock import SeededDice
 from mesh.dns.options import Options
 from mesh.dns.resolver import Resolver
+from mesh.gossip.vivaldi import DIMENSIONS
+from mesh.registry import coordinates, orders, prepared
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service, TaggedAddress, Weights
+from mesh.registry.coordinates import Coordinate, Placed
+from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Template
 from tests.dns.memory import MemoryRegistry, StoppedClock
 
 DEFAULTS = Options()
 
 
-def question(name: str, kind: str, edns: int | None = None, version: int = 0) -> bytes:
+def question(
+    name: str, kind: str, edns: int | None = None, version: int = 0, subnet: str = ""
+) -> bytes:
     record = dnslib.DNSRecord(dnslib.DNSHeader(id=77, rd=1))
     record.add_question(dnslib.DNSQuestion(name, getattr(dnslib.QTYPE, kind)))
     if edns is not None:
-        record.add_ar(dnslib.EDNS0(udp_len=edns, version=version))
+        opts = [_subnet(subnet)] if subnet else []
+        record.add_ar(dnslib.EDNS0(udp_len=edns, version=version, opts=opts))
     return bytes(record.pack())
+
+
+def _subnet(text: str) -> Any:
+    network = ip_network(text)
+    start = network.network_address.packed[: (network.prefixlen + 7) // 8]
+    family = 1 if network.version == 4 else 2
+    return dnslib.EDNSOption(8, struct.pack("!HBB", family, network.prefixlen, 0) + start)
 
 
 def _shown(section: str, record: Any) -> str:
     if record.rtype == dnslib.QTYPE.OPT:
-        return f"{section}OPT size={record.rclass}"
+        options = "".join(f" option {one.code} {one.data.hex()}" for one in record.rdata)
+        return f"{section}OPT size={record.rclass}{options}"
     kind = dnslib.QTYPE[record.rtype]
     return f"{section}{record.rname} {record.ttl} {kind} {record.rdata}"
 
@@ -39,6 +57,8 @@ class Script:
     def __init__(self) -> None:
         self.registry = MemoryRegistry()
         self.registry.elsewhere["dc2"] = MemoryRegistry()
+        self.registry.outcomes[orders.Datacenters] = ["dc1", "dc2"]
+        self.queries = 0
         self.options = DEFAULTS
         self.resolver = Resolver(self.registry, self.options, StoppedClock(), SeededDice(1))
 
@@ -95,6 +115,36 @@ class Script:
             self.do_register(flags, own)
         return ""
 
+    def do_place(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Say how many milliseconds each node is from a certain point."""
+        for node, far in fields.items():
+            vec = (int(far) / 1000, *(0.0,) * (DIMENSIONS - 1))
+            placed = Placed(node, Coordinate(vec, 0.1, 0.0, 1e-5))
+            self.registry.apply(coordinates.Update((placed,)))
+        return ""
+
+    def do_query(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Prepare a query."""
+        self.queries += 1
+        template = Template("name_prefix_match", fields.get("regexp", ""))
+        row = Prepared(
+            id=str(UUID(int=self.queries)),
+            name=fields.get("name", ""),
+            template=template if "template" in flags else None,
+            service=ServiceQuery(
+                fields["service"],
+                Failover(datacenters=[dc for dc in fields.get("failover", "").split(",") if dc]),
+                only_passing="only-passing" in flags,
+                near=fields.get("near", ""),
+                tags=[tag for tag in fields.get("tags", "").split(",") if tag],
+            ),
+            ttl=fields.get("ttl", ""),
+        )
+        datacenter = fields.get("dc", "dc1")
+        registry = self.registry.elsewhere[datacenter] if datacenter != "dc1" else self.registry
+        registry.apply(prepared.Create(row))
+        return ""
+
     def do_deregister(self, flags: list[str], fields: dict[str, str]) -> str:
         self.registry.apply(Deregister(fields["node"], fields.get("service", "")))
         return ""
@@ -117,8 +167,10 @@ class Script:
     def do_ask(self, flags: list[str], fields: dict[str, str]) -> str:
         name, kind, *rest = flags
         edns = int(fields["edns"]) if "edns" in fields else None
-        data = question(name, kind, edns, int(fields.get("version", 0)))
-        response = asyncio.run(self.resolver.resolve(data, tcp="tcp" in rest))
+        data = question(name, kind, edns, int(fields.get("version", 0)), fields.get("subnet", ""))
+        response = asyncio.run(
+            self.resolver.resolve(data, tcp="tcp" in rest, peer=fields.get("from", ""))
+        )
         assert response is not None
         record = dnslib.DNSRecord.parse(response)
         assert str(record.q.qname) == name.removesuffix(".") + "."
@@ -134,7 +186,9 @@ class Script:
             head.append(f"answers={len(record.rr)} authority={len(record.auth)}")
             head.append(f"additional={len(record.ar)} bytes={len(response)}")
             return " ".join(head)
-        lines = sorted(_shown("", answer) for answer in record.rr)
+        lines = [_shown("", answer) for answer in record.rr]
+        if "in-order" not in rest:
+            lines.sort()
         lines += sorted(_shown("authority ", answer) for answer in record.auth)
         lines += sorted(_shown("additional ", answer) for answer in record.ar)
         return "\n".join([" ".join(head), *lines])

@@ -69,7 +69,8 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 @given(st.data())
 def test_damaged_questions_are_read_or_refused(data: st.DataObject) -> None:
-    whole = bytearray(question("web.service.mesh", "SRV", edns=1232))
+    subnet = data.draw(st.sampled_from(["", "10.0.0.0/20", "2001:db8::/56"]))
+    whole = bytearray(question("web.service.mesh", "SRV", edns=1232, subnet=subnet))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     test_any_bytes_are_read_or_refused.hypothesis.inner_test(  # type: ignore[attr-defined]
@@ -163,6 +164,38 @@ def test_two_opt_records_are_refused() -> None:
     written = dnslib.DNSRecord.question("web.service.mesh")
     written.add_ar(dnslib.EDNS0(), dnslib.EDNS0())
     with pytest.raises(Invalid, match="OPT"):
+        message.parse(bytes(written.pack()))
+
+
+@pytest.mark.parametrize(
+    ("subnet", "address", "scope"),
+    [("10.1.16.0/20", "10.1.16.0", 20), ("2001:db8::/33", "2001:db8::", 33), ("0.0.0.0/0", "", 0)],
+)
+def test_for_whom_a_resolver_asks_is_repeated_with_who_else_may_have_it(
+    subnet: str, address: str, scope: int
+) -> None:
+    read = message.parse(question("web.query.mesh", "A", edns=1232, subnet=subnet))
+    assert read.edns is not None
+    assert read.edns.subnet is not None
+    assert read.edns.subnet.address == address
+    asked = dnslib.DNSRecord.parse(question("web.query.mesh", "A", edns=1232, subnet=subnet))
+    told = bytes(asked.ar[0].rdata[0].data)
+    for personal in (True, False):
+        answer = dnslib.DNSRecord.parse(message.pack(read, Reply(personal=personal)))
+        (option,) = answer.ar[0].rdata
+        assert option.code == 8
+        assert bytes(option.data) == told[:3] + bytes([scope * personal]) + told[4:]
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\0\1\x21\0abcd", b"\0\1\x20\0abc", b"\0\3\x08\0a", b"\0\0\1\0a"]
+)
+def test_subnets_that_cannot_be_are_refused(value: bytes) -> None:
+    written = dnslib.DNSRecord.question("web.query.mesh")
+    written.add_ar(
+        dnslib.EDNS0(opts=[dnslib.EDNSOption(10, b"cookie"), dnslib.EDNSOption(8, value)])
+    )
+    with pytest.raises(Invalid, match="client subnet"):
         message.parse(bytes(written.pack()))
 
 

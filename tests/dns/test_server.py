@@ -5,6 +5,7 @@ import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
 import dnslib
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from mesh.clock import SeededDice
 from mesh.dns.server import DnsServer, Options
 from mesh.errors import Conflict, Invalid, MeshError
+from mesh.registry import prepared
 from mesh.registry.catalog import Node, Register, Service
+from mesh.registry.prepared_rows import Prepared, ServiceQuery
 from tests.dns.memory import MemoryRegistry, StoppedClock
 from tests.dns.script import question
 
@@ -130,6 +133,29 @@ async def test_dig_gets_negative_answers(server: DnsServer) -> None:
 
 
 @needs_dig
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+async def test_dig_gets_what_prepared_queries_find(
+    registry: MemoryRegistry, server: DnsServer, transport: str
+) -> None:
+    for number, near in ((1, ""), (2, "_ip")):
+        service = ServiceQuery("six", near=near)
+        row = Prepared(id=str(UUID(int=number)), name=f"q{number}", service=service, ttl="9s")
+        registry.apply(prepared.Create(row))
+    srv = "_q1._tcp.query.mesh. 9 IN SRV 1 1 443 "
+    srv += "20010db8000000000000000000000005.addr.dc1.mesh."
+    assert (await dig(server, transport, "_q1._tcp.query.mesh", "SRV"))[:2] == ["NOERROR", srv]
+    # A second instance is at the address that dig tells, or else asks from.
+    for node, address in (("six", "127.0.0.1"), ("seven", "198.51.100.7")):
+        six = Service(node="", id="", name="six")
+        registry.apply(Register(Node(name=node, address=address), six))
+    first = (await dig(server, transport, "q2.query.mesh", "A"))[1]
+    assert first == "q2.query.mesh. 9 IN A 127.0.0.1"
+    first = (await dig(server, transport, "+subnet=198.51.100.7/32", "q2.query.mesh", "A"))[1]
+    assert first == "q2.query.mesh. 9 IN A 198.51.100.7"
+    assert await dig(server, transport, "q3.query.mesh", "A") == ["NXDOMAIN", SOA]
+
+
+@needs_dig
 async def test_dig_gets_as_much_as_it_takes(server: DnsServer) -> None:
     async def count(*words: str) -> int:
         return len([row for row in await dig(server, *words) if " SRV " in row])
@@ -205,15 +231,15 @@ async def test_random_datagrams_stop_nothing(server: DnsServer) -> None:
 
 
 async def test_a_slow_registry_holds_up_only_who_asks_it(server: DnsServer) -> None:
-    real = server._resolver.resolve
+    real = server.resolver.resolve
     gate = asyncio.Event()
 
-    async def slow(data: bytes, *, tcp: bool) -> bytes | None:
+    async def slow(data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
         if b"\x02n1" in data:
             await gate.wait()
         return await real(data, tcp=tcp)
 
-    server._resolver.resolve = slow  # type: ignore[method-assign]
+    server.resolver.resolve = slow  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)

@@ -8,24 +8,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.processes import eventually, free_ports
+from tests.cluster.dev import ADDRESS, DevNode, dev_node
+from tests.cluster.processes import TOP, free_ports
 from tests.docs import pages
 from tests.docs.shell import Shell
 
-TOP = Path(__file__).parent.parent.parent
 PAGES = pages.pages(TOP)
-ADDRESS = "127.0.0.1"
-PORTS = {"http": 8500, "dns": 8600, "server": 8300, "serf_lan": 8301, "serf_wan": 8302}
 SERVICES = (9090, 9091, 9092)
 """Ports that the pages use for services of their own."""
 SETTLE_SECONDS = 10.0
@@ -34,80 +28,46 @@ SETTLE_SECONDS = 10.0
 WRITES = re.compile(r"(^|[\s;|&])(-X|--request|-d|--data\S*|-T|--upload-file|-o)([\s=]|$)|-XPUT|>")
 READS = re.compile(
     r"^(dig |curl |meshctl "
-    r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)|query (list|read)"
+    r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)"
+    r"|query (list|get|execute|explain)"
     r"|snapshot inspect|history|diff|maint|operator (usage|\S+ (state|health|status|list-peers))))"
 )
 """Commands that may be repeated until they show what the page says."""
 
 
-class Node:
-    """A `meshd agent -dev` with ports of its own, which pass for the usual ones."""
+class Page:
+    """A page being tried: a node of its own whose ports pass for the usual ones, and a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        real = free_ports(ADDRESS, len(PORTS) + len(SERVICES))
-        usual = [*PORTS.values(), *SERVICES]
+    def __init__(self, node: DevNode, folder: Path) -> None:
+        self.node, self.folder = node, folder
+        usual = [*node.real, *SERVICES]
+        real = [*node.real.values(), *free_ports(ADDRESS, len(SERVICES))]
         self.real = dict(zip(map(str, usual), map(str, real), strict=True))
         self.usual = {there: here for here, there in self.real.items()}
-        self.http = self.real["8500"]
-        given = " ".join(f"{name} = {self.real[str(port)]}" for name, port in PORTS.items())
-        flags = ["-node", "dev", "-bind", ADDRESS, "-data-dir", str(folder / "data")]
-        flags += ["-hcl", f"ports {{ {given} }}"]
-        with (folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mesh.daemon", "agent", "-dev", *flags],
-                cwd=TOP,
-                stdout=log,
-                stderr=log,
-            )
-
-    def settled(self) -> bool:
-        """Whether it leads and is in the catalog."""
-        url = f"http://{ADDRESS}:{self.http}/v1/health/node/dev?passing"
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return b"serfHealth" in response.read()
+        self.shell = Shell(folder, self._environment())
 
     def here(self, text: str) -> str:
         """The page's words with the real ports."""
         return _exchange(self.real, text)
 
-    def there(self, text: str) -> str:
-        """What came out with the page's ports."""
-        return _exchange(self.usual, text)
+    def run(self, command: str) -> tuple[int, list[str]]:
+        """The exit code, and the lines printed with the page's ports."""
+        code, lines = self.shell.run(self.here(command))
+        return code, [_exchange(self.usual, line) for line in lines]
 
-    def environment(self) -> dict[str, str]:
-        """What commands are run with."""
+    def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         plain = {"TERM": "dumb", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": path}
         # As on a terminal, curl shows no progress.
-        (self.folder / ".curlrc").write_text("no-progress-meter\n")
-        own = {"MESH_HTTP_ADDR": f"{ADDRESS}:{self.http}", "CURL_HOME": str(self.folder)}
+        (self.node.folder / ".curlrc").write_text("no-progress-meter\n")
+        own = {"MESH_HTTP_ADDR": self.node.address, "CURL_HOME": str(self.node.folder)}
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("CONSUL_", "MESH_"))}
         return kept | plain | own
-
-    def stop(self) -> None:
-        """Kill it."""
-        self.process.kill()
-        self.process.wait()
 
 
 def _exchange(ports: dict[str, str], text: str) -> str:
     found = re.compile(rf"(?<![\w.])({'|'.join(ports)})(?![\w])")
     return found.sub(lambda match: ports[match[1]], text)
-
-
-@contextmanager
-def node(folder: Path) -> Iterator[Node]:
-    """A running one; its log is shown when the page fails."""
-    started = Node(folder)
-    try:
-        eventually(started.settled)
-        yield started
-    except BaseException:
-        print((folder / "log").read_text(errors="replace")[-4000:])
-        raise
-    finally:
-        started.stop()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -116,37 +76,34 @@ def test_the_examples_of(page: Path, tmp_path: Path) -> None:
         pytest.fail(f"the examples need {', '.join(missing)}")
     work = tmp_path / "work"
     work.mkdir()
-    with node(tmp_path) as running:
-        shell = Shell(work, running.environment())
+    with dev_node(tmp_path) as node:
+        tried = Page(node, work)
         try:
             for step in pages.steps(page.read_text()):
                 where = f"{page.relative_to(TOP)}, line {step.line}"
                 if isinstance(step, pages.File):
-                    (work / step.name).write_text(running.here(step.text))
+                    (work / step.name).write_text(tried.here(step.text))
                 elif isinstance(step, pages.Program):
-                    _run_program(running, shell, step, where)
+                    _run_program(tried, step, where)
                 else:
-                    _run_command(running, shell, step, where)
+                    _run_command(tried, step, where)
         finally:
-            shell.close()
+            tried.shell.close()
 
 
-def _run_program(running: Node, shell: Shell, program: pages.Program, where: str) -> None:
-    text = running.here(program.text)
-    code, lines = shell.run(f"{sys.executable} - <<'END OF PROGRAM'\n{text}END OF PROGRAM")
-    printed = [running.there(line) for line in lines]
+def _run_program(tried: Page, program: pages.Program, where: str) -> None:
+    code, printed = tried.run(f"{sys.executable} - <<'END OF IT'\n{program.text}END OF IT")
     told = "\n".join(printed)
     assert code == 0, f"{where}:\n{program.text}\nended with code {code}:\n{told}"
     if program.expected is not None and not pages.matches(program.expected, printed):
         pytest.fail(f"{where}:\n{pages.difference(program.expected, printed)}")
 
 
-def _run_command(running: Node, shell: Shell, command: pages.Command, where: str) -> None:
+def _run_command(tried: Page, command: pages.Command, where: str) -> None:
     until = time.monotonic() + SETTLE_SECONDS
     again = READS.match(command.text) and not WRITES.search(command.text)
     while True:
-        code, lines = shell.run(running.here(command.text))
-        printed = [running.there(line) for line in lines]
+        code, printed = tried.run(command.text)
         # A command that fails has to say why, and the page to show it.
         if pages.matches(command.expected, printed) and (code == 0 or command.expected):
             return

@@ -11,6 +11,7 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from mesh.agent.definitions import CheckDefinition, ServiceDefinition
+from mesh.agent.reading import OURS
 from mesh.http import openapi, reference
 from mesh.http.request import Reply, Request
 from mesh.http.route import Param, Route
@@ -22,9 +23,11 @@ from tests.http.reads import reads
 DOCUMENT = json.loads(json.dumps(openapi.document(ROUTES)))
 OF_ALL = {"dc", "datacenter", "token", "pretty", "ns", "partition"}
 UNUSED = {"cached"}  # Read wherever reads are, but only some may be answered from what is held.
-UNUSED_BY = {"/v1/txn": {"index", "wait"}}  # A transaction follows nothing.
-AT_ONCE = {"/v1/query/:idOrName/execute", "/v1/query/:idOrName/explain"}
-"""They read as others do, but never wait: `index` and `wait` mean nothing."""
+UNUSED_BY = {  # They follow nothing.
+    "/v1/txn": {"index", "wait"},
+    "/v1/query/:idOrName/execute": {"index", "wait"},
+    "/v1/query/:idOrName/explain": {"index", "wait"},
+}
 RAW = {dict[str, Any], bytes, None}
 
 
@@ -38,8 +41,6 @@ def test_parameters_are_documented_and_read(route: Route) -> None:
     found = reads(route.handler)
     told = {one.name: one for one in route.params}
     read = (found.params | found.present) - OF_ALL
-    if route.path in AT_ONCE:
-        read -= {"index", "wait"}
     assert len(told) == len(route.params), "a parameter is there twice"
     untold = read - UNUSED - UNUSED_BY.get(route.path, set()) - set(told)
     assert not untold, f"undocumented: {untold}"
@@ -117,7 +118,7 @@ def test_registrations_are_what_definitions_read(shape: Any, definition: Any) ->
     """The bodies of registrations are read by definitions: the shapes only describe them."""
     aliases = {"check_id", "script_args", "service", "check"}
     told = {field.name for field in msgspec.structs.fields(shape)} - aliases
-    assert told == {field.name for field in msgspec.structs.fields(definition)}
+    assert told == {field.name for field in msgspec.structs.fields(definition)} - OURS
 
 
 def test_the_page_tells_every_operation_and_shape() -> None:

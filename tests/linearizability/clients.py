@@ -99,6 +99,8 @@ class Recorder:
     def __init__(self) -> None:
         self.keys: list[Operation] = []
         self.locks: list[Operation] = []
+        self.fences: dict[str, list[tuple[float, int]]] = {}
+        """Of each lock that sessions hold: when it was surely held, and its LockIndex then."""
         self.once: dict[str, Outcome] = {}
         """Keys that are written once and never again, and what became of that."""
         self.acknowledged = 0
@@ -281,6 +283,73 @@ class Client:
         while (found := await self.read(key, mode)) is None:
             await asyncio.sleep(0.05)
         return found
+
+    async def hold(self, key: str, dice: random.Random, pause: float) -> None:
+        """Lock a key for a session and give it back, without end."""
+        session = await self._begin()
+        while True:
+            token = self._recorder.unique(self.name)
+            with self._holding(ACQUIRE, key, token) as told:
+                told.outcome = await self._put(f"/v1/kv/{key}?acquire={session}", token)
+                if told.outcome == "refused":
+                    told.outcome = "failed"
+            if told.outcome == "done":
+                await self._fence(key, session)
+                await asyncio.sleep(dice.uniform(0, pause))
+            if told.outcome != "failed" and not await self._let_go(key, token, session, told):
+                session = await self._begin()
+            await asyncio.sleep(dice.uniform(0, 2 * pause))
+
+    async def _let_go(self, key: str, token: str, session: str, told: _Told) -> bool:
+        """Release it; whether the session may go on.
+
+        A request that was not answered may be done late: then the session ends, for good.
+        """
+        with self._holding(RELEASE, key, token) as gone:
+            path = f"/v1/kv/{key}?release={session}"
+            if told.outcome == "done":
+                gone.outcome = await self._put(path, token)
+                while gone.outcome == "failed":
+                    await asyncio.sleep(0.05)
+                    gone.outcome = await self._put(path, token)
+                assert gone.outcome != "refused", f"{key}: {session} held it, and lost it"
+                if gone.outcome == "done":
+                    return True
+            while await self._put(f"/v1/session/destroy/{session}", "") != "done":
+                await asyncio.sleep(0.05)
+            gone.outcome = told.outcome
+        return False
+
+    async def _fence(self, key: str, session: str) -> None:
+        now = time.monotonic()
+        try:
+            answer = await self._http.ask("GET", f"/v1/kv/{key}")
+        except (NotSent, Broken):
+            return
+        if answer.status == 200:
+            (pair,) = json.loads(answer.body)
+            assert pair["Session"] == session, f"{key}: {session} held it, and lost it: {pair}"
+            self._recorder.fences.setdefault(key, []).append((now, pair["LockIndex"]))
+
+    async def _begin(self) -> str:
+        """A session that ends only when we say so."""
+        body = b'{"NodeChecks": [], "LockDelay": "0s"}'
+        while True:
+            try:
+                answer = await self._http.ask("PUT", "/v1/session/create", body)
+                if answer.status == 200:
+                    return str(json.loads(answer.body)["ID"])
+            except (NotSent, Broken):
+                pass
+            await asyncio.sleep(0.05)
+
+    async def _put(self, path: str, value: str) -> Outcome:
+        try:
+            return written(await self._http.ask("PUT", path, value.encode()))
+        except NotSent:
+            return "failed"
+        except Broken:
+            return "unknown"
 
     @contextmanager
     def _holding(self, kind: str, key: str, token: str) -> Iterator[_Told]:

@@ -1,12 +1,13 @@
-"""What the checker knows of mesh: keys with conditional writes, and locks made of those.
+"""What the checker knows of mesh: keys with conditional writes, and locks.
 
-Locks here are what programs build with `?cas`; sessions and `?acquire` come later.
+Some locks are what programs build with `?cas`, others are held by sessions, with `?acquire`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -120,6 +121,16 @@ def judge_locks(history: Iterable[Operation]) -> list[Anomaly]:
         verdict = check(calls, Lock())
         if not verdict.linearizable:
             found.append(_unordered(key, verdict))
+    return found
+
+
+def judge_fences(fences: Mapping[str, Iterable[tuple[float, int]]]) -> list[Anomaly]:
+    """Every lock whose LockIndex did not grow from one holder to the next."""
+    found = []
+    for key, held in sorted(fences.items()):
+        tokens = [token for _, token in sorted(held)]
+        if any(later <= earlier for earlier, later in pairwise(tokens)):
+            found.append(Anomaly(key, f"the fencing tokens do not grow: {tokens}", []))
     return found
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.linearizability.checker import Undecided
 from tests.linearizability.history import Operation, Outcome, load, save
-from tests.linearizability.models import Anomaly, judge, judge_locks
+from tests.linearizability.models import Anomaly, judge, judge_fences, judge_locks
 
 
 def op(
@@ -287,3 +287,9 @@ def test_one_stale_read_in_a_long_history_is_found() -> None:
     )
     found: list[Anomaly] = judge([changed if one is late else one for one in history])
     assert [one.key for one in found] == ["k"]
+
+
+def test_fencing_tokens_must_grow() -> None:
+    assert judge_fences({"a": [(2.0, 2), (1.0, 1)], "b": []}) == []
+    (found,) = judge_fences({"a": [(1.0, 2), (2.0, 2)], "b": [(1.0, 1)]})
+    assert (found.key, found.reason) == ("a", "the fencing tokens do not grow: [2, 2]")

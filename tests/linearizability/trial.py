@@ -17,7 +17,7 @@ import msgspec
 from tests.cluster.processes import Cluster, Meshd, eventually
 from tests.linearizability.clients import ONCE, Client, Recorder
 from tests.linearizability.history import Operation, save
-from tests.linearizability.models import Anomaly, judge, judge_locks
+from tests.linearizability.models import Anomaly, judge, judge_fences, judge_locks
 
 T = TypeVar("T")
 WITNESS = "tests.cluster.witness"
@@ -26,7 +26,8 @@ WITNESS = "tests.cluster.witness"
 class Load(msgspec.Struct, frozen=True):
     """What the clients do. `pause` is the mean time of a client between two requests, seconds.
 
-    Of the clients of each node one takes locks, one only reads, and the others do all.
+    Of the clients of each node one takes locks, one only reads, and the others do all. One more
+    takes locks with sessions.
     """
 
     keys: int = 4
@@ -61,6 +62,11 @@ class Trial:
                 else:
                     work = client.work(keys, dice, self._load.pause)
                 self._tasks.append(asyncio.create_task(work))
+            if self._load.locks:
+                dice = random.Random(f"{self._load.seed}-{node.name}-holds")
+                held = f"held/{dice.randrange(self._load.locks)}"
+                holder = self._client(f"{node.name}-holds", node)
+                self._tasks.append(asyncio.create_task(holder.hold(held, dice, self._load.pause)))
 
     def _client(self, name: str, node: Meshd) -> Client:
         client = Client(name, (node.name, node.client_address, node.http), self.recorder)
@@ -126,6 +132,7 @@ class Trial:
     def judgement(self, kept: Path | None = None) -> list[Anomaly]:
         """Everything wrong with what was recorded, which is kept in files when there is any."""
         found = judge(self.recorder.keys) + judge_locks(self.recorder.locks)
+        found += judge_fences(self.recorder.fences)
         if found and kept is not None:
             save(kept / "keys.jsonl", self.recorder.keys)
             save(kept / "locks.jsonl", self.recorder.locks)
@@ -141,6 +148,7 @@ class Trial:
             **{f"{kind} {outcome}": n for (kind, outcome), n in sorted(_outcomes(keys).items())},
             "keys made once": Counter(self.recorder.once.values())["done"],
             "locks taken": _outcomes(self.recorder.locks)[("acquire", "done")],
+            "of these by sessions": sum(map(len, self.recorder.fences.values())),
         }
 
 

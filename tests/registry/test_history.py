@@ -1,6 +1,7 @@
 """History: what the log changed, bounded and the same everywhere; what was, and how it returns."""
 
 import contextlib
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mesh.codec import unpack
 from mesh.errors import Conflict, Invalid, MeshError, NotFound
-from mesh.registry import autopilot, catalog, entries, history, kv
+from mesh.registry import autopilot, catalog, entries, history, kv, restores
 from mesh.registry.envelope import Envelope, seal
 from mesh.registry.levels import HISTORY, Finalize, Found
 from mesh.registry.port import Command
@@ -298,3 +299,28 @@ def test_a_compared_row_is_by_itself_before_and_after_its_last_change() -> None:
     assert values(after=3) == [b"1", b"2"]
     assert values(before=2) == [b"1", b"3"]
     assert values(before=1, after=2) == [b"-", b"1"]
+
+
+def test_a_restore_replaces_rows_and_leaves_what_was_known_before() -> None:
+    world = World()
+    world.do(kv.Set("a", b"1"))
+    world.do(kv.Set("kept", b"1"))
+    state = b"".join(world.machine.export())
+    world.do(kv.Set("a", b"2"))
+    world.do(kv.Set("b", b"2"))
+    world.do(restores.Begin("id", "name", len(state), HISTORY))
+    world.do(restores.Add("id", 0, state))
+    restored = world.index + 1
+    world.do(restores.Finish("id", sha256(state).hexdigest()))
+    assert (world.at("a", 0), world.at("b", 0)) == (b"1", None)
+    assert (world.at("a", restored), world.at("a", restored - 1)) == (b"1", b"2")
+    assert (world.at("b", restored), world.at("b", restored - 1)) == (None, b"2")
+    assert (world.at("kept", restored), world.at("kept", restored - 1)) == (b"1", b"1")
+    world.do(kv.Set("a", b"3"))
+    assert (world.at("a", restored), world.at("a", restored - 1)) == (b"1", b"2")
+    world.do(history.Revert("kv", "b", restored - 1))
+    assert world.at("b", 0) == b"2"
+    copy = Machine()
+    copy.prepare(world.index, iter(pieces_of(world.machine))).install()
+    assert pieces_of(copy) == pieces_of(world.machine)
+    assert copy.database.chronicle.changes == world.machine.database.chronicle.changes

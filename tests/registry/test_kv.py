@@ -49,3 +49,17 @@ def test_keys_are_cut_after_the_first_separator() -> None:
     assert pairs.ask(kv.Keys("a/", "/")) == ["a/b/", "a/e"]
     assert pairs.ask(kv.Keys("", "/")) == ["a/", "z"]
     assert pairs.ask(kv.Keys("a", "")) == ["a/b/c", "a/b/d", "a/e"]
+
+
+def test_a_prefix_changes_with_what_is_under_it_only() -> None:
+    pairs = Pairs("a/web-1", "a/web-2", "a/db")
+
+    def index(prefix: str) -> int:
+        view = pairs.database.view()
+        kv.Under(prefix).run(view)
+        return view.index()
+
+    assert [index(prefix) for prefix in ("a/web", "a/w", "a/", "a")] == [2, 2, 3, 3]
+    pairs.do(kv.Delete("a/web-1"))
+    pairs.do(kv.Set("a/db", b"2"))
+    assert [index(prefix) for prefix in ("a/web", "a/d", "a/", "a/x")] == [4, 5, 5, 1]

@@ -24,6 +24,7 @@ from mesh.registry.maintenance import (
 )
 from mesh.registry.port import Command, Query
 from mesh.registry.requests import TABLES
+from mesh.registry.txn import CheckWrite
 from mesh.store.database import Database
 
 T = TypeVar("T")
@@ -165,6 +166,11 @@ def test_what_was_to_end_ends(world: World) -> None:
 def test_refusals(world: World, command: Command[object], text: str) -> None:
     with pytest.raises(Invalid, match=text):
         world.do(command)
+
+
+def test_transactions_leave_its_checks_alone() -> None:
+    with pytest.raises(Invalid, match="belongs to cluster-wide maintenance"):
+        CheckWrite("delete", Check(node="n1", id=ON_N1)).check()
 
 
 def test_the_limit() -> None:

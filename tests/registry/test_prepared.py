@@ -8,12 +8,17 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from mesh.clock import SystemClock
 from mesh.errors import Conflict, Invalid
 from mesh.registry import catalog, prepared
+from mesh.registry.envelope import Envelope, seal
 from mesh.registry.health import Instance
-from mesh.registry.port import Command, Query
+from mesh.registry.levels import HIGHEST, Found
+from mesh.registry.port import Command, Query, WriteOptions
 from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Target, Template
 from mesh.registry.requests import TABLES
+from mesh.rpc.gate import Gate
+from mesh.server.machine import Machine
 from mesh.store.database import Database
 
 PREFIX = Template("name_prefix_match")
@@ -50,8 +55,12 @@ class World:
 
     def resolve(self, name: str) -> int | None:
         """The number of the query that is meant."""
-        found = self.ask(prepared.Resolve(name))
+        found = self.find(name)
         return None if found is None else UUID(found.id).int
+
+    def find(self, name: str) -> Prepared | None:
+        named: Prepared | None = self.ask(prepared.Named(name))
+        return named or prepared.rendered(name, self.ask(prepared.Templates()))
 
 
 def test_ids_go_before_names_names_before_templates_and_the_longest_prefix_wins() -> None:
@@ -64,7 +73,9 @@ def test_ids_go_before_names_names_before_templates_and_the_longest_prefix_wins(
     )
     asked = [id_of(1), "WEB", "geo-x", "geo-db-x", "GEO-db-", "geo-db-main", "other", "webs"]
     assert [world.resolve(name) for name in asked] == [1, 1, 2, 3, 3, 4, 5, 5]
-    assert world.ask(prepared.Resolve("geo-Cache")).service.service == "Cache"
+    found = world.find("geo-Cache")
+    assert found is not None
+    assert found.service.service == "Cache"
     assert world.resolve("") is None
     assert world.resolve("n" * 600) is None
 
@@ -179,3 +190,23 @@ def instance(*statuses: str, tags: str = "", meta: str = "", node_meta: str = ""
 )
 def test_which_instances_are_meant(wanted: dict[str, Any], given: Instance, usable: bool) -> None:
     assert prepared.usable(query(1, service=ServiceQuery("s", **wanted)), given) is usable
+
+
+def test_they_are_in_snapshots_and_refused_by_clusters_of_an_older_level() -> None:
+    machine = Machine()
+
+    def do(index: int, command: Command[Any], level: int) -> object:
+        envelope = Envelope(level, f"r{index}", 1.0, "", "test", command, since=index - 1)  # type: ignore[arg-type]
+        return machine.apply(index, seal(envelope))
+
+    do(1, Found(HIGHEST), 1)
+    row = query(1, "geo-", template=Template("name_prefix_match", "^g"), ttl="5s", token="t")
+    assert do(2, prepared.Create(row), HIGHEST) == row.id
+    other = Machine()
+    other.prepare(2, iter([piece for piece in machine.snapshot() if piece])).install()
+    view = other.database.view()
+    assert prepared.All().run(view) == prepared.All().run(machine.database.view())
+    assert prepared.Templates().run(view)[0].template == row.template
+    gate = Gate(SystemClock(), Machine().database)
+    with pytest.raises(Conflict, match="feature level 4"):
+        gate.admit(prepared.Create(row), WriteOptions(request="r", since=0))

@@ -164,6 +164,16 @@ def test_acquire_and_release(world: World) -> None:
     assert world.pair("lock").lock_index == 2
 
 
+def test_acquire_with_a_check_index(world: World) -> None:
+    world.begin()
+    acquire = kv.Acquire("a", b"x", S1, 0, 0)
+    assert world.do(acquire)
+    assert not world.do(acquire)
+    index = world.pair("a").modify_index
+    assert world.do(msgspec.structs.replace(acquire, value=b"y", check_index=index))
+    assert (world.pair("a").value, world.pair("a").lock_index) == (b"y", 1)
+
+
 def test_an_unknown_session_cannot_lock(world: World) -> None:
     with pytest.raises(Conflict, match="invalid session"):
         world.acquire("lock", S1)

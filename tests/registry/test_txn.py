@@ -9,13 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid, TooLarge
-from mesh.registry import catalog, kv, txn
+from mesh.registry import catalog, kv, sessions, txn
 from mesh.registry.envelope import ENTRY_MAX_BYTES, Envelope, seal
 from mesh.registry.levels import HIGHEST
 from mesh.registry.levels import Found as LevelFound
 from mesh.registry.outcomes import KEY_MAX_BYTES
 from mesh.registry.port import Command
-from mesh.registry.txn import Apply, CheckWrite, KvRead, KvWrite, NodeWrite, RowRead, ServiceWrite
+from mesh.registry.txn import (
+    Apply,
+    CheckWrite,
+    KvRead,
+    KvWrite,
+    NodeWrite,
+    RowRead,
+    ServiceWrite,
+    SessionDelete,
+)
 from mesh.server.machine import Machine
 
 NODE = catalog.Node(name="n1", address="10.0.0.1")
@@ -240,6 +249,7 @@ NAMES = st.sampled_from(["a", "b", "n/1", "n/2"])
 INDEXES = st.integers(0, 6)
 SERVICES = st.builds(catalog.Service, node=st.just(""), id=NAMES, name=NAMES)
 CHECKS = st.builds(catalog.Check, node=NAMES, id=NAMES, service_id=st.just("") | NAMES)
+SESSIONS = [f"00000000-0000-0000-0000-00000000000{n}" for n in range(2)]
 ROW_VERBS = st.sampled_from(["set", "cas", "delete", "delete-cas"])
 OPS = st.one_of(
     st.builds(
@@ -261,6 +271,14 @@ OPS = st.one_of(
     st.builds(ServiceWrite, ROW_VERBS, NAMES, SERVICES, INDEXES),
     st.builds(CheckWrite, ROW_VERBS, CHECKS, INDEXES),
     st.builds(RowRead, NAMES, st.just("") | NAMES),
+    st.builds(
+        KvWrite,
+        st.sampled_from(["lock", "unlock"]),
+        NAMES,
+        st.binary(max_size=2),
+        session=st.sampled_from(SESSIONS),
+    ),
+    st.builds(SessionDelete, st.sampled_from(SESSIONS)),
 )
 
 
@@ -268,6 +286,12 @@ OPS = st.one_of(
 @given(st.lists(st.lists(OPS, min_size=1, max_size=6), max_size=6))
 def test_a_transaction_is_all_or_nothing(transactions: list[list[txn.AnyOp]]) -> None:
     world, steps = World(), World()
+    for one in (world, steps):
+        one.do(catalog.Register(catalog.Node(name="n/1", address="1.1.1.1")))
+        for number, identity in enumerate(SESSIONS):
+            behavior = ["release", "delete"][number]
+            session = sessions.Create(identity, "n/1", behavior=behavior, node_checks=())
+            assert one.do(session) == identity
     for ops in transactions:
         before = world.tables()
         outcome = world.txn(*ops)
@@ -277,7 +301,7 @@ def test_a_transaction_is_all_or_nothing(transactions: list[list[txn.AnyOp]]) ->
             continue
         # What is done is what the ops do one by one, all of them in this log entry.
         steps.index += 1
-        transaction = steps.machine.database.begin(steps.index)
+        transaction = steps.machine.database.begin(steps.index, 1.0)
         results = [shown for op in ops for shown in op.run(transaction)]
         transaction.commit()
         assert results == outcome.results

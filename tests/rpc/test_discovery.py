@@ -207,3 +207,41 @@ async def test_what_is_not_discovery_passes_through(world: Callable[..., World])
     async for answer in made.discovery.watch(WEB):
         assert len(answer.value) == 2
         break
+
+
+async def test_a_server_holds_what_it_was_asked_for_before(world: Callable[..., World]) -> None:
+    made = world(agent=False)
+    answers = [await made.discovery.read(WEB, CACHED) for _ in range(2)]
+    assert [answer.age for answer in answers] == [None, 0.0]
+    assert [options.consistency for _, options in made.servers.reads] == ["default", "stale"]
+    again = ReadOptions(cached=True, max_age=0.0)
+    assert (await made.discovery.read(WEB, again)).age is None
+    made.servers.last_contact = 7.0
+    for most, age in ((10.0, 7.0), (5.0, None)):
+        options = ReadOptions(cached=True, max_age=most)
+        assert (await made.discovery.read(WEB, options)).age == age
+    assert not any(options.cached for _, options in made.servers.reads)
+
+
+async def test_an_agent_asks_anew_when_what_it_holds_is_too_old(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    revalidate = ReadOptions(cached=True, max_age=0.0)
+    for options, age in ((CACHED, None), (CACHED, 0.0), (revalidate, None)):
+        assert (await made.discovery.read(WEB, options)).age == age
+    await until(lambda: made.servers.blocked == 1)
+    made.servers.error = GONE
+    made.servers.reader.interrupt()
+    await until(lambda: made.held.followed == 0)
+    made.clock.ahead += 30
+    old = ReadOptions(cached=True, max_age=20.0)
+    with pytest.raises(Unreachable):
+        await made.discovery.read(WEB, old)
+    for seconds, fine in ((20.0, False), (60.0, True)):
+        options = ReadOptions(cached=True, max_age=20.0, stale_if_error=seconds)
+        if fine:
+            assert ((await made.discovery.read(WEB, options)).age or 0) >= 30
+        else:
+            with pytest.raises(Unreachable):
+                await made.discovery.read(WEB, options)

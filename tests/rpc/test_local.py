@@ -92,7 +92,7 @@ async def test_tables_replaced_end_every_wait_and_the_index_may_go_back() -> Non
     other = MemoryRegistry()
     _set(other, "a", b"old")
     registry.database.contents = other.database.contents
-    registry.answers.restored()
+    registry.answers.restored(other=True)
     assert {(one.value, one.index) for one in await asyncio.gather(*tasks)} == {(b"old", 1)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 from mesh.agent.checks import Result
 from mesh.agent.definitions import CheckDefinition
@@ -25,12 +26,26 @@ async def run(check: CheckDefinition) -> Result:
 
 
 async def _exchange(host: str, port: int, limit: float) -> None:
+    """Send to the first address of the host, or to the next ones when nobody is at that."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    family, _, _, _, address = found[0]
+    refusal: OSError | None = None
+    async with asyncio.timeout(limit):
+        for family, _, _, _, address in found:
+            try:
+                await _ask(family, address)
+            except ConnectionError as error:
+                refusal = error
+            else:
+                return
+    if refusal is not None:
+        raise refusal
+
+
+async def _ask(family: int, address: tuple[Any, ...]) -> None:
+    loop = asyncio.get_running_loop()
     with socket.socket(family, socket.SOCK_DGRAM) as ours:
         ours.setblocking(False)
         await loop.sock_connect(ours, address)
         ours.send(b"")  # Empty, as Consul's: it means nothing to any protocol.
-        async with asyncio.timeout(limit):
-            await loop.sock_recv(ours, REPLY_BYTES)
+        await loop.sock_recv(ours, REPLY_BYTES)

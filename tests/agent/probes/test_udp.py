@@ -6,6 +6,8 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
+
 from mesh.agent.checks import Result
 from mesh.agent.probes import udp
 from tests.agent.probes.conftest import check
@@ -44,6 +46,23 @@ async def test_a_refusal_is_critical() -> None:
     result = await udp.run(check(UDP=address))
     assert result.status == "critical"
     assert "refused" in result.output
+
+
+async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    found = [
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, port))
+        for address in ("127.0.0.2", "127.0.0.1")
+    ]
+
+    async def resolve(*_: object, **__: object) -> list[Any]:
+        return found
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    assert (await udp.run(check(UDP=f"two.example:{port}"))).status == "passing"
+    transport.close()
 
 
 async def test_a_name_nobody_has_is_critical() -> None:

@@ -1,0 +1,236 @@
+"""HTTP/1.1 as bytes (RFC 9112): the head of a request, its body, the head of a response. No I/O.
+
+What two readers could understand differently is refused: it is how requests are smuggled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from mesh.errors import TooLarge
+
+LINE_MAX_BYTES = 64 * 1024
+"""Of a head."""
+HEADERS_MAX = 256
+CHUNK_LINE_MAX_BYTES = 4096
+TRAILERS_MAX_BYTES = 16 * 1024
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_TARGET_BAD = re.compile(r"[\t ]")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?").fullmatch
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+class Malformed(Exception):
+    """These bytes are no HTTP; the message says why."""
+
+
+class Headers(Mapping[str, str]):
+    """Header fields by name, whatever its case; repeated ones are joined by a comma."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, found: dict[str, str]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> str:
+        """The value. Raises KeyError."""
+        return self._found[name.lower()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default."""
+        return self._found.get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it was sent."""
+        return isinstance(name, str) and name.lower() in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        """The names in lower case."""
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        """How many names."""
+        return len(self._found)
+
+
+class Head(msgspec.Struct):
+    """A request without its body."""
+
+    method: str
+    target: str
+    """As sent; bytes that are no UTF-8 as surrogates."""
+    headers: Headers
+    length: int = 0
+    chunked: bool = False
+    keep_alive: bool = True
+    continues: bool = False
+    """Whether the client waits to be told to send the body."""
+    old: bool = False
+    """HTTP/1.0: no chunks, and the connection ends unless it asked otherwise."""
+
+
+def parse_head(data: bytes) -> Head:
+    """Read what precedes the empty line. Raises Malformed."""
+    text = data.decode("utf-8", "surrogateescape")
+    if _CONTROL.search(text):
+        raise Malformed("control characters in the head")
+    first, *lines = text.split("\r\n")
+    if len(data) > LINE_MAX_BYTES and max(map(len, (first, *lines))) > LINE_MAX_BYTES:
+        raise Malformed(f"a line of the head is longer than {LINE_MAX_BYTES} bytes")
+    method, target, version = _request_line(first)
+    if len(lines) > HEADERS_MAX:
+        raise Malformed(f"more than {HEADERS_MAX} header fields")
+    found: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN(name):
+            raise Malformed("a header field has no proper name")
+        name, value = name.lower(), value.strip(" \t")
+        if name in found:
+            if name in {"content-length", "host", "transfer-encoding"}:
+                raise Malformed(f"{name} stands there twice")
+            value = f"{found[name]}, {value}"
+        found[name] = value
+    head = Head(method, target, Headers(found), old=version == "HTTP/1.0")
+    _frame(head, found)
+    return head
+
+
+def _request_line(line: str) -> tuple[str, str, str]:
+    parts = line.split(" ")
+    if len(parts) != 3 or not _TOKEN(parts[0]) or not parts[1] or _TARGET_BAD.search(parts[1]):
+        raise Malformed("the first line is not METHOD TARGET HTTP/1.1")
+    if parts[2] not in {"HTTP/1.1", "HTTP/1.0"}:
+        raise Malformed("the version is neither HTTP/1.1 nor HTTP/1.0")
+    return parts[0], parts[1], parts[2]
+
+
+def _frame(head: Head, found: dict[str, str]) -> None:
+    """How long the body is, and what follows it."""
+    connection = found.get("connection", "").lower()
+    head.keep_alive = "keep-alive" in connection if head.old else "close" not in connection
+    head.continues = found.get("expect", "").lower() == "100-continue"
+    length = found.get("content-length")
+    if (coding := found.get("transfer-encoding")) is not None:
+        if coding.lower() != "chunked" or length is not None or head.old:
+            raise Malformed("transfer-encoding: only chunked is understood, and no content-length")
+        head.chunked = True
+    elif length is not None:
+        if not (length.isascii() and length.isdigit() and len(length) < 16):
+            raise Malformed("content-length is no number")
+        head.length = int(length)
+
+
+def too_large(limit: int) -> TooLarge:
+    """The error of a body over its limit."""
+    return TooLarge(f"Request body too large, max size: {limit} bytes")
+
+
+class Sized:
+    """A body whose length is known."""
+
+    __slots__ = ("_left", "_pieces", "size")
+
+    def __init__(self, length: int, limit: int) -> None:
+        if length > limit:
+            raise too_large(limit)
+        self._pieces: list[bytes] = []
+        self._left = length
+        self.size = 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take what came; what is left of it once the body is whole, and None before."""
+        taken = data if len(data) <= self._left else data[: self._left]
+        self._pieces.append(taken)
+        self._left -= len(taken)
+        self.size += len(taken)
+        return None if self._left else data[len(taken) :]
+
+    def take(self) -> bytes:
+        """What came since it was last taken: the body, once it is whole."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class Chunked:
+    """A body in chunks."""
+
+    __slots__ = ("_data", "_in_trailers", "_left", "_limit", "_pieces", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._pieces: list[bytes] = []
+        self._limit, self.size = limit, 0
+        self._data = b""
+        self._left = -1  # Of the present chunk and the line end behind it; -1 before its size.
+        self._in_trailers = False
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take what came; what is left of it once the body is whole, and None before.
+
+        Raises Malformed, and TooLarge as soon as it is over the limit.
+        """
+        self._data += data
+        while not self._in_trailers:
+            if not (self._begin() if self._left < 0 else self._take()):
+                return None
+        return self._end()
+
+    def _begin(self) -> bool:
+        line, found, rest = self._data.partition(b"\r\n")
+        if not found:
+            if len(line) > CHUNK_LINE_MAX_BYTES:
+                raise Malformed("a chunk's size is too long")
+            return False
+        size = _CHUNK(line)
+        if size is None:
+            raise Malformed("a chunk has no size")
+        length = int(size[1], 16)
+        if self.size + length > self._limit:
+            raise too_large(self._limit)
+        self._data, self._in_trailers = rest, length == 0
+        self._left = length + 2 if length else -1
+        return True
+
+    def _take(self) -> bool:
+        content = self._data[: max(0, self._left - 2)]
+        self._pieces.append(content)
+        self.size += len(content)
+        self._data, self._left = self._data[len(content) :], self._left - len(content)
+        if self._left > 2 or len(self._data) < 2:
+            return False
+        if self._data[:2] != b"\r\n":
+            raise Malformed("a chunk is longer than its size")
+        self._data, self._left = self._data[2:], -1
+        return True
+
+    def _end(self) -> bytes | None:
+        """Skip the trailers."""
+        while True:
+            line, found, rest = self._data.partition(b"\r\n")
+            if not found:
+                if len(line) > TRAILERS_MAX_BYTES:
+                    raise Malformed("the trailers are too long")
+                return None
+            self._data = rest
+            if not line:
+                return rest
+
+    def take(self) -> bytes:
+        """What came since it was last taken: the body, once it is whole."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def field(name: str, value: str) -> bytes:
+    """A line of a response's head; what would end the line becomes a blank."""
+    if not value.isprintable():
+        value = re.sub(r"[\x00-\x1f\x7f]", " ", value)
+    return f"{name}: {value}\r\n".encode(errors="surrogateescape")

@@ -1,0 +1,69 @@
+"""`meshd agent -dev` as a process of its own on loopback, with ports that the system gave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster.processes import TOP, eventually, free_ports
+
+ADDRESS = "127.0.0.1"
+PORTS = {"http": 8500, "dns": 8600, "server": 8300, "serf_lan": 8301, "serf_wan": 8302}
+
+
+class DevNode:
+    """A node called `dev`. `real` gives its ports by the usual ones."""
+
+    def __init__(self, folder: Path, *, more: str = "") -> None:
+        self.folder = folder
+        given = free_ports(ADDRESS, len(PORTS))
+        self.real = dict(zip(PORTS.values(), given, strict=True))
+        self.http, self.dns = self.real[8500], self.real[8600]
+        ports = " ".join(f"{name} = {self.real[usual]}" for name, usual in PORTS.items())
+        flags = ["-node", "dev", "-bind", ADDRESS, "-data-dir", str(folder / "data")]
+        flags += ["-hcl", f"ports {{ {ports} }}\n{more}"]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mesh.daemon", "agent", "-dev", *flags],
+                cwd=TOP,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def address(self) -> str:
+        """Where its HTTP API is."""
+        return f"{ADDRESS}:{self.http}"
+
+    def settled(self) -> bool:
+        """Whether it leads and is in the catalog."""
+        url = f"http://{self.address}/v1/health/node/dev?passing"
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return b"serfHealth" in response.read()
+
+    def log(self) -> str:
+        """The end of what it logged."""
+        return (self.folder / "log").read_text(errors="replace")[-4000:]
+
+    def stop(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def dev_node(folder: Path, *, more: str = "") -> Iterator[DevNode]:
+    """A running one; `more` is added to its configuration. Its log is shown when a test fails."""
+    started = DevNode(folder, more=more)
+    try:
+        eventually(started.settled)
+        yield started
+    except BaseException:
+        print(started.log())
+        raise
+    finally:
+        started.stop()
