@@ -170,6 +170,9 @@ TYPES: dict[str, Callable[[_Fields], Target]] = {
     "event": _event,
 }
 
+FILTERED = {"services", "nodes", "service", "checks"}
+"""Types whose answers are lists that `filter` cuts down."""
+
 
 def read_watch(given: Mapping[str, Any]) -> Watch:
     """A watch from its keys, named as in Consul's configuration. Raises Invalid, naming the key."""
@@ -180,6 +183,8 @@ def read_watch(given: Mapping[str, Any]) -> Watch:
     path, params = TYPES[kind](fields)
     if fields.flag("stale"):
         params.append(("stale", ""))
+    if kind in FILTERED and (expression := fields.text("filter")):
+        params.append(("filter", expression))
     params += [
         (short, value)
         for name, short in (("datacenter", "dc"), ("token", "token"))

@@ -137,6 +137,7 @@ def _changed(old: Definition, parsed: Parsed) -> Definition:
         "service_meta": parsed.pairs("service-meta"),
         "ignore_check_ids": parsed.many("ignore-check"),
         "only_passing": parsed.switch("only-passing"),
+        "connect": parsed.switch("connect"),
         "failover": _failover(old.service.failover, parsed),
     }
     definition: dict[str, Any] = {
@@ -193,6 +194,7 @@ def _show(invocation: Invocation, found: Definition) -> None:
         ("Template.RemoveEmptyTags", _on(found.template.remove_empty_tags)),
         ("Service", service.service),
         ("Tags", ", ".join(service.tags)),
+        ("Connect", _on(service.connect)),
         ("OnlyPassing", _on(service.only_passing)),
         ("IgnoreCheckIDs", ", ".join(service.ignore_check_ids)),
         ("Near", service.near),
@@ -222,6 +224,7 @@ DEFINING = (
     Flag("node-meta", "a pair their node must have", "list", value="KEY=VALUE"),
     Flag("service-meta", "a pair they must have", "list", value="KEY=VALUE"),
     Flag("only-passing", "leave out those with a warning too", "switch"),
+    Flag("connect", "its sidecars, and instances that need none", "switch"),
     Flag("ignore-check", "a check whose status does not matter", "list", value="ID"),
     Flag("near", "the nearest to this node first; _agent, or _ip for who asks", value="NODE"),
     Flag("failover", "a datacenter to ask when there is none here", "list", value="NAME"),

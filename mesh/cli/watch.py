@@ -15,7 +15,7 @@ from mesh.cli.invocation import Invocation
 from mesh.client.call import DEFAULT_WAIT_SECONDS, Call, Response
 from mesh.errors import Invalid, MeshError
 
-KEYS = ("key", "prefix", "service", "state", "name")
+KEYS = ("key", "prefix", "service", "state", "name", "filter")
 """Flags that are keys of a watch, under the same name."""
 RETRY_SECONDS = 5.0
 
@@ -121,6 +121,7 @@ COMMANDS = {
             Flag("passingonly", "only instances that pass, for type service", "switch"),
             Flag("state", "only checks with this status, for type checks"),
             Flag("name", "only events of this name, for type event"),
+            Flag("filter", "only what this expression matches, for lists", value="EXPRESSION"),
             Flag("shell", "run the handler through the shell; on unless =false", "switch"),
             DATACENTER,
             STALE,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -31,6 +33,8 @@ from mesh.client import (
     txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
+from mesh.client.watching import Change, Watching
+from mesh.errors import MeshError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,6 +110,22 @@ class AsyncClient:
             # An index that goes back means that the server's data was restored: start afresh.
             answer = newer if newer.index >= answer.index else await self.run(call)
 
+    async def watch(self, call: Call[Answer[T]]) -> AsyncIterator[Change[T]]:
+        """What the read gives now, then every change of it, for as long as you ask.
+
+        It resumes by index, and after restarts, elections and lost connections with growing pauses.
+        Raises only what will not pass by itself: Denied, Invalid.
+        """
+        watching = Watching(call)
+        while True:
+            try:
+                change = watching.heard(await self.run(watching.call))
+            except MeshError as error:
+                await _pause(watching.failed(error))
+                continue
+            if change is not None:
+                yield change
+
     async def stream(self, call: Call[bytes]) -> AsyncIterator[bytes]:
         """The lines of a response as they come, until the agent ends it."""
         try:
@@ -174,6 +194,12 @@ class AsyncClient:
             assert isinstance(cause, Exception)
             return trouble.unreachable(self.endpoint, cause)
         return trouble.interrupted(self.endpoint, call, error, known)
+
+
+async def _pause(seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> Response:

@@ -119,12 +119,15 @@ class Holder(Holding):
     async def _watch_over(self, keeping: Keeping) -> None:
         settings = self._client.settings
         seconds = min(settings.timeout_seconds, keeping.request_seconds)
-        async with AsyncClient(msgspec.structs.replace(settings, timeout_seconds=seconds)) as own:
-            await _carry_out(keeping.steps(), own)
-        if keeping.lost and keeping.holds:
-            self.lost.set()
-            if self._on_lost is not None:
-                self._on_lost(keeping.lost)
+        own = msgspec.structs.replace(settings, timeout_seconds=seconds)
+        try:
+            async with AsyncClient(own) as client:
+                await _carry_out(keeping.steps(), client)
+        finally:
+            if self._ended(keeping):
+                self.lost.set()
+                if self._on_lost is not None:
+                    self._on_lost(keeping.lost)
 
     async def _end(self) -> None:
         """End the session, and with it whatever it still holds."""

@@ -50,3 +50,9 @@ class Holding:
     def _attempt(self, keeping: Keeping, until: float) -> Steps[Taken | None]:
         waiting = Waiting(keeping.session, until, self._now, lambda: not keeping.lost)
         return patient(self._recipe.acquire(waiting), waiting, self._recipe.options.retry_seconds)
+
+    def _ended(self, keeping: Keeping) -> bool:
+        """The keeper has ended; whether the holder must be told that it lost what it held."""
+        if not keeping.ending and not keeping.lost:
+            keeping.lost = "whoever kept it failed"
+        return bool(keeping.lost) and keeping.holds

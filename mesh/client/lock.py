@@ -129,12 +129,14 @@ class Holder(Holding):
     def _watch_over(self, keeping: Keeping, stop: threading.Event) -> None:
         settings = self._client.settings
         seconds = min(settings.timeout_seconds, keeping.request_seconds)
-        with Client(msgspec.structs.replace(settings, timeout_seconds=seconds)) as own:
-            _carry_out(keeping.steps(), own, stop)
-        if keeping.lost and keeping.holds:
-            self.lost.set()
-            if self._on_lost is not None:
-                self._on_lost(keeping.lost)
+        try:
+            with Client(msgspec.structs.replace(settings, timeout_seconds=seconds)) as own:
+                _carry_out(keeping.steps(), own, stop)
+        finally:
+            if self._ended(keeping):
+                self.lost.set()
+                if self._on_lost is not None:
+                    self._on_lost(keeping.lost)
 
     def _end(self) -> None:
         """End the session, and with it whatever it still holds."""

@@ -65,6 +65,8 @@ class ServiceQuery(Shape, frozen=True):
     """Tags that an instance must have, or, after a `!`, must not have."""
     node_meta: dict[str, str] = {}
     service_meta: dict[str, str] = {}
+    connect: bool = False
+    """Its sidecars, and those instances that need none."""
 
 
 class Dns(Shape, frozen=True):

@@ -6,6 +6,7 @@ import functools
 import select
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -33,6 +34,8 @@ from mesh.client import (
     txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
+from mesh.client.watching import Change, Watching
+from mesh.errors import MeshError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +106,23 @@ class Client:
                 yield newer
             # An index that goes back means that the server's data was restored: start afresh.
             answer = newer if newer.index >= answer.index else self.run(call)
+
+    def watch(self, call: Call[Answer[T]]) -> Iterator[Change[T]]:
+        """What the read gives now, then every change of it, for as long as you ask.
+
+        It resumes by index, and after restarts, elections and lost connections with growing pauses.
+        Raises only what will not pass by itself: Denied, Invalid. Meanwhile the client's connection
+        is in use: take another client for other calls.
+        """
+        watching, pause = Watching(call), threading.Event()
+        while True:
+            try:
+                change = watching.heard(self.run(watching.call))
+            except MeshError as error:
+                pause.wait(watching.failed(error))
+                continue
+            if change is not None:
+                yield change
 
     def stream(self, call: Call[bytes]) -> Iterator[bytes]:
         """The lines of a response as they come, until the agent ends it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ class FileWatch:
 
 
 def fingerprint(config: Config) -> Seen:
-    """What tells whether a file was written: time, size and number of each."""
+    """What tells whether a file was written: time, size and number of each.
+
+    Of files beside them, which are read when their folder was given, only that they are there.
+    """
     found: Seen = {}
     for path in sorted(set(_paths(config))):
         try:
@@ -93,16 +97,15 @@ def fingerprint(config: Config) -> Seen:
         except OSError:
             continue
         found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    for folder in {Path(file).parent for file in config.files}:
+        with suppress(OSError):
+            for one in folder.iterdir():
+                if one.suffix in SUFFIXES:
+                    found.setdefault(str(one), (0, 0, 0))
     return found
 
 
 def _paths(config: Config) -> Iterator[str]:
     yield from config.files
-    for folder in {Path(file).parent for file in config.files}:
-        # A new file beside them, of a kind that is read when the folder is.
-        try:
-            yield from (str(one) for one in folder.iterdir() if one.suffix in SUFFIXES)
-        except OSError:
-            continue
     for section in ("tls.defaults", "tls.internal_rpc"):
         yield from filter(None, (value_at(config, f"{section}.{name}") for name in FILES))

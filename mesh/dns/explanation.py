@@ -67,7 +67,7 @@ async def explain(resolver: Resolver, asking: Asking) -> Explanation:
         over=_transport(asking),
         meaning=_meaning(lookup, options),
         read=_read(work),
-        rules=_rules(lookup, options, bounds),
+        rules=_rules(work, options, bounds),
         candidates=_candidates(work, trace, len(sent.answers), bounds[0]),
         code=CODES.get(sent.rcode, str(sent.rcode)),
         error=f"{work.error.code}: {work.error.message}" if work.error is not None else "",
@@ -168,7 +168,8 @@ def _read(work: Work) -> str:
     return f"a server, at index {answer.index}; {heard}"
 
 
-def _rules(lookup: Lookup, options: Options, bounds: tuple[int, int]) -> list[str]:
+def _rules(work: Work, options: Options, bounds: tuple[int, int]) -> list[str]:
+    lookup, value = work.lookup, work.answer.value if work.answer is not None else None
     rules = [f"at most {bounds[0]} answers and {bounds[1]} bytes"]
     if isinstance(lookup, ServiceLookup):
         warning = "is left out too (only_passing)" if options.only_passing else "stays"
@@ -176,6 +177,9 @@ def _rules(lookup: Lookup, options: Options, bounds: tuple[int, int]) -> list[st
         rules.append("in random order")
     if isinstance(lookup, PreparedLookup):
         rules.append("health, tags and order as the prepared query says")
+    if isinstance(value, Found):
+        tried = f" after {value.failovers} others were asked" if value.failovers else ""
+        rules.append(f"instances of {value.query.service.service} in {value.datacenter}{tried}")
     if isinstance(lookup, ServiceLookup | PreparedLookup) and options.a_record_limit:
         rules.append(f"at most {options.a_record_limit} addresses (a_record_limit)")
     if not options.enable_truncate:
@@ -214,11 +218,10 @@ def _candidates(work: Work, trace: Trace, sent: int, most: int) -> list[Candidat
     found = [_candidate(one, "") for one in trace.order[:sent]]
     why = f"no room: {sent} of {len(trace.order)} answers were sent, at most {most} may be"
     found += [_candidate(one, why) for one in trace.order[sent:]]
-    noted = {key_of(one) for one in trace.order}
-    for one in instances:
-        if (key := key_of(one)) not in noted:
-            why = trace.reasons.get(key, "no room: enough others were drawn before it")
-            found.append(_candidate(one, why))
+    noted = {key_of(one) for one in trace.order} | set(trace.others)
+    room = "no room: enough others were drawn before it"
+    found += [_candidate(one, room) for one in instances if key_of(one) not in noted]
+    found += [_candidate(one, why) for one, why in trace.others.values()]
     return found[:CANDIDATES_MAX]
 
 

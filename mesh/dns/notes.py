@@ -16,20 +16,20 @@ class Notes:
 
 
 class Trace(Notes):
-    """Remembers all. `order` are those answered; `reasons` says why others are not."""
+    """Remembers all. `order` are those answered; `others` those that are not, and why."""
 
     def __init__(self) -> None:
         self.order: list[Instance] = []
-        self.reasons: dict[tuple[str, str], str] = {}
+        self.others: dict[tuple[str, str], tuple[Instance, str]] = {}
 
     def answered(self, instance: Instance) -> None:
         """Remember it, whatever was said of it before."""
         self.order.append(instance)
-        self.reasons.pop(key_of(instance), None)
+        self.others.pop(key_of(instance), None)
 
     def left_out(self, instance: Instance, why: str) -> None:
         """Remember why."""
-        self.reasons[key_of(instance)] = why
+        self.others[key_of(instance)] = (instance, why)
 
 
 def key_of(instance: Instance) -> tuple[str, str]:

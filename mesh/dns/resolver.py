@@ -195,6 +195,7 @@ class Resolver:
             address=(subnet.address if subnet is not None else "") or peer,
             distances=not options.disable_coordinates,
             abroad_seconds=options.abroad_seconds,
+            left_out=asked.notes.left_out,
         )
         reading = self._options_for(lookup.datacenter)
         return await self._executor.execute(lookup.name, caller, reading)

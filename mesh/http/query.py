@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -15,6 +16,8 @@ from mesh.registry.execution import Caller, Executor
 from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Target, Template
 
 LIMIT_MAX = 2**31
+_IDS = UUID("b9c6a4d2-5d0e-4b53-9a54-0d5a3f0e7a11")
+"""Namespace of the ids of prepared queries."""
 
 
 class TemplateBody(shapes.Shape, frozen=True, kw_only=True):
@@ -150,9 +153,11 @@ async def create(request: Request) -> Reply:
     body = params.body(request, QueryBody)
     if body.id:
         raise Invalid("ID: must be empty: it is made up when a prepared query is created")
-    command = prepared.Create(_row(body, request.parts.dice.uuid()))
+    options = params.write_options(request)
+    # Of the request's id, so that a repetition of the request is the same command.
+    command = prepared.Create(_row(body, str(uuid5(_IDS, options.request))))
     command.validate()
-    made = await request.parts.registry.write(command, params.write_options(request))
+    made = await request.parts.registry.write(command, options)
     return respond.json(IdShape(made))
 
 
@@ -191,13 +196,13 @@ async def delete(request: Request) -> Reply:
 async def execute(request: Request) -> Reply:
     """The instances that the query means, nearest first if it says so."""
     name = params.required(request, "query ID or name")
-    params.refuse(request, "connect")
     limit = request.param("limit")
     caller = Caller(
         node=request.options.node_name,
         datacenter=request.options.datacenter,
         address=_address(request),
         near=request.param("near"),
+        connect=params.flag(request, "connect"),
         limit=min(params.whole(limit, "limit"), LIMIT_MAX) if limit else 0,
         distances=not request.options.disable_coordinates,
     )
@@ -265,7 +270,7 @@ def _row(body: QueryBody, identity: str) -> Prepared:
 
 
 def _service(body: QueryServiceBody) -> ServiceQuery:
-    later = {"Peer": body.peer, "SamenessGroup": body.sameness_group, "Connect": body.connect}
+    later = {"Peer": body.peer, "SamenessGroup": body.sameness_group}
     for name, given in later.items():
         if given:
             raise Invalid(f"Service.{name}: not available yet")
@@ -287,6 +292,7 @@ def _service(body: QueryServiceBody) -> ServiceQuery:
         tags=body.tags,
         node_meta=body.node_meta,
         service_meta=body.service_meta,
+        connect=body.connect,
     )
 
 
@@ -380,6 +386,7 @@ ROUTES: tuple[Route, ...] = (
         params=(
             Param("near", "The nearest to this node first; _agent: the agent; _ip: who asks"),
             Param("limit", "So many instances at most", "integer"),
+            Param("connect", "Sidecars, and instances that need none", "boolean"),
             *CONSISTENCY,
             *CACHED,
         ),

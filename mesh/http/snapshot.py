@@ -19,7 +19,8 @@ from mesh.http.route import Param, Route
 from mesh.http.shapes import Shape
 from mesh.raft.packer import unhurried
 from mesh.registry import restores, snapshots
-from mesh.registry.port import OrderOptions, Registry, WriteOptions
+from mesh.registry.outcomes import Find
+from mesh.registry.port import OrderOptions, ReadOptions, Registry, WriteOptions
 from mesh.registry.requests import TABLES
 from mesh.store.archive import PORTION_BYTES, Archive, Meta, read_meta
 from mesh.store.export import Reading
@@ -73,6 +74,8 @@ async def restore(request: Request) -> Reply:
     """Put the snapshot in the body in place of all data."""
     if "stale" in request.params:
         raise Invalid("stale not allowed for restore")
+    if await _done_before(request):
+        return respond.nothing()
     uploads = request.parts.uploads
     if uploads.locked():
         raise Busy(f"{UPLOADS_MAX} snapshots are being restored through this agent already")
@@ -82,6 +85,16 @@ async def restore(request: Request) -> Reply:
             meta = await asyncio.to_thread(_verify, file)
             await _put_in_place(request, file, meta)
     return respond.nothing()
+
+
+async def _done_before(request: Request) -> bool:
+    """Whether the caller sends again, under the same key, what was done."""
+    if not request.headers.get("Idempotency-Key", ""):
+        return False
+    asked = params.write_options(request)
+    options = ReadOptions(datacenter=asked.datacenter, token=asked.token)
+    found = await request.parts.registry.read(Find(asked.request, asked.since), options)
+    return found.value.status == "applied"
 
 
 async def _spool(request: Request, file: IO[bytes]) -> None:
@@ -145,8 +158,8 @@ class _Sending:
 async def _put_in_place(request: Request, file: IO[bytes], meta: Meta) -> None:
     sending, done = _Sending(request), False
     try:
-        await sending.write(restores.Begin(sending.id, meta.id, meta.size, meta.level))
         try:
+            await sending.write(restores.Begin(sending.id, meta.id, meta.size, meta.level))
             chunks, digest = _chunks(_archive(file).state()), sha256()
             number = 0
             while chunk := await asyncio.to_thread(next, chunks, b""):

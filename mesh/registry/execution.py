@@ -8,7 +8,7 @@ whose servers are gone goes on answering.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,8 +16,8 @@ import msgspec
 from mesh.clock import Dice
 from mesh.errors import Invalid, MeshError, NotFound, Unreachable
 from mesh.registry import catalog, coordinates, orders, prepared
-from mesh.registry.health import Instance, Instances
-from mesh.registry.port import Answer, OrderOptions, ReadOptions, Registry
+from mesh.registry.health import Connected, Instance, Instances
+from mesh.registry.port import Answer, OrderOptions, Query, ReadOptions, Registry
 from mesh.registry.prepared_rows import Prepared
 
 T = TypeVar("T")
@@ -30,6 +30,10 @@ ABROAD_SECONDS = 5.0
 """How long each other datacenter may take."""
 DISTANCE_SECONDS = 1.0
 """How long distances are waited for: the order is no reason to keep an answer back."""
+
+
+def _ignore(_instance: Instance, _why: str) -> None:
+    pass
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -45,9 +49,13 @@ class Caller(msgspec.Struct, frozen=True):
     """Instead of what the query says."""
     limit: int = 0
     """So many instances at most; 0 for all."""
+    connect: bool = False
+    """Instances by which the mesh reaches the service, whatever the query says."""
     distances: bool = True
     """Whether coordinates may be used."""
     abroad_seconds: float = ABROAD_SECONDS
+    left_out: Callable[[Instance, str], None] = _ignore
+    """Is told which instances are not taken, and why."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -92,12 +100,13 @@ class Executor:
         """The instances that the query means, in order. Raises as `resolve` does."""
         resolved = await self.resolve(name, options)
         query = resolved.value
-        if query.service.connect:
-            raise Invalid("Service.Connect: not available yet")
+        if caller.connect and not query.service.connect:
+            service = msgspec.structs.replace(query.service, connect=True)
+            query = msgspec.structs.replace(query, service=service)
         options = msgspec.structs.replace(options, token=query.token or options.token)
-        answer = await self._registry.read(Instances(query.service.service), options)
+        answer = await self._registry.read(_asked_for(query), options)
         here = options.datacenter or caller.datacenter
-        chosen = self._choose(query, answer.value)
+        chosen = self._choose(query, answer.value, caller)
         found = Found(query, await self._sort(query, chosen, caller, options), here)
         if not found.instances:
             found = await self._elsewhere(found, caller, options)
@@ -105,8 +114,15 @@ class Executor:
             found = msgspec.structs.replace(found, instances=found.instances[: caller.limit])
         return _with(answer, found)
 
-    def _choose(self, query: Prepared, instances: Sequence[Instance]) -> list[Instance]:
-        usable = [instance for instance in instances if prepared.usable(query, instance)]
+    def _choose(
+        self, query: Prepared, instances: Sequence[Instance], caller: Caller
+    ) -> list[Instance]:
+        usable = []
+        for instance in instances:
+            if why := prepared.unfit(query, instance):
+                caller.left_out(instance, why)
+            else:
+                usable.append(instance)
         return self._dice.sample(usable, len(usable))
 
     async def _sort(
@@ -165,10 +181,10 @@ class Executor:
             )
             query = found.query
             try:
-                answer = await self._registry.read(Instances(query.service.service), asked)
+                answer = await self._registry.read(_asked_for(query), asked)
             except MeshError:
                 continue
-            found = Found(query, self._choose(query, answer.value), datacenter)
+            found = Found(query, self._choose(query, answer.value, caller), datacenter)
             if found.instances:
                 break
         return msgspec.structs.replace(found, failovers=failovers)
@@ -187,6 +203,11 @@ class Executor:
         others = [name for name in known if name != found.datacenter]
         wanted = [*others[: failover.nearest_n], *named]
         return [name for name in dict.fromkeys(wanted) if name in others]
+
+
+def _asked_for(query: Prepared) -> Query[list[Instance]]:
+    service = query.service.service
+    return Connected(service) if query.service.connect else Instances(service)
 
 
 def _refuse_template(query: Prepared) -> None:

@@ -14,9 +14,10 @@ import msgspec
 
 from mesh.codec import pack
 from mesh.errors import Conflict, Invalid, NotFound
-from mesh.registry import autopilot, catalog, entries, kv
+from mesh.registry import autopilot, catalog, entries, kv, prepared
 from mesh.registry.levels import HISTORY
 from mesh.registry.port import Command, Query
+from mesh.registry.prepared_rows import Prepared
 from mesh.store.chronicle import Change, Chronicle
 from mesh.store.database import Database, Transaction, View
 from mesh.store.table import EVERY, PRIMARY, Row, Table
@@ -353,6 +354,8 @@ class Revert(Command[bool], frozen=True, tag="history.revert"):
                 f"what {self.key} was at index {self.index} is not known any more: history goes "
                 f"back to index {transaction.chronicle.floor}"
             )
+        if former[0] is None and present is None:
+            return False
         command = REVERTS[self.kind](transaction, self.key, former[0])
         command.validate()
         transaction.reverts = self.index
@@ -400,11 +403,19 @@ def _autopilot(_: View, key: str, row: autopilot.Settings | None) -> Command[Any
     return autopilot.Set(row)
 
 
+def _query(view: View, key: str, row: Prepared | None) -> Command[Any]:
+    if row is None:
+        return prepared.Delete(key)
+    exists = prepared.Get(key).run(view) is not None
+    return prepared.Update(row) if exists else prepared.Create(row)
+
+
 REVERTS: dict[str, Callable[[View, str, Any], Command[Any]]] = {
     "kv": _pair,
     "config": _entry,
     "service": _service,
     "node": _node,
+    "query": _query,
     "autopilot": _autopilot,
 }
 """By kind: the ordinary command that makes a row again what it was."""

@@ -24,6 +24,8 @@ class Query(msgspec.Struct, Generic[T], frozen=True):
     answer: ClassVar[Any]
     needs: ClassVar[int] = 1
     """The level that programs must speak to know it: others close the connection it comes on."""
+    shared: ClassVar[bool] = True
+    """Whether others are likely to ask the same, so that the answer is worth keeping."""
 
     def run(self, view: View) -> T:
         """Compute the value."""

@@ -240,17 +240,20 @@ def ttl_seconds(query: Prepared) -> int | None:
     return int(seconds)
 
 
-def usable(query: Prepared, instance: Instance) -> bool:
-    """Whether an instance of the service is one that the query means."""
+def unfit(query: Prepared, instance: Instance) -> str:
+    """Why the query does not mean this instance of its service; empty when it does."""
     wanted = query.service
     checks = [one for one in instance.checks if one.id not in wanted.ignore_check_ids]
     unusable = {"critical", "maintenance", "warning" if wanted.only_passing else ""}
-    return (
-        worst(checks) not in unusable
-        and _has_tags(instance.service.tags, wanted.tags)
-        and _has_pairs(instance.node.meta, wanted.node_meta)
-        and _has_pairs(instance.service.meta, wanted.service_meta)
-    )
+    if (status := worst(checks)) in unusable:
+        return f"its health is {status}"
+    if not _has_tags(instance.service.tags, wanted.tags):
+        return f"the query wants the tags {', '.join(wanted.tags)}"
+    if not _has_pairs(instance.node.meta, wanted.node_meta):
+        return "its node does not have the NodeMeta that the query wants"
+    if not _has_pairs(instance.service.meta, wanted.service_meta):
+        return "it does not have the ServiceMeta that the query wants"
+    return ""
 
 
 def _has_tags(tags: Iterable[str], wanted: Iterable[str]) -> bool:

@@ -56,7 +56,7 @@ class ServiceQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     node_meta: dict[str, str] = {}
     service_meta: dict[str, str] = {}
     connect: bool = False
-    """Instances of its proxies, and those that need none."""
+    """Its sidecars, and those instances that need none."""
 
 
 class Prepared(Row, frozen=True, kw_only=True):

@@ -37,8 +37,6 @@ TABLES: tuple[Table[Any], ...] = (
     coordinates.TABLE,
     prepared_rows.TABLE,
     maintenance.TABLE,
-    maintenance.TABLE,
-    prepared_rows.TABLE,
     entries.TABLE,
     history.TABLE,
     sessions.SESSIONS,

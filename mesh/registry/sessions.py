@@ -59,7 +59,10 @@ class Session(Row, frozen=True, kw_only=True):
     @property
     def ttl_seconds(self) -> float:
         """After so long without renewal it may end; 0 for never."""
-        return parse_duration(self.ttl) if self.ttl else 0.0
+        try:
+            return parse_duration(self.ttl) if self.ttl else 0.0
+        except Invalid:
+            return 0.0  # Not made by `Create`, which would have refused it.
 
     @property
     def checks(self) -> list[str]:

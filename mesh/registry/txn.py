@@ -308,6 +308,7 @@ class Read(Query[Outcome], frozen=True, tag="txn.read"):
 
     answer = Outcome
     needs: ClassVar[int] = TRANSACTIONS
+    shared: ClassVar[bool] = False
     ops: tuple[Reading, ...]
 
     def run(self, view: View) -> Outcome:

@@ -54,7 +54,12 @@ class LocalReader:
                 _end(future)
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
-        """Answer at once, or when the index is above the one in the options, or time is out."""
+        """Answer at once, or when the index is above the one in the options, or time is out.
+
+        Of answers that are not shared nothing is kept, so nobody waits for those.
+        """
+        if not query.shared:
+            return Answer(*self._answers.once(query))
         live: Live[T] = self._answers.read(query)
         if options.index > 0 and live.index <= options.index and options.wait > 0:
             await self._wait(query, options)

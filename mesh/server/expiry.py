@@ -10,8 +10,8 @@ from typing import Any
 from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
 from mesh.registry import sessions
-from mesh.registry.port import READ, Order, WriteOptions
-from mesh.registry.sessions import EXPIRED_MAX, Expire, Info, Renew, Session, Sweep
+from mesh.registry.port import Order, WriteOptions
+from mesh.registry.sessions import EXPIRED_MAX, Expire, Renew, Session, Sweep
 from mesh.rpc.router import Consensus, Forwarded
 from mesh.server.timers import Timers
 from mesh.store.database import Database
@@ -102,8 +102,8 @@ class Expiry:
         return row
 
     def _start(self, session: Session) -> None:
-        if session.ttl:
-            self._timers.start(session.id, self._now + FACTOR * session.ttl_seconds)
+        if (seconds := session.ttl_seconds) > 0:
+            self._timers.start(session.id, self._now + FACTOR * seconds)
 
     def _forget(self) -> None:
         self._loaded = ""
@@ -207,13 +207,19 @@ class Expiry:
         return WriteOptions(request=self._dice.uuid(), origin="leader")
 
     async def _renew(self, order: Renew) -> Session | None:
+        identity = order.id.lower()
         while True:
-            while order.id in self._ending:
+            while identity in self._ending:
                 await self._settled.wait()
-            # Read as the leader, so that who was deposed without knowing it promises nothing.
-            session = (await self._as_leader.read(Info(order.id), READ)).value
-            if order.id not in self._ending:
+            # Who was deposed without knowing it promises nothing. Past this line nobody waits, so
+            # what the tables say now is true; and they are read without leaving a live answer
+            # behind, which with many sessions would push out those that others ask for.
+            if self._consensus.leased():
                 break
+            await self._consensus.barrier()
+            if identity not in self._ending:
+                break
+        session = self._session(identity)
         if session is None:
             return None
         if self._reign() == self._loaded:

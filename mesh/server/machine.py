@@ -119,6 +119,7 @@ class Machine:
     ) -> None:
         """Have the chronicle know what changed, and forget what is too old or too much."""
         known, index, time = self.database.chronicle, transaction.log_index, envelope.time
+        limits = limits_of(self.database)
         if before < HISTORY:
             known.begin(index)
         if transaction.replaced:
@@ -129,8 +130,7 @@ class Machine:
             # Few texts say where very many changes came from.
             author, origin = intern(one.author), intern(one.origin)
             cause = Cause(index, time, op, author, origin, one.request, transaction.reverts)
-            known.record(cause, rows)
-        limits = limits_of(self.database)
+            known.record(cause, rows, limits.bytes_max)
         if known.prune(index, time, limits.bytes_max, limits.seconds_max):
             changed.add(chronicle.PRUNED)
 

@@ -23,7 +23,7 @@ from mesh.rpc.client import Client
 from mesh.rpc.router import Consensus
 from mesh.server.shelf import Settings, Shelf, file_name
 from mesh.server.snapshots import Snapshots
-from mesh.server.spool import written
+from mesh.server.spool import Abandoned, written
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ class Schedule:
         self._told = True
         try:
             kept = await self._take(self.settings)
+        except Abandoned:
+            return
         except (MeshError, OSError) as error:
             self.problem = error.message if isinstance(error, MeshError) else explained(error)
             self.counters["failed"] += 1
@@ -122,7 +124,7 @@ class Schedule:
         shelf, name = Shelf(settings.directory), file_name(meta.datacenter, meta.time, meta.index)
         part = await asyncio.to_thread(shelf.begin, name)
         folder = str(part.parent)
-        portions = (data for _, data in written(export, meta, folder, lambda: True))
+        portions = (data for _, data in written(export, meta, folder, self._goes_on))
         try:
             size = await self._snapshots.in_thread(partial(shelf.write, part, portions))
             verified = ""
@@ -135,6 +137,9 @@ class Schedule:
             shelf.discard(part)
             raise
         return one
+
+    def _goes_on(self) -> bool:
+        return not self._snapshots.stopped
 
     async def _verify(self, path: Path, digest: str) -> None:
         pipe = asyncio.subprocess.PIPE

@@ -72,6 +72,7 @@ class Snapshots:
         self._clock, self._dice = world
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._open: dict[str, tuple[Spool, float]] = {}
+        self.stopped = False
         self.orders: dict[type[Order[Any]], Callable[[Any], Awaitable[Any]]] = {
             snapshots.Open: self._take,
             snapshots.Read: self._read,
@@ -90,6 +91,7 @@ class Snapshots:
 
     async def stop(self) -> None:
         """Give everything up."""
+        self.stopped = True
         for spool, _ in self._open.values():
             spool.close()
         self._open.clear()

@@ -22,7 +22,7 @@ from mesh.store.table import EVERY, Bucket, Content, Row, Table
 NAME = "*history"
 """Stands for a table's name in the bucket of the chronicle."""
 PRUNED: Bucket = (NAME, EVERY, "")
-OVERHEAD_BYTES = 512
+OVERHEAD_BYTES = 640
 """What a change takes beside its rows, about."""
 PRUNE_STEP = 4096
 """Changes forgotten by one log entry at most, so that none pays for all that grew old meanwhile."""
@@ -118,8 +118,9 @@ class Chronicle:
         """The number of the oldest change known, or of the next one."""
         return self.following - len(self.changes)
 
-    def record(self, cause: Cause, changed: Iterable[Changed]) -> None:
-        """Add what a log entry changed."""
+    def record(self, cause: Cause, changed: Iterable[Changed], limit: int) -> None:
+        """Add what a log entry changed. However much that is, it never goes far over the limit."""
+        most, spare = limit + limit // PRUNE_SHARE, PRUNE_STEP
         for table, key, before, after in changed:
             kind, number = table.history, self.following
             text = key if type(key) is str else key_text(key)
@@ -134,11 +135,16 @@ class Chronicle:
             newest[text] = number
             self.following = number + 1
             self.size += size
+            spare += 1
+            while self.size > most and spare > 0:
+                self._forget_oldest()
+                self.pruned_at = cause.index
+                spare -= 1
 
     def prune(self, index: int, time: float, limit: int, seconds: float) -> bool:
         """Forget what is beyond these bytes or this age at this log entry; whether anything was."""
         if self.size <= limit and time - self.swept < SWEEP_SECONDS:
-            return False
+            return self.pruned_at == index
         most = PRUNE_STEP
         if self.size > limit:
             goal = limit - limit // PRUNE_SHARE
@@ -152,10 +158,9 @@ class Chronicle:
                 most -= 1
             if most > 0:
                 self.swept = time
-        if most == PRUNE_STEP:
-            return False
-        self.pruned_at = index
-        return True
+        if most < PRUNE_STEP:
+            self.pruned_at = index
+        return self.pruned_at == index
 
     def _forget_oldest(self) -> None:
         number = self.oldest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 
 import msgspec
@@ -43,16 +44,27 @@ class Ledger:
     def __init__(self) -> None:
         self.ended: dict[str, Ended] = {}
         self.horizon = 0
+        # As the dictionary is ordered, whose first key takes long to find once many were removed.
+        self._order: deque[str] = deque()
 
     def remember(self, request: str, ended: Ended, changed: set[Bucket]) -> None:
         """Note how a request ended, and forget old ones. Adds the buckets that changed."""
+        if request not in self.ended:
+            self._order.append(request)
         self.ended[request] = ended
         changed.add(bucket(request))
+        if len(self.ended) > KEPT:
+            self._forget(ended.time, changed)
+
+    def _forget(self, now: float, changed: set[Bucket]) -> None:
+        if len(self._order) != len(self.ended):
+            self._order = deque(self.ended)  # They came out of a snapshot.
         # Two at most, so that no single entry pays for all that grew old meanwhile.
         for _ in range(2):
-            oldest = next(iter(self.ended))
-            old = self.ended[oldest].time < ended.time - KEPT_SECONDS
+            oldest = self._order[0]
+            old = self.ended[oldest].time < now - KEPT_SECONDS
             if len(self.ended) > (KEPT if old else KEPT_MAX):
+                self._order.popleft()
                 self.horizon = max(self.horizon, self.ended.pop(oldest).index)
                 changed.update((bucket(oldest), HORIZON))
 

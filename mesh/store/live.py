@@ -78,6 +78,12 @@ class Answers:
             self._evict()
         return live
 
+    def once(self, question: Question[T]) -> tuple[T, int]:
+        """The value now and its index; nothing is kept of either."""
+        view = self._database.view()
+        value = question.run(view)
+        return value, view.index()
+
     def listen(self, question: Question[Any], wake: Callable[[], None]) -> Callable[[], None]:
         """Call wake after each commit that may have changed the answer; returns what ends that."""
         live = self.read(question)

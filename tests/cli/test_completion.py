@@ -25,7 +25,8 @@ def complete(*words: str) -> list[str]:
 def test_bash() -> None:
     assert set(complete("meshctl", "")) == {name.split()[0] for name in main.COMMANDS} | {"help"}
     assert complete("meshctl", "memb") == ["members"]
-    assert complete("meshctl", "kv", "") == ["get", "put", "delete", "list"]
+    every = ["get", "put", "delete", "export", "import", "list"]
+    assert complete("meshctl", "kv", "") == every
     assert complete("meshctl", "kv", "get", "--re") == ["--recurse"]
     assert complete("meshctl", "kv", "get", "--stale", "a", "--ke") == ["--keys"]
     assert complete("meshctl", "completion", "z") == ["zsh"]

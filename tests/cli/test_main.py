@@ -125,6 +125,13 @@ def test_every_command_is_there_and_explained(name: str) -> None:
         parse(name, command, words[len(name.split()) :])
 
 
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_takes_format_json(name: str) -> None:
+    command = main.find(name)
+    needed = [one.choices[0] if one.choices else "1" for one in command.arguments if one.required]
+    assert parse(name, command, ["--format", "json", *needed]).text("format") == "json"
+
+
 def test_every_command_of_a_module_is_listed() -> None:
     modules = {module for module, _ in main.COMMANDS.values()}
     for module in modules:

@@ -181,6 +181,16 @@ def test_threads_with_locks_and_semaphores(server: Meshd) -> None:
         assert len(own.kv.keys("work/").value) == 32
 
 
+def test_the_shortest_ttl_is_an_option_of_servers(server: Meshd) -> None:
+    with pytest.raises(OSError, match=r"500 TTL: expected 1s \[session_ttl_min\] to 24h"):
+        server.put("/v1/session/create", {"TTL": "900ms"})
+    made = server.put("/v1/session/create", {"TTL": "1s"})["ID"]
+    assert server.put(f"/v1/session/renew/{made.upper()}")[0]["ID"] == made
+    eventually(lambda: server.get(f"/v1/session/info/{made}") == [])
+    with pytest.raises(OSError, match="404 Session id"):
+        server.put(f"/v1/session/renew/{made}")
+
+
 def test_the_command_runs_with_the_lock(server: Meshd) -> None:
     shown = 'echo "$CONSUL_LOCK_HELD $MESH_LOCK_HELD $MESH_LOCK_KEY"; cat'
     code, out, err = finish(meshctl(server, "lock", "-verbose", "a/b", shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
@@ -50,6 +51,24 @@ def test_transactions_through_every_kind_of_node(sites: list[Site]) -> None:
         assert [one["KV"]["Key"] for one in read["Results"]] in ([key], [])
         read = node.put("/v1/txn?consistent", [kv("get-tree", key)])
         assert [one["KV"]["Key"] for one in read["Results"]] == [key]
+
+
+def test_what_became_of_a_transaction_can_be_asked(sites: list[Site]) -> None:
+    agent = sites[0].agents[0]
+    ops = json.dumps([kv("cas", "once", b"1", Index=0), kv("get", "once")]).encode()
+    url = f"http://{agent.client_address}:{agent.http}/v1/txn"
+
+    def send() -> Any:
+        headers = {"Idempotency-Key": "once"}
+        request = urllib.request.Request(url, ops, headers, method="PUT")
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.load(response)
+
+    first = send()
+    assert first["Results"][1]["KV"]["Value"] == "MQ=="
+    assert send() == first
+    told = agent.get("/v1/operator/request/once")
+    assert (told["Status"], told["Value"]["results"][1]["kv"]["value"]) == ("applied", "MQ==")
 
 
 def test_a_transaction_in_another_datacenter(sites: list[Site]) -> None:

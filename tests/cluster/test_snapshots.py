@@ -1,18 +1,27 @@
 """Snapshots of real clusters: saved under load, restored while clients watch and servers die."""
 
+import asyncio
 import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import consul
+import pytest
 
+from mesh.client import Client
+from mesh.client.aio import AsyncClient
+from mesh.client.settings import Settings
+from mesh.errors import Invalid
 from mesh.store.archive import Archive, Meta, read_meta
+from tests.cluster.federation import federation
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
+
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 def raw(
@@ -215,6 +224,49 @@ def test_an_abandoned_restore_is_cleaned_up_and_a_bad_file_changes_nothing(tmp_p
         assert (done.returncode, done.stderr) == (0, "")
         assert keys(server) == ["a"]
         assert '"key":"a"' in agent.meshctl("snapshot", "decode", str(path)).stdout
+
+
+def test_another_datacenter_is_saved_and_restored_from_afar(tmp_path: Path) -> None:
+    with federation(tmp_path, [(1, 1), (2, 0)]) as (one, two):
+        agent, there = one.agents[0], two.servers[0]
+        agent.put("/v1/kv/here", b"1")
+        there.put("/v1/kv/there", b"2")
+        data = saved(agent, "?dc=dc2")
+        assert meta_of(data).datacenter == "dc2"
+        assert meta_of(saved(agent, "?dc=dc2&stale")).tables["kv"].rows == 1
+        there.put("/v1/kv/more", b"3")
+        status, _, text = raw(agent, "PUT", "/v1/snapshot?dc=dc2", data)
+        assert status == 200, text
+        assert keys(there) == ["there"]
+        assert keys(agent) == ["here"]
+
+
+def test_the_python_client_streams_both_ways(tmp_path: Path) -> None:
+    with cluster(tmp_path, 1, 0) as made:
+        server = made.servers[0]
+        server.put("/v1/kv/a", b"1")
+        settings = Settings(address=f"{server.client_address}:{server.http}")
+
+        async def there_and_back() -> None:
+            async with AsyncClient(settings) as client:
+                data = [portion async for portion in client.snapshot.save()]
+                await client.kv.put("b", b"2")
+
+                async def again() -> AsyncIterator[bytes]:
+                    for portion in data:
+                        yield portion
+
+                await client.snapshot.restore(again())
+
+        asyncio.run(there_and_back())
+        assert keys(server) == ["a"]
+        with Client(settings) as client, pytest.raises(Invalid, match="no snapshot at all"):
+            client.snapshot.restore([b"none"])
+        with Client(settings) as client:
+            data = b"".join(client.snapshot.save())
+            client.snapshot.restore(iter([data[:9], data[9:]]))
+            assert not client.snapshot.schedules()[0].kept
+        assert keys(server) == ["a"]
 
 
 def test_the_leader_takes_them_by_itself_and_trouble_turns_health_red(tmp_path: Path) -> None:

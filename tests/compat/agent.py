@@ -182,12 +182,17 @@ class AgentApi(Api):
 
 
 @asynccontextmanager
-async def serving(registry: MemoryRegistry | None = None) -> AsyncIterator[AgentApi]:
-    """A server with an agent, on loopback; with a registry, that is the server's only."""
+async def serving(
+    registry: MemoryRegistry | None = None, **changes: Any
+) -> AsyncIterator[AgentApi]:
+    """A server with an agent, on loopback; with a registry, that is the server's only.
+
+    The changes are of the agent's options.
+    """
     agents, world = MemoryRegistry(), (SystemClock(), SeededDice(1))
     registry = registry or agents
     node: dict[str, Any] = {"node_name": "n0", "datacenter": "dc1", "address": "10.0.0.1"}
-    agent = Agent(agents, Options(node_id="", **node), *world, cluster_size=lambda: 1)
+    agent = Agent(agents, Options(node_id="", **(node | changes)), *world, cluster_size=lambda: 1)
     await agent.start()
     options = HttpOptions(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
     server = HttpServer(Parts(registry, *world, agent), options)

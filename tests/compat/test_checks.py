@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +82,48 @@ async def test_a_sidecar_over_http(api: AgentApi) -> None:
     body = {"Name": "web", "Connect": {"SidecarService": {"ID": "x"}}}
     got = await api.put("/v1/agent/service/register", body)
     assert (got.status, "Connect.SidecarService.ID: " in got.text) == (400, True), got
+
+
+async def test_what_is_critical_for_too_long_goes_with_its_sidecar() -> None:
+    quick: dict[str, Any] = {"deregister_min_seconds": 0.1, "sweep_seconds": 0.02}
+    async with serving(**quick) as api:
+        check = {"TTL": "1h", "DeregisterCriticalServiceAfter": "1ms"}
+        await api.service(Name="web", Check=check, Connect={"SidecarService": {}})
+        await api.service(Name="well", Check=check | {"Status": "warning"})
+        node_level = {"Name": "disk", "TTL": "1h", "DeregisterCriticalServiceAfter": "1ms"}
+        await api.done("/v1/agent/check/register", node_level)
+        await until(lambda: list(api.agent.services()) == ["well"])
+        assert sorted((await api.get("/v1/agent/checks")).json) == ["disk", "service:well"]
+        await api.done("/v1/agent/check/fail/service:well")
+        await api.done("/v1/agent/check/warn/service:well")
+        await api.done("/v1/agent/check/fail/service:well")
+        await until(lambda: not api.agent.services())
+
+
+async def test_thresholds(tmp_path: Path) -> None:
+    runs, code = tmp_path / "runs", tmp_path / "code"
+    runs.touch()
+    code.write_text("0")
+    script = f"echo x >> {runs}; exit $(cat {code})"
+
+    def count() -> int:
+        return len(runs.read_text().split())
+
+    async with serving(enable_script_checks=True, interval_min_seconds=0.05) as api:
+        check = {"Name": "c", "Args": ["/bin/sh", "-c", script], "Interval": "50ms"}
+        more = {"FailuresBeforeWarning": 2, "FailuresBeforeCritical": 4, "SuccessBeforePassing": 3}
+        await api.done("/v1/agent/check/register", check | more)
+        seen: list[tuple[int, str]] = []
+        api.agent.listen(lambda: seen.append((count(), api.agent.checks()["c"].row.status)))
+        # The first result counts at once.
+        await until(lambda: api.agent.checks()["c"].row.status == "passing")
+        failed = count()
+        code.write_text("2")
+        await until(lambda: api.agent.checks()["c"].row.status == "critical")
+        between = [status for _, status in seen]
+        assert "warning" in between[between.index("passing") :]
+        assert count() - failed >= 4
+        passed = count()
+        code.write_text("1")
+        await until(lambda: api.agent.checks()["c"].row.status == "warning")
+        assert count() - passed >= 3

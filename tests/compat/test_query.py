@@ -9,7 +9,7 @@ import pytest
 
 from mesh.errors import Cutoff, NoLeader
 from mesh.gossip.vivaldi import DIMENSIONS
-from mesh.registry import coordinates, orders
+from mesh.registry import coordinates, orders, prepared
 from tests.compat.conftest import Api
 
 UNKNOWN = "5f0f1f5a-4c39-4b1f-9d26-5f0f1f5a4c39"
@@ -97,7 +97,7 @@ async def test_what_is_not_there(api: Api) -> None:
         ({"Name": "q"}, "Service.Service: must not be empty"),
         ({"Service": {"Service": "s"}}, "Name: must not be empty"),
         ({"Name": "q", "Odd": 1}, 'Request decode failed: json: unknown field "Odd"'),
-        ({"Name": "q", "Service": {"Service": "s", "Connect": True}}, "Service.Connect: not avail"),
+        ({"Name": "q", "Service": {"Service": "s", "Peer": "p"}}, "Service.Peer: not available"),
         ({"Name": "q", "Service": {"Service": "s", "Namespace": "x"}}, "Service: mesh has no"),
         ({"Name": "q", "Template": {"Regexp": "x"}, "Service": {"Service": "s"}}, "Template.Type"),
         (
@@ -218,3 +218,23 @@ async def test_a_query_ends_with_its_session(api: Api) -> None:
         500,
         f'Session: invalid session "{session}": there is none, or no more',
     )
+
+
+async def test_a_repeated_creation_is_the_same_command(api: Api) -> None:
+    body = json_bytes({"Name": "q", "Service": {"Service": "s"}})
+    await api.ask("POST", "/v1/query", body, headers={"Idempotency-Key": "mine"})
+    api.registry.apply(prepared.Delete(api.registry.writes[0][0].query.id))  # type: ignore[attr-defined]
+    await api.ask("POST", "/v1/query", body, headers={"Idempotency-Key": "mine"})
+    (first, _), (second, _) = api.registry.writes
+    assert first == second
+
+
+async def test_sidecars_are_found_by_the_service_they_are_of(api: Api) -> None:
+    await api.register("n1", "web")
+    proxy = {"Kind": "connect-proxy", "Proxy": {"DestinationServiceName": "web"}}
+    await api.register("n2", "web-proxy", Instance=proxy)
+    await create(api, "plain")
+    await create(api, "mesh", Service={"Connect": True})
+    assert await nodes(api, "plain/execute") == ["n1"]
+    assert await nodes(api, "plain/execute?connect") == await nodes(api, "mesh/execute") == ["n2"]
+    assert (await api.get("/v1/query/mesh/explain")).json["Query"]["Service"]["Connect"] is True

@@ -71,3 +71,21 @@ def test_files_that_change_are_read_again(node: Meshd) -> None:
         assert "reload: service web: port: 80 -> 82" in node.log()
     finally:
         node.kill()
+
+
+def test_a_new_file_in_a_folder_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    config = {"server": True, "bootstrap_expect": 1, "tls": PLAIN, "auto_reload_config": True}
+    node = Meshd("n1", "127.0.0.1", tmp_path / "n1", config)
+    node.flags = ["-config-dir", str(folder)]
+    (folder / "a.hcl").write_text('service { name = "a" }')
+    node.start()
+    try:
+        eventually(lambda: node.get("/v1/catalog/service/a"))
+        (folder / "b.yaml").write_text("service: {name: b}")
+        eventually(lambda: "b" in node.get("/v1/agent/services"))
+        (folder / "a.hcl").unlink()
+        eventually(lambda: list(node.get("/v1/agent/services")) == ["b"])
+    finally:
+        node.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from mesh.dns.options import Options
 from mesh.dns.resolver import Resolver
 from mesh.errors import Invalid, NoLeader
 from mesh.registry.catalog import Check, Node, Register, Service
+from mesh.registry.prepared import Create
+from mesh.registry.prepared_rows import Prepared, ServiceQuery
 from tests.registry_memory import MemoryRegistry
 
 STATUSES = st.sampled_from(["passing", "warning", "critical", "maintenance"])
@@ -141,3 +144,20 @@ def test_what_kept_the_registry_from_answering_is_said() -> None:
 def test_what_cannot_be_asked_is_refused(asking: Asking, words: str) -> None:
     with pytest.raises(Invalid, match=words):
         told(MemoryRegistry(), asking)
+
+
+def test_prepared_queries_say_whom_they_do_not_mean() -> None:
+    registry = MemoryRegistry()
+    register(registry, 1, "passing", "", ["v1"])
+    register(registry, 2, "passing", "", ["v2"])
+    register(registry, 3, "critical", "", ["v1"])
+    wanted = ServiceQuery(service="web", tags=["v1"])
+    registry.apply(Create(Prepared(id=str(UUID(int=1)), name="q", service=wanted, ttl="5s")))
+    found = told(registry, Asking(name="q.query.mesh", kind="SRV"))
+    assert {one.node: (one.fate, one.why) for one in found.candidates} == {
+        "n1": ("answered", ""),
+        "n2": ("left out", "the query wants the tags v1"),
+        "n3": ("left out", "its health is critical"),
+    }
+    assert (found.ttl, found.ttl_rule) == (5, "the prepared query")
+    assert "instances of web in dc1" in found.rules

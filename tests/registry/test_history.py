@@ -3,6 +3,7 @@
 import contextlib
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from mesh.codec import unpack
 from mesh.errors import Conflict, Invalid, MeshError, NotFound
-from mesh.registry import autopilot, catalog, entries, history, kv, restores
+from mesh.registry import autopilot, catalog, entries, history, kv, prepared, restores
 from mesh.registry.envelope import Envelope, seal
 from mesh.registry.levels import HISTORY, Finalize, Found
 from mesh.registry.port import Command
+from mesh.registry.prepared_rows import Prepared, ServiceQuery
 from mesh.server.machine import Machine
 from mesh.store import chronicle
 
@@ -214,9 +216,25 @@ def test_no_single_entry_forgets_very_much(monkeypatch: pytest.MonkeyPatch) -> N
         world.do(kv.Set("a", b"%d" % number))
     world.do(history.Limit(0, 1.0))
     known = world.machine.database.chronicle
-    assert len(known.changes) == 8  # With that of the limit.
+    assert len(known.changes) == 4  # With that of the limit.
     world.do(kv.Delete("nothing"))
-    assert len(known.changes) == 5
+    assert len(known.changes) == 1
+
+
+def test_an_entry_that_changes_very_much_stays_within_the_limit_too() -> None:
+    world = World()
+    world.do(history.Limit(50_000, 1e6))
+    for number in range(400):
+        world.do(kv.Set(f"many/{number}", b"x"))
+    asked = history.Of("kv", "many/7", prefix=True)
+    index = world.machine.answers.read(asked).index
+    world.do(kv.DeleteUnder(""))
+    known = world.machine.database.chronicle
+    assert known.size <= 50_000
+    assert {change.cause.op for change in known.changes.values()} == {"kv.delete-under"}
+    assert world.machine.answers.read(asked).index == world.index > index
+    assert known.floor == world.index
+    assert not world.machine.answers.read(history.At("kv", "many/0", world.index - 1)).value.known
 
 
 def test_a_revert_is_a_change_that_says_so() -> None:
@@ -324,3 +342,24 @@ def test_a_restore_replaces_rows_and_leaves_what_was_known_before() -> None:
     copy.prepare(world.index, iter(pieces_of(world.machine))).install()
     assert pieces_of(copy) == pieces_of(world.machine)
     assert copy.database.chronicle.changes == world.machine.database.chronicle.changes
+
+
+def test_prepared_queries_are_reverted_with_their_tokens() -> None:
+    world = World()
+    query = Prepared(
+        id=str(UUID(int=9)), name="db", token="secret", service=ServiceQuery(service="db")
+    )
+    world.do(prepared.Create(query))
+    world.do(prepared.Delete(query.id))
+    world.do(history.Revert("query", query.id, 2))
+    found = world.machine.answers.read(prepared.Get(query.id)).value
+    assert found is not None
+    assert (found.name, found.token) == ("db", "secret")
+    world.do(prepared.Update(msgspec.structs.replace(query, name="other", token="<hidden>")))
+    world.do(history.Revert("query", query.id, 2))
+    found = world.machine.answers.read(prepared.Get(query.id)).value
+    assert found is not None
+    assert found.name == "db"
+    world.do(history.Revert("query", query.id, 1))
+    assert world.machine.answers.read(prepared.Get(query.id)).value is None
+    assert world.do(history.Revert("query", query.id, 1)) is False

@@ -189,7 +189,7 @@ def instance(*statuses: str, tags: str = "", meta: str = "", node_meta: str = ""
     ],
 )
 def test_which_instances_are_meant(wanted: dict[str, Any], given: Instance, usable: bool) -> None:
-    assert prepared.usable(query(1, service=ServiceQuery("s", **wanted)), given) is usable
+    assert (not prepared.unfit(query(1, service=ServiceQuery("s", **wanted)), given)) is usable
 
 
 def test_they_are_in_snapshots_and_refused_by_clusters_of_an_older_level() -> None:

@@ -14,7 +14,7 @@ from mesh.registry.envelope import ENTRY_MAX_BYTES, Envelope, seal
 from mesh.registry.levels import HIGHEST
 from mesh.registry.levels import Found as LevelFound
 from mesh.registry.outcomes import KEY_MAX_BYTES
-from mesh.registry.port import Command
+from mesh.registry.port import Command, ReadOptions
 from mesh.registry.txn import (
     Apply,
     CheckWrite,
@@ -25,6 +25,7 @@ from mesh.registry.txn import (
     ServiceWrite,
     SessionDelete,
 )
+from mesh.rpc.local import LocalReader
 from mesh.server.machine import Machine
 
 NODE = catalog.Node(name="n1", address="10.0.0.1")
@@ -243,6 +244,19 @@ def test_a_repetition_is_answered_the_same_unless_it_read_much() -> None:
 def test_reads_alone_are_a_query() -> None:
     assert isinstance(txn.request_of([KvRead("get", "a"), RowRead("n")]), txn.Read)
     assert isinstance(txn.request_of([KvRead("get", "a"), KvWrite("set", "n")]), Apply)
+
+
+async def test_what_reads_answer_is_not_kept() -> None:
+    world = World()
+    world.do(kv.Set("a", b"1"))
+    reader = LocalReader(world.machine.answers)
+    for number in range(5):
+        read = txn.Read((KvRead("get", "a"), KvRead("get-or-empty", f"x{number}")))
+        answer = await reader.read(read, ReadOptions(index=2, wait=60))
+        (found, _) = answer.value.results
+        assert found.kv is not None
+        assert (found.kv.value, answer.index) == (b"1", 2)
+    assert len(world.machine.answers) == 0
 
 
 NAMES = st.sampled_from(["a", "b", "n/1", "n/2"])

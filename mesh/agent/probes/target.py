@@ -71,8 +71,9 @@ def reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return os.strerror(number) if number and number > 0 else str(error.os_error.strerror)
+        error = error.os_error
     if isinstance(error, ssl.SSLError):
         return tls.explain(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     return str(error) or "timed out"
