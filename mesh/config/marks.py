@@ -17,7 +17,7 @@ NOT_YET = _names(
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
     cloud config_entries connect default_intention_policy
-    enable_central_service_config enable_debug enable_syslog
+    enable_central_service_config enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
@@ -28,9 +28,16 @@ NOT_YET = _names(
     recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
     rpc segment segments
     serf_wan_allowed_cidrs serf_lan_allowed_cidrs server_name server_rejoin_age_max snapshot_agent
-    syslog_facility telemetry tls.defaults.tls_cipher_suites
+    syslog_facility telemetry.disable_hostname telemetry.prefix_filter telemetry.filter_default
+    telemetry.statsd_address telemetry.statsite_address telemetry.dogstatsd_addr
+    telemetry.dogstatsd_tags telemetry.retry_failed_connection telemetry.enable_host_metrics
+    telemetry.disable_per_tenancy_usage_metrics telemetry.disable_compat_1_9
+    telemetry.circonus_api_app tls.defaults.tls_cipher_suites
     tls.defaults.use_auto_cert tls.grpc tls.https tls.internal_rpc.tls_cipher_suites
-    tls.internal_rpc.use_auto_cert ui_config unix_sockets use_streaming_backend xds
+    tls.internal_rpc.use_auto_cert ui_config.enabled ui_config.dir ui_config.content_path
+    ui_config.metrics_provider ui_config.metrics_provider_files
+    ui_config.metrics_provider_options_json ui_config.dashboard_url_templates
+    unix_sockets use_streaming_backend xds
     addresses.https addresses.grpc addresses.grpc_tls protocol
     dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout

@@ -395,16 +395,16 @@ class Autopilot(msgspec.Struct, frozen=True, kw_only=True):
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Where metrics go."""
 
-    metrics_prefix: str = "consul"
-    """First part of metric names."""
+    metrics_prefix: str = "mesh"
+    """First part of metric names; with `consul` they are called as Consul's."""
     disable_hostname: bool = False
     """Leave the host name out of gauges."""
     prefix_filter: tuple[str, ...] = ()
     """Metrics to send (+name) or not (-name)."""
     filter_default: bool = True
     """Send metrics that no filter names."""
-    prometheus_retention_time: Seconds = 0.0
-    """How long Prometheus sees a metric; 0 for off."""
+    prometheus_retention_time: Seconds = 60.0
+    """0s: no metrics for Prometheus (415). Longer times mean nothing more: it sees them all."""
     statsd_address: str = ""
     """host:port of statsd."""
     statsite_address: str = ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesh import __version__
@@ -13,6 +16,7 @@ from mesh.gossip.members import Status
 from mesh.raft.node import Node as RaftNode
 from mesh.registry.sessions import DELAYS, SESSIONS
 from mesh.rpc.servers import read_tags
+from mesh.server.autopilot import health
 from mesh.telemetry.metrics import Metrics, Reading, counter, counters, gauge, summary
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ def measure(node: Node, metrics: Metrics) -> None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
         metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
+        metrics.add(lambda: _registry(replica))
         metrics.add(lambda: _sessions(replica))
         metrics.add(lambda: _snapshots(replica))
 
@@ -61,6 +66,12 @@ def _process(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.runtime.tasks", len(asyncio.all_tasks()), "Tasks of the process")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     yield gauge("mesh.runtime.max_resident_bytes", most, "Most memory the process ever had")
+    objects = "Blocks of memory that Python holds"
+    yield gauge("mesh.runtime.heap_objects", sys.getallocatedblocks(), objects)
+    if (resident := _resident_bytes()) is not None:
+        yield gauge("mesh.runtime.sys_bytes", resident, "Memory of the process now")
+    collected = sum(one["collections"] for one in gc.get_stats())
+    yield counter("mesh.runtime.total_gc_runs", collected, "Runs of the cycle collector")
     yield gauge("mesh.agent.services", len(node.agent.services()), "Services of this agent")
     held = "Checks that stay critical for failing again and again"
     yield gauge("mesh.agent.checks_damped", node.agent.flaps.held, held)
@@ -79,8 +90,22 @@ def _sessions(replica: Replica) -> Iterator[Reading]:
     yield counter("mesh.session.renew", expiry.renewed, "Sessions renewed while this server led")
 
 
+def _resident_bytes() -> int | None:
+    """Memory of this process; None where the kernel does not tell in /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * resource.getpagesize()
+
+
 def _edges(node: Node) -> Iterator[Reading]:
     yield from counters("mesh.http", node.http.counters, _HTTP)
+    took = "Requests from their head to their answer, waiting included, ms"
+    for name, window in node.http.timers.windows.items():
+        method, _, path = name.partition(" ")
+        label = path[1:].replace("/", "_")
+        yield summary("mesh.api.http", window, took, method=method, path=label)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
 
 
@@ -155,6 +180,48 @@ def raft(node: RaftNode) -> Iterator[Reading]:
         yield gauge("mesh.raft.follower.lastContact", since, "Ms since its answer", peer=name)
     yield from counters("mesh.raft", node.counters, _RAFT)
 
+
+def _registry(replica: Replica) -> Iterator[Reading]:
+    """What the tables of a server hold, and how long writes take."""
+    contents = replica.machine.database.contents
+    for name, (table, meaning) in _TABLES.items():
+        yield gauge(f"mesh.state.{name}", len(contents[table].rows), meaning)
+    names = contents["services"].buckets["name"]
+    yield gauge("mesh.state.services", len(names), "Names of services in the catalog")
+    connected = sum(map(len, contents["services"].buckets["connect"].values()))
+    yield gauge("mesh.state.connect_instances", connected, "Sidecars and native instances")
+    took = "Writes from the leader's gate to their commit, ms"
+    for what, metric in _WRITES.items():
+        yield summary(f"mesh.{metric}", replica.timers.windows[what], took)
+    blocked = "Reads that wait here for something newer"
+    yield gauge("mesh.rpc.queries_blocking", replica.reader.waiting, blocked)
+    yield counter("mesh.rpc.queries_woken", replica.reader.woken, "Waits that a change ended")
+    if replica.raft.is_leader:
+        found = health(replica.pilot.view(), 0.0)
+        yield gauge("mesh.autopilot.healthy", float(found.healthy), "1 while all servers are well")
+        tolerance = "Voters that may yet fail while a majority stays"
+        yield gauge("mesh.autopilot.failure_tolerance", found.failure_tolerance, tolerance)
+
+
+_TABLES = {
+    "nodes": ("nodes", "Nodes in the catalog"),
+    "service_instances": ("services", "Instances in the catalog"),
+    "checks": ("checks", "Checks in the catalog"),
+    "kv_entries": ("kv", "Keys"),
+    "config_entries": ("entries", "Config entries"),
+    "prepared_queries": ("prepared", "Prepared queries"),
+}
+"""The gauges of tables: the table of each, and what it means."""
+_WRITES = {
+    "kv": "kvs.apply",
+    "txn": "txn.apply",
+    "catalog.register": "catalog.register",
+    "catalog.deregister": "catalog.deregister",
+    "sessions": "session.apply",
+    "prepared": "prepared-query.apply",
+    "entries": "config_entry.apply",
+}
+"""What is written, and the timer of it by the name that Consul's users know."""
 
 _GAUGES = {
     "term": "Present term",

@@ -75,7 +75,7 @@ class Node:
         self._tasks = Tasks(on_fatal=finish)
         self._stops: list[Callable[[], object]] = []
         self._temporary = ""
-        self.metrics = Metrics(SystemClock())
+        self.metrics = Metrics(SystemClock(), config.telemetry.metrics_prefix)
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
 

@@ -181,6 +181,14 @@ def http(config: Config) -> HttpOptions:
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
         spool_folder=config.data_dir,
+        prometheus=config.telemetry.prometheus_retention_time > 0,
+        enable_debug=config.enable_debug,
+        metrics_url=config.ui_config.metrics_proxy.base_url,
+        metrics_headers=tuple(
+            (str(one.get("name", "")), str(one.get("value", "")))
+            for one in config.ui_config.metrics_proxy.add_headers
+        ),
+        metrics_paths=config.ui_config.metrics_proxy.path_allowlist,
     )
 
 

@@ -54,11 +54,14 @@ from mesh.server.pilot import Pilot
 from mesh.server.schedule import Peers, Schedule
 from mesh.server.snapshots import Place, Snapshots
 from mesh.tasks import Tasks
+from mesh.telemetry.timers import Timers
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("mesh.audit")
 
 RESIGN_SECONDS = 5.0
+WRITTEN = ("kv", "txn", "catalog.register", "catalog.deregister", "sessions", "prepared", "entries")
+"""What writes are told apart by in the metrics, which are there before the first of them."""
 
 
 class Replica:
@@ -67,6 +70,7 @@ class Replica:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._tasks = Tasks(on_fatal=ground.fatal)
+        self.timers = Timers(ground.clock, WRITTEN)
         self._members_changed = asyncio.Event()
         self.level_max = ground.config.upgrade.level_max
         self.machine = Machine(self.level_max)
@@ -102,7 +106,7 @@ class Replica:
         levels = (self._speaking, self.level_max)
         gate = Gate(ground.clock, self.machine.database, *levels, audit=audit.info)
         gate.rules.append(ttl_at_least(config.session_ttl_min))
-        forwarded = Forwarded(consensus, reader, gate, ground.dice)
+        forwarded = Forwarded(consensus, reader, gate, ground.dice, self.timers)
         abroad = self._way_abroad(routing)
         local = (reader, forwarded)
         router = ServerRouter(routing, consensus, local, ground.client, world, abroad)
@@ -132,7 +136,7 @@ class Replica:
         await self.rpc.start()
         self.rpc_port = self.rpc.port
         await self.raft.start()
-        self._reader, self._router = reader, router
+        self.reader, self._router = reader, router
         self.raft.listen(self._leadership_changed)
         return router
 
@@ -162,7 +166,7 @@ class Replica:
         return abroad
 
     def _leadership_changed(self, leader: Peer | None) -> None:
-        self._reader.interrupt()
+        self.reader.interrupt()
         # Between two epochs there is no leader for a moment, and what was forwarded to it, such
         # as the order that ended the first of them, is answered after that.
         now = self._find(leader) if leader is not None else self._followed

@@ -22,6 +22,7 @@ from mesh.http.shapes_agent import MetricsShape, SelfShape
 from mesh.telemetry.logs import LEVELS
 
 LINES_MAX = 512
+NO_PROMETHEUS = "Prometheus is not enabled since its retention time is not positive"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 SCRAPERS = ("application/openmetrics-text", "text/plain;version=0.0.4")
 
@@ -265,6 +266,8 @@ async def metrics(request: Request) -> Reply:
         raise Invalid(f'format: expected prometheus or nothing, got "{wanted}"')
     accepted = request.headers.get("Accept", "").replace(" ", "")
     if wanted or any(name in accepted for name in SCRAPERS):
+        if not request.options.prometheus:
+            return respond.text(415, NO_PROMETHEUS)
         return Reply(found.exposition().encode(), content_type=EXPOSITION)
     return respond.json(found.report())
 
@@ -388,6 +391,7 @@ ROUTES: tuple[Route, ...] = (
         "Metrics: JSON, or for Prometheus",
         params=(Param("format", "prometheus: as its text, version 0.0.4"),),
         answer=MetricsShape,
+        statuses=((415, "telemetry.prometheus_retention_time is 0"),),
         media=(EXPOSITION,),
     ),
     Route(

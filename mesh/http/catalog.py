@@ -222,7 +222,10 @@ async def datacenters(request: Request) -> Reply:
     """The names of all datacenters, nearest first."""
     options = OrderOptions(where="here", token=params.token(request))
     found = await request.parts.registry.operate(orders.Datacenters(), options)
-    return respond.json(found)
+    reply = respond.json(found)
+    if "cached" in request.params:
+        reply.headers = {"X-Cache": "MISS"}  # The server's pool knows; asking costs little.
+    return reply
 
 
 async def nodes(request: Request) -> Reply:
@@ -331,6 +334,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/datacenters",
         datacenters,
         "Names of the datacenters, nearest first",
+        params=CACHED,
         answer=list[str],
     ),
     Route(

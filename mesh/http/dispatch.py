@@ -29,6 +29,7 @@ _ALL_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _UNKNOWN_API = "Invalid URL path: not a recognized HTTP API endpoint"
 _UNKNOWN = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'"
 _HOW = "send the header X-Consul-Token instead (said once, whoever else does it)"
+_ROBOTS = "User-agent: *\nDisallow: /"
 _ROOT = "This is a mesh agent; its web UI is off. The HTTP API is under /v1/."
 
 
@@ -158,6 +159,8 @@ def _moved(location: str, query: str) -> Reply:
 def _unknown(path: str) -> Reply:
     if path == "/":
         return respond.text(200, _ROOT)
+    if path == "/robots.txt":
+        return respond.text(200, _ROBOTS)
     return respond.text(404, _UNKNOWN_API if "/v1/" in path else _UNKNOWN)
 
 

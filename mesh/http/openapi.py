@@ -133,7 +133,8 @@ def _parameter(one: Param) -> dict[str, Any]:
 
 
 def _responses(route: Route, found: Schemas) -> dict[str, Any]:
-    answer = {} if route.answer is None else _content(route.answer, found)
+    raw = route.answer is bytes and route.media
+    answer = {} if route.answer is None or raw else _content(route.answer, found)
     answer |= {kind: {"schema": {"type": "string"}} for kind in route.media}
     done: dict[str, Any] = {"description": "Done" if not answer else "The answer"}
     if answer:

@@ -57,5 +57,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False
     """Accept unprintable characters in paths [disable_http_unprintable_char_filter]."""
+    prometheus: bool = True
+    """Show metrics to Prometheus, else 415 [telemetry.prometheus_retention_time]."""
+    enable_debug: bool = False
+    """Serve profiles under /debug/pprof."""
+    metrics_url: str = ""
+    """Where the UI's metrics come from [ui_config.metrics_proxy.base_url]; empty for nowhere."""
+    metrics_headers: tuple[tuple[str, str], ...] = ()
+    """Headers to add to what is asked there [ui_config.metrics_proxy.add_headers]."""
+    metrics_paths: tuple[str, ...] = ()
+    """Paths that may be asked there [ui_config.metrics_proxy.path_allowlist]."""
     disable_coordinates: bool = False
     """Answer 401 about coordinates, and let `near` have no effect [disable_coordinates]."""

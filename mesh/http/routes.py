@@ -11,6 +11,7 @@ from mesh.http import (
     catalog,
     connected,
     coordinate,
+    debug,
     doctor,
     event,
     explain,
@@ -21,6 +22,7 @@ from mesh.http import (
     keyring,
     kv,
     maintenance,
+    metrics_proxy,
     openapi,
     operator,
     outcomes,
@@ -61,7 +63,9 @@ _FAMILIES: tuple[Route, ...] = (
     *upgrade.ROUTES,
     *usage.ROUTES,
     *ui.ROUTES,
+    *metrics_proxy.ROUTES,
     *internal.ROUTES,
+    *debug.ROUTES,
 )
 """Every family has its rows beside its handlers."""
 

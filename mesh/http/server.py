@@ -18,9 +18,10 @@ from mesh.http import params, respond, wire
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
-from mesh.http.request import JSON, Parts, Reply
+from mesh.http.request import JSON, TEXT, Parts, Reply
 from mesh.http.wire import Head
 from mesh.tasks import Tasks
+from mesh.telemetry.timers import Timers
 
 __all__ = ["HttpServer", "Options", "Parts"]
 
@@ -54,7 +55,11 @@ class HttpServer:
         self._tasks = Tasks()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter(
+            dict.fromkeys(("connections", "failures", "malformed", "refused", "requests"), 0)
+        )
+        self.timers = Timers(parts.clock)
+        """How long requests took, by `METHOD path`, the path without what it takes."""
         self.clients: Counter[str] = Counter()
         self.connections: set[Connection] = set()
         self.blocked: set[asyncio.Task[Any]] = set()
@@ -167,10 +172,10 @@ class HttpServer:
 
     async def answer(self, admitted: Admitted) -> Reply:
         """Answer one request, whatever happens to it but cancellation."""
-        asked = admitted.request
+        asked, route, began = admitted.request, admitted.route, self.timers.now()
         try:
             if "index" not in asked.params and "hash" not in asked.params:
-                reply = await admitted.route.handler(asked)
+                reply = await route.handler(asked)
             else:
                 reply = await self._answer_later(admitted)
         except MeshError as error:
@@ -179,6 +184,8 @@ class HttpServer:
             self.counters["failures"] += 1
             log.exception("%s %s failed", asked.method, asked.path)
             return respond.text(500, "Internal error; the agent's log says more")
+        finally:
+            self.timers.ended(f"{route.method} {route.fixed}{route.tail}", began)
         return reply
 
     async def _answer_later(self, admitted: Admitted) -> Reply:

@@ -95,10 +95,8 @@ class Connected(Query[list[Instance]], frozen=True, tag="health.connected"):
 
     def run(self, view: View) -> list[Instance]:
         """Join instances, nodes and checks."""
-        # Without an index, whose stamps would be in the snapshots of older levels. Answers that
-        # come out equal wake nobody.
-        asked = self.service.lower()
-        return [with_checks(view, row) for row in view.every(SERVICES) if row.reached == asked]
+        rows = view.select(SERVICES, "connect", self.service.lower())
+        return [with_checks(view, row) for row in rows]
 
 
 class OfKind(Query[list[Instance]], frozen=True, tag="health.of-kind"):

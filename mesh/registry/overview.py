@@ -233,7 +233,7 @@ class Topology(Query[Neighbours], frozen=True, tag="overview.topology"):
     def run(self, view: View) -> Neighbours:
         """Follow the upstreams of sidecars, both ways."""
         rows, asked = view.every(SERVICES), self.service.lower()
-        own = [row for row in rows if row.reached == asked and not row.native]
+        own = [row for row in view.select(SERVICES, "connect", asked) if not row.native]
         up = {name for row in own for name in row.upstreams}
         down = {row.destination for row in rows if asked in map(str.lower, row.upstreams)}
         every = {one.name: one for one in Services().run(view)}

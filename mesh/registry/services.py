@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from mesh.registry.checks import folded
+from mesh.registry.levels import OVERVIEWS
 from mesh.registry.nodes import Locality
 from mesh.store.table import Row, Table
 
@@ -96,5 +97,7 @@ SERVICES: Table[Service] = Table(
         "node": lambda service: folded(service.node),
         "name": lambda service: folded(service.name),
         "address": lambda service: folded(service.address),
+        "connect": lambda service: (service.reached,) if service.reached else (),
     },
+    later={"connect": OVERVIEWS},
 )

@@ -39,6 +39,7 @@ from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
 from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience, bounded
 from mesh.rpc.sending import Sending
+from mesh.telemetry.timers import Timers
 
 T = TypeVar("T")
 
@@ -111,12 +112,21 @@ class Options(msgspec.Struct, frozen=True):
 class Forwarded:
     """Does here what only the leader may do; refuses with NoLeader when this is not the leader.
 
-    `operator` is given once it is built, since it reads through this itself.
+    `operator` is given once it is built, since it reads through this itself. `timers` are told how
+    long writes took from here to their commit, by what they write.
     """
 
     operator: Operator
 
-    def __init__(self, consensus: Consensus, reader: LocalReader, gate: Gate, dice: Dice) -> None:
+    def __init__(
+        self,
+        consensus: Consensus,
+        reader: LocalReader,
+        gate: Gate,
+        dice: Dice,
+        timers: Timers | None = None,
+    ) -> None:
+        self._timers = timers
         self._consensus, self._reader, self._gate, self._dice = consensus, reader, gate, dice
 
     @property
@@ -148,7 +158,10 @@ class Forwarded:
             await self._found()
         if options.since is None:
             options = msgspec.structs.replace(options, since=self.applied_index)
+        began = self._timers.now() if self._timers is not None else 0.0
         result = await self._consensus.propose(self._gate.admit(command, options))
+        if self._timers is not None:
+            self._timers.ended(_written(command), began)
         if isinstance(result, MeshError):
             raise result
         return result  # type: ignore[return-value]  # The machine returns what apply returned.
@@ -170,6 +183,12 @@ class Forwarded:
             raise NoLeader("No cluster leader")
         self._gate.pass_order(order, options)
         return await self.operator.operate(order)
+
+
+def _written(command: Command[T]) -> str:
+    """What a command writes: the noun of its tag, and with the catalog its verb."""
+    tag = str(command.__struct_config__.tag)
+    return tag if tag.startswith("catalog.") else tag.partition(".")[0]
 
 
 class ServerRouter:

@@ -12,6 +12,8 @@ from mesh.clock import Clock
 from mesh.telemetry.windows import Window
 
 INTERVAL_SECONDS = 10.0
+PREFIX = "mesh"
+"""What the names of all metrics begin with, unless the configuration says otherwise."""
 QUANTILES = (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99"))
 MILLISECONDS = 1000.0  # Windows hold seconds; what is shown is milliseconds, as in Consul.
 
@@ -51,8 +53,8 @@ def counters(prefix: str, counts: Mapping[str, int], meaning: str) -> list[Readi
 class Metrics:
     """All metrics of a node. Sources are asked once an interval, and when somebody asks."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, prefix: str = PREFIX) -> None:
+        self._clock, self._prefix = clock, prefix
         self._sources: list[Callable[[], Iterable[Reading]]] = []
         self._began = self._ended = clock.wall()
         self._at_begin: dict[tuple[str, Labels], float] = {}
@@ -66,7 +68,13 @@ class Metrics:
     def read(self) -> list[Reading]:
         """Every metric now, ordered by name and labels."""
         found = [reading for source in self._sources for reading in source()]
+        if self._prefix != PREFIX:
+            found = [one._replace(name=self._named(one.name)) for one in found]
         return sorted(found, key=lambda reading: (reading.name, reading.labels))
+
+    def _named(self, name: str) -> str:
+        rest = name.removeprefix(f"{PREFIX}.")
+        return f"{self._prefix}.{rest}" if self._prefix else rest
 
     async def run(self) -> None:
         """End an interval every ten seconds, for ever."""

@@ -266,3 +266,48 @@ async def test_several_addresses_and_reload(serve: Serve) -> None:
     api.server.reload(options)
     assert json.loads((await api.get("/v1/status/peers")).body) == ["127.0.0.1:8300"]
     assert b"\n" in (await api.get("/v1/status/peers")).body
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/catalog/service/none", b"[]"),
+        ("/v1/catalog/connect/none", b"[]"),
+        ("/v1/catalog/node/none", b"null"),
+        ("/v1/catalog/node-services/none", b'{"Node":null,"Services":null}'),
+        ("/v1/catalog/nodes?node-meta=a:b", b"[]"),
+        ("/v1/catalog/services", b"{}"),
+        ("/v1/catalog/datacenters?cached", b'["dc1"]'),
+        ("/v1/health/node/none", b"[]"),
+        ("/v1/health/checks/none", b"[]"),
+        ("/v1/health/service/none", b"[]"),
+        ("/v1/health/connect/none", b"[]"),
+        ("/v1/health/state/passing", b"[]"),
+        ("/v1/session/info/adf4238a-882b-9ddc-4a9d-5b6758e4159e", b"[]"),
+        ("/v1/session/node/none", b"[]"),
+        ("/v1/session/list", b"[]"),
+        ("/v1/kv/?keys", b"[]"),
+        ("/v1/coordinate/nodes", b"[]"),
+        ("/v1/query", b"[]"),
+    ],
+)
+async def test_unknown_things_are_rarely_404(api: Api, path: str, body: bytes) -> None:
+    got = await api.get(path)
+    assert (got.status, got.body) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/kv/none",
+        "/v1/kv/none?recurse",
+        "/v1/kv/none?keys",
+        "/v1/coordinate/node/none",
+        "/v1/query/adf4238a-882b-9ddc-4a9d-5b6758e4159e",
+        "/v1/query/none/execute",
+        "/v1/internal/ui/node/none",
+        "/v1/internal/federation-state/none",
+    ],
+)
+async def test_but_some_are(api: Api, path: str) -> None:
+    assert (await api.get(path)).status == 404

@@ -22,7 +22,7 @@ def test_every_route_is_found() -> None:
 
 def test_paths() -> None:
     for route in ROUTES:
-        assert route.path.startswith("/v1/")
+        assert route.path.startswith(("/v1/", "/debug/"))
         assert ":" not in route.path or route.fixed.endswith("/")
         assert route.method in {"GET", "PUT", "POST", "DELETE"}
 
