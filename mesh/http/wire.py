@@ -21,6 +21,15 @@ CHUNK_LINE_MAX_BYTES = 4096
 TRAILERS_MAX_BYTES = 16 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_NAMES = {
+    name: name.lower()
+    for title in (
+        "Host", "User-Agent", "Accept", "Accept-Encoding", "Connection", "Content-Length",
+        "Content-Type", "X-Consul-Token", "Transfer-Encoding",
+    )
+    for name in (title, title.lower())
+}  # fmt: skip
+"""Names that nearly every request has, as they are written."""
 _TARGET_BAD = re.compile(r"[\t ]")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?").fullmatch
 STATUS_LINES = {
@@ -80,9 +89,10 @@ class Head(msgspec.Struct):
 def parse_head(data: bytes) -> Head:
     """Read what precedes the empty line. Raises Malformed."""
     text = data.decode("utf-8", "surrogateescape")
-    if _CONTROL.search(text):
-        raise Malformed("control characters in the head")
     first, *lines = text.split("\r\n")
+    # Most heads are printable, which is seen faster than what is wrong with the others.
+    if not (first.isprintable() and "".join(lines).isprintable()) and _CONTROL.search(text):
+        raise Malformed("control characters in the head")
     if len(data) > LINE_MAX_BYTES and max(map(len, (first, *lines))) > LINE_MAX_BYTES:
         raise Malformed(f"a line of the head is longer than {LINE_MAX_BYTES} bytes")
     method, target, version = _request_line(first)
@@ -90,10 +100,13 @@ def parse_head(data: bytes) -> Head:
         raise Malformed(f"more than {HEADERS_MAX} header fields")
     found: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _TOKEN(name):
-            raise Malformed("a header field has no proper name")
-        name, value = name.lower(), value.strip(" \t")
+        given, colon, value = line.partition(":")
+        name = _NAMES.get(given, "") if colon else ""
+        if not name:
+            if not colon or not _TOKEN(given):
+                raise Malformed("a header field has no proper name")
+            name = given.lower()
+        value = value.strip(" \t")
         if name in found:
             if name in {"content-length", "host", "transfer-encoding"}:
                 raise Malformed(f"{name} stands there twice")

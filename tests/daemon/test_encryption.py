@@ -155,9 +155,10 @@ def test_a_reload_replaces_certificates_and_authority(tmp_path: Path) -> None:
 
 def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (TOP / "docs" / "tls.md").read_text()
-    blocks = dict(re.findall(r"```(sh|hcl)\n(.*?)```", text, re.DOTALL))
+    blocks = dict(re.findall(r"```(console|hcl)\n(.*?)```", text, re.DOTALL))
     monkeypatch.chdir(tmp_path)
-    commands = blocks["sh"].splitlines()
+    shown = blocks["console"].splitlines()
+    commands = [line.removeprefix("$ ") for line in shown if line.startswith("$ meshctl")]
     assert len(commands) == 5
     for line in commands:
         program, *words = line.split()

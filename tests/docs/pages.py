@@ -122,6 +122,23 @@ def _goes_on(command: Command, line: str) -> bool:
     return line.startswith(MORE) or line == MORE.strip() or command.text.endswith("\\")
 
 
+SHELL = re.compile(r"^(\$ |meshctl |meshd |curl |dig |\./dev )")
+EXCUSE = re.compile(r"^<!-- not run: .+ -->$")
+
+
+def unproven(text: str) -> list[int]:
+    """The lines of blocks with commands that nobody runs and that do not say why."""
+    lines, found = text.splitlines(), []
+    for block in blocks(text):
+        if block.language in {"console", "python"} or not block.lines:
+            continue
+        before = [line for line in lines[: block.line - 2] if line.strip()]
+        excused = bool(before) and EXCUSE.match(before[-1]) is not None
+        if SHELL.match(block.lines[0]) and not excused:
+            found.append(block.line)
+    return found
+
+
 def matches(expected: list[str], printed: list[str]) -> bool:
     """Whether these lines are those, with `...` for anything."""
     wanted = "".join(

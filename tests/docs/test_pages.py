@@ -114,6 +114,19 @@ def _run_command(tried: Page, command: pages.Command, where: str) -> None:
     pytest.fail(f"{where}: $ {command.text}\nended with code {code}\n{told}")
 
 
+GENERATED = {"api", "cli", "config"}
+"""Made from the code, whose own tests try the examples."""
+
+
+@pytest.mark.parametrize(
+    "page", [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))], ids=lambda page: page.stem
+)
+def test_commands_are_run_or_it_is_said_why_not(page: Path) -> None:
+    if page.stem not in GENERATED:
+        lines = pages.unproven(page.read_text())
+        assert not lines, f"```console, or a line <!-- not run: why --> before; lines {lines}"
+
+
 def test_the_wildcard_is_for_anything() -> None:
     assert pages.matches(["a ... c", "..."], ["a b c", "", "d"])
     assert pages.matches(["..."], [])
