@@ -18,7 +18,7 @@ from mesh.http import params, respond, wire
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
-from mesh.http.request import JSON, TEXT, Parts, Reply
+from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
