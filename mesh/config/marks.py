@@ -42,7 +42,7 @@ NOT_YET = _names(
     dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time
-    raft_trailing_logs raft_snapshot_interval
+    raft_trailing_logs
     limits.rpc_max_conns_per_client
     """
 )

@@ -186,9 +186,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     raft_protocol: int = 3
     """Version of raft's messages; only 3."""
     raft_snapshot_threshold: int = 16384
-    """Entries between snapshots."""
+    """Entries between snapshots of the log."""
     raft_snapshot_interval: Seconds = 30.0
-    """How often the threshold is looked at."""
+    """Time between them, unless there are 8 times as many entries."""
     raft_trailing_logs: int = 10240
     """Entries to keep behind a snapshot."""
     raft_disk_floor: Bytes | None = None

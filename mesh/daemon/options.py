@@ -119,6 +119,7 @@ def raft(config: Config, directory: str) -> RaftOptions:
         election_seconds=(ELECTION_SECONDS[0] * scale, ELECTION_SECONDS[1] * scale),
         heartbeat_seconds=HEARTBEAT_SECONDS * scale,
         snapshot_threshold=config.raft_snapshot_threshold,
+        snapshot_seconds=config.raft_snapshot_interval,
         disk_floor=config.raft_disk_floor,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,9 +36,10 @@ class Options(msgspec.Struct, frozen=True):
     """How a node runs. Times are in seconds, `snapshot_threshold` is in log entries.
 
     A snapshot is made after `snapshot_threshold` entries. When they are less than a quarter of the
-    last snapshot that would write a large state over and over, so it waits, but not for more than
-    8 times as many. One is also made after `snapshot_bytes` of commands, or after as many as the
-    last snapshot had if that is more: the log is held in memory.
+    last snapshot, or `snapshot_seconds` have not gone by since it, that would write the state over
+    and over, so it waits, but not for more than 8 times as many. One is also made after
+    `snapshot_bytes` of commands, or after as many as the last snapshot had if that is more: the log
+    is held in memory.
     """
 
     directory: str
@@ -45,6 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     heartbeat_seconds: float = 0.1
     snapshot_threshold: int = 16384
     snapshot_bytes: int = 128 << 20
+    snapshot_seconds: float = 0.0
     answer_seconds: float = 10.0  # A proposal or barrier without an answer is unknown after this.
     segment_bytes: int = SEGMENT_BYTES
     disk_floor: int | None = None  # Bytes of free space below which no writes are taken, see disk.
@@ -72,6 +75,7 @@ class Driver:
         self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
+        self._compacted_at = -math.inf
         self.figures = Figures(self._clock)
         self.journal_folder = Path(folder, "journal")
         self._base = 1  # The index at which this run of the epoch found or got the machine.
@@ -228,6 +232,7 @@ class Driver:
             return
         self.figures.snapshots.began()
         self._compacting, self._applied_bytes = True, 0
+        self._compacted_at = self._clock.monotonic()
         term = self._journal.term_at(index)
         assert term is not None
         work = asyncio.wrap_future(self._packer.save(index, term))
@@ -238,7 +243,10 @@ class Driver:
         threshold, size = self._options.snapshot_threshold, self._applied_bytes
         if entries < threshold:
             return size >= max(self._options.snapshot_bytes, snapshot_size)
-        return size >= snapshot_size // 4 or entries >= ENTRIES_KEPT * threshold
+        if entries >= ENTRIES_KEPT * threshold:
+            return True
+        waited = self._clock.monotonic() - self._compacted_at
+        return size >= snapshot_size // 4 and waited >= self._options.snapshot_seconds
 
     def _saved(self, index: int, work: asyncio.Future[Stored]) -> None:
         self._compacting = False

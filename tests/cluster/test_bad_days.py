@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("cluster")
 
 def made(tmp_path: Path, name: str = "s1") -> tuple[Meshd, Path]:
     """A stopped server with `k1`, a snapshot and entries after it; the folder of its epoch."""
-    node = server(tmp_path, name, raft_snapshot_threshold=32)
+    node = server(tmp_path, name, raft_snapshot_threshold=32, raft_snapshot_interval="0s")
     data = Path(node.config["data_dir"])
     with running(node):
         eventually(lambda: ready(node))

@@ -144,7 +144,13 @@ def snapshots(disk: SmallDisk) -> list[Path]:
 @mounts
 @pytest.mark.netns
 def test_a_snapshot_is_made_only_where_it_fits(tmp_path: Path, disk: SmallDisk) -> None:
-    node = confined(tmp_path, disk, raft_disk_floor="4MiB", raft_snapshot_threshold=64)
+    node = confined(
+        tmp_path,
+        disk,
+        raft_disk_floor="4MiB",
+        raft_snapshot_threshold=64,
+        raft_snapshot_interval="0s",
+    )
     with running(node):
         eventually(lambda: ready(node))
         for number in range(40):

@@ -28,7 +28,7 @@ def old(tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(tmp_path, servers=3, agents=1)
     for node in made.nodes:
         node.config["upgrade"] = {"level_max": 1}
-        node.config["raft_snapshot_threshold"] = 40
+        node.config |= {"raft_snapshot_threshold": 40, "raft_snapshot_interval": "0s"}
     try:
         made.start()
         yield made

@@ -179,7 +179,7 @@ def test_a_damaged_sealed_segment_is_named_and_mends_when_restored(tmp_path: Pat
 
 
 def test_a_damaged_snapshot_is_named_and_left_alone(tmp_path: Path) -> None:
-    node = server(tmp_path, raft_snapshot_threshold=64)
+    node = server(tmp_path, raft_snapshot_threshold=64, raft_snapshot_interval="0s")
     with running(node):
         eventually(lambda: ready(node))
         node.put("/v1/kv/k1", b"v1")

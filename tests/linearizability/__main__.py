@@ -50,7 +50,7 @@ def world(
     asked: argparse.Namespace, stack: ExitStack
 ) -> tuple[Callable[[Path], Any], dict[str, Fault]]:
     """How to make the cluster, and what to do to it."""
-    config = {"raft_snapshot_threshold": asked.snapshots}
+    config = {"raft_snapshot_threshold": asked.snapshots, "raft_snapshot_interval": "0s"}
     if asked.faults == "partitions":
         if problem := why_not():
             raise SystemExit(f"no partitions here: {problem}")

@@ -28,7 +28,7 @@ async def test_twenty_leaders_killed_under_load(tmp_path: Path) -> None:
 
 
 async def test_all_killed_and_snapshots_made(tmp_path: Path) -> None:
-    make = loopback(3, 1, raft_snapshot_threshold=100)
+    make = loopback(3, 1, raft_snapshot_threshold=100, raft_snapshot_interval="0s")
     async with trial(tmp_path, Load(seed=2), make) as running:
         await kill_all(running)
         await kill_follower(running)

@@ -18,7 +18,11 @@ SNAPSHOTS = 60
 
 async def test_a_single_server_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     load = Load(clients_each=6, pause=0.01, seed=5)
-    async with trial(tmp_path, load, powered(1, 0, raft_snapshot_threshold=SNAPSHOTS)) as running:
+    async with trial(
+        tmp_path,
+        load,
+        powered(1, 0, raft_snapshot_threshold=SNAPSHOTS, raft_snapshot_interval="0s"),
+    ) as running:
         lost = 0
         for _ in range(3):
             await asyncio.sleep(running.dice.uniform(0.1, 0.6))
@@ -29,7 +33,11 @@ async def test_a_single_server_keeps_what_it_acknowledged(tmp_path: Path) -> Non
 
 async def test_a_majority_and_all_of_three_servers(tmp_path: Path) -> None:
     load = Load(seed=6, pause=0.01)
-    async with trial(tmp_path, load, powered(3, 0, raft_snapshot_threshold=SNAPSHOTS)) as running:
+    async with trial(
+        tmp_path,
+        load,
+        powered(3, 0, raft_snapshot_threshold=SNAPSHOTS, raft_snapshot_interval="0s"),
+    ) as running:
         for count in (2, 3):
             await asyncio.sleep(running.dice.uniform(0.1, 0.4))
             await outage(running, count)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
@@ -35,3 +36,13 @@ def test_a_snapshot_is_made_when_it_is_worth_it(
 ) -> None:
     driver._applied_bytes = size
     assert driver._much(entries, snapshot) is wanted
+
+
+def test_no_snapshot_follows_another_at_once_but_for_very_many_entries(driver: Driver) -> None:
+    driver._options = msgspec.structs.replace(driver._options, snapshot_seconds=30.0)
+    assert driver._much(10, 0), "there was none before"
+    driver._compacted_at = driver._clock.monotonic()
+    assert not driver._much(10 * ENTRIES_KEPT - 1, 0)
+    assert driver._much(10 * ENTRIES_KEPT, 0)
+    driver._compacted_at -= 30.0
+    assert driver._much(10, 0)
