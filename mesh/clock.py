@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-import uuid
 from collections.abc import MutableSequence, Sequence
 from typing import Protocol, TypeVar
 
@@ -58,6 +57,11 @@ class Dice(Protocol):
         ...
 
 
+_UUID_FIXED = 4 << 76 | 2 << 62
+"""The version and the variant."""
+_UUID_FREE = ~(15 << 76 | 3 << 62)
+
+
 class SystemClock:
     """The machine's own clocks."""
 
@@ -102,7 +106,10 @@ class SeededDice:
 
     def uuid(self) -> str:
         """A random UUID (RFC 9562 version 4) in its text form."""
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        # What uuid.UUID would say of these bits, at a fifth of the time: every request has one.
+        digits = f"{self._random.getrandbits(128) & _UUID_FREE | _UUID_FIXED:032x}"
+        first, second, third, fourth = digits[:8], digits[8:12], digits[12:16], digits[16:20]
+        return f"{first}-{second}-{third}-{fourth}-{digits[20:]}"
 
 
 def secret_bytes(count: int) -> bytes:
