@@ -43,10 +43,11 @@ class Membership:
     def __init__(self, gossip: Gossip, datacenter: str, calm: Calm) -> None:
         self._gossip, self._datacenter, self._calm = gossip, datacenter, calm
         self._servers: list[tuple[Member, ServerTags]] | None = None
+        self._lowest: int | None = None
         gossip.listen(self._changed)
 
     def _changed(self, _: MemberEvent) -> None:
-        self._servers = None
+        self._servers = self._lowest = None
 
     def members(self) -> list[Member]:
         """Every member of the pool."""
@@ -106,7 +107,9 @@ class Membership:
 
     def all_speak(self, level: int) -> bool:
         """Whether there are servers, and all that have not left speak this level."""
-        return min(self.speaking(()).values(), default=0) >= level
+        if self._lowest is None:  # Requests ask it, and the pool may be large.
+            self._lowest = min(self.speaking(()).values(), default=0)
+        return self._lowest >= level
 
     def server_addresses(self) -> list[str]:
         """`ip:port` of the live servers of the datacenter."""
