@@ -1,6 +1,7 @@
 """Patterns: RE2's meaning, checked against Python's where they agree, and never much time."""
 
 import contextlib
+import random
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import Invalid
-from mesh.patterns import PROGRAM_MAX, TEXT_MAX, Pattern
+from mesh.patterns import KNOWN_MAX, PROGRAM_MAX, STEPS_COUNTED, TEXT_MAX, Pattern
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,15 @@ def test_hostile_expressions_take_time_linear_in_the_text(
     monkeypatch.setattr(pattern, "_reach", count)
     pattern.found_in("a" * TEXT_MAX + "!")
     assert visited <= (TEXT_MAX + 1) * (pattern.steps + 1)
+
+
+def test_what_is_remembered_has_a_limit() -> None:
+    """Also when nearly every character leads to a state of its own, with very many steps."""
+    pattern = Pattern("^(a|b)*a" + "[ab]" * 240 + "$")
+    dice = random.Random(7)
+    pattern.found_in("".join(dice.choices("ab", k=3000)), 3000)
+    held = sum(len(steps) for steps, _ in pattern._states)
+    assert 0 < held <= KNOWN_MAX * STEPS_COUNTED + PROGRAM_MAX
 
 
 ATOMS = st.sampled_from(

@@ -319,7 +319,8 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
     end = _operations(request).listen_logs(hear)
     try:
         while True:
-            yield (await waiting.get() + "\n").encode()
+            # A client may have had bytes that are no text logged.
+            yield (await waiting.get() + "\n").encode(errors="backslashreplace")
     finally:
         end()
 

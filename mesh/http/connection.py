@@ -23,6 +23,8 @@ BODY_BYTES_PER_SECOND = 1024
 """A body comes at least so fast, after the patience that the options have for all."""
 LINGER_SECONDS = 5.0
 """How long what a client still sends is read and dropped after the last reply."""
+ENDED_SECONDS = 30.0, 1.0
+"""How long to work for a client that ended its side or went; the latter if it waits for news."""
 PENDING_MAX_BYTES = 64 * 1024
 """How much is read ahead of the request that is being answered."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -55,6 +57,9 @@ class Owner(Protocol):
 
     def malformed(self, reason: str, client: str) -> Reply:
         """Count bytes that are no HTTP."""
+
+    def failed(self) -> Reply:
+        """Count an error of our own, which was logged."""
 
     def admit(self, head: Head, client: str) -> Admitted | Reply:
         """Decide on the head of a request."""
@@ -126,8 +131,8 @@ class Connection(asyncio.Protocol):
     """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
 
     __slots__ = (
-        "_admitted", "_body", "_client", "_drained", "_head", "_inflow", "_last", "_owner",
-        "_paused", "_pending", "_task", "_transport", "_unsent", "deadline",
+        "_admitted", "_body", "_client", "_drained", "_ended", "_head", "_inflow", "_last",
+        "_owner", "_paused", "_pending", "_task", "_transport", "_unsent", "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -142,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._last = False  # Nothing is read from it any more.
+        self._ended = False  # It sends no more.
         self._paused = False
         self._unsent = 0
         self.deadline = math.inf
@@ -173,10 +179,18 @@ class Connection(asyncio.Protocol):
         self._release()
 
     def eof_received(self) -> bool:
-        """The client sends no more: then it has gone. Half a request is malformed."""
-        if not self._last and self._task is None and (self._pending or self._body is not None):
-            self._refuse("it ends early")
-        return False
+        """The client sends no more: what it asked is answered. Half a request is malformed."""
+        assert self._transport is not None
+        if self._task is None:
+            if not self._last and (self._pending or self._body is not None):
+                self._refuse("it ends early")
+            return False
+        self._ended = True
+        if self._body is not None and not self._last:
+            self._spoilt("it ends early", None)
+        waits = self._task in self._owner.blocked
+        self.deadline = self._owner.now() + ENDED_SECONDS[waits]
+        return self._transport.can_write_eof()  # Over TLS nothing can be sent after the end.
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -384,7 +398,14 @@ class Connection(asyncio.Protocol):
             await self._stream(reply, reply.stream, head)
         else:
             close = not head.keep_alive
-            for piece in await self._owner.render(reply, head, pretty=pretty, close=close):
+            try:
+                rendered = await self._owner.render(reply, head, pretty=pretty, close=close)
+            except Exception:
+                log.exception("%s %s failed", head.method, head.target)
+                rendered = await self._owner.render(
+                    self._owner.failed(), head, pretty=False, close=close
+                )
+            for piece in rendered:
                 self._transport.write(piece)
                 if self._drained is not None:
                     await self._drained
@@ -394,8 +415,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         head.keep_alive = head.keep_alive and not head.old
-        close = not head.keep_alive
-        opening, pieces = self._owner.render_stream(reply, head, pieces, close=close)
+        opening, pieces = self._owner.render_stream(reply, head, pieces, close=not head.keep_alive)
         transport.write(opening)
         framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
         task = asyncio.current_task()
@@ -420,6 +440,11 @@ class Connection(asyncio.Protocol):
             log.warning("%s %s ended half way: %s", head.method, head.target, error)
             transport.abort()
             return
+        except Exception:
+            log.exception("%s %s failed half way", head.method, head.target)
+            self._owner.failed()
+            transport.abort()
+            return
         finally:
             self._owner.blocked.discard(task)
         if not head.old:
@@ -440,6 +465,8 @@ class Connection(asyncio.Protocol):
         self.deadline = self._owner.now() + self._owner.options.idle_seconds
         self._read_on()
         self._advance()
+        if self._ended and not self.eof_received():
+            transport.close()
 
     def _refuse(self, reason: str) -> None:
         """Answer bytes that are no HTTP; the connection ends."""
@@ -458,7 +485,7 @@ class Connection(asyncio.Protocol):
         opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
         transport.write(opening + body)
         # Closed with bytes unread, the system would reset it and take the reply from the client.
-        if transport.can_write_eof():
+        if transport.can_write_eof() and not self._ended:
             transport.write_eof()
         else:
             transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import UnionType
@@ -10,6 +11,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from mesh.codec import pack
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
@@ -28,6 +30,7 @@ RELAY_FACTOR_MAX = 5
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _NONE: dict[str, list[str]] = {}
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
 def parse(query: str) -> Mapping[str, list[str]]:
@@ -76,13 +79,15 @@ def flag(request: Request, name: str) -> bool:
 
 
 def token(request: Request) -> str:
-    """The secret the request carries, or "": parameter, then header, then bearer."""
+    """The secret in the request, or "": parameter, then header, then bearer. Raises Invalid."""
     if given := request.param("token"):
         return given
-    if given := request.headers.get("X-Consul-Token", ""):
-        return given
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else ""
+    if not (given := request.headers.get("X-Consul-Token", "")):
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        given = given.strip() if scheme.lower() == "bearer" else ""
+    if not given.isascii() and _NO_TEXT.search(given):
+        raise Invalid("the token is not UTF-8")  # It could not be sent on to a server.
+    return given
 
 
 def datacenter(request: Request) -> str:
@@ -323,7 +328,8 @@ def body(
     """
     try:
         value = msgspec.json.decode(request.body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        pack(value)  # What cannot be written to the log is refused here: numbers above 64 bits.
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OverflowError) as error:
         raise Invalid(f"Request decode failed: {error}") from error
     try:
         named = _named(value, kind, _Names(aliases, lenient), DEPTH_MAX)

@@ -43,7 +43,7 @@ class HttpServer:
     """Serves the routes on some addresses.
 
     `counters` counts connections, refused and slow ones, requests, malformed ones and failures
-    since the start. A client that goes away cancels its request.
+    since the start. A client that goes away cancels its request, half a minute later at the latest.
     """
 
     def __init__(self, parts: Parts, options: Options) -> None:
@@ -154,6 +154,11 @@ class HttpServer:
         log.debug("malformed request from %s: %s", client, reason)
         return respond.text(400, f"Bad Request: {reason}")
 
+    def failed(self) -> Reply:
+        """Count an error of our own, which was logged; what to say about it."""
+        self.counters["failures"] += 1
+        return respond.text(500, "Internal error; the agent's log says more")
+
     def admit(self, head: Head, client: str) -> Admitted | Reply:
         """Decide on the head of a request: who answers it, or the answer."""
         self.counters["requests"] += 1
@@ -181,9 +186,8 @@ class HttpServer:
         except MeshError as error:
             return respond.failure(error, params.datacenter(asked))
         except Exception:
-            self.counters["failures"] += 1
             log.exception("%s %s failed", asked.method, asked.path)
-            return respond.text(500, "Internal error; the agent's log says more")
+            return self.failed()
         finally:
             self.timers.ended(f"{route.method} {route.fixed}{route.tail}", began)
         return reply

@@ -176,31 +176,49 @@ class Sized:
 class Chunked:
     """A body in chunks."""
 
-    __slots__ = ("_data", "_in_trailers", "_left", "_limit", "_pieces", "size")
+    __slots__ = (
+        "_data",
+        "_in_trailers",
+        "_left",
+        "_limit",
+        "_pieces",
+        "_place",
+        "_trailers",
+        "size",
+    )
 
     def __init__(self, limit: int) -> None:
         self._pieces: list[bytes] = []
         self._limit, self.size = limit, 0
-        self._data = b""
+        self._data, self._place = b"", 0
         self._left = -1  # Of the present chunk and the line end behind it; -1 before its size.
-        self._in_trailers = False
+        self._in_trailers, self._trailers = False, 0
 
     def feed(self, data: bytes) -> bytes | None:
         """Take what came; what is left of it once the body is whole, and None before.
 
         Raises Malformed, and TooLarge as soon as it is over the limit.
         """
-        self._data += data
+        # What is used up is passed over, not cut off: there may be very many small chunks.
+        self._data, self._place = self._data[self._place :] + data, 0
         while not self._in_trailers:
             if not (self._begin() if self._left < 0 else self._take()):
                 return None
         return self._end()
 
+    def _line(self, most: int, too_long: str) -> bytes | None:
+        """The next line, None as long as it is not whole."""
+        end = self._data.find(b"\r\n", self._place, self._place + most + 2)
+        if end < 0:
+            if len(self._data) - self._place >= most + 2:
+                raise Malformed(too_long)
+            return None
+        line, self._place = self._data[self._place : end], end + 2
+        return line
+
     def _begin(self) -> bool:
-        line, found, rest = self._data.partition(b"\r\n")
-        if not found:
-            if len(line) > CHUNK_LINE_MAX_BYTES:
-                raise Malformed("a chunk's size is too long")
+        line = self._line(CHUNK_LINE_MAX_BYTES, "a chunk's size is too long")
+        if line is None:
             return False
         size = _CHUNK(line)
         if size is None:
@@ -208,33 +226,31 @@ class Chunked:
         length = int(size[1], 16)
         if self.size + length > self._limit:
             raise too_large(self._limit)
-        self._data, self._in_trailers = rest, length == 0
+        self._in_trailers = length == 0
         self._left = length + 2 if length else -1
         return True
 
     def _take(self) -> bool:
-        content = self._data[: max(0, self._left - 2)]
+        content = self._data[self._place : self._place + max(0, self._left - 2)]
         self._pieces.append(content)
         self.size += len(content)
-        self._data, self._left = self._data[len(content) :], self._left - len(content)
-        if self._left > 2 or len(self._data) < 2:
+        self._place, self._left = self._place + len(content), self._left - len(content)
+        if self._left > 2 or len(self._data) - self._place < 2:
             return False
-        if self._data[:2] != b"\r\n":
+        if self._data[self._place : self._place + 2] != b"\r\n":
             raise Malformed("a chunk is longer than its size")
-        self._data, self._left = self._data[2:], -1
+        self._place, self._left = self._place + 2, -1
         return True
 
     def _end(self) -> bytes | None:
         """Skip the trailers."""
-        while True:
-            line, found, rest = self._data.partition(b"\r\n")
-            if not found:
-                if len(line) > TRAILERS_MAX_BYTES:
-                    raise Malformed("the trailers are too long")
-                return None
-            self._data = rest
+        while (line := self._line(TRAILERS_MAX_BYTES, "the trailers are too long")) is not None:
             if not line:
-                return rest
+                return self._data[self._place :]
+            self._trailers += len(line)
+            if self._trailers > TRAILERS_MAX_BYTES:
+                raise Malformed("the trailers are too long")
+        return None
 
     def take(self) -> bytes:
         """What came since it was last taken: the body, once it is whole."""

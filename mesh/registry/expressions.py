@@ -315,7 +315,11 @@ class _Parser:
             elif self._next.kind == "word" and self._next.text[0] == ".":
                 names += self._dotted(self._take(), 1)
             else:
-                return Selector(tuple(names))
+                break
+        if len(names) > DEPTH_MAX:
+            place = names[DEPTH_MAX].start
+            raise wrong(self._expression, place, f"more than {DEPTH_MAX} names in one selector")
+        return Selector(tuple(names))
 
     def _dotted(self, token: Token, place: int) -> list[Name]:
         names = []

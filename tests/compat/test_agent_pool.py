@@ -167,6 +167,18 @@ async def test_the_log_as_it_is_written(api: AgentApi, query: str, shown: str) -
     await until(lambda: not api.node.listeners)
 
 
+async def test_the_log_of_bytes_that_are_no_text(api: AgentApi) -> None:
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"GET /v1/agent/monitor HTTP/1.1\r\nHost: m\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    await until(lambda: bool(api.node.listeners))
+    api.node.log(30, "GET /\udcff has a body")
+    api.node.log(30, "more")
+    async with asyncio.timeout(5):
+        assert b"\\udcff has" in await reader.readuntil(b"more")
+    writer.close()
+
+
 async def test_a_compressed_log_can_be_read_line_by_line(api: AgentApi) -> None:
     reader, writer = await asyncio.open_connection(*api.address)
     writer.write(b"GET /v1/agent/monitor HTTP/1.1\r\nHost: m\r\nAccept-Encoding: gzip\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -217,3 +218,115 @@ async def test_a_body_that_is_read_piece_by_piece(
     assert b"413 " in await api.raw(head + b"Content-Length: 99999999\r\n\r\nabc")
     assert (await api.raw(chunked + b"4\r\nstop\r\n")).endswith(b"enough")
     assert (await api.raw(head + b"\r\n")).endswith(b"all")
+
+
+async def test_a_client_that_only_stops_sending_gets_its_answers(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+
+    async def handler(request: Request) -> Reply:
+        await gate.wait()
+        return Reply(b"at last", content_type="text/plain")
+
+    route = Route("GET", "/v1/status/leader", handler, "Waits")
+    monkeypatch.setitem(_operations(api, "/v1/status/leader"), "GET", route)
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"GET /v1/status/leader HTTP/1.1\r\n\r\n" * 2)
+    writer.write_eof()
+    await until(lambda: any(one._ended for one in api.server.connections))
+    gate.set()
+    assert (await asyncio.wait_for(reader.read(), 5)).count(b"at last") == 2
+    await until(lambda: not api.server.connections)
+    writer.close()
+
+
+async def test_a_client_that_stops_sending_half_way_is_told(api: Jumper) -> None:
+    ask = b"GET /v1/status/leader HTTP/1.1\r\n\r\n"
+    for half in (b"GET /v1/kv", b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"):
+        reader, writer = await asyncio.open_connection(*api.address)
+        writer.write(ask + half)
+        writer.write_eof()
+        answers = await asyncio.wait_for(reader.read(), 5)
+        assert answers.startswith(b"HTTP/1.1 200")
+        assert answers.count(b"HTTP/1.1 400") == 1
+        writer.close()
+    assert not api.registry.writes
+
+
+async def test_a_body_that_ends_early_is_told_who_reads_it(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: Request) -> Reply:
+        assert request.stream is not None
+        return Reply(b"".join([piece async for piece in request.stream]))
+
+    route = Route("PUT", "/v1/status/leader", handler, "Reads", streams=True)
+    monkeypatch.setitem(_operations(api, "/v1/status/leader"), "PUT", route)
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"PUT /v1/status/leader HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    writer.write_eof()
+    got = parse(await asyncio.wait_for(reader.read(), 5))
+    assert (got.status, got.text) == (400, "Bad Request: it ends early")
+    writer.close()
+
+
+async def test_a_wait_for_a_client_that_sends_no_more_is_short(api: Jumper) -> None:
+    await api.put("/v1/kv/x", "1")
+    index = (await api.get("/v1/kv/x")).index
+    ask = f"GET /v1/kv/x?index={index} HTTP/1.1\r\n\r\n".encode()
+    for soon in (True, False):
+        reader, writer = await asyncio.open_connection(*api.address)
+        writer.write(ask)
+        await api.blocked()
+        writer.write_eof()
+        await until(lambda: any(one._ended for one in api.server.connections))
+        if soon:
+            await api.put("/v1/kv/x", "2")
+            got = parse(await asyncio.wait_for(reader.read(), 5))
+            assert got.index > index
+            ask = f"GET /v1/kv/x?index={got.index} HTTP/1.1\r\n\r\n".encode()
+        else:
+            api.clock.ahead += 2
+            await api.blocked(0)
+        writer.close()
+    await until(lambda: not api.server.clients)
+    assert api.server.counters["slow"] == 0
+
+
+@pytest.mark.parametrize("packed", [b"", b"Accept-Encoding: gzip\r\n"])
+async def test_a_stream_that_fails_ends_its_connection(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch, packed: bytes
+) -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise RuntimeError
+
+    async def handler(request: Request) -> Reply:
+        return Reply(content_type="text/plain", stream=failing())
+
+    route = Route("GET", "/v1/status/leader", handler, "Fails")
+    monkeypatch.setitem(_operations(api, "/v1/status/leader"), "GET", route)
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"GET /v1/status/leader HTTP/1.1\r\n" + packed + b"\r\n")
+    with suppress(ConnectionResetError):
+        assert not (await asyncio.wait_for(reader.read(), 5)).endswith(b"0\r\n\r\n")
+    writer.close()
+    await until(lambda: not api.server.clients)
+    assert api.server.counters["failures"] == 1
+
+
+async def test_a_reply_that_cannot_be_sent_is_500(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: Request) -> Reply:
+        return Reply(status=599)
+
+    route = Route("GET", "/v1/status/leader", handler, "Makes no sense")
+    monkeypatch.setitem(_operations(api, "/v1/status/leader"), "GET", route)
+    answers = await api.raw(
+        b"GET /v1/status/leader HTTP/1.1\r\n\r\nGET /v1/kv/x HTTP/1.1\r\nConnection: close\r\n\r\n"
+    )
+    assert parse(answers).status == 500
+    assert answers.count(b"HTTP/1.1 404") == 1
+    assert api.server.counters["failures"] == 1

@@ -54,6 +54,21 @@ def test_body_raises_only_invalid(request_for: Make, data: bytes) -> None:
         params.body(request_for(body=data), RegisterBody)
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_a_number_that_the_log_cannot_hold_is_refused(request_for: Make, number: int) -> None:
+    body = json.dumps({"Node": "a", "Service": {"Proxy": {"Config": [number]}}}).encode()
+    with pytest.raises(Invalid, match="Request decode failed: can't serialize ints"):
+        params.body(request_for(body=body), RegisterBody)
+
+
+@pytest.mark.parametrize("header", ["X-Consul-Token", "Authorization"])
+def test_a_token_is_text(request_for: Make, header: str) -> None:
+    token = "é" if header == "X-Consul-Token" else "Bearer é"
+    assert params.token(request_for(headers={header: token})) == "é"
+    with pytest.raises(Invalid, match="not UTF-8"):
+        params.token(request_for(headers={header: f"{token}\udcff"}))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

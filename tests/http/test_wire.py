@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -125,8 +126,35 @@ def test_limits() -> None:
         Chunked(10).feed(b"0" * 5000)
     with pytest.raises(Malformed):
         Chunked(10).feed(b"0\r\n" + b"a" * 20_000)
+    with pytest.raises(Malformed):
+        Chunked(10).feed(b"0\r\n" + b"a: b\r\n" * 5000)
     with pytest.raises(Malformed, match="more than 256"):
         parse_head(b"GET / HTTP/1.1" + b"\r\nA: b" * 257)
+
+
+class Counted(bytes):
+    """Bytes that count how much was copied out of them."""
+
+    copied = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        Counted.copied += len(found) if isinstance(found, bytes) else 1
+        return found
+
+    def __radd__(self, before: bytes) -> Counted:
+        return Counted(before + bytes(self))
+
+    def partition(self, _: Any) -> Any:
+        raise AssertionError("copies all that follows")
+
+
+def test_small_chunks_are_not_copied_again_and_again() -> None:
+    many, body = 10_000, Chunked(20_000)
+    data = b"1\r\na\r\n" * many + b"0\r\n" + b"A: b\r\n" * 1000 + b"\r\nrest"
+    assert body.feed(Counted(data)) == b"rest"
+    assert body.take() == b"a" * many
+    assert Counted.copied < 2 * len(data)
 
 
 def test_a_field_stays_one_line() -> None:

@@ -95,6 +95,8 @@ def test_limits() -> None:
     assert "characters" in answer("Name == " + "x" * EXPRESSION_MAX)
     for deep in ("(" * 50 + 'Name == "x"' + ")" * 50, "not " * 50 + "Name == x"):
         assert f"nested more than {DEPTH_MAX} deep" in answer(deep)
+    for long in ("Proxy" + ".a" * 2000 + " == x", "Proxy" + '["a"]' * 800 + " == x"):
+        assert f"more than {DEPTH_MAX} names in one selector" in answer(long)
     many = " or ".join(["Name == x"] * 300)
     assert answer(many) == "nothing"
     assert answer("not " * DEPTH_MAX + 'Name == "web-1"') == "web-1"
