@@ -10,6 +10,7 @@ from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.event import FILTERS
 from mesh.cli.flags import Argument, Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
+from mesh.cli.progress import Progress
 from mesh.client import Client, ReadOptions
 from mesh.client.kv import Lock
 from mesh.client.session import Terms
@@ -46,8 +47,9 @@ def execute(invocation: Invocation) -> int:
         payload = codec.to_json({"Prefix": PREFIX, "Session": session})
         filters = {name: parsed.text(name) for name in ("node", "service", "tag")}
         client.event.fire(EVENT, payload, **filters)
-        show = Show(invocation, session)
-        show.follow(quiet, longest)
+        with Progress(invocation.out, "Waiting for nodes to take it", waits=True) as progress:
+            show = Show(invocation, session, progress)
+            show.follow(quiet, longest)
     finally:
         # Nodes where it still runs end it when the job is gone.
         client.session.destroy(session)
@@ -93,8 +95,9 @@ def _seconds(parsed: Parsed, name: str, default: float) -> float:
 class Show:
     """What the nodes wrote so far, printed as it comes."""
 
-    def __init__(self, invocation: Invocation, session: str) -> None:
+    def __init__(self, invocation: Invocation, session: str, progress: Progress) -> None:
         self._client, self._out = invocation.client, invocation.out
+        self._progress, self._verbose = progress, invocation.parsed.switch("verbose")
         self._session, self._prefix = session, f"{PREFIX}/{session}/"
         self._seen: set[str] = set()
         self._renewed = SystemClock().monotonic()
@@ -119,8 +122,11 @@ class Show:
             fresh = [key for key in found.value if key not in self._seen]
             if fresh:
                 last_news = clock.monotonic()
-            for key in fresh:
-                self._take(key)
+                with self._progress.aside():
+                    for key in fresh:
+                        self._take(key)
+                ended = sum(ran.exit is not None for ran in self.nodes.values())
+                self._progress.say(f"{ended} of {len(self.nodes)} nodes have ended it")
 
     def _renew(self, now: float) -> None:
         if now - self._renewed < POLL_SECONDS:
@@ -137,6 +143,8 @@ class Show:
             return  # The job itself.
         if name == "ack":
             self.nodes.setdefault(node, Ran())
+            if self._verbose:
+                self._out.note(f"{node}: has taken it")
         elif name == "exit":
             self._exit(node, self._value(key))
         elif node.endswith("/out"):
@@ -157,7 +165,7 @@ class Show:
             self._say(node, "\n")
         ran = self.nodes.setdefault(node, Ran())
         ran.exit = int(value) if value.lstrip(b"-").isdigit() else FAILED
-        if ran.exit:
+        if ran.exit or self._verbose:
             self._out.note(f"{node}: ended with code {ran.exit}")
 
     def end(self) -> int:
@@ -195,6 +203,7 @@ COMMANDS = {
             *FILTERS,
             Flag("wait", "how long to wait for nodes that say nothing (2s)", value="DURATION"),
             Flag("timeout", "end it on nodes where it takes longer (10m)", value="DURATION"),
+            Flag("verbose", "say which node takes it, and which one has ended it", "switch"),
             Flag("shell", "run it through the shell; on unless =false", "switch"),
         ),
         exits=("1: no agent took it", "2: it failed or did not end somewhere, or wrong usage"),
