@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
+from mesh.errors import Busy
 from mesh.registry import kv
 from mesh.registry.envelope import Envelope, seal
-from mesh.registry.snapshots import OwnSchedule, Schedules
+from mesh.registry.snapshots import Open, Opened, OwnSchedule, Schedules
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
 from mesh.server.machine import Machine
 from mesh.server.schedule import VERIFIER, Peers, Schedule
 from mesh.server.shelf import LIST, Settings, Shelf
-from mesh.server.snapshots import Place, Snapshots
+from mesh.server.snapshots import OPEN_MAX, Place, Snapshots
 from mesh.server.verification import restored
 
 DAMAGE = """
@@ -160,6 +161,17 @@ def test_what_was_half_written_goes(tmp_path: Path) -> None:
     assert not old.exists()
     (tmp_path / LIST).write_text("no JSON")
     assert shelf.listed() == []
+
+
+async def test_no_more_are_read_at_once_than_may_be(world: World) -> None:
+    caught_up = asyncio.Event()
+    world.consensus.barrier = caught_up.wait  # type: ignore[method-assign, assignment]
+    take = world.snapshots.orders[Open]
+    asked = [asyncio.ensure_future(take(Open())) for _ in range(OPEN_MAX + 2)]
+    await asyncio.sleep(0)
+    caught_up.set()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in found] == [Opened] * OPEN_MAX + [Busy] * 2
 
 
 class Wall(SystemClock):
