@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from mesh import codec
@@ -16,12 +18,13 @@ from mesh.client.kv import Lock
 from mesh.client.session import Terms
 from mesh.clock import SystemClock
 from mesh.durations import parse_duration
-from mesh.errors import Conflict, Invalid
+from mesh.errors import Busy, Conflict, Invalid, NoLeader
 
 SCRIPT_MAX_BYTES = 256 * 1024
 EXPIRES_SECONDS = 120.0
 """Nodes do not begin the job later than this: clocks may differ by some seconds."""
 POLL_SECONDS = 5.0
+RETRY_SECONDS = 0.5
 TTL_SECONDS = 15.0
 """Of the session; it is renewed at each poll."""
 LATE_SECONDS = 10.0
@@ -116,32 +119,40 @@ class Show:
             if pause <= 0:
                 return
             options = ReadOptions(index=index, wait_seconds=min(pause, POLL_SECONDS))
-            self._renew(clock.monotonic())
-            found = self._client.kv.keys(self._prefix, options=options)
-            index = found.index
-            fresh = [key for key in found.value if key not in self._seen]
-            if fresh:
+            try:
+                index, news = self._look(options)
+            except (NoLeader, Busy):  # Soon over, and no reason to end the job on every node.
+                time.sleep(min(pause, RETRY_SECONDS))
+                index, news = 0, False
+            if news:
                 last_news = clock.monotonic()
-                with self._progress.aside():
-                    for key in fresh:
-                        self._take(key)
-                ended = sum(ran.exit is not None for ran in self.nodes.values())
-                self._progress.say(f"{ended} of {len(self.nodes)} nodes have ended it")
+
+    def _look(self, options: ReadOptions) -> tuple[int, bool]:
+        """Take what is new; the index to go on from, and whether there was anything."""
+        self._renew(SystemClock().monotonic())
+        found = self._client.kv.keys(self._prefix, options=options)
+        fresh = [key for key in found.value if key not in self._seen]
+        if fresh:
+            with self._progress.aside():
+                for key in fresh:
+                    self._take(key)
+            ended = sum(ran.exit is not None for ran in self.nodes.values())
+            self._progress.say(f"{ended} of {len(self.nodes)} nodes have ended it")
+        return found.index, bool(fresh)
 
     def _renew(self, now: float) -> None:
         if now - self._renewed < POLL_SECONDS:
             return
-        self._renewed = now
         if self._client.session.renew(self._session) is None:
             raise Conflict("the session of the job has ended, and with it the job on every node")
+        self._renewed = now
 
     def _take(self, key: str) -> None:
-        self._seen.add(key)
         rest = key.removeprefix(self._prefix)
         node, _, name = rest.rpartition("/")
         if not node:
-            return  # The job itself.
-        if name == "ack":
+            pass  # The job itself.
+        elif name == "ack":
             self.nodes.setdefault(node, Ran())
             if self._verbose:
                 self._out.note(f"{node}: has taken it")
@@ -149,6 +160,7 @@ class Show:
             self._exit(node, self._value(key))
         elif node.endswith("/out"):
             self._say(node.removesuffix("/out"), self._value(key).decode(errors="replace"))
+        self._seen.add(key)
 
     def _value(self, key: str) -> bytes:
         pair = self._client.kv.get(key).value
