@@ -12,7 +12,7 @@ from mesh.durations import format_duration
 
 HIDDEN = "hidden"
 SHOWN_MAX = 80
-_SECRET = {"token", "header"}
+_SECRET = {"token", "header", "body"}
 _LEFT_OUT = {"id", "checks", "sidecar", "sidecar_of"}
 _DURATIONS = {"interval", "timeout", "ttl", "deregister_critical_service_after"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -145,6 +146,11 @@ class NodeOperations(Protocol):
         """The body of /v1/agent/self."""
         ...
 
-    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
-        """Call the listener with (level, text, JSON) of each log line; returns what ends that."""
+    def listen_logs(
+        self, listener: Callable[[int, str, str], None], since: float = math.inf
+    ) -> Callable[[], None]:
+        """Call the listener with (level, text, JSON) of each log line; returns what ends that.
+
+        First come the latest ones that are not older than `since` (Unix seconds).
+        """
         ...

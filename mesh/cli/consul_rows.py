@@ -65,7 +65,6 @@ def _meta(found: dict[str, str] | None) -> dict[str, str]:
 
 
 def _service(body: dict[str, Any]) -> Service:
-    weights = body.get("Weights") or {}
     addresses = body.get("TaggedAddresses") or {}
     kind = body.get("Kind") or ""
     return Service(
@@ -82,12 +81,19 @@ def _service(body: dict[str, Any]) -> Service:
             if not name.startswith("consul-")
         },
         meta=body.get("Meta") or {},
-        weights=Weights(weights.get("Passing") or 1, weights.get("Warning") or 1),
+        weights=_weights(body.get("Weights")),
         enable_tag_override=bool(body.get("EnableTagOverride")),
         socket_path=body.get("SocketPath") or "",
         proxy=_kept(body.get("Proxy") or {}) if kind else {},
         connect=_kept(body.get("Connect") or {}),
     )
+
+
+def _weights(found: dict[str, int] | None) -> Weights:
+    """A warning weight of 0 is one: such an instance gets nothing while it has a warning."""
+    if not found or not found.get("Passing"):
+        return Weights()
+    return Weights(found["Passing"], found.get("Warning") or 0)
 
 
 def _check(body: dict[str, Any]) -> Check:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mesh import __version__, codec
 from mesh.cli.command import OK, Command, Example
+from mesh.cli.files import private
 from mesh.cli.flags import Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.cli.progress import Progress
@@ -36,8 +37,19 @@ INTERVAL_MIN_SECONDS = 5.0
 CAPTURES_MAX = 1000
 LOG_LINES_MAX = 100_000
 HIDDEN = "hidden"
-_SECRET = re.compile(r"token|secret|passw|encrypt|private|credential|(^|_)key$", re.IGNORECASE)
-_SAID = re.compile(r"((?:token|secret|password|encrypt)\w*[\"']?\s*[:=]\s*)\S+", re.IGNORECASE)
+_SECRET = re.compile(
+    r"token|secret|passw|encrypt|private|credential|authorization|cookie|^(headers?|body)$|(^|_)key$"
+    r"|(?-i:[a-z]Key$)",
+    re.IGNORECASE,
+)
+_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"|\S+)"
+_SAID = re.compile(
+    r"((?:token|secret|passw|encrypt|authorization|cookie|api_?key|access_?key)\w*[\"']?\s*[:=]\s*"
+    rf"(?:[\"']?(?:bearer|basic)\s+)?|\bbearer\s+){_VALUE}",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL)
 
 
 def debug(invocation: Invocation) -> int:
@@ -51,7 +63,8 @@ def debug(invocation: Invocation) -> int:
     path = output.with_name(f"{output.name}.tar.gz") if archive else output
     if path.exists():
         raise Usage(f"--output: {path} is there already")
-    lines = _Log(invocation) if "logs" in wanted else None
+    _seconds(invocation, "since", 0.0)
+    lines = _Log(invocation, parsed.text("since")) if "logs" in wanted else None
     files: dict[str, bytes] = {}
     failed: dict[str, str] = {}
     with Progress(out, "Capturing") as progress:
@@ -111,28 +124,36 @@ def _capture(
     files[file] = codec.to_json(redacted(json.loads(found.body)), indent=2)
 
 
-def redacted(value: Any, name: str = "") -> Any:
-    """The same with everything hidden whose name says that it is secret."""
+def redacted(value: Any, name: str = "", *, within: bool = False) -> Any:
+    """The same with everything hidden whose name, or that of what it is in, says it is secret."""
+    hidden = within or _SECRET.search(name) is not None
     if isinstance(value, dict):
-        return {key: redacted(each, str(key)) for key, each in value.items()}
+        return {key: redacted(each, str(key), within=hidden) for key, each in value.items()}
     if isinstance(value, list):
-        return [redacted(each, name) for each in value]
-    if isinstance(value, str) and value and _SECRET.search(name):
-        return HIDDEN
+        return [redacted(each, name, within=hidden) for each in value]
+    if isinstance(value, str) and value:
+        return HIDDEN if hidden else cleaned(value)
     return value
+
+
+def cleaned(text: str) -> str:
+    """A text without what looks like a secret in it."""
+    text = _SAID.sub(rf"\1{HIDDEN}", _PEM.sub(HIDDEN, text))
+    return _LOGIN.sub(rf"\1{HIDDEN}", text)
 
 
 class _Log:
     """The agent's log meanwhile, read by a thread with a connection of its own."""
 
-    def __init__(self, invocation: Invocation) -> None:
+    def __init__(self, invocation: Invocation, since: str) -> None:
         self._lines: deque[bytes] = deque(maxlen=LOG_LINES_MAX)
+        self._call = agent.monitor("debug", since=since)
         self._client = Client(invocation.client.settings)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         try:
-            for line in self._client.stream(agent.monitor("debug")):
+            for line in self._client.stream(self._call):
                 self._lines.append(line)
         except MeshError as error:
             self._lines.append(f"the log ended: {error.message}\n".encode())
@@ -140,22 +161,25 @@ class _Log:
     def text(self) -> bytes:
         """What came so far, without secrets."""
         said = b"".join(list(self._lines)).decode("utf-8", "replace")
-        return _SAID.sub(rf"\1{HIDDEN}", said).encode()
+        return cleaned(said).encode()
 
 
 def _write(path: Path, files: dict[str, bytes], *, archive: bool) -> None:
     try:
         if not archive:
-            path.mkdir(parents=True)
+            path.mkdir(mode=0o700, parents=True)
             for name, data in files.items():
-                (path / name).write_bytes(data)
+                with open(path / name, "xb", opener=private) as file:
+                    file.write(data)
             return
-        with tarfile.open(path, "w:gz") as packed:
+        with (
+            open(path, "xb", opener=private) as file,
+            tarfile.open(fileobj=file, mode="w:gz") as packed,
+        ):
             for name in sorted(files):
                 entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
                 entry.size, entry.mode = len(files[name]), 0o600
                 packed.addfile(entry, io.BytesIO(files[name]))
-        path.chmod(0o600)
     except OSError as error:
         raise Usage(f"--output: cannot write {path}: {(error.strerror or '').lower()}") from error
 
@@ -170,12 +194,14 @@ COMMANDS = {
         examples=(
             Example("debug", "Five minutes, into an archive in this folder"),
             Example("debug -duration 1m -interval 10s -capture metrics -capture logs", "Less"),
+            Example("debug -since 1h -duration 5s", "Soon after something went wrong"),
             Example("debug -archive=false -output bundle", "Into a folder"),
         ),
         flags=(
             Flag("duration", "how long to capture; 5m unless told", value="TIME"),
             Flag("interval", "between two captures; 30s unless told, at least 5s", value="TIME"),
             Flag("capture", "only this; may be repeated", "list", value="WHAT", choices=TARGETS),
+            Flag("since", "begin with what the agent's log still has of so long", value="TIME"),
             Flag("output", "the folder, or the archive without .tar.gz", value="PATH"),
             Flag("archive", "pack it; on unless =false", "switch"),
         ),

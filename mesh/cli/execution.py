@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from mesh import codec
@@ -10,17 +12,19 @@ from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.event import FILTERS
 from mesh.cli.flags import Argument, Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
+from mesh.cli.progress import Progress
 from mesh.client import Client, ReadOptions
 from mesh.client.kv import Lock
 from mesh.client.session import Terms
 from mesh.clock import SystemClock
 from mesh.durations import parse_duration
-from mesh.errors import Conflict, Invalid
+from mesh.errors import Busy, Conflict, Invalid, NoLeader
 
 SCRIPT_MAX_BYTES = 256 * 1024
 EXPIRES_SECONDS = 120.0
 """Nodes do not begin the job later than this: clocks may differ by some seconds."""
 POLL_SECONDS = 5.0
+RETRY_SECONDS = 0.5
 TTL_SECONDS = 15.0
 """Of the session; it is renewed at each poll."""
 LATE_SECONDS = 10.0
@@ -46,8 +50,9 @@ def execute(invocation: Invocation) -> int:
         payload = codec.to_json({"Prefix": PREFIX, "Session": session})
         filters = {name: parsed.text(name) for name in ("node", "service", "tag")}
         client.event.fire(EVENT, payload, **filters)
-        show = Show(invocation, session)
-        show.follow(quiet, longest)
+        with Progress(invocation.out, "Waiting for nodes to take it", waits=True) as progress:
+            show = Show(invocation, session, progress)
+            show.follow(quiet, longest)
     finally:
         # Nodes where it still runs end it when the job is gone.
         client.session.destroy(session)
@@ -93,8 +98,9 @@ def _seconds(parsed: Parsed, name: str, default: float) -> float:
 class Show:
     """What the nodes wrote so far, printed as it comes."""
 
-    def __init__(self, invocation: Invocation, session: str) -> None:
+    def __init__(self, invocation: Invocation, session: str, progress: Progress) -> None:
         self._client, self._out = invocation.client, invocation.out
+        self._progress, self._verbose = progress, invocation.parsed.switch("verbose")
         self._session, self._prefix = session, f"{PREFIX}/{session}/"
         self._seen: set[str] = set()
         self._renewed = SystemClock().monotonic()
@@ -113,34 +119,48 @@ class Show:
             if pause <= 0:
                 return
             options = ReadOptions(index=index, wait_seconds=min(pause, POLL_SECONDS))
-            self._renew(clock.monotonic())
-            found = self._client.kv.keys(self._prefix, options=options)
-            index = found.index
-            fresh = [key for key in found.value if key not in self._seen]
-            if fresh:
+            try:
+                index, news = self._look(options)
+            except (NoLeader, Busy):  # Soon over, and no reason to end the job on every node.
+                time.sleep(min(pause, RETRY_SECONDS))
+                index, news = 0, False
+            if news:
                 last_news = clock.monotonic()
-            for key in fresh:
-                self._take(key)
+
+    def _look(self, options: ReadOptions) -> tuple[int, bool]:
+        """Take what is new; the index to go on from, and whether there was anything."""
+        self._renew(SystemClock().monotonic())
+        found = self._client.kv.keys(self._prefix, options=options)
+        fresh = [key for key in found.value if key not in self._seen]
+        if fresh:
+            with self._progress.aside():
+                for key in fresh:
+                    self._take(key)
+            ended = sum(ran.exit is not None for ran in self.nodes.values())
+            self._progress.say(f"{ended} of {len(self.nodes)} nodes have ended it")
+        return found.index, bool(fresh)
 
     def _renew(self, now: float) -> None:
         if now - self._renewed < POLL_SECONDS:
             return
-        self._renewed = now
         if self._client.session.renew(self._session) is None:
             raise Conflict("the session of the job has ended, and with it the job on every node")
+        self._renewed = now
 
     def _take(self, key: str) -> None:
-        self._seen.add(key)
         rest = key.removeprefix(self._prefix)
         node, _, name = rest.rpartition("/")
         if not node:
-            return  # The job itself.
-        if name == "ack":
+            pass  # The job itself.
+        elif name == "ack":
             self.nodes.setdefault(node, Ran())
+            if self._verbose:
+                self._out.note(f"{node}: has taken it")
         elif name == "exit":
             self._exit(node, self._value(key))
         elif node.endswith("/out"):
             self._say(node.removesuffix("/out"), self._value(key).decode(errors="replace"))
+        self._seen.add(key)
 
     def _value(self, key: str) -> bytes:
         pair = self._client.kv.get(key).value
@@ -157,7 +177,7 @@ class Show:
             self._say(node, "\n")
         ran = self.nodes.setdefault(node, Ran())
         ran.exit = int(value) if value.lstrip(b"-").isdigit() else FAILED
-        if ran.exit:
+        if ran.exit or self._verbose:
             self._out.note(f"{node}: ended with code {ran.exit}")
 
     def end(self) -> int:
@@ -195,6 +215,7 @@ COMMANDS = {
             *FILTERS,
             Flag("wait", "how long to wait for nodes that say nothing (2s)", value="DURATION"),
             Flag("timeout", "end it on nodes where it takes longer (10m)", value="DURATION"),
+            Flag("verbose", "say which node takes it, and which one has ended it", "switch"),
             Flag("shell", "run it through the shell; on unless =false", "switch"),
         ),
         exits=("1: no agent took it", "2: it failed or did not end somewhere, or wrong usage"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,11 @@ class Unreadable(MeshError):
     """A file cannot be read or written."""
 
     code = "file"
+
+
+def private(path: str, flags: int) -> int:
+    """To open files with that nobody else is to read."""
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

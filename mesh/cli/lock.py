@@ -78,11 +78,13 @@ def lock(invocation: Invocation) -> int:
         try:
             _say(invocation, f"Waiting for the lock on {parsed.arguments[0]}")
             held = holder.acquire(seconds)
+            watch.waiting = False
         except _Stopped:
+            watch.waiting = False
+            holder.release()  # It may have been taken at that very moment.
             raise Conflict("stopped while waiting for the lock") from None
         if not held:
             raise Conflict(f"the lock on {parsed.arguments[0]} was not free in time")
-        watch.waiting = False
         try:
             code = _hold(invocation, holder, watch, arguments)
         finally:
@@ -148,8 +150,12 @@ def _hold(invocation: Invocation, holder: Holder, watch: Watch, arguments: list[
     """Run the command while the lock is held; its exit code, None when it had to end."""
     if watch.stopped.is_set() or holder.lost.is_set():
         return None
+    if not holder.held:  # As after a long pause, before the keeper says so.
+        raise Conflict(f"the lock on {invocation.parsed.arguments[0]} was lost before the command")
     passes_stdin = invocation.parsed.switch("pass-stdin")
-    child = _start(invocation, holder, arguments, passes_stdin=passes_stdin)
+    # A group of its own, so that all it started can be ended; but only ours may read a terminal.
+    group = not (passes_stdin and os.isatty(0))
+    child = _start(invocation, holder, arguments, passes_stdin=passes_stdin, group=group)
     _say(invocation, f"The lock is held, with fencing token {holder.taken.index}")
 
     def wait() -> None:
@@ -162,14 +168,19 @@ def _hold(invocation: Invocation, holder: Holder, watch: Watch, arguments: list[
         lost = f"the lock is lost: {holder.why_lost}"
         why = "stopped" if watch.stopped.is_set() else lost
         invocation.out.note(f"meshctl lock: {why}; ending the command")
-        _end(child, group=not passes_stdin)
+        _end(child, group=group)
         return None
     _say(invocation, f"The command ended with code {child.returncode}")
     return child.returncode
 
 
 def _start(
-    invocation: Invocation, holder: Holder, arguments: list[str], *, passes_stdin: bool
+    invocation: Invocation,
+    holder: Holder,
+    arguments: list[str],
+    *,
+    passes_stdin: bool,
+    group: bool,
 ) -> subprocess.Popen[bytes]:
     taken = holder.taken
     held = {
@@ -187,7 +198,7 @@ def _start(
         leashed,
         env={**invocation.environment, **held},
         stdin=None if passes_stdin else subprocess.DEVNULL,
-        process_group=None if passes_stdin else 0,
+        process_group=0 if group else None,
     )
 
 

@@ -22,6 +22,8 @@ PENALTY_SHOWN = 0.05
 def members(invocation: Invocation) -> int:
     """List them, ordered by name."""
     parsed = invocation.parsed
+    if parsed.text("segment") not in {"", "_all"}:
+        raise Usage("--segment: mesh has no network segments; leave it out, or give _all")
     try:
         wanted = re.compile(parsed.text("status") or ".*")
     except re.error as error:
@@ -141,6 +143,7 @@ COMMANDS = {
         flags=(
             Flag("detailed", "show why the agent thinks so, and the tags of each member", "switch"),
             Flag("status", "only members whose status matches", value="REGEX"),
+            Flag("segment", "for scripts of Consul: empty or _all, which is everybody"),
             Flag("wan", "the servers of all datacenters", "switch"),
             Flag("filter", "only members that match this filter expression", value="EXPRESSION"),
         ),

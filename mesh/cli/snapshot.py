@@ -11,7 +11,7 @@ from typing import Any
 
 from mesh import codec
 from mesh.cli.command import FAILED, OK, Command, Example
-from mesh.cli.files import Unreadable, portions_of
+from mesh.cli.files import Unreadable, portions_of, private
 from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.cli.progress import Progress
@@ -32,7 +32,7 @@ def save(invocation: Invocation) -> int:
     portions = invocation.client.snapshot.save(stale=stale, datacenter=parsed.text("datacenter"))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("xb") as file, Progress(out, "Saving") as progress:
+        with open(part, "xb", opener=private) as file, Progress(out, "Saving") as progress:
             size = 0
             for portion in progress.counted(portions):
                 file.write(portion)

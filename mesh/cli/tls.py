@@ -29,7 +29,14 @@ def create_ca(invocation: Invocation) -> int:
         permitted = ["localhost", domain, *permitted]
     elif permitted:
         raise Usage("--additional-name-constraint needs --name-constraint beside it")
-    pair = Authority.make(SystemClock(), domain=domain, name=name, days=days, permitted=permitted)
+    pair = Authority.make(
+        SystemClock(),
+        domain=domain,
+        name=name,
+        days=days,
+        permitted=permitted,
+        cluster=parsed.text("cluster-id"),
+    )
     save(pair, certificate, key)
     invocation.out.done(
         f"Saved {certificate}, which every node needs.\n"
@@ -151,6 +158,7 @@ COMMANDS = {
             _DOMAIN,
             Flag("days", f"how long it is valid; {DAYS_OF_CA} unless told", "number", value="DAYS"),
             Flag("common-name", "its name; has a random number unless told", value="NAME"),
+            Flag("cluster-id", "name spiffe://ID.DOMAIN in it too", value="ID"),
             Flag(
                 "name-constraint",
                 "let it sign for names in the domain, and for localhost, only",

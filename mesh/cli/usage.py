@@ -11,9 +11,9 @@ from mesh.client.shapes_usage import Amounts
 def instances(invocation: Invocation) -> int:
     """Count services and instances of one datacenter, or of each."""
     parsed, out = invocation.parsed, invocation.out
-    billable, connect = parsed.switch("only-billable"), parsed.switch("only-connect")
+    billable, connect = parsed.switch("billable"), parsed.switch("connect")
     if billable and connect:
-        raise Usage("give only one of --only-billable and --only-connect")
+        raise Usage("give only one of --billable and --connect")
     everywhere = parsed.switch("all-datacenters")
     found = invocation.client.operator.usage(
         everywhere=everywhere, datacenter=parsed.text("datacenter")
@@ -64,8 +64,8 @@ COMMANDS = {
         "proxies, no gateways and no servers: what Consul's licence counts.",
         flags=(
             Flag("all-datacenters", "of every datacenter", "switch"),
-            Flag("only-billable", "only what is billable", "switch"),
-            Flag("only-connect", "only what is in the mesh, by kind", "switch"),
+            Flag("billable", "only what is billable", "switch"),
+            Flag("connect", "only what is in the mesh, by kind", "switch"),
             DATACENTER,
         ),
         examples=(

@@ -12,6 +12,7 @@ from mesh.agent.watches import TYPES, News, ScriptHandler, Watch, read_watch
 from mesh.cli.command import OK, Command, Example
 from mesh.cli.flags import DATACENTER, STALE, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
+from mesh.cli.progress import Progress
 from mesh.client.call import DEFAULT_WAIT_SECONDS, Call, Response
 from mesh.errors import Invalid, MeshError
 
@@ -24,16 +25,18 @@ def watch(invocation: Invocation) -> int:
     """Print the first news, or give all news to a handler until Ctrl-C."""
     watched = _watch(invocation)
     news = News(watched)
-    if watched.handler is None:
-        while (told := _next(invocation, watched, news)) is None:
-            pass
-        invocation.out.raw(told + b"\n")
-        return OK
-    try:
-        while True:
-            _follow(invocation, watched, news)
-    except KeyboardInterrupt:
-        return OK
+    with Progress(invocation.out, "Waiting for news", waits=True) as progress:
+        if watched.handler is None:
+            while (told := _next(invocation, watched, news)) is None:
+                pass
+            with progress.aside():
+                invocation.out.raw(told + b"\n")
+            return OK
+        try:
+            while True:
+                _follow(invocation, watched, news, progress)
+        except KeyboardInterrupt:
+            return OK
 
 
 def _watch(invocation: Invocation) -> Watch:
@@ -76,18 +79,23 @@ def _index(headers: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _follow(invocation: Invocation, watched: Watch, news: News) -> None:
+def _follow(invocation: Invocation, watched: Watch, news: News, progress: Progress) -> None:
     try:
         told = _next(invocation, watched, news)
     except MeshError as error:
         if not error.retry:
             raise
-        invocation.out.note(f"{error.message} Next try in {RETRY_SECONDS:.0f} s.")
+        with progress.aside():
+            invocation.out.note(f"{error.message} Next try in {RETRY_SECONDS:.0f} s.")
         news.index = 0
         time.sleep(RETRY_SECONDS)
         return
-    if told is None:
-        return
+    if told is not None:
+        with progress.aside():
+            _handle(invocation, watched, news, told)
+
+
+def _handle(invocation: Invocation, watched: Watch, news: News, told: bytes) -> None:
     assert isinstance(watched.handler, ScriptHandler), "a command line names no URL"
     environment = {**os.environ, **invocation.environment, "CONSUL_INDEX": str(news.index)}
     try:

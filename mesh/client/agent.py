@@ -143,11 +143,16 @@ def reload() -> Call[list[Change]]:
     )
 
 
-def monitor(level: str = "INFO", *, as_json: bool = False) -> Call[bytes]:
-    """The agent's log, live. Give it to a client's `stream`, which yields one line at a time."""
+def monitor(level: str = "INFO", *, as_json: bool = False, since: str = "") -> Call[bytes]:
+    """The agent's log, live. Give it to a client's `stream`, which yields one line at a time.
+
+    With `since`, a duration such as 10m, first the latest lines that are not older.
+    """
     params = [("loglevel", level.lower())]
     if as_json:
         params.append(("logjson", "true"))
+    if since:
+        params.append(("since", since))
     return Call(
         method="GET",
         path="/v1/agent/monitor",

@@ -12,7 +12,7 @@ from mesh.config.shape import build, value_at
 from mesh.config.wording import leaves
 
 HIDDEN = "hidden"
-_SECRET = {"token", "header"}
+_SECRET = {"token", "header", "body"}
 
 
 def to_plain(config: Config) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def reloaded(old: Config, new: Config) -> Config:
 
 
 def _without_tokens(value: Any) -> Any:
-    """Without what may be a secret: tokens, and headers, which often hold one."""
+    """Without what may be a secret: tokens, and headers and bodies, which often hold one."""
     if isinstance(value, dict):
         return {
             key: HIDDEN if key.lower() in _SECRET and inner else _without_tokens(inner)

@@ -98,8 +98,11 @@ class Authority:
         name: str = "",
         days: int = 1825,
         permitted: Sequence[str] = (),
+        cluster: str = "",
     ) -> Pair:
         """A new authority; where some are permitted, for these names and those below them only.
+
+        It says the SPIFFE id of the cluster with this id, if any.
 
         Raises Invalid for names or days that cannot be.
         """
@@ -133,6 +136,11 @@ class Authority:
         if permitted:
             names = [x509.DNSName(one) for one in dict.fromkeys(permitted)]
             builder = builder.add_extension(x509.NameConstraints(names, None), critical=True)
+        if cluster:
+            _check(f"{cluster}.{domain}", "cluster-id", _NAME)
+            trust = x509.UniformResourceIdentifier(f"spiffe://{cluster}.{domain}".lower())
+            says = x509.SubjectAlternativeName([trust])
+            builder = builder.add_extension(says, critical=False)
         return _pair(builder.sign(key, hashes.SHA256()), key)
 
     @classmethod

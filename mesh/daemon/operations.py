@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -147,9 +148,11 @@ class Operations:
         """Read the configuration anew."""
         return await self._running.reload()
 
-    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
+    def listen_logs(
+        self, listener: Callable[[int, str, str], None], since: float = math.inf
+    ) -> Callable[[], None]:
         """Call the listener with each log line."""
-        return self._running.live.listen(listener)
+        return self._running.live.listen(listener, since)
 
     def metrics(self) -> Metrics:
         """What every part counts and measures."""

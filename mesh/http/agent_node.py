@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -21,7 +22,7 @@ from mesh.http.shapes import Shape
 from mesh.http.shapes_agent import MetricsShape, SelfShape
 from mesh.telemetry.logs import LEVELS
 
-LINES_MAX = 512
+LINES_MAX = 1024
 NO_PROMETHEUS = "Prometheus is not enabled since its retention time is not positive"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 SCRAPERS = ("application/openmetrics-text", "text/plain;version=0.0.4")
@@ -294,11 +295,19 @@ async def monitor(request: Request) -> Reply:
     level = (request.param("loglevel") or "INFO").upper()
     if level not in LEVELS:
         raise Invalid(f"Unknown log level: {level}")
-    lines = _lines(request, LEVELS[level], as_json=params.flag(request, "logjson"))
+    since, ago = math.inf, request.param("since")
+    if ago:
+        try:
+            since = request.parts.clock.wall() - parse_duration(ago)
+        except Invalid as error:
+            raise Invalid(f"since: {error.message}") from error
+    lines = _lines(request, LEVELS[level], since, as_json=params.flag(request, "logjson"))
     return Reply(content_type=TEXT, stream=lines)
 
 
-async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterator[bytes]:
+async def _lines(
+    request: Request, lowest: int, since: float, *, as_json: bool
+) -> AsyncIterator[bytes]:
     waiting: asyncio.Queue[str] = asyncio.Queue(LINES_MAX)
     lost = Busy("the client reads too slowly; some lines are left out")
 
@@ -316,7 +325,7 @@ async def _lines(request: Request, lowest: int, *, as_json: bool) -> AsyncIterat
     def hear(level: int, text: str, json: str) -> None:
         loop.call_soon_threadsafe(take, level, text, json)  # Any thread may log.
 
-    end = _operations(request).listen_logs(hear)
+    end = _operations(request).listen_logs(hear, since)
     try:
         while True:
             # A client may have had bytes that are no text logged.
@@ -412,6 +421,7 @@ ROUTES: tuple[Route, ...] = (
         params=(
             Param("loglevel", "trace, debug, info (if not given), warn or error"),
             Param("logjson", "Each line as JSON", "boolean"),
+            Param("since", "First the latest lines that are not older than this, such as 10m"),
         ),
         media=(TEXT,),
     ),

@@ -89,7 +89,8 @@ class Schedule:
         if self._clock.monotonic() - self._tried < interval:
             return False
         newest = await self._kept()
-        return not newest or self._clock.wall() - _seconds(newest[0].time) >= interval
+        # One of a time to come was made before the clock was set back.
+        return not newest or not 0 <= self._clock.wall() - _seconds(newest[0].time) < interval
 
     async def _kept(self) -> list[Kept]:
         try:

@@ -35,35 +35,44 @@ class Shelf:
     def begin(self, name: str) -> Path:
         """Where to write the next one. What an earlier process left half written goes."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for old in self._folder.glob(f"{PREFIX}*{PART}"):
+        for old in self._folder.glob(f"{PREFIX}*{SUFFIX}{PART}"):
             old.unlink(missing_ok=True)
         return self._folder / f"{name}{PART}"
 
     def write(self, path: Path, portions: Iterable[bytes]) -> int:
         """Write a file durably; its size."""
-        with path.open("xb") as file:
-            for portion in portions:
-                file.write(portion)
+        with open(path, "xb", opener=_private) as file:
+            file.writelines(portions)
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
 
     def keep(self, path: Path, one: Kept, retain: int) -> list[Kept]:
-        """Give it its name, and throw away what is too old; what is there then."""
+        """Give it its name, and throw away what is too old; what is there then.
+
+        The newest is the one made last, whatever the clock said of the others.
+        """
         path.rename(self._folder / one.name)
-        kept = [one, *(each for each in self.listed() if each.name != one.name)]
-        kept.sort(key=lambda each: (each.time, each.index), reverse=True)
-        kept, gone = kept[:retain], kept[retain:]
+        try:
+            kept = [one, *(each for each in self.listed() if each.name != one.name)]
+            kept, gone = kept[:retain], kept[retain:]
+            self._note(kept)
+        except OSError:
+            # What is on no list nobody would ever throw away.
+            self.discard(self._folder / one.name)
+            raise
+        for old in gone:
+            (self._folder / old.name).unlink(missing_ok=True)
+        self._sync()
+        return kept
+
+    def _note(self, kept: list[Kept]) -> None:
         fresh = self._folder / f"{LIST}.new"
         with fresh.open("wb") as file:
             file.write(codec.to_json(kept, indent=2))
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self._folder / LIST)
-        for old in gone:
-            (self._folder / old.name).unlink(missing_ok=True)
-        self._sync()
-        return kept
 
     def discard(self, path: Path) -> None:
         """Remove a file that did not turn out well."""
@@ -76,6 +85,11 @@ class Shelf:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _private(path: str, flags: int) -> int:
+    """Keys' values are in it: for nobody else to read."""
+    return os.open(path, flags, 0o600)
 
 
 def file_name(datacenter: str, time: str, index: int) -> str:

@@ -119,10 +119,11 @@ class Snapshots:
         return export, meta
 
     async def _take(self, order: snapshots.Open) -> snapshots.Opened:
-        if len(self._open) >= OPEN_MAX:
-            raise Busy(f"{OPEN_MAX} snapshots are being read from this server already")
         if self._consensus.is_leader and not order.stale:
             await self._consensus.barrier()
+        # Checked where nothing waits between this and the entry below.
+        if len(self._open) >= OPEN_MAX:
+            raise Busy(f"{OPEN_MAX} snapshots are being read from this server already")
         known, contact = bool(self._consensus.leader_address), self._consensus.last_contact
         spool = Spool(self.place.folder)
         export, meta = self.begin()

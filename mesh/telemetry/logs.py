@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -63,19 +64,27 @@ class LiveLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.latest: deque[tuple[int, str, str]] = deque(maxlen=LINES_KEPT)
+        self.latest: deque[tuple[float, int, str, str]] = deque(maxlen=LINES_KEPT)
         self._listeners: list[Callable[[int, str, str], None]] = []
         self._text, self._json = TextFormatter(), JsonFormatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line and pass it on as text and as JSON."""
         line = (record.levelno, self._text.format(record), self._json.format(record))
-        self.latest.append(line)
+        self.latest.append((record.created, *line))
         for listener in list(self._listeners):
             listener(*line)
 
-    def listen(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
-        """Call the listener with (level, text, json) of every line; returns what ends that."""
+    def listen(
+        self, listener: Callable[[int, str, str], None], since: float = math.inf
+    ) -> Callable[[], None]:
+        """Call the listener with (level, text, json) of every line; returns what ends that.
+
+        First come the kept ones that are not older than `since` (Unix seconds).
+        """
+        for written, level, text, json_text in list(self.latest):
+            if written >= since:
+                listener(level, text, json_text)
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

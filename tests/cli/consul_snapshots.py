@@ -59,7 +59,7 @@ def service(name: str, number: str = "", **fields: Any) -> dict[str, Any]:
         "Meta": {"team": "a"},
         "Port": 8080,
         "SocketPath": "",
-        "Weights": {"Passing": 5, "Warning": 1},
+        "Weights": {"Passing": 5, "Warning": 0},
         "EnableTagOverride": False,
         "Proxy": {
             "DestinationServiceName": "",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.cli import main
-from mesh.cli.debug import HIDDEN, redacted
+from mesh.cli.debug import HIDDEN, cleaned, redacted
 from tests.client.scripted import Scripted
 
 
@@ -64,6 +64,39 @@ def test_a_folder_with_some_of_it(tmp_path: Path) -> None:
         assert (code, "is there already" in noted) == (2, True)
         code, _, noted = run(server, "-interval", "1s")
         assert (code, "at least 5s" in noted) == (2, True)
+
+
+def test_it_may_begin_with_what_the_log_still_has(tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    with Scripted() as server:
+        server.on("GET", "/v1/agent/monitor?loglevel=debug&since=10m", "before\n")
+        words = ("-since", "10m", "-capture", "logs", "-archive=false", "-output", str(output))
+        assert run(server, *words, "-duration", "100ms")[0] == 0
+        code, _, noted = run(server, "-since", "soon", "-output", str(tmp_path / "other"))
+    assert (output / "agent.log").read_text().startswith("before\n")
+    assert (code, "--since" in noted) == (2, True)
+    assert output.stat().st_mode & 0o777 == 0o700
+    assert {one.stat().st_mode & 0o777 for one in output.iterdir()} == {0o600}
+
+
+def test_what_is_hidden_in_what_is_secret_and_in_texts() -> None:
+    given: Any = {
+        "tokens": {"default": "s3cret", "more": ["s3cret"]},
+        "checks": [{"Header": {"Authorization": ["Bearer s3cret"]}, "http": "http://u:s3cret@h/"}],
+        "retry_join": ["provider=aws secret_access_key=s3cret region=x"],
+        "gossipKey": "s3cret",
+        "body": "password s3cret",
+        "args": ["curl", "-H", "Authorization: Bearer s3cret", "Cookie: s3cret"],
+        "key_file": "/etc/key.pem",
+    }
+    found = redacted(given)
+    assert "s3cret" not in json.dumps(found)
+    assert found["checks"][0]["http"] == f"http://u:{HIDDEN}@h/"
+    assert found["retry_join"][0].endswith("region=x")
+    assert found["key_file"] == "/etc/key.pem"
+    pem = "a\n-----BEGIN EC PRIVATE KEY-----\ns3cret\n-----END EC PRIVATE KEY-----\nb"
+    assert cleaned(pem) == f"a\n{HIDDEN}\nb"
+    assert cleaned('{"token": "s3 cret", "port": 1}') == f'{{"token": {HIDDEN}, "port": 1}}'
 
 
 def test_what_is_hidden() -> None:

@@ -74,7 +74,7 @@ def test_everything_comes_as_it_was_and_a_second_time_changes_nothing(tmp_path: 
         (web,) = server.get("/v1/health/service/web")
         assert web["Node"]["ID"] == consul.NODE_ID
         assert web["Node"]["Meta"] == {"rack": "r1"}
-        assert web["Service"]["Weights"] == {"Passing": 5, "Warning": 1}
+        assert web["Service"]["Weights"] == {"Passing": 5, "Warning": 0}
         assert {one["CheckID"]: one["Status"] for one in web["Checks"]} == {"up": "warning"}
         assert web["Checks"][0]["Definition"]["Interval"] == "10s"
         (held,) = server.get("/v1/kv/lock/batch")

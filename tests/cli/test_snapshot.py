@@ -110,6 +110,7 @@ def test_save_leaves_a_whole_file_or_none(tmp_path: Path) -> None:
         assert (code, said) == (0, "")
         assert shown.startswith(f"Saved and verified snapshot to index 9: {path}")
         assert path.read_bytes() == archive()
+        assert path.stat().st_mode & 0o777 == 0o600
         code, shown, _ = run(
             "snapshot",
             "save",

@@ -189,3 +189,11 @@ def test_a_file_that_cannot_be_written_leaves_nothing(folder: Path) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("meshctl: cannot write mesh-agent-ca-key.pem: ")
     assert not list(folder.iterdir())
+
+
+def test_an_authority_names_its_cluster(folder: Path) -> None:
+    assert Ran("tls ca create --cluster-id 3FD4A1A2-94a5-4d9c-a5b1-7c1f0c8a6d5e").code == 0
+    expected = "URI:spiffe://3fd4a1a2-94a5-4d9c-a5b1-7c1f0c8a6d5e.mesh"
+    assert names(folder / "mesh-agent-ca.pem") == {expected}
+    refused = Ran("tls ca create --domain other --cluster-id a/b")
+    assert (refused.code, 'cluster-id: "a/b.other" is no DNS name' in refused.err) == (1, True)

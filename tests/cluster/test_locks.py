@@ -295,3 +295,15 @@ def test_a_command_dies_with_meshctl(server: Meshd, tmp_path: Path) -> None:
 
 def zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_who_loses_the_lock_ends_all_that_a_command_with_input_started(
+    server: Meshd, tmp_path: Path
+) -> None:
+    work = f"sleep 300 & echo $! > {tmp_path}/pid; wait"
+    running = meshctl(server, "lock", "-pass-stdin", "input", work, stdin=subprocess.PIPE)
+    child = int(eventually(lambda: (tmp_path / "pid").read_text().strip()))
+    with client(server) as own:
+        own.kv.delete("input/.lock")
+    assert finish(running)[0] == 1
+    eventually(lambda: not Path(f"/proc/{child}").exists() or zombie(child))

@@ -120,6 +120,12 @@ def test_meshctl_watch_follows(pool: Cluster) -> None:
 
 def test_jobs_run_where_the_operator_lets_them(pool: Cluster) -> None:
     asked = pool.servers[0]
+    done = asked.meshctl("exec", "-verbose", "-node", "1$", "true")
+    assert done.stderr.splitlines() == [
+        "a1: has taken it",
+        "a1: ended with code 0",
+        "1 of 1 nodes that took the job have ended it.",
+    ]
     done = asked.meshctl("exec", "echo", "on", "$(hostname >/dev/null; echo it)")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["a1: on it", "a2: on it"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -156,7 +157,11 @@ class Node:
     def self_info(self) -> dict[str, Any]:
         return SELF
 
-    def listen_logs(self, listener: Callable[[int, str, str], None]) -> Callable[[], None]:
+    def listen_logs(
+        self, listener: Callable[[int, str, str], None], since: float = math.inf
+    ) -> Callable[[], None]:
+        if since < math.inf:
+            listener(20, "before", "{}")
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 

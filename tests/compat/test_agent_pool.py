@@ -179,6 +179,17 @@ async def test_the_log_of_bytes_that_are_no_text(api: AgentApi) -> None:
     writer.close()
 
 
+async def test_the_log_begins_with_what_was_said_before(api: AgentApi) -> None:
+    assert (await api.get("/v1/agent/monitor", since="soon")).status == 400
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(b"GET /v1/agent/monitor?since=10m HTTP/1.1\r\nHost: m\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"before") == b"7\r\nbefore"
+    writer.close()
+    await until(lambda: not api.node.listeners)
+
+
 async def test_a_compressed_log_can_be_read_line_by_line(api: AgentApi) -> None:
     reader, writer = await asyncio.open_connection(*api.address)
     writer.write(b"GET /v1/agent/monitor HTTP/1.1\r\nHost: m\r\nAccept-Encoding: gzip\r\n\r\n")

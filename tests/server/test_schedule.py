@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
+from mesh.errors import Busy
 from mesh.registry import kv
 from mesh.registry.envelope import Envelope, seal
-from mesh.registry.snapshots import OwnSchedule, Schedules
+from mesh.registry.snapshots import Open, Opened, OwnSchedule, Schedules
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
 from mesh.server.machine import Machine
 from mesh.server.schedule import VERIFIER, Peers, Schedule
 from mesh.server.shelf import LIST, Settings, Shelf
-from mesh.server.snapshots import Place, Snapshots
+from mesh.server.snapshots import OPEN_MAX, Place, Snapshots
 from mesh.server.verification import restored
 
 DAMAGE = """
@@ -54,10 +55,10 @@ class Alone:
 class World:
     """A server with some keys, and its schedule."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: SystemClock | None = None) -> None:
         self.machine = Machine()
         self.number = 1
-        self.consensus, clock = Alone(), SystemClock()
+        self.consensus, clock = Alone(), clock or SystemClock()
         place, world = Place("id", "s1", "dc1", str(folder)), (clock, SeededDice(1))
         client = Client(ClientOptions("s1", "dc1"))
         reach = (client, lambda _: "")
@@ -160,3 +161,64 @@ def test_what_was_half_written_goes(tmp_path: Path) -> None:
     assert not old.exists()
     (tmp_path / LIST).write_text("no JSON")
     assert shelf.listed() == []
+
+
+async def test_no_more_are_read_at_once_than_may_be(world: World) -> None:
+    caught_up = asyncio.Event()
+    world.consensus.barrier = caught_up.wait  # type: ignore[method-assign, assignment]
+    take = world.snapshots.orders[Open]
+    asked = [asyncio.ensure_future(take(Open())) for _ in range(OPEN_MAX + 2)]
+    await asyncio.sleep(0)
+    caught_up.set()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in found] == [Opened] * OPEN_MAX + [Busy] * 2
+
+
+class Wall(SystemClock):
+    """A clock whose time of day can be set."""
+
+    ahead = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.ahead
+
+
+async def test_a_clock_that_was_ahead_keeps_no_new_one_away(tmp_path: Path) -> None:
+    clock = Wall()
+    world = World(tmp_path, clock)
+    clock.ahead = 1e8
+    for _ in range(2):
+        world.write()
+        await world.schedule.take()
+    clock.ahead = 0.0
+    world.schedule._tried = float("-inf")
+    assert await world.schedule._due()
+    world.write()
+    await world.schedule.take()
+    assert [one.index for one in await world.schedule._kept()] == [5, 4]
+    world.schedule._tried = float("-inf")
+    assert not await world.schedule._due()
+    await world.snapshots.stop()
+
+
+async def test_a_list_that_cannot_be_written_leaves_no_file_behind(world: World) -> None:
+    await world.schedule.take()
+    before = world.names()
+    (world.shelf / f"{LIST}.new").mkdir()
+    world.write()
+    await world.schedule.take()
+    assert world.told[-1][0] == "critical"
+    assert world.names() == sorted([*before, f"{LIST}.new"])
+
+
+async def test_only_the_owner_may_read_them_and_files_of_others_stay(world: World) -> None:
+    world.shelf.mkdir()
+    for name in ("mesh-notes.part", "mesh-mine.snap"):
+        (world.shelf / name).write_text("not ours")
+    for _ in range(3):
+        world.write()
+        await world.schedule.take()
+    kept = await world.schedule._kept()
+    assert {(world.shelf / one.name).stat().st_mode & 0o777 for one in kept} == {0o600}
+    expected = [LIST, "mesh-mine.snap", "mesh-notes.part", *(one.name for one in kept)]
+    assert world.names() == sorted(expected)

@@ -81,13 +81,24 @@ async def _ask(
     async with session.request(method, path, json=body) as response:
         if response.status >= 300:
             raise ValueError(await _complaint(response))
-        data = await response.content.read(ANSWER_MAX_BYTES)
+        data = await _whole(response)
         return msgspec.json.decode(data, type=dict[str, Any])
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or as much of it as an answer may have."""
+    data = b""
+    while len(data) < ANSWER_MAX_BYTES:
+        part = await response.content.read(ANSWER_MAX_BYTES - len(data))
+        if not part:
+            break
+        data += part
+    return data
 
 
 async def _complaint(response: aiohttp.ClientResponse) -> str:
     """What the daemon says is wrong."""
-    data = await response.content.read(ANSWER_MAX_BYTES)
+    data = await _whole(response)
     try:
         return str(msgspec.json.decode(data, type=dict[str, Any])["message"])
     except (msgspec.DecodeError, KeyError):

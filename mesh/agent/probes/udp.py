@@ -27,19 +27,28 @@ async def run(check: CheckDefinition) -> Result:
 
 async def _exchange(host: str, port: int, limit: float) -> None:
     """Send to the first address of the host, or to the next ones when nobody is at that."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    found = await _resolved(host, port, limit)
     refusal: OSError | None = None
     async with asyncio.timeout(limit):
         for family, _, _, _, address in found:
             try:
                 await _ask(family, address)
-            except ConnectionError as error:
+            except OSError as error:  # Also of a family that this machine has no route for.
                 refusal = error
             else:
                 return
     if refusal is not None:
         raise refusal
+
+
+async def _resolved(host: str, port: int, limit: float) -> list[Any]:
+    """The addresses of the host. Raises OSError: a silent resolver is no silent host."""
+    try:
+        async with asyncio.timeout(limit):
+            loop = asyncio.get_running_loop()
+            return await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except TimeoutError:
+        raise OSError(f"{host} was not resolved in time") from None
 
 
 async def _ask(family: int, address: tuple[Any, ...]) -> None:

@@ -89,6 +89,26 @@ async def test_long_output(daemon: Daemon) -> None:
     assert (len(result.output), result.output[-4:]) == (300_003, "xend")
 
 
+class Pieces:
+    """A body of which each read gives a piece, as one that comes in several packets."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.left = list(pieces)
+        self.content = self
+
+    async def read(self, most: int) -> bytes:
+        piece = self.left.pop(0) if self.left else b""
+        assert len(piece) <= most
+        return piece
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:
+    pieces: Any = Pieces(b'{"ExitCode":', b" 0", b"}")
+    assert await docker._whole(pieces) == b'{"ExitCode": 0}'
+    pieces = Pieces(b"x" * docker.ANSWER_MAX_BYTES, b"more")
+    assert len(await docker._whole(pieces)) == docker.ANSWER_MAX_BYTES
+
+
 async def test_an_unknown_container(daemon: Daemon) -> None:
     result = await docker.run(check(**CONTAINER | {"DockerContainerID": "none/../x"}))
     assert result.status == "critical"

@@ -65,6 +65,36 @@ async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch)
     transport.close()
 
 
+async def test_an_address_without_a_route_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    # Without SO_BROADCAST nobody may send there: an error, but no ConnectionError.
+    found = [
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, port))
+        for address in ("255.255.255.255", "127.0.0.1")
+    ]
+
+    async def resolve(*_: object, **__: object) -> list[Any]:
+        return found
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    assert (await udp.run(check(UDP=f"two.example:{port}"))).status == "passing"
+    transport.close()
+
+
+async def test_a_resolver_that_hangs_is_critical_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(*_: object, **__: object) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    async with asyncio.timeout(20):
+        result = await udp.run(check(UDP="slow.example:1", Timeout="20ms"))
+    assert result.status == "critical"
+    assert result.output == "UDP connect slow.example:1: slow.example was not resolved in time"
+
+
 async def test_a_name_nobody_has_is_critical() -> None:
     result = await udp.run(check(UDP="nobody.invalid:1"))
     assert result.status == "critical"
