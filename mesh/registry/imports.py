@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
+from mesh.codec import check_depth
 from mesh.errors import Conflict, Invalid
 from mesh.registry import autopilot, catalog, coordinates, entries, prepared_rows
 from mesh.registry.levels import RESTORES
@@ -47,6 +48,8 @@ class Merge(Command[int], frozen=True, tag="imports.merge"):
                 raise Invalid("Key: must not be empty")
         for settings in self.settings:
             autopilot.check(settings)
+        for entry in self.entries:
+            check_depth("Entry", entry.body)
 
     def apply(self, transaction: Transaction) -> int:
         """Write them. Raises Conflict, naming it, for one that contradicts what is here."""
