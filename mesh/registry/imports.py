@@ -17,7 +17,7 @@ from mesh.registry.levels import RESTORES
 from mesh.registry.nodes import NODES
 from mesh.registry.pairs import PAIRS, Pair
 from mesh.registry.port import Command
-from mesh.registry.sessions import SESSIONS, Session
+from mesh.registry.sessions import SESSIONS, Session, began
 from mesh.store.database import Transaction
 
 RECORDS_MAX = 512
@@ -60,6 +60,7 @@ class Merge(Command[int], frozen=True, tag="imports.merge"):
             if transaction.get(NODES, session.node.lower()) is None:
                 raise Conflict(f'session {session.id}: there is no node "{session.node}"')
             transaction.put(SESSIONS, session)
+            began(transaction, session.node, session.name)
         for pair in self.pairs:
             if pair.session and transaction.get(SESSIONS, pair.session) is None:
                 raise Conflict(f'key "{pair.key}": there is no session {pair.session}')

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.registry import catalog, kv, sessions
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service
+from mesh.registry.imports import Merge
 from mesh.registry.levels import HIGHEST, LEVELS, Level
 from mesh.registry.port import Command, Query
 from mesh.registry.requests import TABLES
@@ -503,3 +504,12 @@ def test_a_restarted_server_ends_the_same_sessions_when_each_names_a_check_twice
         one.do(Destroy(identity(ORDERED_MIN + 1)))
         one.check("critical")
         assert one.ask(sessions.All()) == []
+
+
+def test_checks_that_follow_an_imported_session_pass() -> None:
+    world = World()
+    check = Check(node="", id="c", kind="session", definition={"SessionName": "x"})
+    node = Register(Node(name="n1"), checks=[check], skip_node_update=True)
+    merge = Merge([node], [Session(id=S1, node="n1", name="x")])
+    assert world.do(merge) > 0
+    assert world.database.contents["checks"].rows["n1", "c"].status == "passing"
