@@ -9,6 +9,8 @@ import msgspec
 from mesh.errors import Invalid
 
 T = TypeVar("T")
+DEPTH_MAX = 64
+"""Values within values, where any are allowed."""
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _json = msgspec.json.Encoder().encode
@@ -25,6 +27,19 @@ def unpack(data: bytes | memoryview, kind: type[T]) -> T:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot decode {kind}: {error}") from error
+
+
+def check_depth(field: str, value: object, depth: int = DEPTH_MAX) -> None:
+    """Raise Invalid, naming the field, for a plain value that is nested too deeply.
+
+    To read it back could overflow the stack: of a server that applies the log, for ever.
+    """
+    if not isinstance(value, dict | list):
+        return
+    if not depth:
+        raise Invalid(f"{field}: nested more than {DEPTH_MAX} deep")
+    for inside in value.values() if isinstance(value, dict) else value:
+        check_depth(field, inside, depth - 1)
 
 
 def to_json(value: object, indent: int = 0) -> bytes:

@@ -162,7 +162,7 @@ async def put(request: Request) -> Reply:
     asked.validate()
     outcome = await request.parts.registry.write(asked, params.write_options(request))
     if outcome.forgotten:
-        text = "the transaction was applied before; what it read is known no more: read it again"
+        text = "the transaction was applied before; what it showed is known no more: read it again"
         return respond.text(500, text)
     return _reply(outcome)
 

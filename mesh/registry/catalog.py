@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from mesh.codec import check_depth
 from mesh.errors import Conflict, Invalid
 from mesh.registry import coordinates, maintenance, sessions
 from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of this noun too.
@@ -187,6 +188,9 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
         check_uuid("ID", self.node.id)
         if self.service is not None and not self.service.name:
             raise Invalid("Service.Service: a service needs a name")
+        if self.service is not None:
+            check_depth("Service.Proxy", self.service.proxy)
+            check_depth("Service.Connect", self.service.connect)
         for check in self.checks:
             if not check.id and not check.name:
                 raise Invalid("Check: needs a CheckID or a Name")
@@ -195,6 +199,7 @@ class Register(Command[bool], frozen=True, tag="catalog.register"):
                     f'Check.Node: "{check.node}" is not the node registered, "{self.node.name}"'
                 )
             _refuse_reserved("Check.CheckID", check.id or check.name)
+            check_depth("Check.Definition", check.definition)
             if check.status not in STATUSES:
                 raise Invalid(
                     f'Check.Status: expected one of {", ".join(STATUSES)}, got "{check.status}"'

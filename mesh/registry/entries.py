@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from mesh.codec import check_depth
 from mesh.errors import Invalid
 from mesh.registry.levels import ENTRIES
 from mesh.registry.port import Command, Query
@@ -80,6 +81,7 @@ class Set(Command[bool], frozen=True, tag="entries.set"):
     def validate(self) -> None:
         """Kind and name have limits."""
         _check(self.kind, self.name)
+        check_depth("Entry", self.body)
 
     def apply(self, transaction: Transaction) -> bool:
         """Write; False when the check index does not match."""

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 import msgspec
 
+from mesh.codec import check_depth
 from mesh.errors import Conflict, Invalid
 from mesh.registry import autopilot, catalog, coordinates, entries, prepared_rows
 from mesh.registry.levels import RESTORES
 from mesh.registry.nodes import NODES
 from mesh.registry.pairs import PAIRS, Pair
 from mesh.registry.port import Command
-from mesh.registry.sessions import SESSIONS, Session
+from mesh.registry.sessions import SESSIONS, Session, began
 from mesh.store.database import Transaction
 
 RECORDS_MAX = 512
@@ -47,6 +48,8 @@ class Merge(Command[int], frozen=True, tag="imports.merge"):
                 raise Invalid("Key: must not be empty")
         for settings in self.settings:
             autopilot.check(settings)
+        for entry in self.entries:
+            check_depth("Entry", entry.body)
 
     def apply(self, transaction: Transaction) -> int:
         """Write them. Raises Conflict, naming it, for one that contradicts what is here."""
@@ -57,6 +60,7 @@ class Merge(Command[int], frozen=True, tag="imports.merge"):
             if transaction.get(NODES, session.node.lower()) is None:
                 raise Conflict(f'session {session.id}: there is no node "{session.node}"')
             transaction.put(SESSIONS, session)
+            began(transaction, session.node, session.name)
         for pair in self.pairs:
             if pair.session and transaction.get(SESSIONS, pair.session) is None:
                 raise Conflict(f'key "{pair.key}": there is no session {pair.session}')

@@ -209,7 +209,7 @@ class Create(Command[str], frozen=True, tag="sessions.create"):
                 service_checks=list(dict.fromkeys(self.service_checks)),
             ),
         )
-        _judge_named(transaction, node.name, self.name)
+        began(transaction, node.name, self.name)
         return self.id
 
 
@@ -293,6 +293,11 @@ class Renew(Order[Session | None], frozen=True, tag="sessions.renew"):
 def destroy(transaction: Transaction, identity: str) -> bool:
     """End a session, whatever it is bound to; False when there is none with this id."""
     return _end(transaction, (identity,)) > 0
+
+
+def began(transaction: Transaction, node: str, name: str) -> None:
+    """A session of this name was written: the checks that follow it pass."""
+    _judge_named(transaction, node, name)
 
 
 def node_left(transaction: Transaction, node: str) -> None:

@@ -24,9 +24,12 @@ that stands in it, stays below its own limit."""
 R = TypeVar("R", bound=Row)
 
 READ_MAX_BYTES = 32 * 1024 * 1024
-"""Values that one transaction reads, together."""
-KEPT_MAX_BYTES = 16 * 1024
-"""Values read by a transaction that also writes, up to which they are kept for its repetition."""
+"""What one transaction shows, all results together."""
+KEPT_MAX_BYTES = 32 * 1024
+"""What a transaction that writes shows, up to which it is kept for its repetition: thousands of
+these are in memory and in every snapshot."""
+RESULT_BYTES = 128
+"""What a result takes beside the row's texts, about."""
 
 KvReadVerb: TypeAlias = Literal[
     "get", "get-or-empty", "get-tree", "check-session", "check-index", "check-not-exists"
@@ -60,7 +63,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     results: list[Result] = []
     failures: list[Failure] = []
     forgotten: bool = False
-    """This answers a repetition: it was applied, but what it read was too large to keep."""
+    """This answers a repetition: it was applied, but what it showed was too large to keep."""
 
 
 class Op(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -359,8 +362,8 @@ class Apply(Command[Outcome], frozen=True, tag="txn.apply"):
         return done.outcome()
 
     def remembered(self, result: Outcome) -> Outcome:
-        """Thousands of outcomes are kept, so those that read much are not kept whole."""
-        if sum(map(_value_bytes, result.results)) <= KEPT_MAX_BYTES:
+        """Thousands of outcomes are kept, so those that show much are not kept whole."""
+        if sum(map(_weight, result.results)) <= KEPT_MAX_BYTES:
             return result
         return Outcome(forgotten=True)
 
@@ -375,7 +378,7 @@ class _Done:
 
     def add(self, results: list[Result]) -> None:
         """Take what one op shows. Raises TooLarge when it is too much in all."""
-        self._bytes += sum(map(_value_bytes, results))
+        self._bytes += sum(map(_weight, results))
         if self._bytes > READ_MAX_BYTES:
             raise TooLarge(
                 f"the transaction reads more than {READ_MAX_BYTES} bytes; read less at a time"
@@ -413,8 +416,9 @@ def request_of(ops: Sequence[AnyOp]) -> Read | Apply:
     return Read(reads) if len(reads) == len(ops) else Apply(tuple(ops))
 
 
-def _value_bytes(result: Result) -> int:
-    return len(result.kv.value) if result.kv is not None else 0
+def _weight(result: Result) -> int:
+    row = result.kv or result.node or result.service or result.check
+    return RESULT_BYTES + (row.weight() if row is not None else 0)
 
 
 def _bare(pair: Pair) -> Pair:

@@ -197,11 +197,15 @@ class Expiry:
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def _sweep(self) -> None:
-        delays = self._database.contents[sessions.DELAYS.name].buckets["second"]
         limit = sessions.second(self._clock.wall())
-        while any(str(second) < limit for second in delays):
+        while self._any_over(limit):
             if not await self._as_leader.write(Sweep(), self._options()):
                 break
+
+    def _any_over(self, limit: str) -> bool:
+        # Looked up each time: a restore puts other tables in place, and the former are freed.
+        delays = self._database.contents[sessions.DELAYS.name].buckets["second"]
+        return any(str(second) < limit for second in delays)
 
     def _options(self) -> WriteOptions:
         return WriteOptions(request=self._dice.uuid(), origin="leader")

@@ -44,6 +44,17 @@ class Database:
             return self.chronicle.pruned_at
         return max(self.floor, self.contents[table].mark(index, value))
 
+    def rise(self, before: int, level: int, index: int) -> None:
+        """The log entry at this index took the cluster to another level.
+
+        Marks of indexes that it has from now on were in no snapshot, so a server that began with
+        one does not have those that others have: they begin here.
+        """
+        for content in self.contents.values():
+            for name, since in content.table.later.items():
+                if before < since <= level:
+                    content.marks[name].begin(content.buckets[name], index)
+
     def stage(self, ceiling: int) -> Staging:
         """Begin other tables, empty so far, whose rows have no index above the ceiling."""
         self.staging = Staging([one.table for one in self.contents.values()], ceiling)

@@ -48,6 +48,9 @@ class Staging:
             self.reading.feed(data)
         except Invalid as error:
             self.problem = error.message
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # Rows that no command writes, and of which an index can make nothing.
+            self.problem = f"the state has rows that make no sense: {error!r}"
 
     def finish(self) -> dict[str, Content[Any]]:
         """The tables. Raises Invalid when they are not whole."""

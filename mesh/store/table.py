@@ -104,6 +104,10 @@ class Marks:
             oldest = next(iter(self.emptied))
             self.floor = max(self.floor, self.emptied.pop(oldest))
 
+    def begin(self, values: Iterable[Hashable], index: int) -> None:
+        """Whatever was known: all buckets, of which these hold rows, changed at this log index."""
+        self.filled, self.emptied, self.floor = dict.fromkeys(values, index), {}, index
+
 
 class Content(Generic[R]):
     """The data of one table. Changed only through a transaction."""
@@ -182,6 +186,8 @@ class Content(Generic[R]):
                 for value in values(row):
                     if (bucket := buckets.get(value)) is None:
                         bucket = buckets[value] = {}
+                    if key in bucket:
+                        continue  # An index may name a value twice.
                     bucket[key] = None
                     if len(bucket) >= ORDERED_MIN:
                         self._entered(name, value, bucket, key)

@@ -4,8 +4,10 @@ from typing import TypeVar
 
 import pytest
 
+from mesh.codec import DEPTH_MAX
 from mesh.errors import Conflict, Invalid
-from mesh.registry import catalog, health
+from mesh.registry import catalog, entries, health
+from mesh.registry.imports import Merge
 from mesh.registry.port import Command, Query
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
@@ -134,3 +136,21 @@ def test_a_node_is_found_by_an_unambiguous_prefix_of_its_id() -> None:
 def test_bad_registrations_name_the_field(command: catalog.Register, field: str) -> None:
     with pytest.raises(Invalid, match=f"^{field}:"):
         command.validate()
+
+
+def test_what_is_nested_so_deeply_that_applying_it_may_fail_is_refused() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(DEPTH_MAX):
+        deep = {"a": deep}
+    node = catalog.Node(name="n", address="10.0.0.1")
+    for field in ("proxy", "connect"):
+        service = catalog.Service(node="", id="", name="web", **{field: deep})  # type: ignore[arg-type]
+        with pytest.raises(Invalid, match=f"{field.title()}: nested more than"):
+            catalog.Register(node, service).validate()
+    check = catalog.Check(node="", id="c", definition=deep)
+    with pytest.raises(Invalid, match="Definition: nested"):
+        catalog.Register(node, checks=[check]).validate()
+    entry = entries.Entry(kind="proxy-defaults", name="global", body=deep)
+    for command in (entries.Set(entry.kind, entry.name, deep), Merge(entries=[entry])):
+        with pytest.raises(Invalid, match="Entry: nested"):
+            command.validate()

@@ -313,3 +313,34 @@ def test_nodes_and_instances_have_a_locality_from_level_4_on() -> None:
     plain = register.at(3)
     assert b"locality" not in pack(plain)
     assert plain.at(3) is plain
+
+
+def test_who_began_with_a_snapshot_below_a_level_is_equal_above_it() -> None:
+    """Indexes of that level were filled before, and their marks are in no snapshot below it."""
+    one, two = Machine(), Machine()
+
+    def write(index: int, command: AnyCommand, level: int) -> None:
+        entry = seal(Envelope(level, f"r{index}", 1.0, "", "t", command, since=index - 1))
+        for machine in (one, two):
+            machine.apply(index, entry)
+
+    def proxy(number: int) -> catalog.Register:
+        return catalog.Register(
+            catalog.Node(name="n", address="10.0.0.1"),
+            catalog.Service(node="", id=f"s{number}", name="web", connect={"Native": True}),
+            [catalog.Check(node="", id="c", kind="session", definition={"SessionName": "x"})],
+        )
+
+    write(1, levels.Found(3), 1)
+    write(2, proxy(1), 3)
+    write(3, proxy(2), 3)
+    write(4, catalog.Deregister("n", check_id="c"), 3)
+    restored = Machine()
+    restored.prepare(4, filter(None, one.snapshot())).install()
+    two = restored
+    write(5, kv.Set("a", b""), 3)
+    write(6, levels.Finalize(4), 3)
+    write(7, kv.Set("b", b""), 4)
+    assert list(filter(None, one.snapshot())) == list(filter(None, two.snapshot()))
+    for bucket in (("services", "connect", "web"), ("checks", "session", ("n", "x"))):
+        assert one.database.changed_at(bucket) == two.database.changed_at(bucket) == 6

@@ -4,12 +4,14 @@ from hashlib import sha256
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh.codec import pack
 from mesh.errors import Conflict, Invalid, MeshError, NotFound
-from mesh.registry import kv
+from mesh.registry import kv, sessions
 from mesh.registry.envelope import Envelope, seal
 from mesh.registry.levels import Found, level_of
 from mesh.registry.port import Command
@@ -24,6 +26,7 @@ from mesh.registry.restores import (
     State,
 )
 from mesh.server.machine import Machine
+from mesh.store.export import MAGIC, Digest, End, Rows, Start, framed
 
 LEVEL = 4
 
@@ -202,3 +205,18 @@ def test_what_makes_no_sense_is_refused() -> None:
             bad.validate()
     with pytest.raises(Invalid):
         Add("x", 0, b"x" * (CHUNK_BYTES_MAX + 1)).validate()
+
+
+def test_rows_that_no_index_takes_are_refused_and_stop_no_server() -> None:
+    delay = sessions.Delay(key="k", until=float("nan"))
+    rows = Rows("lock-delays", [1, 1], msgspec.Raw(pack([delay])))
+    digest = Digest()
+    digest.update(rows)
+    parts = (Start(1, 9, LEVEL, ["lock-delays"]), rows, End(1, digest.value()))
+    log = Log()
+    log.write(kv.Set("old", b"1"))
+    *before, finish = commands(MAGIC + b"".join(framed(pack(part)) for part in parts))
+    for command in before:
+        assert not isinstance(log.write(command), MeshError)
+    log.refused(finish, Invalid, "make no sense")
+    assert log.keys() == ["old"]

@@ -13,11 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.registry import catalog, kv, sessions
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service
+from mesh.registry.imports import Merge
 from mesh.registry.levels import HIGHEST, LEVELS, Level
 from mesh.registry.port import Command, Query
 from mesh.registry.requests import TABLES
 from mesh.registry.sessions import Create, Destroy, Expire, Session, Sweep
 from mesh.store.database import Database
+from mesh.store.snapshot import freeze, thaw
+from mesh.store.table import ORDERED_MIN
 
 T = TypeVar("T")
 
@@ -488,3 +491,25 @@ class Locks(RuleBasedStateMachine):
 
 TestLocks = Locks.TestCase
 TestLocks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_restarted_server_ends_the_same_sessions_when_each_names_a_check_twice() -> None:
+    world = World()
+    both = {"node_checks": ("serfHealth",), "service_checks": ("serfHealth",)}
+    for number in range(ORDERED_MIN + 2):
+        world.begin(identity(number), **both)
+    restarted = World()
+    thaw(restarted.database, filter(None, freeze(world.database, HIGHEST))).install()
+    for one in (world, restarted):
+        one.do(Destroy(identity(ORDERED_MIN + 1)))
+        one.check("critical")
+        assert one.ask(sessions.All()) == []
+
+
+def test_checks_that_follow_an_imported_session_pass() -> None:
+    world = World()
+    check = Check(node="", id="c", kind="session", definition={"SessionName": "x"})
+    node = Register(Node(name="n1"), checks=[check], skip_node_update=True)
+    merge = Merge([node], [Session(id=S1, node="n1", name="x")])
+    assert world.do(merge) > 0
+    assert world.database.contents["checks"].rows["n1", "c"].status == "passing"

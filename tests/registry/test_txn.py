@@ -223,12 +223,32 @@ def test_reading_too_much_is_refused_and_writes_nothing() -> None:
     for number in range(8):
         world.do(kv.Set(f"big/{number}", bytes(512 * 1024)))
     trees = [KvRead("get-tree", "big/") for _ in range(9)]
-    assert len(world.txn(*trees[:8]).results) == 64
+    assert len(world.txn(*trees[:7]).results) == 56
     outcome = world.do(Apply((KvWrite("set", "a", b"1"), *trees)))
     assert isinstance(outcome, TooLarge)
     assert "a" not in world.pairs()
     with pytest.raises(TooLarge):
         txn.Read(tuple(trees)).run(world.machine.database.view())
+
+
+def test_many_small_results_are_too_much_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(txn, "READ_MAX_BYTES", 1000)
+    world = World()
+    for number in range(8):
+        world.do(kv.Set(f"small/{number}", b""))
+    assert isinstance(world.do(Apply((KvWrite("set", "a"), KvRead("get-tree", "")))), TooLarge)
+
+
+def test_what_a_transaction_wrote_does_not_fill_the_memory_of_requests() -> None:
+    world = World()
+    world.do(catalog.Register(NODE))
+    ops = [
+        ServiceWrite("set", "n1", catalog.Service(node="", id=f"{n}", name="web", tags=["t" * 900]))
+        for n in range(60)
+    ]
+    assert len(world.txn(*ops, request="r").results) == 60
+    assert world.txn(*ops, request="r") == txn.Outcome(forgotten=True)
+    assert len(world.machine.database.ledger.ended["r"].value) < 100
 
 
 def test_a_repetition_is_answered_the_same_unless_it_read_much() -> None:

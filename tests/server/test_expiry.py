@@ -205,6 +205,24 @@ async def test_lock_delays_that_are_over_are_forgotten(leading: Leading) -> None
     assert server.raft.applied_index == before
 
 
+async def test_a_restore_during_the_sweep_leaves_nothing_to_sweep(leading: Leading) -> None:
+    database, writes = leading.server.machine.database, 0
+    transaction = database.begin(database.index + 1)
+    transaction.put(sessions.DELAYS, sessions.Delay(key="a", until=1.0))
+    transaction.commit()
+
+    async def write(*_: object) -> int:
+        nonlocal writes
+        writes += 1
+        assert writes < 5
+        database.contents = database.stage(0).contents
+        return 1
+
+    leading.expiry._as_leader.write = write  # type: ignore[assignment,method-assign]
+    await leading.later(SWEEP_SECONDS)
+    assert writes == 1
+
+
 async def test_the_loop_ends_sessions_by_itself(leading: Leading) -> None:
     server = leading.server
     expiry = Expiry(
