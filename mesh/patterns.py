@@ -11,6 +11,7 @@ refused, as are programs of more than PROGRAM_MAX steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -148,14 +149,22 @@ class Pattern:
         self._states: dict[tuple[frozenset[int], str], _State] = {}
         self._known = 0
 
-    def found_in(self, text: str, limit: int = TEXT_MAX) -> bool:
-        """Whether the expression matches anywhere in the first `limit` characters."""
-        text = text[:limit]
+    def found_in(self, text: str, limit: int = TEXT_MAX, effort: float = math.inf) -> bool:
+        """Whether the expression matches anywhere in the first `limit` characters.
+
+        Raises Invalid when that takes more than `effort` steps beside what is remembered.
+        """
+        text, spent = text[:limit], 0
         state = self._state(frozenset({0}), "")
         for char in text:
             try:
                 reached = state.after[char]
             except KeyError:
+                spent += 1 + len(state.steps)
+                if spent > effort:
+                    raise Invalid(
+                        f"it takes too long on a text of {len(text)} characters"
+                    ) from None
                 reached = self._follow(state, char)
             if reached is None:
                 return True

@@ -319,16 +319,23 @@ def refuse(request: Request, *names: str) -> None:
 
 
 def body(
-    request: Request, kind: type[T], aliases: Mapping[str, str] = {}, *, lenient: bool = False
+    request: Request,
+    kind: type[T],
+    aliases: Mapping[str, str] = {},
+    *,
+    lenient: bool = False,
+    wide: bool = False,
 ) -> T:
     """The body as `kind`, strictly: names match in any case, an unknown one raises Invalid.
 
     As Go does, null leaves a field at its default. `aliases` gives other names (lower case) of
-    fields, at any depth. Lenient, unknown fields are left out instead.
+    fields, at any depth. Lenient, unknown fields are left out instead. Numbers of more than
+    64 bits, which no log can hold, are refused unless `wide`: then the caller does that.
     """
     try:
         value = msgspec.json.decode(request.body)
-        pack(value)  # What cannot be written to the log is refused here: numbers above 64 bits.
+        if not wide:
+            pack(value)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, OverflowError) as error:
         raise Invalid(f"Request decode failed: {error}") from error
     try:

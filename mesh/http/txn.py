@@ -142,7 +142,7 @@ class OutcomeShape(shapes.Shape, frozen=True):
 
 async def put(request: Request) -> Reply:
     """Do all ops, or tell of every one that fails."""
-    body = params.body(request, list[OpBody])
+    body = params.body(request, list[OpBody], wide=True)  # Each op is told what is wrong with it.
     txn.check_count(len(body))
     ops: dict[int, txn.AnyOp] = {}
     failures = []

@@ -40,6 +40,8 @@ Test: TypeAlias = Callable[[Any], bool]
 CACHED_MAX = 256
 MATCHED_MAX = 64 * 1024
 """`matches` looks at so many characters of a value."""
+EFFORT_MAX = 100_000
+"""Steps that `matches` may take for one value: nothing else is done meanwhile."""
 FIELDS_SHOWN_MAX = 60
 _MISSING = object()
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
@@ -177,8 +179,7 @@ class _Compiler:
             case "in":
                 return lambda found: wanted in _text(found)
             case "matches":
-                pattern = self._pattern(value)
-                return lambda found: pattern.found_in(_text(found), MATCHED_MAX)
+                return self._of_pattern(value)
             case _:
                 return lambda found: not _text(found)
 
@@ -203,6 +204,17 @@ class _Compiler:
                     return not found
                 return operator == "in" and any(_text(one) == value.text for one in found)
             return text(found)
+
+        return test
+
+    def _of_pattern(self, value: Token) -> Test:
+        pattern = self._pattern(value)
+
+        def test(found: Any) -> bool:
+            try:
+                return pattern.found_in(_text(found), MATCHED_MAX, EFFORT_MAX)
+            except Invalid as error:
+                raise wrong(self._expression, value.start, error.message) from error
 
         return test
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,15 @@ def test_limits() -> None:
     many = " or ".join(["Name == x"] * 300)
     assert answer(many) == "nothing"
     assert answer("not " * DEPTH_MAX + 'Name == "web-1"') == "web-1"
+
+
+def test_an_expression_that_takes_too_long_is_given_up() -> None:
+    """What is matched may be long, and nobody else is served meanwhile."""
+    passes = compiled('Status matches "^(a|b)*a' + "[ab]" * 100 + '$"', Check)
+    text = "".join(random.Random(7).choices("ab", k=20_000))
+    with pytest.raises(InvalidFilter, match="takes too long on a text of 20000 characters"):
+        passes(Check(text))
+    assert passes(Check("a" * 101))
 
 
 def test_a_long_expression_is_shown_around_the_error() -> None:
