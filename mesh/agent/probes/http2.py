@@ -44,6 +44,7 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._state = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self._state.initiate_connection()
+        self._gone: OSError | None = None
 
     def close(self) -> None:
         """Close it without a farewell."""
@@ -90,7 +91,9 @@ class Connection:
         return isinstance(event, StreamEnded)
 
     async def _events(self) -> list[Event]:
-        """What the other side did next."""
+        """What the other side did next, up to that it goes away: only what follows is lost then."""
+        if self._gone is not None:
+            raise self._gone
         self._writer.write(self._state.data_to_send())
         data = await self._reader.read(READ_BYTES)
         if not data:
@@ -100,9 +103,11 @@ class Connection:
         except (H2Error, UnicodeDecodeError) as error:
             raise ConnectionError(f"this is no HTTP/2: {error}") from error
         self._writer.write(self._state.data_to_send())
-        for event in events:
+        for at, event in enumerate(events):
             if isinstance(event, ConnectionTerminated):
-                raise ConnectionError(f"the other side goes away (error {event.error_code})")
+                why = f"the other side goes away (error {event.error_code})"
+                self._gone = ConnectionError(why)
+                return events[:at]
         return events
 
 

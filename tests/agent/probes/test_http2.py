@@ -36,6 +36,17 @@ async def test_any_frames(contexts: Contexts, seed: int) -> None:
     assert "timed out" not in asked.output + ping.output
 
 
+async def test_what_was_answered_before_the_other_side_goes_away_counts(
+    contexts: Contexts,
+) -> None:
+    answer = b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + bytes(8)
+    farewell = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + bytes(8)
+    for said, status in ((answer + farewell, "passing"), (farewell + answer, "critical")):
+        async with saying(SETTINGS + said) as address:
+            asked = check(H2PING=address, H2PingUseTLS=False, Timeout="2s")
+            assert (await h2ping.run(asked, contexts)).status == status
+
+
 async def test_two_calls_on_one_connection(grpc_server: Serve, contexts: Contexts) -> None:
     address = grpc_server()
     connection = await open_connection(address, check(GRPC=address), contexts, over_tls=False)
