@@ -24,7 +24,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meshd]:
     server = Meshd("metrics", "127.0.0.1", Path(tmp_path_factory.mktemp("metrics"), "n"), config)
     server.start()
     try:
-        eventually(lambda: server.get("/v1/status/leader"))
+        # Then the leader has written all that it writes by itself.
+        eventually(lambda: server.get("/v1/catalog/service/mesh"))
         yield server
     finally:
         server.kill()
