@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -55,7 +55,7 @@ class Table(Generic[R]):
         name: str,
         kind: type[R],
         key: Callable[[R], Hashable],
-        indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+        indexes: Mapping[str, Callable[[R], Sequence[Hashable]]],
         *,
         level: int = 1,
         later: Mapping[str, int] = {},
@@ -92,12 +92,9 @@ class Marks:
             mark = self.emptied.get(value, self.floor)
         return mark
 
-    def changed(self, value: Hashable, index: int, *, empty: bool) -> None:
-        """Note that the bucket changed at this log index and whether it holds rows now."""
+    def became_empty(self, value: Hashable, index: int) -> None:
+        """Note that the bucket lost its last row at this log index."""
         self.emptied.pop(value, None)
-        if not empty:
-            self.filled[value] = index
-            return
         self.filled.pop(value, None)
         self.emptied[value] = index
         if len(self.emptied) > TOMBSTONES_MAX:
@@ -122,8 +119,8 @@ class Content(Generic[R]):
         self.orders: dict[tuple[str, Hashable], Order] = {}
         """The keys of each large bucket."""
 
-    def replace(self, key: Hashable, row: R | None) -> set[tuple[str, Hashable]]:
-        """Put the row, or remove it when None. Returns each (index, value) whose rows changed."""
+    def replace(self, key: Hashable, row: R | None, touched: set[Bucket]) -> None:
+        """Put the row, or remove it when None. Adds each bucket whose rows changed."""
         old = self.rows.pop(key, None) if row is None else self.rows.get(key)
         if row is not None:
             self.rows[key] = row
@@ -131,23 +128,31 @@ class Content(Generic[R]):
                 self._entered(EVERY, "", self.rows, key)
         elif old is not None:
             self._left(EVERY, "", self.rows, key)
-        touched: set[tuple[str, Hashable]] = {(PRIMARY, key), (EVERY, "")}
-        for name, values in self.table.indexes.items():
-            buckets = self.buckets[name]
-            before = set(values(old)) if old is not None else set()
-            after = set(values(row)) if row is not None else set()
-            for value in before - after:
-                bucket = buckets[value]
-                del bucket[key]
-                self._left(name, value, bucket, key)
-                if not bucket:
-                    del buckets[value]
-            for value in after - before:
-                bucket = buckets.setdefault(value, {})
-                bucket[key] = None
-                self._entered(name, value, bucket, key)
-            touched.update((name, value) for value in before | after)
-        return touched
+        table = self.table
+        touched.add((table.name, PRIMARY, key))
+        touched.add((table.name, EVERY, ""))
+        for index, values in table.indexes.items():
+            before = values(old) if old is not None else ()
+            after = values(row) if row is not None else ()
+            if before != after:
+                self._move(index, key, set(before), set(after))
+                touched.update([(table.name, index, value) for value in before])
+            for value in after:
+                touched.add((table.name, index, value))
+
+    def _move(self, index: str, key: Hashable, before: set[Hashable], after: set[Hashable]) -> None:
+        """Have the row in the buckets of other values."""
+        buckets = self.buckets[index]
+        for value in before - after:
+            bucket = buckets[value]
+            del bucket[key]
+            self._left(index, value, bucket, key)
+            if not bucket:
+                del buckets[value]
+        for value in after - before:
+            bucket = buckets.setdefault(value, {})
+            bucket[key] = None
+            self._entered(index, value, bucket, key)
 
     def _entered(
         self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
@@ -197,21 +202,30 @@ class Content(Generic[R]):
         row = self.rows.get(value) if index == PRIMARY else None
         return self.marks[index].of(value) if row is None else row.modify_index
 
-    def changed(self, index: str, value: Hashable, log_index: int) -> None:
-        """Note that the bucket was changed by the log entry at this index."""
-        marks, empty = self.marks[index], self.is_empty(index, value)
-        if index == PRIMARY and not empty:
-            marks.emptied.pop(value, None)  # The row itself has the mark.
-        else:
-            marks.changed(value, log_index, empty=empty)
+    def changed(self, index: str, value: Hashable, log_index: int) -> bool:
+        """Note that the bucket was changed by the log entry at this index, unless it is empty.
 
-    def is_empty(self, index: str, value: Hashable) -> bool:
-        """Whether the bucket holds no row."""
+        False when it is: `emptied` notes that, and in which order counts.
+        """
+        marks = self.marks[index]
         if index == PRIMARY:
-            return value not in self.rows
-        if index == EVERY:
-            return not self.rows
-        return value not in self.buckets[index]
+            if value not in self.rows:
+                return False
+        elif index == EVERY:
+            if not self.rows:
+                return False
+            marks.filled[value] = log_index
+        else:
+            if value not in self.buckets[index]:
+                return False
+            marks.filled[value] = log_index
+        if marks.emptied:
+            marks.emptied.pop(value, None)  # A row itself has its mark.
+        return True
+
+    def emptied(self, index: str, value: Hashable, log_index: int) -> None:
+        """Note that the bucket became empty by the log entry at this index."""
+        self.marks[index].became_empty(value, log_index)
 
     def keys(self, index: str, value: Hashable) -> Iterable[Any]:
         """The primary keys of the rows of a bucket, in order."""
