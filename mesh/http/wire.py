@@ -17,6 +17,13 @@ from mesh.errors import TooLarge
 LINE_MAX_BYTES = 64 * 1024
 """Of a head."""
 HEADERS_MAX = 256
+HEADS_REMEMBERED = 256
+"""So many different sets of header fields,"""
+FIELDS_REMEMBERED_BYTES = 1024
+"""of so many bytes at most."""
+_VERSION = b" HTTP/1.1"
+_CONTROL_CHARACTERS = "control characters in the head"
+_LONG_LINE = f"a line of the head is longer than {LINE_MAX_BYTES} bytes"
 CHUNK_LINE_MAX_BYTES = 4096
 TRAILERS_MAX_BYTES = 16 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
@@ -54,8 +61,9 @@ class Headers(Mapping[str, str]):
         return self._found[name.lower()]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value, or the default."""
-        return self._found.get(name.lower(), default)
+        """The value, or the default. Quickest by a name in lower case."""
+        value = self._found.get(name)
+        return self._found.get(name.lower(), default) if value is None else value
 
     def __contains__(self, name: object) -> bool:
         """Whether it was sent."""
@@ -86,15 +94,48 @@ class Head(msgspec.Struct):
     """HTTP/1.0: no chunks, and the connection ends unless it asked otherwise."""
 
 
+class Heads:
+    """Reads the heads of requests. Most clients send the same header fields again and again.
+
+    So it remembers those it read last, of all clients, and what they say.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, tuple[Headers, int, bool, bool, bool]] = {}
+
+    def read(self, data: bytes) -> Head:
+        """See `parse_head`."""
+        end = data.find(b"\r\n")
+        fields = data[end - len(_VERSION) :]
+        if end < 0 or (said := self._said.get(fields)) is None:
+            head = parse_head(data)
+            if end >= 0 and not head.old and len(fields) <= FIELDS_REMEMBERED_BYTES:
+                self._remember(fields, head)
+            return head
+        line = data[:end].decode("utf-8", "surrogateescape")
+        if not line.isprintable() and _CONTROL.search(line):
+            raise Malformed(_CONTROL_CHARACTERS)
+        if end > LINE_MAX_BYTES:
+            raise Malformed(_LONG_LINE)
+        method, target, _ = _request_line(line)
+        return Head(method, target, *said)
+
+    def _remember(self, fields: bytes, head: Head) -> None:
+        if len(self._said) >= HEADS_REMEMBERED:
+            self._said.clear()
+        one = head
+        self._said[fields] = (one.headers, one.length, one.chunked, one.keep_alive, one.continues)
+
+
 def parse_head(data: bytes) -> Head:
     """Read what precedes the empty line. Raises Malformed."""
     text = data.decode("utf-8", "surrogateescape")
     first, *lines = text.split("\r\n")
     # Most heads are printable, which is seen faster than what is wrong with the others.
     if not (first.isprintable() and "".join(lines).isprintable()) and _CONTROL.search(text):
-        raise Malformed("control characters in the head")
+        raise Malformed(_CONTROL_CHARACTERS)
     if len(data) > LINE_MAX_BYTES and max(map(len, (first, *lines))) > LINE_MAX_BYTES:
-        raise Malformed(f"a line of the head is longer than {LINE_MAX_BYTES} bytes")
+        raise Malformed(_LONG_LINE)
     method, target, version = _request_line(first)
     if len(lines) > HEADERS_MAX:
         raise Malformed(f"more than {HEADERS_MAX} header fields")

@@ -276,13 +276,14 @@ class Node:
         """
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
-        driver, future = self._participating(), self._waiting.begin()
-        began = self._clock.monotonic()
+        driver, began = self._participating(), self._clock.monotonic()
+        future = self._waiting.begin(began)
 
         def done(index: int, result: object, error: MeshError | None) -> None:
             settle(future, (index, result), error)
             if error is None:
-                self.figures.commits.add(self._clock.monotonic() - began)
+                now = self._clock.monotonic()
+                self.figures.commits.add(now - began, now)
 
         driver.replica.propose(data, done)
         driver.poke()

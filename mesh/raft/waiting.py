@@ -18,10 +18,11 @@ class Waiting:
         self._clock, self._seconds = clock, seconds
         self._deadlines: deque[tuple[float, asyncio.Future[Answered]]] = deque()
 
-    def begin(self) -> asyncio.Future[Answered]:
-        """Somebody waits from now on."""
+    def begin(self, now: float | None = None) -> asyncio.Future[Answered]:
+        """Somebody waits from now on, which is this by the clock if it is given."""
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        self._deadlines.append((self._clock.monotonic() + self._seconds, future))
+        began = self._clock.monotonic() if now is None else now
+        self._deadlines.append((began + self._seconds, future))
         return future
 
     def expire(self) -> None:
