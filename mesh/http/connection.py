@@ -463,7 +463,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._owner.now() + LINGER_SECONDS
         body = b"" if head is not None and head.method == "HEAD" else reply.body
         framing = wire.field("Content-Length", str(len(reply.body)))
-        nobody = Head("GET", "/", wire.Headers({}), keep_alive=False)
+        nobody = Head("GET", "/", {}, keep_alive=False)
         opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
         transport.write(opening + body)
         # Closed with bytes unread, the system would reset it and take the reply from the client.

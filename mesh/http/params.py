@@ -134,7 +134,7 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
 def _cache_control(request: Request) -> tuple[float | None, float]:
     """How old an answer may be, and how old if no server answers. Raises Invalid."""
     max_age, stale_if_error = None, 0.0
-    for directive in request.headers.get("Cache-Control", "").split(","):
+    for directive in request.headers.get("cache-control", "").split(","):
         name, _, text = directive.strip().lower().partition("=")
         if name == "must-revalidate":
             max_age = 0.0

@@ -242,7 +242,7 @@ class HttpServer:
         self, reply: Reply, head: Head, *, pretty: bool, close: bool
     ) -> Sequence[bytes]:
         """A reply without a stream as bytes, to be sent one after the other."""
-        accepted, framing = head.headers.get("Accept-Encoding", ""), b""
+        accepted, framing = head.headers.get("accept-encoding", ""), b""
         pieces: Sequence[bytes] = reply.pieces
         if not pieces:
             forms = {} if reply.kept is None else reply.kept.forms
@@ -286,7 +286,7 @@ class HttpServer:
         more = b""
         if "gzip" not in reply.content_type:
             more = b"Vary: Accept-Encoding\r\n"
-            if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
+            if _accepts_gzip(head.headers.get("accept-encoding", "")):
                 more += b"Content-Encoding: gzip\r\n"
                 pieces = _compressed_pieces(pieces)
         if not head.old:

@@ -6,9 +6,8 @@ What two readers could understand differently is refused: it is how requests are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
@@ -48,43 +47,14 @@ class Malformed(Exception):
     """These bytes are no HTTP; the message says why."""
 
 
-class Headers(Mapping[str, str]):
-    """Header fields by name, whatever its case; repeated ones are joined by a comma."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self, found: dict[str, str]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> str:
-        """The value. Raises KeyError."""
-        return self._found[name.lower()]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value, or the default. Quickest by a name in lower case."""
-        value = self._found.get(name)
-        return self._found.get(name.lower(), default) if value is None else value
-
-    def __contains__(self, name: object) -> bool:
-        """Whether it was sent."""
-        return isinstance(name, str) and name.lower() in self._found
-
-    def __iter__(self) -> Iterator[str]:
-        """The names in lower case."""
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        """How many names."""
-        return len(self._found)
-
-
 class Head(msgspec.Struct):
     """A request without its body."""
 
     method: str
     target: str
     """As sent; bytes that are no UTF-8 as surrogates."""
-    headers: Headers
+    headers: Mapping[str, str]
+    """Header fields by their names in lower case; repeated ones are joined by a comma."""
     length: int = 0
     chunked: bool = False
     keep_alive: bool = True
@@ -101,7 +71,11 @@ class Heads:
     """
 
     def __init__(self) -> None:
-        self._said: dict[bytes, tuple[Headers, int, bool, bool, bool]] = {}
+        self._said: dict[bytes, tuple[Mapping[str, str], int, bool, bool, bool]] = {}
+
+    def __len__(self) -> int:
+        """How many sets of header fields it remembers."""
+        return len(self._said)
 
     def read(self, data: bytes) -> Head:
         """See `parse_head`."""
@@ -153,7 +127,7 @@ def parse_head(data: bytes) -> Head:
                 raise Malformed(f"{name} stands there twice")
             value = f"{found[name]}, {value}"
         found[name] = value
-    head = Head(method, target, Headers(found), old=version == "HTTP/1.0")
+    head = Head(method, target, found, old=version == "HTTP/1.0")
     _frame(head, found)
     return head
 

@@ -11,7 +11,6 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.http import params
 from mesh.http.options import Options
 from mesh.http.request import Parts, Request
-from mesh.http.wire import Headers
 from tests.registry_memory import MemoryRegistry
 
 OPTIONS = Options(addresses=[], datacenter="dc1", node_name="n0")
@@ -32,7 +31,7 @@ def request_for(parts: Parts) -> Callable[..., Request]:
     def make(query: str = "", **fields: Any) -> Request:
         fields.setdefault("options", OPTIONS)
         given = fields.pop("headers", {})
-        fields["headers"] = Headers({name.lower(): text for name, text in given.items()})
+        fields["headers"] = {name.lower(): text for name, text in given.items()}
         return Request(parts, params=params.parse(query), **fields)
 
     return make
