@@ -426,8 +426,8 @@ class Node:
         return self._driver if self._driver is not None and not self._driver.ended else None
 
     def _leading(self) -> Leading | None:
-        running = self._running()
-        return running.replica.leading if running else None
+        driver = self._driver
+        return driver.replica.leading if driver is not None and not driver.ended else None
 
     def _participating(self) -> Driver:
         driver = self._running()

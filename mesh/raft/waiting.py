@@ -28,9 +28,13 @@ class Waiting:
     def expire(self) -> None:
         """Answer those whose time is over."""
         now, deadlines = self._clock.monotonic(), self._deadlines
-        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):
-            _, future = deadlines.popleft()
-            settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+        while deadlines:
+            deadline, future = deadlines[0]
+            if not future.done():
+                if deadline > now:
+                    return
+                settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+            deadlines.popleft()
 
 
 def settle(future: asyncio.Future[Answered], answer: Answered, error: MeshError | None) -> None:
