@@ -10,12 +10,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def spawn(
+    work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop | None = None
+) -> asyncio.Task[None]:
     """Run what handles its own errors and is ended by whoever keeps the task: one for a request.
 
-    It costs a third of what `Tasks.start` does.
+    It costs a third of what `Tasks.start` does, and less by a system call if the loop is given.
     """
-    return asyncio.Task(work)
+    return asyncio.Task(work, loop=loop)
 
 
 class Tasks:

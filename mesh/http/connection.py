@@ -44,6 +44,7 @@ class Owner(Protocol):
     blocked: set[asyncio.Task[Any]]
     """What is ended at once when the server stops."""
     heads: Heads
+    loop: asyncio.AbstractEventLoop | None
 
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
@@ -352,7 +353,7 @@ class Connection(asyncio.Protocol):
 
     def _decide(self, admitted: Admitted | Reply) -> None:
         self.deadline = math.inf
-        self._task = spawn(self._answer(admitted))
+        self._task = spawn(self._answer(admitted), self._owner.loop)
 
     async def _answer(self, admitted: Admitted | Reply) -> None:
         head = self._head

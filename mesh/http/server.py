@@ -66,10 +66,11 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.blocked: set[asyncio.Task[Any]] = set()
         self.heads = Heads()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         self._stopping = False
         for host, port in self._options.addresses:
             try:

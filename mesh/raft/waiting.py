@@ -16,11 +16,14 @@ class Waiting:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
+        self._loop: asyncio.AbstractEventLoop | None = None  # To ask for it is a system call.
         self._deadlines: deque[tuple[float, asyncio.Future[Answered]]] = deque()
 
     def begin(self, now: float | None = None) -> asyncio.Future[Answered]:
         """Somebody waits from now on, which is this by the clock if it is given."""
-        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answered] = self._loop.create_future()
         began = self._clock.monotonic() if now is None else now
         self._deadlines.append((began + self._seconds, future))
         return future
