@@ -63,10 +63,10 @@ class Dispatcher:
         if target[:1] != "/" or not target.isascii():
             target = _origin(target)
         raw, _, query = target.partition("?")
-        path = self._path(raw)
+        path = raw if raw.isprintable() and "%" not in raw else self._path(raw)
         if self._blocks and (refused := self._blocked(method, path, remote)) is not None:
             return refused
-        cleaned = clean(raw)
+        cleaned = clean(raw) if "//" in raw or "/." in raw else raw
         if cleaned != raw or self._paths.moved(raw):
             location = cleaned if cleaned != raw else f"{raw}/"
             return _moved(location, query)

@@ -28,7 +28,7 @@ class Patience:
     def __init__(self, hold_seconds: float, world: tuple[Clock, Dice], wait: float = 0.0) -> None:
         self._clock, self._dice = world
         self._hold = hold_seconds
-        self._step_began = self._clock.monotonic()
+        self._step_began = self._clock.monotonic() if wait else 0.0
         self._wait_until = self._step_began + wait
         self._until = 0.0
         self._unknown = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any
 
 from mesh.clock import Clock, Dice
@@ -15,7 +15,7 @@ from mesh.registry.sessions import EXPIRED_MAX, Expire, Renew, Session, Sweep
 from mesh.rpc.router import Consensus, Forwarded
 from mesh.server.timers import Timers
 from mesh.store.database import Database
-from mesh.store.table import PRIMARY, Bucket
+from mesh.store.table import EVERY, PRIMARY, Bucket
 from mesh.telemetry.windows import Window
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ on the way, and early enough that the write which ends it lies before twice the 
 SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 OVERSLEPT_SECONDS = 1.0
+_TABLE = sessions.SESSIONS.name
 STEP = 2000
 """Sessions whose timers begin at once, before others have their turn."""
 
@@ -75,7 +76,7 @@ class Expiry:
         """Leadership changed, or somebody needs a look now."""
         self._woken.set()
 
-    def committed(self, changed: Iterable[Bucket] | None) -> None:
+    def committed(self, changed: Set[Bucket] | None) -> None:
         """A commit changed these buckets; None when the tables were replaced as a whole."""
         if changed is None:
             self._forget()
@@ -83,8 +84,10 @@ class Expiry:
             return
         if not self._loaded:
             return
+        if (_TABLE, EVERY, "") not in changed:
+            return  # As of nearly every commit.
         for table, index, key in changed:
-            if table == sessions.SESSIONS.name and index == PRIMARY:
+            if table == _TABLE and index == PRIMARY:
                 self._look_at(str(key))
 
     def _look_at(self, identity: str) -> None:
