@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from mesh.raft.recovery import recover
 from mesh.raft.replica import Replica, Start, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
 from mesh.raft.transport import Transport, Wiring
+from mesh.raft.worker import Worker
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Driver:
         self._journal = Journal()
         self._segments = Segments(str(Path(folder, "journal")), options.segment_bytes)
         self._snapshots = Snapshots(str(Path(folder, "snapshots")))
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="raft-journal")
+        self._disk = Worker("raft-journal")
         self._packer = Packer(self._snapshots, machine)
         self._scheduled = self._compacting = self.ended = False
         self._applied_bytes = 0  # Since the last snapshot.
@@ -125,7 +125,7 @@ class Driver:
         await self._tasks.stop()
         await self.transport.stop()
         self.replica.end()
-        for end in (self._disk.shutdown, self._packer.stop):
+        for end in (self._disk.stop, self._packer.stop):
             await self._loop.run_in_executor(None, end)
         self._segments.close()
 
@@ -211,11 +211,10 @@ class Driver:
             return
         if batch is not None:
             store = partial(self.figures.syncs.timed, self._segments.store, batch)
-            work = self._loop.run_in_executor(self._disk, store)
-            work.add_done_callback(self._stored)
+            self._disk.do(store, self._stored)
 
-    def _stored(self, work: asyncio.Future[None]) -> None:
-        if self._failed(work):
+    def _stored(self, error: BaseException | None) -> None:
+        if self._went_wrong(error):
             return
         self.counters["syncs"] += 1
         self.replica.stored()
@@ -277,7 +276,7 @@ class Driver:
 
     def _drop_segments(self) -> None:
         drop = partial(self._segments.drop_below, self._journal.first_index)
-        self._loop.run_in_executor(self._disk, drop).add_done_callback(self._failed)
+        self._disk.do(drop, self._went_wrong)
 
     def _received_snapshot(self, work: asyncio.Future[tuple[Stored, Prepared]]) -> None:
         if not work.cancelled() and isinstance(error := work.exception(), Invalid):
@@ -300,13 +299,13 @@ class Driver:
     def _failed(self, work: asyncio.Future[Any]) -> bool:
         if work.cancelled():
             return True
-        error = work.exception()
-        if self.ended:
-            return True
-        if error is not None:
+        return self._went_wrong(work.exception())
+
+    def _went_wrong(self, error: BaseException | None) -> bool:
+        """Whether there is nothing to go on with, for this error or because it is over anyway."""
+        if error is not None and not self.ended:
             self._give_up(error)
-            return True
-        return False
+        return error is not None or self.ended
 
     def _give_up(self, error: BaseException) -> None:
         # What the disk refuses is told by its error; a traceback would only hide that.
