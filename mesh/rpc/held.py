@@ -86,7 +86,7 @@ class _Held:
         """Whether a server's word is of before what another said, and must not undo it.
 
         After the death of a leader the next server asked may not have the last writes yet, nor get
-        them before there is a leader again.
+        them before there is a leader again. One that was restarted has nothing before.
         """
         if answer.index >= self.answer.index or answer.value == self.answer.value:
             self.behind = None
