@@ -35,7 +35,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     allow_stale: bool = True
     """Any server may answer, leader or not."""
     max_stale_seconds: float = TEN_YEARS_SECONDS
-    """With allow_stale: an answer staler than this is asked of the leader again."""
+    """With allow_stale: an answer staler than this is asked of the leader again. From ten years on
+    none is: a server that was restarted and met no leader yet cannot say how old its answer is."""
     udp_answer_limit: int = 3
     """Answers to a UDP question without EDNS; never more than 8."""
     a_record_limit: int = 0
@@ -60,3 +61,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """TCP connections at a time; more are closed as they come."""
     tcp_idle_seconds: float = 10.0
     """A TCP connection without a question or an accepted answer for so long is closed."""
+
+    @property
+    def stalest(self) -> float | None:
+        """The limit for what is read, in seconds; None for none."""
+        limited = self.allow_stale and self.max_stale_seconds < TEN_YEARS_SECONDS
+        return self.max_stale_seconds if limited else None

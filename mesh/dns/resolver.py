@@ -97,7 +97,7 @@ class Resolver:
         self._zones = zones
         self._read = ReadOptions(
             consistency="stale" if options.allow_stale else "default",
-            max_stale=options.max_stale_seconds if options.allow_stale else None,
+            max_stale=options.stalest,
             token=options.token,
             cached=options.allow_stale,
         )

@@ -380,8 +380,9 @@ class Gossip:
                         self._background(partial(self._tcp_ping, outcome), "gossip tcp ping")
                     case Tell():
                         self._background(partial(self._send_stream, outcome), "gossip event")
-                    case Exchange():
-                        self._background(partial(self._push_pull, outcome), "gossip push/pull")
+                    case Exchange(_, host, port, join):
+                        exchange = partial(self._exchange, host, port, join=join)
+                        self._background(exchange, "gossip push/pull")
                     case _:
                         self._tell(outcome)
         if self.pool.deadline() < self._due:
@@ -430,7 +431,7 @@ class Gossip:
             reply = self.pool.state(join=False)
             # Whoever asked finds the same.
             with contextlib.suppress(Conflict):
-                await self._merge(message)
+                await self._merge(reply, message)
         elif isinstance(message, Ping):
             if message.node in {"", self.name}:
                 reply = Ack(message.seq)
@@ -447,17 +448,18 @@ class Gossip:
         except MeshError as error:
             return Fault(error.message)
 
-    async def _merge(self, state: PushPull, *, ignore_old: bool = False) -> None:
-        if misfit := self.pool.swim.misfit(state.nodes):
+    async def _merge(self, said: PushPull, heard: PushPull, *, ignore_old: bool = False) -> None:
+        if misfit := self.pool.swim.misfit(heard.nodes):
             self.counters["merges_refused"] += 1
             log.warning("the state of another pool, or of a broken member, is refused: %s", misfit)
             raise Conflict(f"incompatible versions: {misfit}")
         # To meet thousands takes long; in between, pings are answered.
-        for start in range(0, len(state.nodes), MERGE_AT_ONCE):
-            some = PushPull(state.nodes[start : start + MERGE_AT_ONCE], join=state.join)
+        for start in range(0, len(heard.nodes), MERGE_AT_ONCE):
+            some = PushPull(heard.nodes[start : start + MERGE_AT_ONCE], join=heard.join)
             self._merge_some(some)
             await self._clock.sleep(0)
-        self._merge_some(PushPull((), state.user_state, state.join), ignore_old=ignore_old)
+        self.pool.swim.retell(said.nodes, heard.nodes)
+        self._merge_some(PushPull((), heard.user_state, heard.join), ignore_old=ignore_old)
 
     def _merge_some(self, state: PushPull, *, ignore_old: bool = False) -> None:
         now = self._clock.monotonic()
@@ -465,9 +467,6 @@ class Gossip:
         self._perform()
 
     # Streams
-
-    async def _push_pull(self, effect: Exchange) -> None:
-        await self._exchange(effect.address, effect.port, join=effect.join)
 
     async def _exchange(
         self, host: str, port: int, *, join: bool, ignore_old: bool = False
@@ -478,7 +477,7 @@ class Gossip:
             raise Unreachable(f"{host}:{port} answered: {reply.text}")
         if not isinstance(reply, PushPull):
             raise Unreachable(f"{host}:{port} answered with {reply}")
-        await self._merge(reply, ignore_old=ignore_old)
+        await self._merge(state, reply, ignore_old=ignore_old)
 
     async def _send_stream(self, effect: Tell) -> None:
         if self._telling >= TELLING_MAX:

@@ -6,7 +6,7 @@ from collections.abc import Container, MutableSequence
 from typing import TypeVar
 
 from mesh.clock import Dice
-from mesh.gossip.messages import VERSIONS, host
+from mesh.gossip.messages import VERSIONS, Alive, host
 from mesh.gossip.streams import DEAD, LEFT
 
 T = TypeVar("T")
@@ -42,6 +42,10 @@ class Peer:
         """It is there from now on; `host` is the address as text."""
         self.address, self.port = address, port
         self.host = host(address)
+
+    def alive(self) -> Alive:
+        """The news that it is."""
+        return Alive(self.incarnation, self.name, self.address, self.port, self.meta, self.versions)
 
     @property
     def gone(self) -> bool:

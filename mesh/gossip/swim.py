@@ -21,6 +21,7 @@ from mesh.clock import Dice
 from mesh.errors import Invalid
 from mesh.gossip.broadcasts import Broadcasts
 from mesh.gossip.messages import Alive, Dead, Message, Suspect, check, host
+from mesh.gossip.missed import missed
 from mesh.gossip.options import SwimOptions
 from mesh.gossip.packets import COMPOUND_HEAD_BYTES, PACKET_BYTES, PART_HEAD_BYTES, size
 from mesh.gossip.peers import Order, Peer, Table
@@ -211,10 +212,7 @@ class Swim:
         return drawn + self.draw_above(budget, PART_HEAD_BYTES)
 
     def _announce(self, peer: Peer, done: Callable[[], None] | None = None) -> None:
-        alive = Alive(
-            peer.incarnation, peer.name, peer.address, peer.port, peer.meta, peer.versions
-        )
-        self.queue.add(peer.name, alive, done)
+        self.queue.add(peer.name, peer.alive(), done)
 
     def _remark(self, text: str, *, warning: bool = False) -> None:
         self.effects.append(Remark(text, warning))
@@ -466,6 +464,12 @@ class Swim:
             except Invalid:
                 bad += 1
         return bad
+
+    def retell(self, said: Sequence[NodeState], heard: Sequence[NodeState]) -> None:
+        """Once `heard` is merged, tell what came while it was exchanged for `said`."""
+        if not self.leaving:
+            for news in missed(said, heard, self.peers, self.name):
+                self.queue.add(news.node, news)
 
     def _merge(self, now: float, state: NodeState) -> None:
         if state.state == ALIVE:

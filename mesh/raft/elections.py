@@ -49,6 +49,11 @@ class Elections:
         spread = self._seconds[1] / 2 if self._others and not first else 0.0
         self.deadline = self._clock.monotonic() + self._dice.uniform(0.0, spread)
 
+    def stepped_down(self) -> None:
+        """This server led until now, and knew of its own what others hear from a leader."""
+        self.patience.heard = self._clock.monotonic()
+        self.postpone()
+
     def hear_leader(self) -> None:
         """A leader of the present term was heard."""
         self.patience.hear(self._clock.monotonic())

@@ -370,7 +370,7 @@ class Node:
 
     @property
     def last_contact(self) -> float:
-        """Seconds since the leader was heard; 0 on the leader, infinite if never."""
+        """Seconds since the leader was heard, or since this was it; infinite if never."""
         if self._driver is None:
             return float("inf")
         if self.is_leader:

@@ -370,7 +370,7 @@ class Replica:
             leading.end()
             self.proposals.refuse_staged("this server does not lead any more")
             self.proposals.lose_pending()
-            self.elections.postpone()
+            self.elections.stepped_down()
             self._handover.end(None)
 
     # Following.

@@ -1,7 +1,8 @@
 """Held answers: what an agent was asked for, kept current while servers are there, and kept.
 
 Each is followed with one blocking read however many clients ask, as long as somebody asked in the
-last FOLLOW_SECONDS. When no server can be reached the last answer stays, and its age grows. At most
+last FOLLOW_SECONDS. When no server can be reached the last answer stays, and its age grows; so it
+does while the only ones that can know less than was heard before. At most
 HELD_MAX answers and HELD_MAX_BYTES are held; beyond that those asked for least recently go. Empty
 answers are not held: names that do not exist are without number.
 
@@ -40,6 +41,9 @@ BYTES_PER_SECOND = 1024 * 1024
 SPREAD_SECONDS = 2.0
 PAUSE_SECONDS = (0.1, 3.0)
 """Between tries while no server answers: the first, and the longest."""
+BEHIND_SECONDS = 5.0
+"""How long servers give an older answer before it is believed: until then they may be catching up,
+later their log is another one."""
 CATCH_UP_SECONDS = 1.0
 """How long a question waits for an answer that is followed again after a while."""
 
@@ -72,10 +76,24 @@ class _Held:
         self.size = len(pack(answer.value))
         self.asked = self.confirmed = now
         self.live = True  # A read waits at a server for its next change.
-        self.failing = False  # The last try to follow it reached no server.
+        self.failing = False  # The last try to follow it reached no server that knows as much.
+        self.behind: float | None = None  # Since when servers know less.
         self.settled = asyncio.Event()
         self.settled.set()
         self.task: asyncio.Task[None] | None = None
+
+    def is_older(self, answer: Answer[Any], now: float) -> bool:
+        """Whether a server's word is of before what another said, and must not undo it.
+
+        After the death of a leader the next server asked may not have the last writes yet, nor get
+        them before there is a leader again. One that was restarted has nothing before.
+        """
+        if answer.index >= self.answer.index or answer.value == self.answer.value:
+            self.behind = None
+            return False
+        if self.behind is None:
+            self.behind = now
+        return not answer.known_leader or now < self.behind + BEHIND_SECONDS
 
     def take(self, answer: Answer[Any], now: float) -> bool:
         """A server's word; whether it is another than before."""
@@ -85,7 +103,7 @@ class _Held:
         else:
             # The same object as before, by which others know that nothing changed.
             answer = msgspec.structs.replace(answer, value=self.answer.value)
-        self.answer, self.confirmed = answer, now
+        self.answer, self.confirmed, self.behind = answer, now, None
         self.live, self.failing = True, False
         self.settled.set()
         return changed
@@ -202,11 +220,13 @@ class HeldAnswers:
             wait = min(self._dice.uniform(*WAIT_SECONDS), max(left, SPREAD_SECONDS))
             options = ReadOptions("stale", index=index, wait=wait, token=one.token)
             try:
-                answer = await self._ask(one.query, options)
+                answer: Answer[Any] | None = await self._ask(one.query, options)
             except MeshError as error:
                 if not error.retry:
                     self._drop((one.query, one.token), one)
                     return
+                answer = None
+            if answer is None or one.is_older(answer, clock.monotonic()):
                 one.lose(clock.monotonic(), failing=True)
                 await clock.sleep(self._dice.uniform(pause / 2, pause))
                 pause = min(2 * pause, PAUSE_SECONDS[1])

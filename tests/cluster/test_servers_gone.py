@@ -78,17 +78,20 @@ def test_dns_follows_health_without_servers(made: Cluster, number: int) -> None:
     back_to_normal(made, number)
 
 
-def test_dns_follows_health_without_a_leader(made: Cluster) -> None:
+@pytest.mark.parametrize("kind", ["follower", "leader"])
+def test_dns_follows_health_without_a_leader(made: Cluster, kind: str) -> None:
     """One server is left: it cannot write, and its DNS and that of agents follow all the same."""
     first, second, _ = made.agents
     register(first, 8001)
     register(second, 8002)
     everywhere(made.nodes, {8001, 8002})
-    left = next(one for one in made.servers if not one.leads())
+    left = next(one for one in made.servers if one.leads() == (kind == "leader"))
     for server in made.servers:
         if server is not left:
             server.signal(signal.SIGKILL)
     running = [left, *made.agents]
+    eventually(lambda: not left.get("/v1/status/leader"))
+    everywhere(running, {8001, 8002})
     first.put("/v1/agent/check/fail/web-ttl")
     everywhere(running, {8002})
     second.kill()

@@ -1,6 +1,7 @@
 """The resolver: kept bytes stay true, every instance has its turn, any bytes pass."""
 
 import asyncio
+import math
 from collections import Counter
 
 import dnslib
@@ -127,8 +128,15 @@ def test_reads_are_stale_unless_forbidden() -> None:
     for _ in range(2):
         ask(resolver)
         assert registry.seen[0].consistency == "stale"
-        assert registry.seen[0].max_stale == 87_600 * 3600
+        assert registry.seen[0].max_stale is None
     assert resolver.counters["stale_queries"] == 2
+    resolver.reload(Options(max_stale_seconds=30.0))
+    ask(resolver)
+    assert registry.seen[-1].max_stale == 30.0
+    # The default is no limit: who was restarted and met no leader cannot say how old all is.
+    resolver.reload(Options())
+    registry.last_contact = math.inf
+    assert addresses(resolver) == ["10.0.0.1"]
     resolver.reload(Options(allow_stale=False, token="t"))
     ask(resolver)
     assert (registry.seen[0].consistency, registry.seen[0].token) == ("default", "t")

@@ -329,3 +329,37 @@ async def test_a_node_whose_timer_failed_says_that_it_should_end(
 
     monkeypatch.setattr(node.pool, "tick", broken)
     await until(lambda: reasons == ["gossip failed: ZeroDivisionError()"])
+
+
+@contextlib.asynccontextmanager
+async def busy(node: Gossip) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Where streams to a node wait, with what they said, until the event is set."""
+    free = asyncio.Event()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said = await reader.read(65536)
+        await free.wait()
+        there, here = await asyncio.open_connection(*node.address)
+        here.write(said)
+        writer.write(await there.read())
+        here.close()
+        writer.close()
+
+    server = await asyncio.start_server(carry, "127.0.0.1")
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}", free
+
+
+async def test_who_is_met_while_joining_waits_is_known_to_all_at_once(pool: Pool) -> None:
+    nodes = [await pool.node(name, push_pull_interval_seconds=0) for name in ("a", "b", "c")]
+    joining, met, slow = nodes
+    async with busy(slow) as (address, free):
+        waiting = asyncio.create_task(joining.join([address]))
+        await met.join([seed(joining)])
+        await until(lambda: len(joining.members()) == 2 and not joining.pool.swim.queue.items)
+        assert not waiting.done()
+        free.set()
+        assert await waiting == 1
+    for node in nodes:
+        await until(lambda node=node: len(node.members()) == 3)  # type: ignore[misc]

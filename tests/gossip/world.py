@@ -99,8 +99,9 @@ class Node:
     def state(self) -> PushPull:
         return self.pool.state(join=False)
 
-    def merge(self, state: PushPull) -> None:
-        assert self.pool.merge(self.world.now, state) == 0
+    def merge(self, said: PushPull, heard: PushPull) -> None:
+        assert self.pool.merge(self.world.now, heard) == 0
+        self.swim.retell(said.nodes, heard.nodes)
         self.perform()
 
     def join(self, other: Node) -> None:
@@ -189,14 +190,25 @@ class World:
 
     def exchange(self, source: Node, address: str) -> None:
         target = self.by_address.get(address)
+        if target is None:
+            return
+        # Written down before the other side takes the stream up, which may be long after.
+        request, pool = source.state(), source.pool
 
-        def happen() -> None:
-            if target is not None and self._connected(source, target):
-                reply, request = target.state(), source.state()
-                target.merge(request)
-                source.merge(reply)
+        def way() -> float:
+            return 0.0015 + self.network.delay(source.name, target.name)
 
-        self.timeline.after(0.003, happen)
+        def arrive() -> None:
+            if self._connected(source, target):
+                reply = target.state()
+                target.merge(reply, request)
+                self.timeline.after(way(), lambda: answer(reply))
+
+        def answer(reply: PushPull) -> None:
+            if self._connected(source, target) and source.pool is pool:
+                source.merge(request, reply)
+
+        self.timeline.after(way(), arrive)
 
     def tell(self, source: Node, effect: Tell) -> None:
         target = self.by_address.get(effect.address)

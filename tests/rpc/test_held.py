@@ -54,6 +54,7 @@ async def world(
     monkeypatch.setattr(held, "SPREAD_SECONDS", 0.01)
     monkeypatch.setattr(held, "PAUSE_SECONDS", (0.005, 0.02))
     monkeypatch.setattr(held, "CATCH_UP_SECONDS", 0.3)
+    monkeypatch.setattr(held, "BEHIND_SECONDS", 0.1)
     made: list[World] = []
 
     def make(**limits: float) -> World:
@@ -154,6 +155,44 @@ async def test_an_answer_from_another_log_is_taken_after_a_gap(
     async with asyncio.timeout(5):
         while await made.ports() != [1]:
             await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("leader", "empty"), [(True, False), (False, False), (False, True)])
+async def test_a_server_that_is_behind_undoes_nothing(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, leader: bool, empty: bool
+) -> None:
+    """As after the death of a leader, whose last writes the next server asked does not have yet.
+
+    One that was restarted, and has met no leader since, has no rows at all.
+    """
+    monkeypatch.setattr(held, "BEHIND_SECONDS", 100.0)
+    made = world()
+    register(made.servers, "web", 81)
+    await made.ask()
+    await until(lambda: made.servers.blocked == 1)
+    made.servers.error = GONE
+    made.servers.reader.interrupt()
+    await until(lambda: made.answers.followed == 0)
+    late = MemoryRegistry()
+    late.known_leader = leader
+    if not empty:
+        register(late, "web")
+    made.answers._ask = late.read
+    await until(lambda: len(late.reads) > 3)
+    shown = await made.ask()
+    assert [one.service.port for one in shown.value] == [81]
+    assert not shown.known_leader, "nobody stands by it"
+    if not leader:
+        made.clock.ahead = 300.0
+        asked = len(late.reads)
+        await until(lambda: len(late.reads) > asked + 3)
+        assert await made.ports() == [81]
+    if empty:
+        register(late, "web")
+    register(late, "web", 81)
+    await until(lambda: made.answers.followed == 1)
+    register(late, "web", 82)
+    await until(lambda: made.answers._held[(WEB, "")].answer.value[0].service.port == 82)
 
 
 async def test_empty_answers_and_endless_names_push_nothing_out(

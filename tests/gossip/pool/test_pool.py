@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mesh.errors import Invalid
 from mesh.gossip.messages import (
@@ -20,6 +21,7 @@ from mesh.gossip.messages import (
     Ping,
     Suspect,
     User,
+    encode_tags,
     pack_map,
 )
 from mesh.gossip.options import Options
@@ -262,6 +264,84 @@ def test_who_restarts_is_alive_above_what_others_hold_against_it(gone: float, ra
     world.run(30.0)
     assert all(node.statuses() == everybody for node in world.nodes)
     assert victim.swim.me.incarnation > before or not raised
+
+
+class Waiting:
+    """Two that know each other, one of which joins a third that takes the stream up later.
+
+    State is exchanged by joining only.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.world = World(seed, 3, Options(push_pull_interval_seconds=0))
+        self.joining, self.fellow, self.busy = self.world.nodes
+        self.fellow.join(self.joining)
+        self.world.run(5.0)
+        self.world.network.delays[self.busy.name] = 10.0
+        self.joining.join(self.busy)
+
+    def spent(self) -> None:
+        """What happened meanwhile is told among those who know each other."""
+        self.world.run(5.0)
+        assert self.busy.statuses() == {self.busy.name: "ALIVE"}
+        assert not self.joining.swim.queue.items
+        assert not self.joining.intents.queue.items
+        del self.world.network.delays[self.busy.name]
+
+    def until(self, name: str, status: str) -> None:
+        self.world.run_until(lambda: self.busy.statuses().get(name) == status, 20.0)
+
+
+def test_who_was_met_while_an_exchange_waited_is_told_to_the_other_side() -> None:
+    waiting = Waiting(20)
+    met = waiting.world.add("met", 9)
+    met.join(waiting.fellow)
+    waiting.spent()
+    waiting.until(met.name, "ALIVE")
+    waiting.world.run_until(lambda: set(met.statuses()) == set(waiting.busy.statuses()), 20.0)
+
+
+def test_what_changed_while_an_exchange_waited_is_told_to_the_other_side() -> None:
+    waiting = Waiting(21)
+    waiting.joining.swim.set_meta(encode_tags({"role": "new"}))
+    waiting.fellow.swim.set_meta(encode_tags({"role": "new"}))
+    waiting.joining.perform()
+    waiting.fellow.perform()
+    waiting.spent()
+
+    def roles() -> list[str]:
+        members = waiting.busy.intents.members()
+        return [one.tags.get("role", "") for one in members if one.name != waiting.busy.name]
+
+    waiting.world.run_until(lambda: roles() == ["new", "new"], 20.0)
+
+
+def test_who_left_while_an_exchange_waited_has_left_for_the_other_side() -> None:
+    waiting = Waiting(22)
+    met = waiting.world.add("met", 9)
+    met.join(waiting.fellow)
+    waiting.fellow.leave()
+    waiting.spent()
+    assert waiting.joining.statuses()[waiting.fellow.name] == "LEFT"
+    waiting.world.kill(waiting.fellow)
+    waiting.until(waiting.fellow.name, "LEFT")
+
+
+def test_among_members_that_know_each_other_an_exchange_tells_nothing_twice() -> None:
+    world = World(23, 40, LAN)
+    world.settle()
+    world.run(60.0)
+    told = list[str]()
+    for node in world.nodes:
+        node.swim.queue.add = lambda name, *_: told.append(name)  # type: ignore[method-assign]
+    world.run(300.0)
+    assert told == []
+    node, other, changed = world.nodes[:3]
+    # Of a change that goes round the pool it hears between asking and the answer.
+    request, reply = node.state(), other.state()
+    node.swim.alive(world.now, replace(changed.swim.me.alive(), incarnation=9))
+    node.merge(request, reply)
+    assert told == [changed.name]
 
 
 def test_news_stops_being_passed_on() -> None:
