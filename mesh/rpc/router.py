@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -36,11 +35,10 @@ from mesh.registry.port import (
 )
 from mesh.rpc.abroad import Abroad, no_path
 from mesh.rpc.client import Client
-from mesh.rpc.gate import Gate
+from mesh.rpc.forwarded import Consensus, Forwarded
 from mesh.rpc.local import LocalReader
 from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience, bounded
 from mesh.rpc.sending import Sending
-from mesh.telemetry.timers import Timers
 
 T = TypeVar("T")
 
@@ -51,55 +49,6 @@ STAY_SECONDS = (120.0, 180.0)
 """How long an agent asks the same server."""
 
 
-class Consensus(Protocol):
-    """What routing needs to know of Raft."""
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this server leads."""
-        ...
-
-    @property
-    def leader_address(self) -> str:
-        """`ip:port` of the leader's server port; empty when there is none."""
-        ...
-
-    @property
-    def peer_addresses(self) -> Sequence[str]:
-        """`ip:port` of every voter."""
-        ...
-
-    @property
-    def last_contact(self) -> float:
-        """Seconds since the leader was heard; 0 on the leader, infinite if never."""
-        ...
-
-    @property
-    def applied_index(self) -> int:
-        """Highest log index applied here."""
-        ...
-
-    def leased(self) -> bool:
-        """Whether this server leads and surely nobody else does at this moment."""
-        ...
-
-    async def barrier(self) -> None:
-        """Return when everything acknowledged before the call is applied here."""
-        ...
-
-    async def propose(self, entry: bytes) -> object:
-        """Commit a log entry; its result, or the MeshError it was refused with."""
-        ...
-
-
-class Operator(Protocol):
-    """Who carries out orders on a server."""
-
-    async def operate(self, order: Order[T]) -> T:
-        """Carry it out. Raises a MeshError; NoLeader, Busy or Unreachable if nothing was done."""
-        ...
-
-
 class Options(msgspec.Struct, frozen=True):
     """How long a request waits for a leader, and what servers know."""
 
@@ -108,89 +57,6 @@ class Options(msgspec.Struct, frozen=True):
     hold_seconds: float = HOLD_SECONDS
     speak: Callable[[int], bool] = lambda _: True
     """Whether all servers speak a level."""
-
-
-class Forwarded:
-    """Does here what only the leader may do; refuses with NoLeader when this is not the leader.
-
-    `operator` is given once it is built, since it reads through this itself. `timers` are told how
-    long writes took from here to their commit, by what they write.
-    """
-
-    operator: Operator
-
-    def __init__(
-        self,
-        consensus: Consensus,
-        reader: LocalReader,
-        gate: Gate,
-        dice: Dice,
-        timers: Timers | None = None,
-    ) -> None:
-        self._timers = timers
-        self._consensus, self._reader, self._gate, self._dice = consensus, reader, gate, dice
-
-    @property
-    def applied_index(self) -> int:
-        """Highest log index applied here."""
-        return self._consensus.applied_index
-
-    async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
-        """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
-
-        `consistent` always has a majority confirm it; so does `default` while there is no lease.
-        """
-        if options.consistency == "consistent" or not self._consensus.leased():
-            await self._consensus.barrier()
-            if not options.index:
-                return await self._reader.read(query, options)
-        answer = await self._reader.read(query, options)
-        if self._consensus.leased():
-            return answer
-        # The wait has outlasted the lease under which it began.
-        await self._consensus.barrier()
-        return await self._reader.read(query, msgspec.structs.replace(options, index=0))
-
-    async def write(self, command: Command[T], options: WriteOptions) -> T:
-        """Commit as the leader."""
-        if not self._consensus.is_leader:
-            raise NoLeader("No cluster leader")
-        if self._gate.fresh:
-            await self._found()
-        if options.since is None:
-            options = msgspec.structs.replace(options, since=self.applied_index)
-        began = self._timers.now() if self._timers is not None else 0.0
-        result = await self._consensus.propose(self._gate.admit(command, options))
-        if self._timers is not None:
-            self._timers.ended(_written(type(command)), began)
-        if isinstance(result, MeshError):
-            raise result
-        return result  # type: ignore[return-value]  # The machine returns what apply returned.
-
-    async def _found(self) -> None:
-        """Say first of all in a new log at which level the cluster begins."""
-        await self._consensus.barrier()
-        if self._gate.fresh and (first := self._gate.founding()):
-            since = self.applied_index
-            options = WriteOptions(request=self._dice.uuid(), origin="leader", since=since)
-            try:
-                await self._consensus.propose(self._gate.admit(first, options))
-            except OutcomeUnknown as error:
-                raise NoLeader("No cluster leader") from error  # The write itself was not sent.
-
-    async def operate(self, order: Order[T], options: OrderOptions) -> T:
-        """Carry out an order, as the leader unless it says that any server may."""
-        if options.where == "leader" and not self._consensus.is_leader:
-            raise NoLeader("No cluster leader")
-        self._gate.pass_order(order, options)
-        return await self.operator.operate(order)
-
-
-@cache
-def _written(kind: type[Command[Any]]) -> str:
-    """What commands of a kind write: the noun of their tag, and with the catalog its verb."""
-    tag = str(kind.__struct_config__.tag)
-    return tag if tag.startswith("catalog.") else tag.partition(".")[0]
 
 
 class ServerRouter:

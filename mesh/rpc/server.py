@@ -15,8 +15,8 @@ from mesh.registry.port import Answer, Query, Registry
 from mesh.rpc import wire
 from mesh.rpc.abroad import no_path
 from mesh.rpc.client import keep_alive
+from mesh.rpc.forwarded import Forwarded
 from mesh.rpc.listener import Listener, Serve
-from mesh.rpc.router import Forwarded
 from mesh.tasks import Tasks, turn
 from mesh.tls import HANDSHAKE_SECONDS, Credentials
 

@@ -8,7 +8,7 @@ from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
 from mesh.registry import maintenance
 from mesh.registry.port import WriteOptions
-from mesh.rpc.router import Consensus, Forwarded
+from mesh.rpc.forwarded import Consensus, Forwarded
 from mesh.store.database import Database
 
 log = logging.getLogger(__name__)

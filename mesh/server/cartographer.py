@@ -11,7 +11,7 @@ from mesh.errors import Conflict, MeshError
 from mesh.registry import coordinates
 from mesh.registry.levels import COORDINATES
 from mesh.registry.port import Order, WriteOptions
-from mesh.rpc.router import Forwarded
+from mesh.rpc.forwarded import Forwarded
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from mesh.errors import MeshError
 from mesh.registry import sessions
 from mesh.registry.port import Order, WriteOptions
 from mesh.registry.sessions import EXPIRED_MAX, Expire, Renew, Session, Sweep
-from mesh.rpc.router import Consensus, Forwarded
+from mesh.rpc.forwarded import Consensus, Forwarded
 from mesh.server.timers import Timers
 from mesh.store.database import Database
 from mesh.store.table import EVERY, PRIMARY, Bucket

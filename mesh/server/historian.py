@@ -10,7 +10,7 @@ from mesh.errors import MeshError
 from mesh.registry import history
 from mesh.registry.levels import HISTORY
 from mesh.registry.port import READ, WriteOptions
-from mesh.rpc.router import Forwarded
+from mesh.rpc.forwarded import Forwarded
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from mesh.errors import MeshError
 from mesh.registry.levels import RESTORES, Present
 from mesh.registry.port import READ, WriteOptions
 from mesh.registry.restores import IDLE_SECONDS, UNDER_WAY, Abandon, State
-from mesh.rpc.router import Consensus, Forwarded
+from mesh.rpc.forwarded import Consensus, Forwarded
 
 log = logging.getLogger(__name__)
 

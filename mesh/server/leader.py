@@ -14,7 +14,7 @@ from mesh.errors import MeshError
 from mesh.registry.catalog import NodeNamed, Nodes, ServiceNodes
 from mesh.registry.health import GossipChecks, Instances
 from mesh.registry.port import READ, Query, WriteOptions
-from mesh.rpc.router import Consensus, Forwarded
+from mesh.rpc.forwarded import Consensus, Forwarded
 from mesh.server.reconcile import SERVER_SERVICE, Absence, Recorded, Seen, describe, missing, plan
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from mesh.errors import MeshError, NoLeader
 from mesh.registry import autopilot as settings
 from mesh.registry.autopilot import Settings
 from mesh.registry.port import READ, WriteOptions
-from mesh.rpc.router import Forwarded
+from mesh.rpc.forwarded import Forwarded
 from mesh.server.autopilot import View, decide
 from mesh.server.electorate import Changes, Electorate
 from mesh.server.observation import Facts, Observation, Sighting, followers

@@ -20,7 +20,7 @@ from mesh.registry.port import HERE, Order
 from mesh.registry.snapshots import Kept, OwnSchedule, Schedules
 from mesh.registry.snapshots import Schedule as Told
 from mesh.rpc.client import Client
-from mesh.rpc.router import Consensus
+from mesh.rpc.forwarded import Consensus
 from mesh.server.shelf import Settings, Shelf, file_name
 from mesh.server.snapshots import Snapshots
 from mesh.server.spool import Abandoned, written

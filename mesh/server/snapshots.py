@@ -16,7 +16,7 @@ from mesh.errors import Busy, NotFound, Unreachable
 from mesh.registry import snapshots
 from mesh.registry.port import HERE, Order
 from mesh.rpc.client import Client
-from mesh.rpc.router import Consensus
+from mesh.rpc.forwarded import Consensus
 from mesh.server.machine import Machine
 from mesh.server.spool import Spool
 from mesh.store.archive import Meta

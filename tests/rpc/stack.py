@@ -17,9 +17,10 @@ from mesh.rpc.abroad import Abroad, Remote
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
+from mesh.rpc.forwarded import Forwarded
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
-from mesh.rpc.router import AgentRouter, Forwarded, ServerRouter
+from mesh.rpc.router import AgentRouter, ServerRouter
 from mesh.rpc.router import Options as RouterOptions
 from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer

@@ -24,9 +24,10 @@ from mesh.registry.port import (
 from mesh.rpc.abroad import Abroad, Remote
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
+from mesh.rpc.forwarded import Forwarded
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
-from mesh.rpc.router import AgentRouter, Forwarded, Options, ServerRouter
+from mesh.rpc.router import AgentRouter, Options, ServerRouter
 from mesh.server.machine import Machine
 from mesh.store import ledger
 
