@@ -62,6 +62,12 @@ class MemoryRegistry:
         answer = await self.reader.read(query, options)
         return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
 
+    def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
+        answer = None if options.index or self.error else self.reader.at_once(query)
+        if answer is None:
+            return None
+        return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
+
     def _answer(self, query: Query[T]) -> Answer[T]:
         live = self.answers.read(query)
         return Answer(live.value, live.index, self.known_leader, self.last_contact)

@@ -22,9 +22,9 @@ from mesh.registry.port import Answer, Query, ReadOptions, Registry
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 32 * 1024 * 1024
 VARIANTS = 8
-# After so many answers from kept bytes new ones are made, so that a client of a large service
-# meets all of it and not only what the first shuffles put on top.
-USES_MAX = 256
+# Each time so many answers were kept bytes, one variant makes room for a new one, so that a client
+# of a large service meets all of it and not only what the first shuffles put on top.
+USES_OF_VARIANT = 64
 
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
@@ -109,29 +109,33 @@ class Resolver:
 
         Raises no MeshError.
         """
-        counters = self.counters
+        at_once = self.at_once(data, tcp=tcp)
+        return at_once if at_once is not None else await self.resolve_anew(data, tcp=tcp, peer=peer)
+
+    def at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
+        """The answer to one message if its bytes are kept and right; None if it has to be made."""
+        kept = self._kept.get((tcp, data[2:]))
+        if kept is None or not kept.full:
+            return None
+        answer = self._registry.at_once(*kept.reading)
+        if answer is None or answer.value is not kept.value:
+            return None
+        counters, variants = self.counters, kept.variants
         counters["questions"] += 1
-        key = (tcp, data[2:])
-        kept = self._kept.get(key)
-        if kept is None:
-            return await self._resolve(data, key, tcp, peer)
-        try:
-            answer = await self._registry.read(*kept.reading)
-        except MeshError:
-            self._forget(key)
-            return await self._resolve(data, key, tcp, peer)
-        if answer.value is not kept.value or kept.uses >= USES_MAX:
-            self._forget(key)
-            return await self._resolve(data, key, tcp, peer)
-        if not kept.full:
-            return await self._resolve(data, key, tcp, peer)
-        kept.uses += 1
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
-        return data[:2] + kept.variants[kept.uses % len(kept.variants)][2:]
+        kept.uses += 1
+        response = data[:2] + variants[kept.uses % len(variants)]
+        if len(variants) > 1 and not kept.uses % USES_OF_VARIANT:
+            self._kept_bytes -= len(variants.pop(0))
+            kept.full = False
+        return response
 
-    async def _resolve(self, data: bytes, key: Hashable, tcp: bool, peer: str) -> bytes | None:
+    async def resolve_anew(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
+        """See `resolve`; whatever is kept, the answer is made anew."""
+        self.counters["questions"] += 1
+        key = (tcp, data[2:])
         try:
             question = message.parse(data)
         except Invalid:
@@ -225,6 +229,9 @@ class Resolver:
         if kept is None or kept.value is not answer.value:
             self._forget(key)
             kept = self._kept[key] = _Kept(reading, answer.value)
+        if kept.full:
+            return  # Others asked meanwhile.
+        packed = packed[2:]
         kept.variants.append(packed)
         kept.full = len(kept.variants) >= (VARIANTS if len(reply.answers) > 1 else 1)
         self._kept_bytes += len(packed)

@@ -119,7 +119,9 @@ class DnsServer:
                 break
             except OSError:
                 continue  # What an earlier answer met: nobody listens there any more.
-            if len(self._queue) >= QUEUE_MAX:
+            if (response := self.resolver.at_once(data, tcp=False)) is not None:
+                self._send(listener, response, peer, source)
+            elif len(self._queue) >= QUEUE_MAX:
                 self.counters["dropped"] += 1
             else:
                 self._queue.append(_Datagram(listener, data, peer, source))
@@ -136,21 +138,21 @@ class DnsServer:
         try:
             while self._queue:
                 asked = self._queue.popleft()
-                response = await self.resolver.resolve(
+                response = await self.resolver.resolve_anew(
                     asked.data, tcp=False, peer=_host(asked.peer)
                 )
                 if response is None:
                     self.counters["dropped"] += 1
                     continue
-                self._send(asked, response)
+                self._send(asked.listener, response, asked.peer, asked.source)
                 if len(response) > TURN_BYTES:
                     await self._clock.sleep(0)
         finally:
             self._workers -= 1
 
-    def _send(self, asked: _Datagram, response: bytes) -> None:
+    def _send(self, listener: Datagrams, response: bytes, peer: Any, source: Source) -> None:
         try:
-            asked.listener.send(response, asked.peer, asked.source)
+            listener.send(response, peer, source)
         except OSError:
             self.counters["dropped"] += 1  # The client asks again, as it does for a lost datagram.
 

@@ -138,6 +138,40 @@ class Discovery:
             return self._lay(query, options.token, answer)
         return answer
 
+    def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
+        """See Registry.at_once."""
+        if options.index or options.datacenter not in {"", self._datacenter}:
+            return None
+        if not (options.cached or options.consistency == "stale"):
+            return self._registry.at_once(query, options)
+        if not _among(query, HOLDABLE):
+            answer = self._registry.at_once(query, options)
+        elif self._holding is None:
+            answer = self._at_once_from_tables(query, options)
+        else:
+            answer = self._holding.answers.at_once(query, options.token)
+            if answer is None or not _will_do(answer, options):
+                return None
+            self._hit(answer)
+        if answer is None or not _among(query, LAID):
+            return answer
+        return self._lay(query, options.token, answer)
+
+    def _at_once_from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
+        if not options.cached:
+            return self._registry.at_once(query, options)
+        if options.consistency != "default":
+            return self._registry.at_once(query, _plain(options))
+        if options.max_age == 0 or (query, options.token) not in self._asked_before:
+            return None
+        here = msgspec.structs.replace(_plain(options), consistency="stale")
+        answer = self._registry.at_once(query, here)
+        if answer is None or (
+            options.max_age is not None and answer.last_contact > options.max_age
+        ):
+            return None
+        return msgspec.structs.replace(answer, age=answer.last_contact)
+
     async def _from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """With `cached` a server reads its own tables. What nobody asked before is no hit there."""
         asked = _plain(options)

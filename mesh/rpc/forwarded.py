@@ -100,6 +100,10 @@ class Forwarded:
         """Highest log index applied here."""
         return self._consensus.applied_index
 
+    def at_once(self, query: Query[T]) -> Answer[T] | None:
+        """What `read` by default would answer, if it is known and this leads under a lease."""
+        return self._reader.at_once(query) if self._consensus.leased() else None
+
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
 

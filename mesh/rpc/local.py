@@ -53,6 +53,11 @@ class LocalReader:
             for future in crowd.waiting:
                 _end(future)
 
+    def at_once(self, query: Query[T]) -> Answer[T] | None:
+        """The answer if it is known; None when it has to be computed."""
+        live = self._answers.current(query)
+        return None if live is None else Answer(live.value, live.index)
+
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Answer at once, or when the index is above the one in the options, or time is out.
 

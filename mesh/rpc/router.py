@@ -107,6 +107,20 @@ class ServerRouter:
             except MeshError as error:
                 await patience.rest(error)
 
+    def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
+        """See Registry.at_once: under the lease of this leader, or stale from the tables here."""
+        if options.index or options.datacenter not in {"", self._options.datacenter}:
+            return None
+        if options.consistency == "default":
+            return self._as_leader.at_once(query)
+        if options.consistency == "consistent":
+            return None
+        contact = self._consensus.last_contact
+        if options.max_stale is not None and contact > options.max_stale:
+            return None
+        answer = self._reader.at_once(query)
+        return None if answer is None else self._stale(answer)
+
     def _stale(self, answer: Answer[T]) -> Answer[T]:
         return msgspec.structs.replace(
             answer,
@@ -237,6 +251,10 @@ class AgentRouter:
                 return await self.read_once(query, patience.remaining(options))
             except Unreachable as error:
                 await patience.rest(error)
+
+    def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:  # noqa: ARG002
+        """See Registry.at_once: an agent has no tables."""
+        return None
 
     async def read_once(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Ask one server once. Raises Unreachable when there is none; the next call asks another.

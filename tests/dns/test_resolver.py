@@ -68,6 +68,20 @@ def test_every_instance_has_its_turn() -> None:
     assert max(first.values()) < 6 * min(first.values())
 
 
+@pytest.mark.parametrize("instances", [3, 20, 200])
+def test_the_first_answer_is_as_likely_each_instance(instances: int) -> None:
+    """Pearson's chi-squared over the variants, which are independent draws: p > 0.001."""
+    _, resolver = make(instances)
+    asked = 64 * 20 * instances
+    drawn = Counter(addresses(resolver)[0] for _ in range(asked))
+    # Each variant is given about 64 times before it makes room, so that many are one draw.
+    expected = asked / 64 / instances
+    squares = sum((drawn[one] / 64 - expected) ** 2 for one in drawn) / expected
+    freedom = instances - 1
+    assert len(drawn) == instances
+    assert squares < freedom + 3.1 * (2 * freedom) ** 0.5 + 6  # About the 99.9th percentile.
+
+
 def test_udp_and_tcp_answers_are_kept_apart() -> None:
     _, resolver = make(30)
     for _ in range(20):

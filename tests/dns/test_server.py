@@ -231,7 +231,7 @@ async def test_random_datagrams_stop_nothing(server: DnsServer) -> None:
 
 
 async def test_a_slow_registry_holds_up_only_who_asks_it(server: DnsServer) -> None:
-    real = server.resolver.resolve
+    real = server.resolver.resolve_anew
     gate = asyncio.Event()
 
     async def slow(data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
@@ -239,7 +239,7 @@ async def test_a_slow_registry_holds_up_only_who_asks_it(server: DnsServer) -> N
             await gate.wait()
         return await real(data, tcp=tcp)
 
-    server.resolver.resolve = slow  # type: ignore[method-assign]
+    server.resolver.resolve_anew = slow  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
