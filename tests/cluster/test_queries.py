@@ -143,13 +143,14 @@ def test_a_template_through_meshctl_and_dns(sites: list[Site]) -> None:
 def test_an_agent_goes_on_answering_without_servers(sites: list[Site]) -> None:
     here, _ = sites
     run(here, "lone", 7000)
+    run(here, "other", 6380)
     agent = here.agents[0]
     agent.ask("POST", "/v1/query", {"Name": "lone", "Service": {"Service": "lone"}})
     template = {"Type": "name_prefix_match"}
     any_service = {"Name": "any-", "Template": template, "Service": {"Service": "${name.suffix}"}}
     agent.ask("POST", "/v1/query", any_service)
     eventually(partial(answers, agent, "lone.query.mesh", " 7000 "))
-    eventually(partial(answers, agent, "any-cache.query.mesh", " 6379 "))
+    eventually(partial(answers, agent, "any-other.query.mesh", " 6380 "))
     for server in here.servers:
         server.kill()
     for _ in range(3):
