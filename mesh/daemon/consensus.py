@@ -19,6 +19,11 @@ class RaftConsensus:
         return self._node.is_leader
 
     @property
+    def knows_leader(self) -> bool:
+        """Whether somebody is known to lead."""
+        return self._node.leader is not None
+
+    @property
     def leader_address(self) -> str:
         """`ip:port` of the leader's server port; empty when there is none."""
         leader = self._node.leader

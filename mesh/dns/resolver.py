@@ -25,7 +25,6 @@ VARIANTS = 8
 # Each time so many answers were kept bytes, one variant makes room for a new one, so that a client
 # of a large service meets all of it and not only what the first shuffles put on top.
 USES_OF_VARIANT = 64
-
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
 COUNTERS = (
@@ -69,14 +68,31 @@ class _Kept:
     passes for the old one, so a change of health shows at the next question.
     """
 
-    __slots__ = ("full", "reading", "uses", "value", "variants")
+    __slots__ = ("most", "reading", "uses", "value", "variants")
 
     def __init__(self, reading: Reading, value: object) -> None:
         self.reading = reading
         self.value = value
         self.variants: list[bytes] = []
-        self.full = False
+        self.most = VARIANTS
         self.uses = 0
+
+    def take(self) -> bytes:
+        """A variant; empty when another one is to be made."""
+        variants, self.uses = self.variants, self.uses + 1
+        if len(variants) < self.most:
+            # The first few have an order of their own; a flood waits for none of them.
+            if self.uses & (self.uses - 1) == 0:
+                return b""
+        elif self.most > 1 and self.uses % USES_OF_VARIANT == 0:
+            return b""
+        return variants[self.uses % len(variants)]
+
+    def add(self, variant: bytes) -> int:
+        """Another one, in place of the oldest if there are many; by how much it is larger."""
+        self.variants.append(variant)
+        oldest = self.variants.pop(0) if len(self.variants) > self.most else b""
+        return len(variant) - len(oldest)
 
 
 class Resolver:
@@ -113,29 +129,46 @@ class Resolver:
         return at_once if at_once is not None else await self.resolve_anew(data, tcp=tcp, peer=peer)
 
     def at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
-        """The answer to one message if its bytes are kept and right; None if it has to be made."""
+        """The answer to one message if it can be had without waiting, mostly of bytes kept."""
         kept = self._kept.get((tcp, data[2:]))
-        if kept is None or not kept.full:
+        try:
+            if kept is None:
+                return self._made_at_once(data, tcp=tcp)
+            answer = self._registry.at_once(*kept.reading)
+            if answer is None:
+                return None
+            if answer.value is not kept.value or not (variant := kept.take()):
+                return self._made_at_once(data, tcp=tcp)
+        except MeshError:
             return None
-        answer = self._registry.at_once(*kept.reading)
-        if answer is None or answer.value is not kept.value:
-            return None
-        counters, variants = self.counters, kept.variants
+        counters = self.counters
         counters["questions"] += 1
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
-        kept.uses += 1
-        response = data[:2] + variants[kept.uses % len(variants)]
-        if len(variants) > 1 and not kept.uses % USES_OF_VARIANT:
-            self._kept_bytes -= len(variants.pop(0))
-            kept.full = False
-        return response
+        return data[:2] + variant
+
+    def _made_at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
+        """The answer made anew, if the registry need not be waited for. Raises a MeshError."""
+        try:
+            question = message.parse(data)
+        except Invalid:
+            return None
+        lookup = names.find(question.name, question.kind, self._zones)
+        if isinstance(lookup, PreparedLookup):
+            return None
+        reading, answer = self._reading(lookup, question), None
+        if reading is not None and (answer := self._registry.at_once(*reading)) is None:
+            return None
+        self.counters["questions"] += 1
+        asked = self._asked(question, tcp=tcp)
+        work = self._done(asked, lookup, reading, answer, None, tcp=tcp)
+        self._account(work, (tcp, data[2:]), self.options)
+        return work.packed
 
     async def resolve_anew(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
-        """See `resolve`; whatever is kept, the answer is made anew."""
+        """See `resolve`; whatever is kept, the registry is asked and the answer made anew."""
         self.counters["questions"] += 1
-        key = (tcp, data[2:])
         try:
             question = message.parse(data)
         except Invalid:
@@ -143,6 +176,11 @@ class Resolver:
             return message.refusal(data)
         options = self.options
         work = await self.work(question, tcp=tcp, peer=peer)
+        self._account(work, (tcp, data[2:]), options)
+        return work.packed
+
+    def _account(self, work: Work, key: Hashable, options: Options) -> None:
+        """Count how a question was answered by these options, and keep the bytes if they may be."""
         reading, answer = work.reading, work.answer
         if work.error is not None:
             unknown = reading is None and isinstance(work.error, NotFound)
@@ -154,21 +192,12 @@ class Resolver:
         at_home = reading is not None and not reading.options.datacenter
         if reading is not None and answer is not None and at_home and options is self.options:
             self._note(answer, reading, work.reply, work.packed, key)
-        return work.packed
 
     async def work(
         self, question: Question, *, tcp: bool, peer: str, notes: Notes = SILENT
     ) -> Work:
         """Answer one question anew; how that went. Raises no MeshError."""
-        options = self.options
-        asked = Asked(
-            question=question,
-            options=options,
-            dice=self._dice,
-            now=int(self._clock.wall()),
-            most=limits.most_answers(question, options, tcp=tcp),
-            notes=notes,
-        )
+        asked = self._asked(question, tcp=tcp, notes=notes)
         lookup = names.find(question.name, question.kind, self._zones)
         reading, answer, failed = None, None, None
         try:
@@ -178,10 +207,34 @@ class Resolver:
                 answer = await self._registry.read(*reading)
         except MeshError as error:
             failed = error
-            reply = answers.reply_to_error(lookup, error, asked)
+        return self._done(asked, lookup, reading, answer, failed, tcp=tcp)
+
+    def _asked(self, question: Question, *, tcp: bool, notes: Notes = SILENT) -> Asked:
+        return Asked(
+            question=question,
+            options=self.options,
+            dice=self._dice,
+            now=int(self._clock.wall()),
+            most=limits.most_answers(question, self.options, tcp=tcp),
+            notes=notes,
+        )
+
+    def _done(
+        self,
+        asked: Asked,
+        lookup: Lookup,
+        reading: Reading | None,
+        answer: Answer[Any] | None,
+        failed: MeshError | None,
+        *,
+        tcp: bool,
+    ) -> Work:
+        """What the registry said, or why it did not, as a message."""
+        if failed is not None:
+            reply = answers.reply_to_error(lookup, failed, asked)
         else:
             reply = answers.reply_to(lookup, None if answer is None else answer.value, asked)
-        sent, packed = limits.fit(question, reply, options, tcp=tcp)
+        sent, packed = limits.fit(asked.question, reply, asked.options, tcp=tcp)
         return Work(lookup, reading, answer, failed, reply, sent, packed)
 
     def kept(self, data: bytes, *, tcp: bool) -> tuple[int, int]:
@@ -229,12 +282,8 @@ class Resolver:
         if kept is None or kept.value is not answer.value:
             self._forget(key)
             kept = self._kept[key] = _Kept(reading, answer.value)
-        if kept.full:
-            return  # Others asked meanwhile.
-        packed = packed[2:]
-        kept.variants.append(packed)
-        kept.full = len(kept.variants) >= (VARIANTS if len(reply.answers) > 1 else 1)
-        self._kept_bytes += len(packed)
+        kept.most = VARIANTS if len(reply.answers) > 1 else 1
+        self._kept_bytes += kept.add(packed[2:])
         while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
             self._forget(next(iter(self._kept)))
 

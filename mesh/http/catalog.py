@@ -231,7 +231,7 @@ async def datacenters(request: Request) -> Reply:
 async def nodes(request: Request) -> Reply:
     """Every node."""
     options = params.discovery_options(request, shapes.NodeShape)
-    found = await request.parts.registry.read(catalog.Nodes(), options)
+    found = await request.read(catalog.Nodes(), options)
 
     async def shape() -> list[shapes.NodeShape]:
         pairs = params.node_meta(request)
@@ -248,7 +248,7 @@ async def services(request: Request) -> Reply:
     pairs = params.node_meta(request)
     if request.param("filter"):
         return await _filtered_services(request, pairs, options)
-    found = await request.parts.registry.read(catalog.Services(pairs), options)
+    found = await request.read(catalog.Services(pairs), options)
     return respond.answered(found, found.value, options)
 
 
@@ -256,7 +256,7 @@ async def _filtered_services(
     request: Request, pairs: tuple[tuple[str, str], ...], options: ReadOptions
 ) -> Reply:
     """The names and tags of the instances that pass."""
-    found = await request.parts.registry.read(catalog.Everything(), options)
+    found = await request.read(catalog.Everything(), options)
     rows = (
         shapes.service_node(row) for row in found.value if params.has_meta(row.node.meta, pairs)
     )
@@ -270,7 +270,7 @@ async def service(request: Request) -> Reply:
     """The instances of a service, healthy or not."""
     name = params.required(request, "service name")
     options = params.discovery_options(request, shapes.ServiceNodeShape)
-    found = await request.parts.registry.read(catalog.ServiceNodes(name), options)
+    found = await request.read(catalog.ServiceNodes(name), options)
 
     async def shape() -> list[shapes.ServiceNodeShape]:
         tags, pairs = params.tags(request), params.node_meta(request)
@@ -289,7 +289,7 @@ async def node(request: Request) -> Reply:
     """A node with its instances by id; `null` when there is no such node."""
     name = params.required(request, "node name")
     options = params.discovery_options(request, shapes.ServiceShape)
-    found = await request.parts.registry.read(catalog.NodeNamed(name), options)
+    found = await request.read(catalog.NodeNamed(name), options)
     shape = shapes.node_services(found.value)
     if shape is not None and shape.services is not None:
         rows = await params.filtered(request, shape.services.values(), shapes.ServiceShape)
@@ -301,7 +301,7 @@ async def node_services(request: Request) -> Reply:
     """A node with its instances as a list."""
     name = params.required(request, "node name")
     options = params.discovery_options(request, shapes.ServiceShape)
-    found = await request.parts.registry.read(catalog.NodeNamed(name), options)
+    found = await request.read(catalog.NodeNamed(name), options)
     shape = shapes.node_service_list(found.value)
     if shape.services is not None:
         rows = await params.filtered(request, shape.services, shapes.ServiceShape)
@@ -342,6 +342,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/nodes",
         nodes,
         "Every node",
+        kept=True,
         params=(*_DISCOVERY, NODE_META, *NEAR),
         answer=list[shapes.NodeShape],
     ),
@@ -350,6 +351,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/services",
         services,
         "Every service name with its tags",
+        kept=True,
         params=(*_DISCOVERY, NODE_META),
         answer=dict[str, list[str]],
     ),
@@ -358,6 +360,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/service/:name",
         service,
         "Instances of a service, healthy or not",
+        kept=True,
         params=(*_DISCOVERY, TAG, NODE_META, *NEAR),
         answer=list[shapes.ServiceNodeShape],
     ),
@@ -366,6 +369,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/node/:node",
         node,
         "A node and its instances, by id",
+        kept=True,
         params=_DISCOVERY,
         answer=shapes.NodeServicesShape | None,
     ),
@@ -374,6 +378,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/catalog/node-services/:node",
         node_services,
         "A node and its instances, as a list",
+        kept=True,
         params=_DISCOVERY,
         answer=shapes.NodeServiceListShape,
     ),

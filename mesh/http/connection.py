@@ -64,6 +64,9 @@ class Owner(Protocol):
     def admit(self, head: Head, client: str) -> Admitted | Reply:
         """Decide on the head of a request."""
 
+    def hit(self, data: bytes) -> bytes:
+        """The response to these bytes, if it is kept and right; else empty."""
+
     def limit(self, admitted: Admitted) -> int:
         """How large the body may be."""
 
@@ -159,6 +162,17 @@ class Connection(asyncio.Protocol):
         """Take bytes from the client."""
         if self._last:
             return
+        if (
+            not self._pending
+            and self._task is None
+            and self._body is None
+            and self._drained is None
+            and (hit := self._owner.hit(data))
+        ):
+            assert self._transport is not None
+            self._transport.write(hit)
+            self.deadline = self._owner.now() + self._owner.options.idle_seconds
+            return
         if self._body is not None and (self._task is None or self._inflow is not None):
             self._feed(data)
         else:
@@ -247,19 +261,14 @@ class Connection(asyncio.Protocol):
             data = self._pending = data.lstrip(b"\r\n")
         if data and not data[:1].isalpha():
             raise Malformed("this is not HTTP")
-        most = self._owner.options.head_max_bytes
-        end = data.find(b"\r\n\r\n")
-        if (len(data) if end < 0 else end) > most:
-            self._owner.malformed("the head is too large", self._client or "")
-            self._say_last(respond.text(431, _TOO_LARGE.format(most)))
-            return False
+        end = self._end_of_head(data)
         if end < 0:
-            if len(data) - data.rfind(b"\r\n") > wire.LINE_MAX_BYTES + 2:
-                raise Malformed(f"a line of the head is longer than {wire.LINE_MAX_BYTES} bytes")
             return False
         head = self._owner.heads.read(data[:end])
         self._pending = data[end + 4 :]
         assert self._client is not None
+        if not (self._pending or head.length or head.chunked):
+            head.raw = data
         self._head, admitted = head, self._owner.admit(head, self._client)
         if not head.chunked and not head.length:
             if not isinstance(admitted, Reply) and admitted.route.streams:
@@ -272,6 +281,18 @@ class Connection(asyncio.Protocol):
         elif not self._whole_body(head, admitted):
             self._await_body(head, admitted)
         return True
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Where the head ends; below 0 when it has not come, or never will."""
+        most = self._owner.options.head_max_bytes
+        end = data.find(b"\r\n\r\n")
+        if (len(data) if end < 0 else end) > most:
+            self._owner.malformed("the head is too large", self._client or "")
+            self._say_last(respond.text(431, _TOO_LARGE.format(most)))
+            return -1
+        if end < 0 and len(data) - data.rfind(b"\r\n") > wire.LINE_MAX_BYTES + 2:
+            raise Malformed(f"a line of the head is longer than {wire.LINE_MAX_BYTES} bytes")
+        return end
 
     def _whole_body(self, head: Head, admitted: Admitted) -> bool:
         """Take a body that is there already, as most small ones are. False when this is none."""

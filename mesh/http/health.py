@@ -16,7 +16,7 @@ async def node(request: Request) -> Reply:
     """The checks of a node and of the instances on it."""
     name = params.required(request, "node name")
     options = params.discovery_options(request, shapes.CheckShape)
-    found = await request.parts.registry.read(health.NodeChecks(name), options)
+    found = await request.read(health.NodeChecks(name), options)
     rows = [shapes.check(row) for row in found.value]
     rows = await params.filtered(request, rows, shapes.CheckShape)
     return respond.answered(found, rows, options)
@@ -26,7 +26,7 @@ async def checks(request: Request) -> Reply:
     """The checks of a service's instances, without those of their nodes."""
     name = params.required(request, "service name")
     options = params.discovery_options(request, shapes.CheckShape)
-    found = await request.parts.registry.read(health.ServiceChecks(name), options)
+    found = await request.read(health.ServiceChecks(name), options)
     return respond.answered(found, await _chosen(request, found.value, options), options)
 
 
@@ -36,7 +36,7 @@ async def state(request: Request) -> Reply:
     if status not in STATES:
         raise Invalid(f'Invalid check state "{status}": expected one of {", ".join(STATES)}')
     options = params.discovery_options(request, shapes.CheckShape)
-    found = await request.parts.registry.read(health.ChecksInState(status), options)
+    found = await request.read(health.ChecksInState(status), options)
     return respond.answered(found, await _chosen(request, found.value, options), options)
 
 
@@ -45,7 +45,7 @@ async def service(request: Request) -> Reply:
     name = params.required(request, "service name")
     passing = params.flag(request, "passing")
     options = params.discovery_options(request, shapes.InstanceShape)
-    found = await request.parts.registry.read(health.Instances(name), options)
+    found = await request.read(health.Instances(name), options)
 
     async def shape() -> list[shapes.InstanceShape]:
         tags, pairs = params.tags(request), params.node_meta(request)
@@ -74,7 +74,7 @@ async def _chosen(
             token=options.token,
             cached=options.cached,
         )
-        nodes = await request.parts.registry.read(catalog.Nodes(), now)
+        nodes = await request.read(catalog.Nodes(), now)
         names = {node.name.lower() for node in nodes.value if params.has_meta(node.meta, pairs)}
         rows = [row for row in rows if row.node.lower() in names]
     shown = [shapes.check(row) for row in rows]
@@ -91,6 +91,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/health/node/:node",
         node,
         "Checks of a node and its instances",
+        kept=True,
         params=_DISCOVERY,
         answer=list[shapes.CheckShape],
     ),
@@ -99,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/health/checks/:service",
         checks,
         "Checks of a service's instances",
+        kept=True,
         params=_DISCOVERY + _OF_NODES,
         answer=list[shapes.CheckShape],
     ),
@@ -107,6 +109,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/health/state/:state",
         state,
         "Checks that have a status, or all with `any`",
+        kept=True,
         params=_DISCOVERY + _OF_NODES,
         answer=list[shapes.CheckShape],
     ),
@@ -115,6 +118,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/health/service/:service",
         service,
         "Instances of a service with nodes and checks",
+        kept=True,
         params=(
             *_DISCOVERY,
             Param("passing", "Only instances whose checks all pass", "boolean"),

@@ -20,13 +20,13 @@ async def get(request: Request) -> Reply:
     if "keys" in request.params:
         return await _keys(request)
     if "recurse" in request.params:
-        found = await request.parts.registry.read(kv.Under(request.rest), options)
+        found = await request.read(kv.Under(request.rest), options)
         if not found.value:
             return Reply(status=404, headers=respond.read_headers(found))
         return await respond.listed(request, found, found.value, shapes.pair)
     if not request.rest:
         raise Invalid("Missing key name")
-    one = await request.parts.registry.read(kv.Get(request.rest), options)
+    one = await request.read(kv.Get(request.rest), options)
     headers = respond.read_headers(one)
     if one.value is None:
         return Reply(status=404, headers=headers)
@@ -38,7 +38,7 @@ async def get(request: Request) -> Reply:
 async def _keys(request: Request) -> Reply:
     options = params.read_options(request)
     separator = request.param("separator") or request.param("seperator")
-    found = await request.parts.registry.read(kv.Keys(request.rest, separator), options)
+    found = await request.read(kv.Keys(request.rest, separator), options)
     if not found.value and request.rest:
         return Reply(status=404, headers=respond.read_headers(found))
     return respond.answered(found, found.value)
@@ -108,6 +108,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/kv/:key",
         get,
         "Read a key, or what is under a prefix",
+        kept=True,
         params=(
             *READ,
             Param("recurse", "All pairs whose key begins with this", "present"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.http.kept import Bodies, Body
 from mesh.http.options import Options
-from mesh.registry.port import Registry
+from mesh.registry.port import Answer, Query, ReadOptions, Registry
+
+T = TypeVar("T")
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -52,6 +54,14 @@ class Request(msgspec.Struct):
     """The client's IP address."""
     bodies: Bodies = msgspec.field(default_factory=Bodies)
     """Where the server keeps what it made of answers."""
+    reads: list[tuple[Query[Any], ReadOptions, Answer[Any]]] = []
+    """What was read through `read`."""
+
+    async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
+        """Read from the registry, for a reply that may be kept: see `Route.kept`."""
+        answer = await self.parts.registry.read(query, options)
+        self.reads.append((query, options, answer))
+        return answer
 
     def param(self, name: str) -> str:
         """The first value of a query parameter, or "" when it is absent or bare."""
@@ -74,6 +84,8 @@ class Reply(msgspec.Struct):
     """What follows the headers piece by piece, instead of a body."""
     ends: bool = False
     """Whether the stream has an end: less of it is no answer, and must not look like one."""
+    source: Any = None
+    """The `hits.Source` it follows from, if it may be kept."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

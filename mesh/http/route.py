@@ -50,6 +50,9 @@ class Route(msgspec.Struct, frozen=True):
     """Those of them that come with an answer and not with a line of text."""
     media: tuple[str, ...] = ()
     """Content types in which it may answer beside JSON."""
+    kept: bool = False
+    """Whether a reply made of one `Request.read` follows from its value and the request's head
+    alone, so that it may be given again while the value is the same."""
     label: str = ""
     """What it is called in figures, `METHOD path` without what the path takes; made of the rest."""
 

@@ -17,6 +17,7 @@ from mesh.errors import Conflict, MeshError
 from mesh.http import params, respond, wire
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
+from mesh.http.hits import Hits, Kept, Source, freshness
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
@@ -58,7 +59,9 @@ class HttpServer:
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter(
-            dict.fromkeys(("connections", "failures", "malformed", "refused", "requests"), 0)
+            dict.fromkeys(
+                ("connections", "failures", "hits", "malformed", "refused", "requests"), 0
+            )
         )
         self.timers = Timers(parts.clock)
         """How long requests took, by `METHOD path`, the path without what it takes."""
@@ -66,6 +69,7 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.blocked: set[asyncio.Task[Any]] = set()
         self.heads = Heads()
+        self.hits = Hits()
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -110,6 +114,7 @@ class HttpServer:
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
         self._common = _Common(options)
+        self.hits.clear()
 
     async def _sweep(self) -> None:
         """Close the connections of clients that are too slow."""
@@ -185,6 +190,8 @@ class HttpServer:
         try:
             if "index" not in asked.params and "hash" not in asked.params:
                 reply = await route.handler(asked)
+                if route.kept and len(asked.reads) == 1 and "near" not in asked.params:
+                    reply.source = Source(*asked.reads[0], route.label)
             else:
                 reply = await self._answer_later(admitted)
         except MeshError as error:
@@ -223,11 +230,38 @@ class HttpServer:
         reply.body = reply.body or b"".join(reply.pieces)
         return reply
 
+    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
+        """Keep a response for who asks the same. What is not there is not: of that is no end."""
+        if reply.status == 200 and not head.old:
+            sent = msgspec.structs.replace(reply, body=body, kept=None)
+            self.hits.keep(head.raw, Kept(reply.source, sent, framing))
+
+    def hit(self, data: bytes) -> bytes:
+        """The response to these bytes, if it is kept and right; else empty."""
+        kept = self.hits.find(data)
+        if kept is None:
+            return b""
+        began, source = self.timers.now(), kept.source
+        answer = self._parts.registry.at_once(source.query, source.options)
+        if answer is None or not kept.is_of(answer):
+            return b""
+        fresh, second = freshness(answer), int(self._parts.clock.wall())
+        if second != kept.second or fresh != kept.fresh:
+            kept.second, kept.fresh = second, fresh
+            reply = msgspec.structs.replace(kept.reply, headers=kept.headers(answer))
+            opening = self._opening(reply, close=False, old=False, framing=kept.framing)
+            kept.response = opening + reply.body
+        self.counters["requests"] += 1
+        self.counters["hits"] += 1
+        self.timers.ended(source.label, began)
+        return kept.response
+
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""
         body = reply.body
         if (
-            reply.headers
+            reply.source
+            or reply.headers
             or reply.pieces
             or not body
             or len(body) >= self._options.gzip_min_bytes
@@ -257,6 +291,8 @@ class HttpServer:
                         small = forms[form] = await _compressed(body)
                     body = small
             framing += b"Content-Length: %d\r\n" % len(body)
+            if reply.source is not None and not close and head.raw and head.method == "GET":
+                self._keep(head, reply, body, framing)
             opening = self.render_head(reply, head, close=close, framing=framing)
             return (opening if head.method == "HEAD" else opening + body,)
         framing = b"Vary: Accept-Encoding\r\n"
@@ -296,6 +332,9 @@ class HttpServer:
 
     def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
         """What precedes the body of a reply; `framing` says how the body comes."""
+        return self._opening(reply, close=close, old=head.old, framing=framing)
+
+    def _opening(self, reply: Reply, *, close: bool, old: bool, framing: bytes) -> bytes:
         parts = [wire.STATUS_LINES[reply.status], self._common.lines(self._parts.clock.wall())]
         if reply.body or reply.content_type is not JSON or reply.pieces or reply.stream:
             parts.append(wire.field("Content-Type", reply.content_type))
@@ -303,7 +342,7 @@ class HttpServer:
         parts.append(framing)
         if close:
             parts.append(b"Connection: close\r\n")
-        elif head.old:
+        elif old:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)

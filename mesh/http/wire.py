@@ -62,6 +62,8 @@ class Head(msgspec.Struct):
     """Whether the client waits to be told to send the body."""
     old: bool = False
     """HTTP/1.0: no chunks, and the connection ends unless it asked otherwise."""
+    raw: bytes = b""
+    """All that came, when that is this head with the empty line behind it and no more."""
 
 
 class Heads:

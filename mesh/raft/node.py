@@ -331,7 +331,10 @@ class Node:
         if running is None:
             return None
         found = running.replica.engine.leader
-        return next((voter for voter in self.voters if voter.id == found), None)
+        for voter in self._place.epoch.voters if self._place else ():
+            if voter.id == found:
+                return voter
+        return None
 
     @property
     def is_leader(self) -> bool:

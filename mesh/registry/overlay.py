@@ -56,7 +56,7 @@ NODE_ENTRIES_MAX = 4096
 CHANGES_MAX = 1024
 SETTLE_SECONDS = 60.0
 
-LAID = (Instances, NodeChecks, ServiceChecks)
+LAID: frozenset[type] = frozenset((Instances, NodeChecks, ServiceChecks))
 """The queries over whose answers health is laid."""
 HEARD = "Heard over gossip; the catalog, which has outputs, is not that far"
 ABSENT = "Agent not live or unreachable, by gossip"

@@ -169,10 +169,10 @@ class Registry(Protocol):
         ...
 
     def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
-        """What `read` would answer, when that is known already; None when it has to be asked.
+        """What `read` would answer, if that can be had here and now; None when it must be awaited.
 
-        For edges that keep what they made of an answer: this takes a few microseconds, and as long
-        as nothing changed the value is the same object. Of waits it knows nothing.
+        For edges that keep what they made of an answer: as long as nothing changed the value is
+        the same object, and this takes a few microseconds. Raises a MeshError as `read` does.
         """
         ...
 

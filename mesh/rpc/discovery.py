@@ -41,17 +41,19 @@ from mesh.rpc.held import HeldAnswers
 
 T = TypeVar("T")
 
-HOLDABLE = (
-    health.Instances,
-    health.NodeChecks,
-    health.ServiceChecks,
-    catalog.NodeNamed,
-    catalog.Nodes,
-    catalog.Owner,
-    catalog.ServiceNodes,
-    catalog.Services,
-    prepared.Named,
-    prepared.Templates,
+HOLDABLE: frozenset[type] = frozenset(
+    (
+        health.Instances,
+        health.NodeChecks,
+        health.ServiceChecks,
+        catalog.NodeNamed,
+        catalog.Nodes,
+        catalog.Owner,
+        catalog.ServiceNodes,
+        catalog.Services,
+        prepared.Named,
+        prepared.Templates,
+    )
 )
 PATCHES_MAX = 4096
 CURRENT_SECONDS = 5.0
@@ -140,7 +142,8 @@ class Discovery:
 
     def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
         """See Registry.at_once."""
-        if options.index or options.datacenter not in {"", self._datacenter}:
+        datacenter = options.datacenter
+        if options.index or (datacenter and datacenter != self._datacenter):
             return None
         if not (options.cached or options.consistency == "stale"):
             return self._registry.at_once(query, options)
@@ -158,10 +161,8 @@ class Discovery:
         return self._lay(query, options.token, answer)
 
     def _at_once_from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
-        if not options.cached:
+        if not options.cached or options.consistency != "default":
             return self._registry.at_once(query, options)
-        if options.consistency != "default":
-            return self._registry.at_once(query, _plain(options))
         if options.max_age == 0 or (query, options.token) not in self._asked_before:
             return None
         here = msgspec.structs.replace(_plain(options), consistency="stale")
@@ -295,5 +296,5 @@ def _will_do(answer: Answer[Any], options: ReadOptions) -> bool:
     return options.max_age is None or (answer.age or 0.0) < options.max_age
 
 
-def _among(query: object, kinds: tuple[type, ...]) -> bool:
-    return isinstance(query, kinds)
+def _among(query: object, kinds: frozenset[type]) -> bool:
+    return type(query) in kinds

@@ -35,6 +35,11 @@ class Consensus(Protocol):
         ...
 
     @property
+    def knows_leader(self) -> bool:
+        """Whether somebody is known to lead."""
+        ...
+
+    @property
     def leader_address(self) -> str:
         """`ip:port` of the leader's server port; empty when there is none."""
         ...
@@ -101,7 +106,7 @@ class Forwarded:
         return self._consensus.applied_index
 
     def at_once(self, query: Query[T]) -> Answer[T] | None:
-        """What `read` by default would answer, if it is known and this leads under a lease."""
+        """What `read` by default would answer, if this leads under a lease."""
         return self._reader.at_once(query) if self._consensus.leased() else None
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:

@@ -54,9 +54,11 @@ class LocalReader:
                 _end(future)
 
     def at_once(self, query: Query[T]) -> Answer[T] | None:
-        """The answer if it is known; None when it has to be computed."""
-        live = self._answers.current(query)
-        return None if live is None else Answer(live.value, live.index)
+        """What `read` without an index answers; None when that is not shared."""
+        if not query.shared:
+            return None
+        live: Live[T] = self._answers.read(query)
+        return Answer(live.value, live.index)
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Answer at once, or when the index is above the one in the options, or time is out.

@@ -109,7 +109,8 @@ class ServerRouter:
 
     def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
         """See Registry.at_once: under the lease of this leader, or stale from the tables here."""
-        if options.index or options.datacenter not in {"", self._options.datacenter}:
+        datacenter = options.datacenter
+        if options.index or (datacenter and datacenter != self._options.datacenter):
             return None
         if options.consistency == "default":
             return self._as_leader.at_once(query)
@@ -119,12 +120,13 @@ class ServerRouter:
         if options.max_stale is not None and contact > options.max_stale:
             return None
         answer = self._reader.at_once(query)
-        return None if answer is None else self._stale(answer)
+        # The leader itself has a contact of 0, and there is nothing to say of it.
+        return self._stale(answer) if answer is not None and contact else answer
 
     def _stale(self, answer: Answer[T]) -> Answer[T]:
         return msgspec.structs.replace(
             answer,
-            known_leader=bool(self._consensus.leader_address),
+            known_leader=self._consensus.knows_leader,
             last_contact=self._consensus.last_contact,
         )
 

@@ -78,16 +78,6 @@ class Answers:
             self._evict()
         return live
 
-    def current(self, question: Question[T]) -> Live[T] | None:
-        """The answer, if it was asked for lately and nothing it read has changed since."""
-        live = self._heard.get(question)
-        if live is None:
-            live = self._idle.get(question)
-            if live is None:
-                return None
-            self._idle.move_to_end(question)
-        return None if live.dirty else live
-
     def once(self, question: Question[T]) -> tuple[T, int]:
         """The value now and its index; nothing is kept of either."""
         view = self._database.view()

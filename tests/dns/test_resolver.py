@@ -68,11 +68,11 @@ def test_every_instance_has_its_turn() -> None:
     assert max(first.values()) < 6 * min(first.values())
 
 
-@pytest.mark.parametrize("instances", [3, 20, 200])
+@pytest.mark.parametrize("instances", [3, 20, 60])
 def test_the_first_answer_is_as_likely_each_instance(instances: int) -> None:
     """Pearson's chi-squared over the variants, which are independent draws: p > 0.001."""
     _, resolver = make(instances)
-    asked = 64 * 20 * instances
+    asked = 64 * 10 * instances
     drawn = Counter(addresses(resolver)[0] for _ in range(asked))
     # Each variant is given about 64 times before it makes room, so that many are one draw.
     expected = asked / 64 / instances

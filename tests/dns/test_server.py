@@ -5,6 +5,7 @@ import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 from uuid import UUID
 
 import dnslib
@@ -15,10 +16,12 @@ from mesh.dns.server import DnsServer, Options
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.registry import prepared
 from mesh.registry.catalog import Node, Register, Service
+from mesh.registry.port import READ, Answer, Query, ReadOptions
 from mesh.registry.prepared_rows import Prepared, ServiceQuery
 from tests.dns.memory import MemoryRegistry, StoppedClock
 from tests.dns.script import question
 
+T = TypeVar("T")
 LOCAL = (("127.0.0.1", 0),)
 
 needs_dig = pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed")
@@ -230,16 +233,27 @@ async def test_random_datagrams_stop_nothing(server: DnsServer) -> None:
     assert server._tasks.failures == 0
 
 
-async def test_a_slow_registry_holds_up_only_who_asks_it(server: DnsServer) -> None:
-    real = server.resolver.resolve_anew
-    gate = asyncio.Event()
+class SlowRegistry(MemoryRegistry):
+    """Has to wait for what it knows of the node n1."""
 
-    async def slow(data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
-        if b"\x02n1" in data:
-            await gate.wait()
-        return await real(data, tcp=tcp)
+    def __init__(self) -> None:
+        super().__init__()
+        self.there = asyncio.Event()
 
-    server.resolver.resolve_anew = slow  # type: ignore[method-assign]
+    async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
+        if "n1" in repr(query):
+            await self.there.wait()
+        return await super().read(query, options)
+
+    def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
+        return None if "n1" in repr(query) else super().at_once(query, options)
+
+
+async def test_a_slow_registry_holds_up_only_who_asks_it(clock: HandClock) -> None:
+    registry = SlowRegistry()
+    fill(registry)
+    server = DnsServer(registry, Options(addresses=LOCAL), clock, SeededDice(5))
+    await server.start()
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
@@ -247,9 +261,10 @@ async def test_a_slow_registry_holds_up_only_who_asks_it(server: DnsServer) -> N
         for name in ("n1", "n1", "n2"):
             client.send(question(f"{name}.node.mesh", "A"))
         seen = [dnslib.DNSRecord.parse(await loop.sock_recv(client, 4096))]
-        gate.set()
+        registry.there.set()
         seen += [dnslib.DNSRecord.parse(await loop.sock_recv(client, 4096)) for _ in range(2)]
     assert [str(answer.rr[0].rdata)[-1] for answer in seen] == ["2", "1", "1"]
+    await server.stop()
 
 
 async def test_idle_connections_are_closed(server: DnsServer, clock: HandClock) -> None:

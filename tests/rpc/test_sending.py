@@ -62,7 +62,7 @@ class Virtual:
 class Shaky:
     """A leader whose log keeps what is proposed, drops it, or takes it only later."""
 
-    is_leader, leader_address, last_contact = True, "leader", 0.0
+    is_leader, leader_address, last_contact, knows_leader = True, "leader", 0.0, True
     peer_addresses: Sequence[str] = ()
 
     def __init__(self, machine: Machine, ends: Iterator[str], fillers: Iterator[int]) -> None:

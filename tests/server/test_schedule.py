@@ -36,6 +36,7 @@ class Alone:
 
     is_leader = True
     leader_address = "127.0.0.1:1"
+    knows_leader = True
     peer_addresses = ("127.0.0.1:1",)
     last_contact = 0.0
     applied_index = 9
