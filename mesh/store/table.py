@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
+from itertools import chain
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from mesh.codec import pack
-from mesh.store.order import Order
+from mesh.store.order import ORDERED_MIN, fitted, parts
 
 TOMBSTONES_MAX = 4096
-ORDERED_MIN = 1024
-"""Buckets of so many rows are kept in order; to sort a smaller one takes no time."""
 
 # All rows with one value of one index: (table, index, value). PRIMARY has one row a bucket;
 # EVERY has one bucket that holds the whole table.
@@ -81,7 +80,7 @@ class Marks:
     """
 
     def __init__(self) -> None:
-        self.filled: dict[Hashable, int] = {}
+        self.filled: MutableMapping[Hashable, int] = {}
         self.emptied: dict[Hashable, int] = {}
         self.floor = 0
 
@@ -97,6 +96,7 @@ class Marks:
         self.emptied.pop(value, None)
         if not empty:
             self.filled[value] = index
+            self.filled = fitted(self.filled)
             return
         self.filled.pop(value, None)
         self.emptied[value] = index
@@ -106,7 +106,12 @@ class Marks:
 
     def begin(self, values: Iterable[Hashable], index: int) -> None:
         """Whatever was known: all buckets, of which these hold rows, changed at this log index."""
-        self.filled, self.emptied, self.floor = dict.fromkeys(values, index), {}, index
+        self.filled, self.emptied, self.floor = fitted(dict.fromkeys(values, index)), {}, index
+
+    def load(self, filled: Mapping[Hashable, int]) -> None:
+        """Put marks of buckets that hold rows, as they are."""
+        self.filled.update(filled)
+        self.filled = fitted(self.filled)
 
 
 class Content(Generic[R]):
@@ -114,83 +119,67 @@ class Content(Generic[R]):
 
     def __init__(self, table: Table[R]) -> None:
         self.table = table
-        self.rows: dict[Hashable, R] = {}
-        self.buckets: dict[str, dict[Hashable, dict[Hashable, None]]] = {
+        self.rows: MutableMapping[Hashable, R] = {}
+        self.buckets: dict[str, MutableMapping[Hashable, MutableMapping[Hashable, R]]] = {
             name: {} for name in table.indexes
         }
+        """The rows by index, value and primary key."""
         self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
-        self.orders: dict[tuple[str, Hashable], Order] = {}
-        """The keys of each large bucket."""
 
     def replace(self, key: Hashable, row: R | None) -> set[tuple[str, Hashable]]:
         """Put the row, or remove it when None. Returns each (index, value) whose rows changed."""
-        old = self.rows.pop(key, None) if row is None else self.rows.get(key)
+        old = self.rows.get(key)
         if row is not None:
             self.rows[key] = row
-            if old is None:
-                self._entered(EVERY, "", self.rows, key)
         elif old is not None:
-            self._left(EVERY, "", self.rows, key)
+            del self.rows[key]
+        if row is None or old is None:
+            self.rows = fitted(self.rows)
         touched: set[tuple[str, Hashable]] = {(PRIMARY, key), (EVERY, "")}
         for name, values in self.table.indexes.items():
-            buckets = self.buckets[name]
             before = set(values(old)) if old is not None else set()
             after = set(values(row)) if row is not None else set()
             for value in before - after:
-                bucket = buckets[value]
-                del bucket[key]
-                self._left(name, value, bucket, key)
-                if not bucket:
-                    del buckets[value]
-            for value in after - before:
-                bucket = buckets.setdefault(value, {})
-                bucket[key] = None
-                self._entered(name, value, bucket, key)
+                self._take(name, value, key)
+            if row is not None:
+                for value in after:
+                    self._put(name, value, key, row)
             touched.update((name, value) for value in before | after)
         return touched
 
-    def _entered(
-        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
-    ) -> None:
-        """Keep the order of a bucket that has a key more."""
-        if len(bucket) < ORDERED_MIN:
+    def _put(self, index: str, value: Hashable, key: Hashable, row: R) -> None:
+        buckets = self.buckets[index]
+        bucket = buckets.get(value)
+        if bucket is None:
+            buckets[value] = {key: row}
+            self.buckets[index] = fitted(buckets)
             return
-        order = self.orders.get((index, value))
-        if order is not None:
-            order.add(key)
-        else:
-            self.orders[index, value] = Order(bucket)
+        bucket[key] = row
+        if isinstance(bucket, dict) and len(bucket) >= ORDERED_MIN:
+            buckets[value] = fitted(bucket)
 
-    def _left(
-        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
-    ) -> None:
-        """Keep the order of a bucket that has a key less."""
-        order = self.orders.get((index, value))
-        if order is None:
-            return
-        if len(bucket) < ORDERED_MIN:
-            del self.orders[index, value]
-        else:
-            order.remove(key)
+    def _take(self, index: str, value: Hashable, key: Hashable) -> None:
+        buckets = self.buckets[index]
+        bucket = buckets[value]
+        del bucket[key]
+        if not bucket:
+            del buckets[value]
+            self.buckets[index] = fitted(buckets)
+        elif (better := fitted(bucket)) is not bucket:
+            buckets[value] = better
 
     def load(self, rows: Iterable[R]) -> None:
-        """Put rows that are not there yet, as they are, without marks."""
+        """Put rows as they are, without marks; of two with one key the first stays."""
         table = self.table
         for row in rows:
             key = table.key(row)
+            if key in self.rows:
+                continue
             self.rows[key] = row
-            if len(self.rows) >= ORDERED_MIN:
-                self._entered(EVERY, "", self.rows, key)
+            self.rows = fitted(self.rows)
             for name, values in table.indexes.items():
-                buckets = self.buckets[name]
                 for value in values(row):
-                    if (bucket := buckets.get(value)) is None:
-                        bucket = buckets[value] = {}
-                    if key in bucket:
-                        continue  # An index may name a value twice.
-                    bucket[key] = None
-                    if len(bucket) >= ORDERED_MIN:
-                        self._entered(name, value, bucket, key)
+                    self._put(name, value, key, row)  # Twice, where an index names a value twice.
 
     def mark(self, index: str, value: Hashable) -> int:
         """The log index at which the bucket changed last."""
@@ -213,14 +202,18 @@ class Content(Generic[R]):
             return not self.rows
         return value not in self.buckets[index]
 
-    def keys(self, index: str, value: Hashable) -> Iterable[Any]:
-        """The primary keys of the rows of a bucket, in order."""
-        order = self.orders.get((index, value))
-        if order is not None:
-            return order
-        keys: Any = self.rows if index == EVERY else self.buckets[index].get(value, ())
-        return sorted(keys)
+    def parts(
+        self, index: str, value: Hashable, prefix: str = ""
+    ) -> Iterable[Mapping[Hashable, R]]:
+        """The rows of a bucket by primary key, in order, some at a time; see `Order.parts`."""
+        return parts(self._bucket(index, value), prefix)
 
-    def select(self, index: str, value: Hashable) -> Iterator[R]:
-        """The rows of a bucket, ordered by primary key."""
-        return map(self.rows.__getitem__, self.keys(index, value))
+    def select(self, index: str, value: Hashable, prefix: str = "") -> Iterator[R]:
+        """The rows of a bucket, ordered by primary key; only those whose keys begin so."""
+        rows = self._bucket(index, value)
+        if isinstance(rows, dict) and not prefix:
+            return map(rows.__getitem__, sorted(rows))
+        return chain.from_iterable(part.values() for part in parts(rows, prefix))
+
+    def _bucket(self, index: str, value: Hashable) -> Mapping[Hashable, R]:
+        return self.rows if index == EVERY else self.buckets[index].get(value, {})
