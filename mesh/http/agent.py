@@ -271,7 +271,7 @@ def _health(agent: Agent, local: LocalService) -> tuple[str, LocalHealth]:
 
 
 def _healthy(request: Request, status: str, shape: object, reason: str) -> Reply:
-    accepted = request.headers.get("Accept", "")
+    accepted = request.headers.get("accept", "")
     if request.param("format") == "text" or accepted.startswith("text/plain"):
         reply = respond.text(200, status)
     else:

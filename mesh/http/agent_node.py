@@ -265,7 +265,7 @@ async def metrics(request: Request) -> Reply:
     found = _operations(request).metrics()
     if (wanted := request.param("format")) not in {"", "prometheus"}:
         raise Invalid(f'format: expected prometheus or nothing, got "{wanted}"')
-    accepted = request.headers.get("Accept", "").replace(" ", "")
+    accepted = request.headers.get("accept", "").replace(" ", "")
     if wanted or any(name in accepted for name in SCRAPERS):
         if not request.options.prometheus:
             return respond.text(415, NO_PROMETHEUS)

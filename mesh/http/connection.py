@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
 from mesh.http.dispatch import Admitted
+from mesh.http.inflow import PENDING_MAX_BYTES, Inflow
 from mesh.http.options import Options
 from mesh.http.request import Reply
-from mesh.http.wire import Chunked, Head, Malformed, Sized
+from mesh.http.wire import Chunked, Head, Heads, Malformed, Sized
 from mesh.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,6 @@ LINGER_SECONDS = 5.0
 """How long what a client still sends is read and dropped after the last reply."""
 ENDED_SECONDS = 30.0, 1.0
 """How long to work for a client that ended its side or went; the latter if it waits for news."""
-PENDING_MAX_BYTES = 64 * 1024
-"""How much is read ahead of the request that is being answered."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TOO_LARGE = "The head of the request is larger than {} bytes"
 _TOO_MANY = (
@@ -45,6 +43,7 @@ class Owner(Protocol):
     connections: set[Connection]
     blocked: set[asyncio.Task[Any]]
     """What is ended at once when the server stops."""
+    heads: Heads
 
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
@@ -70,6 +69,9 @@ class Owner(Protocol):
     async def answer(self, admitted: Admitted) -> Reply:
         """Work on a request, whatever happens to it but cancellation."""
 
+    def small(self, reply: Reply, head: Head) -> bytes:
+        """A whole response to a keep-alive client, when that takes next to no time; else empty."""
+
     async def render(
         self, reply: Reply, head: Head, *, pretty: bool, close: bool
     ) -> Sequence[bytes]:
@@ -85,46 +87,6 @@ class Owner(Protocol):
 
     def now(self) -> float:
         """Seconds, as deadlines count them."""
-
-
-class Inflow:
-    """A body on its way to a handler that reads it piece by piece."""
-
-    def __init__(self, read_on: Callable[[], None]) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._read_on = read_on
-        self._news = asyncio.Event()
-        self._error: MeshError | None = None
-        self._ended = False
-        self.held = 0
-
-    def push(self, piece: bytes) -> None:
-        """More of it came."""
-        if piece:
-            self._pieces.append(piece)
-            self.held += len(piece)
-            self._news.set()
-
-    def end(self, error: MeshError | None = None) -> None:
-        """All of it came, or what follows cannot be had for this reason."""
-        self._ended, self._error = True, error
-        self._news.set()
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises the error that ended it."""
-        while True:
-            while self._pieces:
-                piece = self._pieces.popleft()
-                self.held -= len(piece)
-                if self.held <= PENDING_MAX_BYTES:
-                    self._read_on()
-                yield piece
-            if self._ended:
-                break
-            self._news.clear()
-            await self._news.wait()
-        if self._error is not None:
-            raise self._error
 
 
 class Connection(asyncio.Protocol):
@@ -294,7 +256,7 @@ class Connection(asyncio.Protocol):
             if len(data) - data.rfind(b"\r\n") > wire.LINE_MAX_BYTES + 2:
                 raise Malformed(f"a line of the head is longer than {wire.LINE_MAX_BYTES} bytes")
             return False
-        head = wire.parse_head(data[:end])
+        head = self._owner.heads.read(data[:end])
         self._pending = data[end + 4 :]
         assert self._client is not None
         self._head, admitted = head, self._owner.admit(head, self._client)
@@ -306,8 +268,21 @@ class Connection(asyncio.Protocol):
             self._decide(admitted)
         elif isinstance(admitted, Reply):
             self._say_last(admitted)  # What it was to be told does not depend on its body.
-        else:
+        elif not self._whole_body(head, admitted):
             self._await_body(head, admitted)
+        return True
+
+    def _whole_body(self, head: Head, admitted: Admitted) -> bool:
+        """Take a body that is there already, as most small ones are. False when this is none."""
+        data, size = self._pending, head.length
+        if head.chunked or admitted.route.streams or size > len(data):
+            return False
+        if size > self._owner.limit(admitted):
+            return False
+        self._pending = data[size:]
+        if admitted.request.method != "GET":  # Where it means nothing.
+            admitted.request.body = data[:size]
+        self._decide(admitted)
         return True
 
     def _await_body(self, head: Head, admitted: Admitted) -> None:
@@ -398,18 +373,25 @@ class Connection(asyncio.Protocol):
             await self._stream(reply, reply.stream, head)
         else:
             close = not head.keep_alive
-            try:
-                rendered = await self._owner.render(reply, head, pretty=pretty, close=close)
-            except Exception:
-                log.exception("%s %s failed", head.method, head.target)
-                rendered = await self._owner.render(
-                    self._owner.failed(), head, pretty=False, close=close
-                )
-            for piece in rendered:
-                self._transport.write(piece)
-                if self._drained is not None:
-                    await self._drained
+            if not (pretty or close) and (whole := self._owner.small(reply, head)):
+                self._transport.write(whole)
+            else:
+                await self._send(reply, head, pretty=pretty, close=close)
         self._finish(head)
+
+    async def _send(self, reply: Reply, head: Head, *, pretty: bool, close: bool) -> None:
+        transport = self._transport
+        assert transport is not None
+        try:
+            rendered = await self._owner.render(reply, head, pretty=pretty, close=close)
+        except Exception:
+            log.exception("%s %s failed", head.method, head.target)
+            failed = self._owner.failed()
+            rendered = await self._owner.render(failed, head, pretty=False, close=close)
+        for piece in rendered:
+            transport.write(piece)
+            if self._drained is not None:
+                await self._drained
 
     async def _stream(self, reply: Reply, pieces: AsyncIterator[bytes], head: Head) -> None:
         transport = self._transport
@@ -481,7 +463,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._owner.now() + LINGER_SECONDS
         body = b"" if head is not None and head.method == "HEAD" else reply.body
         framing = wire.field("Content-Length", str(len(reply.body)))
-        nobody = Head("GET", "/", wire.Headers({}), keep_alive=False)
+        nobody = Head("GET", "/", {}, keep_alive=False)
         opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
         transport.write(opening + body)
         # Closed with bytes unread, the system would reset it and take the reply from the client.

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 READING = {"GET", "HEAD", "OPTIONS"}
 TENANCY_PARAMS = ("ns", "partition", "authmethod-ns")
-TENANCY_HEADERS = ("X-Consul-Namespace", "X-Consul-Partition")
+TENANCY_HEADERS = {name.lower(): name for name in ("X-Consul-Namespace", "X-Consul-Partition")}
+_NOTHING: dict[str, list[str]] = {}
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ALL_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _UNKNOWN_API = "Invalid URL path: not a recognized HTTP API endpoint"
@@ -53,14 +54,17 @@ class Dispatcher:
         self._bodies = Bodies()
         self._warned = False
         self._writers = [_network(text) for text in options.allow_write_from]
+        self._blocks = bool(self._writers or options.block_endpoints)
 
     def admit(
         self, method: str, target: str, headers: Mapping[str, str], remote: str
     ) -> Admitted | Reply:
         """Decide on the head of a request. The target is as sent. Raises Invalid."""
-        raw, _, query = _origin(target).partition("?")
+        if target[:1] != "/" or not target.isascii():
+            target = _origin(target)
+        raw, _, query = target.partition("?")
         path = self._path(raw)
-        if (refused := self._blocked(method, path, remote)) is not None:
+        if self._blocks and (refused := self._blocked(method, path, remote)) is not None:
             return refused
         cleaned = clean(raw)
         if cleaned != raw or self._paths.moved(raw):
@@ -72,14 +76,16 @@ class Dispatcher:
         route = found.operations.get(method)
         if route is None:
             return _no_handler(method, found.allow)
-        given = params.parse(query)
+        given = params.parse(query) if query else _NOTHING
         _refuse_tenancy(given, headers)
         if "token" in given and not self._warned:
             self._warned = True
             log.warning(
                 "%s %s: ?token is deprecated, since URLs get into logs; %s", method, path, _HOW
             )
-        rest = unquote(found.rest(raw))
+        rest = found.rest(raw)
+        if "%" in rest:
+            rest = unquote(rest)
         return Admitted(
             route,
             Request(
@@ -173,11 +179,11 @@ def _no_handler(method: str, allow: str) -> Reply:
 
 
 def _refuse_tenancy(given: Mapping[str, list[str]], headers: Mapping[str, str]) -> None:
-    for name in TENANCY_PARAMS:
-        if given and any(given.get(name, ())):
+    for name in TENANCY_PARAMS if given else ():
+        if any(given.get(name, ())):
             raise Invalid(
                 f'Invalid query parameter: "{name}": mesh has no namespaces or partitions'
             )
-    for name in TENANCY_HEADERS:
-        if headers.get(name):
+    for lower, name in TENANCY_HEADERS.items():
+        if headers.get(lower):
             raise Invalid(f'Invalid header: "{name}": mesh has no namespaces or partitions')

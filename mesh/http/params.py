@@ -16,7 +16,7 @@ from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.http.request import Request
 from mesh.registry import filters
-from mesh.registry.outcomes import request_of
+from mesh.registry.outcomes import CALLERS, request_of
 from mesh.registry.port import OrderOptions, ReadOptions, Where, WriteOptions
 
 T = TypeVar("T")
@@ -80,10 +80,12 @@ def flag(request: Request, name: str) -> bool:
 
 def token(request: Request) -> str:
     """The secret in the request, or "": parameter, then header, then bearer. Raises Invalid."""
-    if given := request.param("token"):
+    if request.params and (given := request.param("token")):
         return given
-    if not (given := request.headers.get("X-Consul-Token", "")):
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if not (given := request.headers.get("x-consul-token", "")):
+        if not (authorization := request.headers.get("authorization", "")):
+            return ""
+        scheme, _, given = authorization.partition(" ")
         given = given.strip() if scheme.lower() == "bearer" else ""
     if not given.isascii() and _NO_TEXT.search(given):
         raise Invalid("the token is not UTF-8")  # It could not be sent on to a server.
@@ -132,7 +134,7 @@ def read_options(request: Request, *, discovery: bool = False) -> ReadOptions:
 def _cache_control(request: Request) -> tuple[float | None, float]:
     """How old an answer may be, and how old if no server answers. Raises Invalid."""
     max_age, stale_if_error = None, 0.0
-    for directive in request.headers.get("Cache-Control", "").split(","):
+    for directive in request.headers.get("cache-control", "").split(","):
         name, _, text = directive.strip().lower().partition("=")
         if name == "must-revalidate":
             max_age = 0.0
@@ -194,11 +196,12 @@ def write_options(request: Request) -> WriteOptions:
     Idempotency-Key names the request; without one it gets a key here. Idempotency-Since is sent
     with a request that may have been sent before. Raises Invalid.
     """
-    key, since = _key(request), request.headers.get("Idempotency-Since", "")
+    headers = request.headers
+    key, since = headers.get("idempotency-key", ""), headers.get("idempotency-since", "")
     return WriteOptions(
-        datacenter=datacenter(request),
+        datacenter=datacenter(request) if request.params else "",
         token=token(request),
-        request=request_of(key),
+        request=request_of(_unquoted(key)) if key else CALLERS + request.parts.dice.uuid(),
         origin=_origin(request),
         attempt=1 if since else 0,
         since=whole(since, "Idempotency-Since") if since else None,
@@ -210,13 +213,10 @@ def _origin(request: Request) -> str:
     return f"{request.options.node_name}/http/{request.remote}".rstrip("/")
 
 
-def _key(request: Request) -> str:
-    given = request.headers.get("Idempotency-Key", "")
-    if not given:
-        return request.parts.dice.uuid()
-    # A string in quotes, as the header's draft standard has it, or the bare text.
-    quoted = len(given) > 1 and given[0] == given[-1] == '"'
-    return given[1:-1] if quoted else given
+def _unquoted(key: str) -> str:
+    """A string in quotes, as the header's draft standard has it, or the bare text."""
+    quoted = len(key) > 1 and key[0] == key[-1] == '"'
+    return key[1:-1] if quoted else key
 
 
 def order_options(request: Request) -> OrderOptions:

@@ -244,7 +244,7 @@ def _id(request: Request) -> str:
 
 def _address(request: Request) -> str:
     """Who asks: as the first proxy tells, or whoever is connected."""
-    told = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
+    told = request.headers.get("x-forwarded-for", "").partition(",")[0].strip()
     try:
         return str(ipaddress.ip_address(told or request.remote))
     except ValueError:

@@ -44,6 +44,7 @@ class Request(msgspec.Struct):
     """What follows the route's fixed part, percent-decoded: the key, the service name ..."""
     params: Mapping[str, list[str]] = {}
     headers: Mapping[str, str] = {}
+    """By their names in lower case."""
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     """The body piece by piece, for routes that take it so."""

@@ -50,6 +50,13 @@ class Route(msgspec.Struct, frozen=True):
     """Those of them that come with an answer and not with a line of text."""
     media: tuple[str, ...] = ()
     """Content types in which it may answer beside JSON."""
+    label: str = ""
+    """What it is called in figures, `METHOD path` without what the path takes; made of the rest."""
+
+    def __post_init__(self) -> None:
+        """Make the label once: every request needs it."""
+        label = f"{self.method} {self.fixed}{self.tail}"
+        msgspec.structs.force_setattr(self, "label", label)
 
     @property
     def fixed(self) -> str:

@@ -108,6 +108,8 @@ class Paths:
                 found = self._exact.setdefault(route.fixed, Found({}, start))
             assert route.method not in found.operations, f"{route.path} is there twice"
             found.operations[route.method] = route
+        wholes = {start.rstrip("/") for start, tails in self._open.items() if "" in tails}
+        self._moved = wholes - self._exact.keys()
 
     def find(self, path: str) -> Found | None:
         """The operations on this path (still percent-encoded), or None."""
@@ -124,7 +126,7 @@ class Paths:
 
     def moved(self, path: str) -> bool:
         """Whether the path lacks only the slash that ends a route's fixed part."""
-        return path not in self._exact and "" in self._open.get(f"{path}/", ())
+        return path in self._moved
 
 
 def _ending(tails: dict[str, Found], rest: str) -> Found | None:

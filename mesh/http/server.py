@@ -19,7 +19,7 @@ from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
-from mesh.http.wire import Head
+from mesh.http.wire import Head, Heads
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -32,6 +32,8 @@ STOP_SECONDS = 2.0
 SWEEP_SECONDS = (0.02, 2.0)
 """How often slow clients are looked for: some times within the shortest patience with them."""
 GZIP_LEVEL = 1
+OPENINGS_MAX = 256
+"""So many different beginnings of responses are kept for a second."""
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
 SERVER = "mesh"
@@ -63,6 +65,7 @@ class HttpServer:
         self.clients: Counter[str] = Counter()
         self.connections: set[Connection] = set()
         self.blocked: set[asyncio.Task[Any]] = set()
+        self.heads = Heads()
 
     async def start(self) -> None:
         """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
@@ -189,7 +192,7 @@ class HttpServer:
             log.exception("%s %s failed", asked.method, asked.path)
             return self.failed()
         finally:
-            self.timers.ended(f"{route.method} {route.fixed}{route.tail}", began)
+            self.timers.ended(route.label, began)
         return reply
 
     async def _answer_later(self, admitted: Admitted) -> Reply:
@@ -219,11 +222,27 @@ class HttpServer:
         reply.body = reply.body or b"".join(reply.pieces)
         return reply
 
+    def small(self, reply: Reply, head: Head) -> bytes:
+        """A whole response to a keep-alive client, when that takes next to no time; else empty."""
+        body = reply.body
+        if (
+            reply.headers
+            or reply.pieces
+            or not body
+            or len(body) >= self._options.gzip_min_bytes
+            or reply.content_type is not JSON
+            or self._options.pretty_always
+            or head.old
+            or head.method == "HEAD"
+        ):
+            return b""
+        return self._common.opening(reply.status, len(body), self._parts.clock.wall()) + body
+
     async def render(
         self, reply: Reply, head: Head, *, pretty: bool, close: bool
     ) -> Sequence[bytes]:
         """A reply without a stream as bytes, to be sent one after the other."""
-        accepted, framing = head.headers.get("Accept-Encoding", ""), b""
+        accepted, framing = head.headers.get("accept-encoding", ""), b""
         pieces: Sequence[bytes] = reply.pieces
         if not pieces:
             forms = {} if reply.kept is None else reply.kept.forms
@@ -267,7 +286,7 @@ class HttpServer:
         more = b""
         if "gzip" not in reply.content_type:
             more = b"Vary: Accept-Encoding\r\n"
-            if _accepts_gzip(head.headers.get("Accept-Encoding", "")):
+            if _accepts_gzip(head.headers.get("accept-encoding", "")):
                 more += b"Content-Encoding: gzip\r\n"
                 pieces = _compressed_pieces(pieces)
         if not head.old:
@@ -303,13 +322,26 @@ class _Common:
         latest = {name.lower(): (name, value) for name, value in given.items()}
         self._fixed = b"".join(wire.field(name, value) for name, value in latest.values())
         self._second, self._lines = -1, b""
+        self._openings: dict[tuple[int, int], bytes] = {}
 
     def lines(self, now: float) -> bytes:
         """Them and the date."""
         if int(now) != self._second:
             self._second = int(now)
             self._lines = self._fixed + wire.field("Date", formatdate(now, usegmt=True))
+            self._openings.clear()
         return self._lines
+
+    def opening(self, status: int, length: int, now: float) -> bytes:
+        """What precedes a JSON body of so many bytes, with no header but these."""
+        lines = self.lines(now)
+        opening = self._openings.get((status, length))
+        if opening is None:
+            framing = b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (JSON.encode(), length)
+            opening = wire.STATUS_LINES[status] + lines + framing
+            if len(self._openings) < OPENINGS_MAX:
+                self._openings[status, length] = opening
+        return opening
 
 
 def _accepts_gzip(accepted: str) -> bool:

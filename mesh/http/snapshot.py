@@ -89,7 +89,7 @@ async def restore(request: Request) -> Reply:
 
 async def _done_before(request: Request) -> bool:
     """Whether the caller sends again, under the same key, what was done."""
-    if not request.headers.get("Idempotency-Key", ""):
+    if not request.headers.get("idempotency-key", ""):
         return False
     asked = params.write_options(request)
     options = ReadOptions(datacenter=asked.datacenter, token=asked.token)

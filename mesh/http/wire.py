@@ -6,9 +6,8 @@ What two readers could understand differently is refused: it is how requests are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
@@ -17,6 +16,13 @@ from mesh.errors import TooLarge
 LINE_MAX_BYTES = 64 * 1024
 """Of a head."""
 HEADERS_MAX = 256
+HEADS_REMEMBERED = 256
+"""So many different sets of header fields,"""
+FIELDS_REMEMBERED_BYTES = 1024
+"""of so many bytes at most."""
+_VERSION = b" HTTP/1.1"
+_CONTROL_CHARACTERS = "control characters in the head"
+_LONG_LINE = f"a line of the head is longer than {LINE_MAX_BYTES} bytes"
 CHUNK_LINE_MAX_BYTES = 4096
 TRAILERS_MAX_BYTES = 16 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
@@ -41,42 +47,14 @@ class Malformed(Exception):
     """These bytes are no HTTP; the message says why."""
 
 
-class Headers(Mapping[str, str]):
-    """Header fields by name, whatever its case; repeated ones are joined by a comma."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self, found: dict[str, str]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> str:
-        """The value. Raises KeyError."""
-        return self._found[name.lower()]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value, or the default."""
-        return self._found.get(name.lower(), default)
-
-    def __contains__(self, name: object) -> bool:
-        """Whether it was sent."""
-        return isinstance(name, str) and name.lower() in self._found
-
-    def __iter__(self) -> Iterator[str]:
-        """The names in lower case."""
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        """How many names."""
-        return len(self._found)
-
-
 class Head(msgspec.Struct):
     """A request without its body."""
 
     method: str
     target: str
     """As sent; bytes that are no UTF-8 as surrogates."""
-    headers: Headers
+    headers: Mapping[str, str]
+    """Header fields by their names in lower case; repeated ones are joined by a comma."""
     length: int = 0
     chunked: bool = False
     keep_alive: bool = True
@@ -86,15 +64,52 @@ class Head(msgspec.Struct):
     """HTTP/1.0: no chunks, and the connection ends unless it asked otherwise."""
 
 
+class Heads:
+    """Reads the heads of requests. Most clients send the same header fields again and again.
+
+    So it remembers those it read last, of all clients, and what they say.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, tuple[Mapping[str, str], int, bool, bool, bool]] = {}
+
+    def __len__(self) -> int:
+        """How many sets of header fields it remembers."""
+        return len(self._said)
+
+    def read(self, data: bytes) -> Head:
+        """See `parse_head`."""
+        end = data.find(b"\r\n")
+        fields = data[end - len(_VERSION) :]
+        if end < 0 or (said := self._said.get(fields)) is None:
+            head = parse_head(data)
+            if end >= 0 and not head.old and len(fields) <= FIELDS_REMEMBERED_BYTES:
+                self._remember(fields, head)
+            return head
+        line = data[:end].decode("utf-8", "surrogateescape")
+        if not line.isprintable() and _CONTROL.search(line):
+            raise Malformed(_CONTROL_CHARACTERS)
+        if end > LINE_MAX_BYTES:
+            raise Malformed(_LONG_LINE)
+        method, target, _ = _request_line(line)
+        return Head(method, target, *said)
+
+    def _remember(self, fields: bytes, head: Head) -> None:
+        if len(self._said) >= HEADS_REMEMBERED:
+            self._said.clear()
+        one = head
+        self._said[fields] = (one.headers, one.length, one.chunked, one.keep_alive, one.continues)
+
+
 def parse_head(data: bytes) -> Head:
     """Read what precedes the empty line. Raises Malformed."""
     text = data.decode("utf-8", "surrogateescape")
     first, *lines = text.split("\r\n")
     # Most heads are printable, which is seen faster than what is wrong with the others.
     if not (first.isprintable() and "".join(lines).isprintable()) and _CONTROL.search(text):
-        raise Malformed("control characters in the head")
+        raise Malformed(_CONTROL_CHARACTERS)
     if len(data) > LINE_MAX_BYTES and max(map(len, (first, *lines))) > LINE_MAX_BYTES:
-        raise Malformed(f"a line of the head is longer than {LINE_MAX_BYTES} bytes")
+        raise Malformed(_LONG_LINE)
     method, target, version = _request_line(first)
     if len(lines) > HEADERS_MAX:
         raise Malformed(f"more than {HEADERS_MAX} header fields")
@@ -112,7 +127,7 @@ def parse_head(data: bytes) -> Head:
                 raise Malformed(f"{name} stands there twice")
             value = f"{found[name]}, {value}"
         found[name] = value
-    head = Head(method, target, Headers(found), old=version == "HTTP/1.0")
+    head = Head(method, target, found, old=version == "HTTP/1.0")
     _frame(head, found)
     return head
 

@@ -25,6 +25,7 @@ import importlib.util
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
@@ -41,6 +42,12 @@ APPLY_BYTES_MAX = 1 << 20  # No more of them once they have so many bytes.
 _FOLLOWER = 0
 _NEVER = 1e9  # Seconds.
 _INET_NTOP = socket.inet_ntop
+_term_of = attrgetter("_SyncObj__raftCurrentTerm")
+_leader_of = attrgetter("_SyncObj__raftLeader")
+_commit_of = attrgetter("_SyncObj__raftCommitIndex")
+_applied_of = attrgetter("_SyncObj__raftLastApplied")
+_set_term_of = attrgetter("_SyncObj__setCurrentTerm")
+_set_state_of = attrgetter("_SyncObj__setState")
 
 
 class Hooks(Protocol):
@@ -83,6 +90,8 @@ class _Log:
         if not isinstance(item, slice):
             return entries[item]
         start, stop, _ = item.indices(len(entries))
+        if stop - start < 2:
+            return entries[start:stop]
         stop, size = min(stop, start + APPLY_MAX), 0
         for place in range(start, stop - 1):
             size += len(entries[place][0])
@@ -240,12 +249,12 @@ class Engine:
     @property
     def term(self) -> int:
         """The present term."""
-        return int(self._get("raftCurrentTerm"))
+        return int(_term_of(self._library))
 
     @property
     def leader(self) -> str:
         """Node id of who leads the present term, as far as known; empty for unknown."""
-        node = self._get("raftLeader")
+        node = _leader_of(self._library)
         return node.id if node is not None else ""
 
     @property
@@ -256,17 +265,17 @@ class Engine:
     @property
     def commit(self) -> int:
         """Highest index known to be committed; the stop-sign's once that is applied."""
-        return self._stopped_at or int(self._get("raftCommitIndex"))
+        return self._stopped_at or int(_commit_of(self._library))
 
     @property
     def applied(self) -> int:
         """Highest index applied to the machine; the stop-sign's once that is applied."""
-        return self._stopped_at or int(self._get("raftLastApplied"))
+        return self._stopped_at or int(_applied_of(self._library))
 
     @property
     def behind(self) -> bool:
         """Whether more is committed than the last tick could apply: the next should come soon."""
-        return int(self._get("raftLastApplied")) < self.commit
+        return bool(_applied_of(self._library) < self.commit)
 
     def tick(self) -> None:
         """Count acknowledgements, apply what is committed, step down without a majority."""
@@ -332,8 +341,8 @@ class Engine:
         """Somebody is in a higher term: follow, with no leader known."""
         assert term > self.term
         self._set("raftLeader", None)
-        self._get("setCurrentTerm")(term, None)
-        self._get("setState")(_FOLLOWER)
+        _set_term_of(self._library)(term, None)
+        _set_state_of(self._library)(_FOLLOWER)
 
     def lose_leader(self) -> None:
         """The leader was not heard for too long."""
@@ -342,7 +351,7 @@ class Engine:
     def commit_to(self, index: int) -> None:
         """The entry at this index, which our log holds, is committed: apply up to it."""
         assert index <= self.journal.last_index
-        self._set("raftCommitIndex", max(index, int(self._get("raftCommitIndex"))))
+        self._set("raftCommitIndex", max(index, _commit_of(self._library)))
         self.tick()
 
     def installed(self, index: int) -> None:
@@ -353,7 +362,7 @@ class Engine:
     def _apply(self, command: bytes) -> None:
         if self._stopped_at:
             return
-        index = self.applied + 1
+        index = _applied_of(self._library) + 1
         term = self.journal.term_at(index)
         assert term is not None
         if command[:1] == STOP_SIGN:
@@ -361,9 +370,6 @@ class Engine:
             self._stopped_at = index
         else:
             self._hooks.apply(index, term, command[1:] if command[:1] == COMMAND else None)
-
-    def _get(self, name: str) -> Any:
-        return getattr(self._library, f"_SyncObj__{name}")
 
     def _set(self, name: str, value: object) -> None:
         assert hasattr(self._library, f"_SyncObj__{name}"), f"pysyncobj has no {name} any more"

@@ -48,7 +48,10 @@ class Batch(NamedTuple):
 
 def pack_record(record: Record) -> bytes:
     """The bytes of a record, with length and checksum."""
-    kind, index, term, data = record.kind, record.index, record.term, record.data
+    return _packed(record.kind, record.index, record.term, record.data)
+
+
+def _packed(kind: int, index: int, term: int, data: bytes) -> bytes:
     check = zlib.crc32(data, zlib.crc32(_CHECKED.pack(kind, index, term)))
     return _HEADER.pack(len(data), check, kind, index, term) + data
 
@@ -150,7 +153,7 @@ class Journal:
         assert not self.entries or index == self.last_index + 1, "a hole in the log"
         assert len(command) <= DATA_BYTES_MAX, "entry over the limit of the journal"
         self.entries.append((command, index, term))
-        self._write(Record(ENTRY, index, term, command))
+        self._pending.append(_packed(ENTRY, index, term, command))
         self._pending_last = index
 
     def set_term(self, term: int, vote: str) -> None:

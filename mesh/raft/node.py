@@ -276,13 +276,14 @@ class Node:
         """
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
-        driver, future = self._participating(), self._waiting.begin()
-        began = self._clock.monotonic()
+        driver, began = self._participating(), self._clock.monotonic()
+        future = self._waiting.begin(began)
 
         def done(index: int, result: object, error: MeshError | None) -> None:
             settle(future, (index, result), error)
             if error is None:
-                self.figures.commits.add(self._clock.monotonic() - began)
+                now = self._clock.monotonic()
+                self.figures.commits.add(now - began, now)
 
         driver.replica.propose(data, done)
         driver.poke()
@@ -425,8 +426,8 @@ class Node:
         return self._driver if self._driver is not None and not self._driver.ended else None
 
     def _leading(self) -> Leading | None:
-        running = self._running()
-        return running.replica.leading if running else None
+        driver = self._driver
+        return driver.replica.leading if driver is not None and not driver.ended else None
 
     def _participating(self) -> Driver:
         driver = self._running()

@@ -31,7 +31,7 @@ class Proposals:
 
     def stage(self, command: bytes, done: Done, kind: bytes = COMMAND) -> None:
         """Take a proposal, to be put into the log by the next `append`."""
-        if len(self) >= PENDING_MAX:
+        if len(self._staged) + len(self._pending) >= PENDING_MAX:
             done(0, None, Busy(f"{PENDING_MAX} proposals wait already"))
         elif self._bytes + len(command) > PENDING_BYTES_MAX:
             done(0, None, Busy(f"proposals of {PENDING_BYTES_MAX} bytes wait already"))
@@ -42,9 +42,10 @@ class Proposals:
     def append(self, engine: Engine) -> None:
         """Put all that are staged into the leader's log."""
         staged, self._staged = self._staged, []
-        for kind, command, done in staged:
-            index = engine.append(command, kind)
-            self._pending[index] = (engine.term, done, len(command))
+        if staged:
+            term = engine.term
+            for kind, command, done in staged:
+                self._pending[engine.append(command, kind)] = (term, done, len(command))
 
     def applied(self, index: int, term: int, result: object) -> None:
         """The entry at this index is committed, in this term, with this result."""

@@ -18,18 +18,23 @@ class Waiting:
         self._clock, self._seconds = clock, seconds
         self._deadlines: deque[tuple[float, asyncio.Future[Answered]]] = deque()
 
-    def begin(self) -> asyncio.Future[Answered]:
-        """Somebody waits from now on."""
+    def begin(self, now: float | None = None) -> asyncio.Future[Answered]:
+        """Somebody waits from now on, which is this by the clock if it is given."""
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        self._deadlines.append((self._clock.monotonic() + self._seconds, future))
+        began = self._clock.monotonic() if now is None else now
+        self._deadlines.append((began + self._seconds, future))
         return future
 
     def expire(self) -> None:
         """Answer those whose time is over."""
         now, deadlines = self._clock.monotonic(), self._deadlines
-        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):
-            _, future = deadlines.popleft()
-            settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+        while deadlines:
+            deadline, future = deadlines[0]
+            if not future.done():
+                if deadline > now:
+                    return
+                settle(future, (0, None), OutcomeUnknown("no majority answered in time"))
+            deadlines.popleft()
 
 
 def settle(future: asyncio.Future[Answered], answer: Answered, error: MeshError | None) -> None:

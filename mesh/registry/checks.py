@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import msgspec
@@ -48,12 +48,12 @@ class Check(Row, frozen=True, kw_only=True):
         return name if isinstance(name, str) else ""
 
 
-def folded(value: str) -> Iterable[Hashable]:
+def folded(value: str) -> Sequence[Hashable]:
     """An index in which text is found whatever its case; what is empty is not in it."""
     return (value.lower(),) if value else ()
 
 
-def _session(check: Check) -> Iterable[Hashable]:
+def _session(check: Check) -> Sequence[Hashable]:
     name = check.session_name
     return ((check.node.lower(), name),) if name else ()
 

@@ -10,7 +10,7 @@ check when it is; agents leave these checks alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -76,7 +76,7 @@ class Maintenance(Row, frozen=True, kw_only=True):
     """When it ends by itself; 0 for never."""
 
 
-def _on_node(row: Maintenance) -> Iterable[str]:
+def _on_node(row: Maintenance) -> Sequence[str]:
     return [str(one) for one in folded(row.target.node)]
 
 

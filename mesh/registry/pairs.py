@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 from mesh.registry.levels import SESSIONS
@@ -26,13 +25,13 @@ class Pair(Row, frozen=True, kw_only=True):
         return len(self.key) + len(self.value) + len(self.session)
 
 
-def folders(key: str) -> Iterator[str]:
+def folders(key: str) -> list[str]:
     """Every prefix of the key that ends in `/`, and the empty one."""
-    yield ""
-    end = key.find("/")
-    while end >= 0:
-        yield key[: end + 1]
-        end = key.find("/", end + 1)
+    found, end = [""], key.find("/") + 1
+    while end:
+        found.append(key[:end])
+        end = key.find("/", end) + 1
+    return found
 
 
 PAIRS: Table[Pair] = Table(

@@ -9,7 +9,7 @@ clock of whichever server led, so servers' clocks have to agree about as well as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -77,9 +77,9 @@ class Delay(Row, frozen=True, kw_only=True):
     until: float
 
 
-def _on_checks(session: Session) -> Iterable[tuple[str, str]]:
+def _on_checks(session: Session) -> Sequence[tuple[str, str]]:
     node = session.node.lower()
-    return ((node, check) for check in session.checks)
+    return [(node, check) for check in session.checks]
 
 
 SESSIONS: Table[Session] = Table(

@@ -200,6 +200,8 @@ class Client:
 
         Who is gone does not count: its cluster may have begun anew since.
         """
+        if not self._connections:
+            return 0
         open_ones = (one for one in self._connections.values() if not one.closed)
         return max((one.applied_index for one in open_ones), default=0)
 

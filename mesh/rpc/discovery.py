@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -231,9 +231,9 @@ class Discovery:
             laid.standing = standing
         return False
 
-    async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
+    def write(self, command: Command[T], options: WriteOptions = WRITE) -> Coroutine[Any, Any, T]:
         """See Registry.write."""
-        return await self._registry.write(command, options)
+        return self._registry.write(command, options)
 
     def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
         """See Registry.watch."""

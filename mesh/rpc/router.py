@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -161,7 +162,7 @@ class Forwarded:
         began = self._timers.now() if self._timers is not None else 0.0
         result = await self._consensus.propose(self._gate.admit(command, options))
         if self._timers is not None:
-            self._timers.ended(_written(command), began)
+            self._timers.ended(_written(type(command)), began)
         if isinstance(result, MeshError):
             raise result
         return result  # type: ignore[return-value]  # The machine returns what apply returned.
@@ -185,9 +186,10 @@ class Forwarded:
         return await self.operator.operate(order)
 
 
-def _written(command: Command[T]) -> str:
-    """What a command writes: the noun of its tag, and with the catalog its verb."""
-    tag = str(command.__struct_config__.tag)
+@cache
+def _written(kind: type[Command[Any]]) -> str:
+    """What commands of a kind write: the noun of their tag, and with the catalog its verb."""
+    tag = str(kind.__struct_config__.tag)
     return tag if tag.startswith("catalog.") else tag.partition(".")[0]
 
 

@@ -95,7 +95,8 @@ class Machine:
             result = kept = Internal(f"{type(command).__name__} failed: {error!r}")
         changed = transaction.commit()
         level = level_of(self.database)
-        self.database.rise(before, level, index)
+        if level != before:
+            self.database.rise(before, level, index)
         if level >= HISTORY:
             self._record(transaction, envelope, before, changed)
         if before < EXACT <= level:

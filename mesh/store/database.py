@@ -210,14 +210,15 @@ class Transaction(View):
         content = self._content(table)
         key = table.key(row)
         old = content.rows.get(key)
-        created = old.create_index if old is not None else self.log_index
+        created = modified = self.log_index
         if old is not None:
-            same = msgspec.structs.replace(
-                row, create_index=old.create_index, modify_index=old.modify_index
-            )
-            if same == old:
+            created, modified = old.create_index, old.modify_index
+        new = msgspec.structs.replace(row, create_index=created, modify_index=modified)
+        if old is not None:
+            if new == old:
                 return old
-        new = msgspec.structs.replace(row, create_index=created, modify_index=self.log_index)
+            # Nobody else knows it yet.
+            msgspec.structs.force_setattr(new, "modify_index", self.log_index)
         self._replace(content, key, new)
         return new
 
@@ -231,9 +232,7 @@ class Transaction(View):
 
     def _replace(self, content: Content[Any], key: Hashable, row: Row | None) -> None:
         self._undo.append((content, key, content.rows.get(key)))
-        name = content.table.name
-        for index, value in content.replace(key, row):
-            self._changed.add((name, index, value))
+        content.replace(key, row, self._changed)
 
     def changed_rows(self) -> list[Changed]:
         """Each row of which history is kept that is not the same any more, as it was and is."""
@@ -253,7 +252,7 @@ class Transaction(View):
     def rollback(self) -> None:
         """Take back every change."""
         for content, key, old in reversed(self._undo):
-            content.replace(key, old)
+            content.replace(key, old, self._changed)
         if self._former is not None:
             self._database.contents, self._former = self._former, None
         self._stage.clear()
@@ -264,8 +263,14 @@ class Transaction(View):
     def commit(self) -> set[Bucket]:
         """End the transaction; returns the buckets it changed, whose marks have moved."""
         database = self._database
-        for table, index, value in sorted(self._changed, key=repr):
-            database.contents[table].changed(index, value, self.log_index)
+        contents, log_index = database.contents, self.log_index
+        emptied = [
+            bucket
+            for bucket in self._changed
+            if not contents[bucket[0]].changed(bucket[1], bucket[2], log_index)
+        ]
+        for table, index, value in sorted(emptied, key=repr):
+            contents[table].emptied(index, value, log_index)
         for request, ended in self._settled.items():
             database.ledger.remember(request, ended, self._changed)
         for what in self._stage:

@@ -52,21 +52,24 @@ class Ledger:
         if request not in self.ended:
             self._order.append(request)
         self.ended[request] = ended
-        changed.add(bucket(request))
+        changed.add((NAME, PRIMARY, request))
         if len(self.ended) > KEPT:
             self._forget(ended.time, changed)
 
     def _forget(self, now: float, changed: set[Bucket]) -> None:
-        if len(self._order) != len(self.ended):
-            self._order = deque(self.ended)  # They came out of a snapshot.
+        known, order = self.ended, self._order
+        if len(order) != len(known):
+            order = self._order = deque(known)  # They came out of a snapshot.
         # Two at most, so that no single entry pays for all that grew old meanwhile.
         for _ in range(2):
-            oldest = self._order[0]
-            old = self.ended[oldest].time < now - KEPT_SECONDS
-            if len(self.ended) > (KEPT if old else KEPT_MAX):
-                self._order.popleft()
-                self.horizon = max(self.horizon, self.ended.pop(oldest).index)
-                changed.update((bucket(oldest), HORIZON))
+            oldest = order[0]
+            old = known[oldest].time < now - KEPT_SECONDS
+            if len(known) <= (KEPT if old else KEPT_MAX):
+                return
+            order.popleft()
+            self.horizon = max(self.horizon, known.pop(oldest).index)
+            changed.add((NAME, PRIMARY, oldest))
+            changed.add(HORIZON)
 
     def changed_at(self, value: Hashable) -> int:
         """The log index of the last change to this bucket."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 from mesh.store.database import Database, View
@@ -100,8 +100,10 @@ class Answers:
 
         return end
 
-    def committed(self, changed: Iterable[Bucket]) -> None:
+    def committed(self, changed: Set[Bucket]) -> None:
         """Mark and wake whatever read one of these buckets."""
+        if self._readers.keys().isdisjoint(changed):
+            return
         woken: set[Live[Any]] = set()
         for bucket in changed:
             woken.update(self._readers.get(bucket, ()))

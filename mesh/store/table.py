@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from itertools import chain
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
@@ -54,7 +62,7 @@ class Table(Generic[R]):
         name: str,
         kind: type[R],
         key: Callable[[R], Hashable],
-        indexes: Mapping[str, Callable[[R], Iterable[Hashable]]],
+        indexes: Mapping[str, Callable[[R], Sequence[Hashable]]],
         *,
         level: int = 1,
         later: Mapping[str, int] = {},
@@ -91,13 +99,9 @@ class Marks:
             mark = self.emptied.get(value, self.floor)
         return mark
 
-    def changed(self, value: Hashable, index: int, *, empty: bool) -> None:
-        """Note that the bucket changed at this log index and whether it holds rows now."""
+    def became_empty(self, value: Hashable, index: int) -> None:
+        """Note that the bucket lost its last row at this log index."""
         self.emptied.pop(value, None)
-        if not empty:
-            self.filled[value] = index
-            self.filled = fitted(self.filled)
-            return
         self.filled.pop(value, None)
         self.emptied[value] = index
         if len(self.emptied) > TOMBSTONES_MAX:
@@ -126,37 +130,49 @@ class Content(Generic[R]):
         """The rows by index, value and primary key."""
         self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
 
-    def replace(self, key: Hashable, row: R | None) -> set[tuple[str, Hashable]]:
-        """Put the row, or remove it when None. Returns each (index, value) whose rows changed."""
+    def replace(self, key: Hashable, row: R | None, touched: set[Bucket]) -> None:
+        """Put the row, or remove it when None. Adds each bucket whose rows changed."""
         old = self.rows.get(key)
+        self._keep(key, row, old)
+        table = self.table
+        touched.add((table.name, PRIMARY, key))
+        touched.add((table.name, EVERY, ""))
+        for index, values in table.indexes.items():
+            before = values(old) if old is not None else ()
+            after = values(row) if row is not None else ()
+            if before != after:
+                for value in set(before).difference(after):
+                    self._take(index, value, key)
+                touched.update([(table.name, index, value) for value in before])
+                if row is not None:
+                    self._put(index, after, key, row)
+            elif row is not None:
+                buckets = self.buckets[index]
+                for value in after:
+                    buckets[value][key] = row
+            for value in after:
+                touched.add((table.name, index, value))
+
+    def _keep(self, key: Hashable, row: R | None, old: R | None) -> None:
         if row is not None:
             self.rows[key] = row
         elif old is not None:
             del self.rows[key]
         if row is None or old is None:
             self.rows = fitted(self.rows)
-        touched: set[tuple[str, Hashable]] = {(PRIMARY, key), (EVERY, "")}
-        for name, values in self.table.indexes.items():
-            before = set(values(old)) if old is not None else set()
-            after = set(values(row)) if row is not None else set()
-            for value in before - after:
-                self._take(name, value, key)
-            if row is not None:
-                for value in after:
-                    self._put(name, value, key, row)
-            touched.update((name, value) for value in before | after)
-        return touched
 
-    def _put(self, index: str, value: Hashable, key: Hashable, row: R) -> None:
+    def _put(self, index: str, values: Iterable[Hashable], key: Hashable, row: R) -> None:
+        """Have the row in the buckets of these values; one may be named twice."""
         buckets = self.buckets[index]
-        bucket = buckets.get(value)
-        if bucket is None:
-            buckets[value] = {key: row}
-            self.buckets[index] = fitted(buckets)
-            return
-        bucket[key] = row
-        if isinstance(bucket, dict) and len(bucket) >= ORDERED_MIN:
-            buckets[value] = fitted(bucket)
+        for value in values:
+            bucket = buckets.get(value)
+            if bucket is None:
+                buckets[value] = {key: row}
+                buckets = self.buckets[index] = fitted(buckets)
+                continue
+            bucket[key] = row
+            if isinstance(bucket, dict) and len(bucket) >= ORDERED_MIN:
+                buckets[value] = fitted(bucket)
 
     def _take(self, index: str, value: Hashable, key: Hashable) -> None:
         buckets = self.buckets[index]
@@ -178,29 +194,40 @@ class Content(Generic[R]):
             self.rows[key] = row
             self.rows = fitted(self.rows)
             for name, values in table.indexes.items():
-                for value in values(row):
-                    self._put(name, value, key, row)  # Twice, where an index names a value twice.
+                self._put(name, values(row), key, row)
 
     def mark(self, index: str, value: Hashable) -> int:
         """The log index at which the bucket changed last."""
         row = self.rows.get(value) if index == PRIMARY else None
         return self.marks[index].of(value) if row is None else row.modify_index
 
-    def changed(self, index: str, value: Hashable, log_index: int) -> None:
-        """Note that the bucket was changed by the log entry at this index."""
-        marks, empty = self.marks[index], self.is_empty(index, value)
-        if index == PRIMARY and not empty:
-            marks.emptied.pop(value, None)  # The row itself has the mark.
-        else:
-            marks.changed(value, log_index, empty=empty)
+    def changed(self, index: str, value: Hashable, log_index: int) -> bool:
+        """Note that the bucket was changed by the log entry at this index, unless it is empty.
 
-    def is_empty(self, index: str, value: Hashable) -> bool:
-        """Whether the bucket holds no row."""
+        False when it is: `emptied` notes that, and in which order counts.
+        """
+        marks = self.marks[index]
         if index == PRIMARY:
-            return value not in self.rows
-        if index == EVERY:
-            return not self.rows
-        return value not in self.buckets[index]
+            if value not in self.rows:
+                return False
+        elif index == EVERY:
+            if not self.rows:
+                return False
+            marks.filled[value] = log_index
+        else:
+            if value not in self.buckets[index]:
+                return False
+            filled = marks.filled
+            filled[value] = log_index
+            if len(filled) == ORDERED_MIN:
+                marks.filled = fitted(filled)
+        if marks.emptied:
+            marks.emptied.pop(value, None)  # A row itself has its mark.
+        return True
+
+    def emptied(self, index: str, value: Hashable, log_index: int) -> None:
+        """Note that the bucket became empty by the log entry at this index."""
+        self.marks[index].became_empty(value, log_index)
 
     def parts(
         self, index: str, value: Hashable, prefix: str = ""

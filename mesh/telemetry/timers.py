@@ -28,4 +28,5 @@ class Timers:
             if len(self.windows) >= TIMERS_MAX:
                 return
             window = self.windows[name] = Window(self._clock)
-        window.add(self._clock.monotonic() - began)
+        now = self._clock.monotonic()
+        window.add(now - began, now)

@@ -40,9 +40,9 @@ class Window:
         self._samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES_MAX)
         self.total, self.sum = 0, 0.0
 
-    def add(self, seconds: float) -> None:
-        """Remember a duration that ends now."""
-        self._samples.append((self._clock.monotonic(), seconds))
+    def add(self, seconds: float, now: float | None = None) -> None:
+        """Remember a duration that ends now, which is this by the clock if it is given."""
+        self._samples.append((self._clock.monotonic() if now is None else now, seconds))
         self.total += 1
         self.sum += seconds
 

@@ -30,6 +30,8 @@ def parts(registry: MemoryRegistry) -> Parts:
 def request_for(parts: Parts) -> Callable[..., Request]:
     def make(query: str = "", **fields: Any) -> Request:
         fields.setdefault("options", OPTIONS)
+        given = fields.pop("headers", {})
+        fields["headers"] = {name.lower(): text for name, text in given.items()}
         return Request(parts, params=params.parse(query), **fields)
 
     return make

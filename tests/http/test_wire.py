@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import TooLarge
-from mesh.http.wire import Chunked, Head, Malformed, Sized, field, parse_head
+from mesh.http.wire import (
+    FIELDS_REMEMBERED_BYTES,
+    HEADS_REMEMBERED,
+    Chunked,
+    Head,
+    Heads,
+    Malformed,
+    Sized,
+    field,
+    parse_head,
+)
 
 
 def test_a_head() -> None:
@@ -21,10 +32,9 @@ def test_a_head() -> None:
     )
     assert (head.method, head.target, head.length) == ("PUT", "/v1/kv/%61?flags=1", 12)
     assert (head.keep_alive, head.chunked, head.continues, head.old) == (True, False, False, False)
-    assert head.headers["X-TAG"] == "a, b"
+    assert head.headers["x-tag"] == "a, b"
     assert "host" in head.headers
-    assert "Range" not in head.headers
-    assert head.headers.get("Range", "") == ""
+    assert "range" not in head.headers
     assert [*head.headers] == ["host", "x-tag", "content-length"]
     assert len(head.headers) == 3
 
@@ -89,6 +99,57 @@ def feed(body: Sized | Chunked, data: bytes, cuts: list[int]) -> bytes | None:
         if rest is not None:
             return rest + data[end:]
     return rest
+
+
+LINES = st.sampled_from(
+    [
+        "GET /a HTTP/1.1",
+        "PUT /b?c HTTP/1.1",
+        "GET /a HTTP/1.0",
+        "GET  HTTP/1.1",
+        "G\x01 / HTTP/1.1",
+        "",
+    ]
+)
+FIELDS = st.sampled_from(
+    [
+        "",
+        "\r\nA: b",
+        "\r\nContent-Length: 3",
+        "\r\nConnection: close",
+        "\r\nno colon",
+        "\r\nA: \x01",
+    ]
+)
+
+
+@given(st.lists(st.tuples(LINES, FIELDS), max_size=12))
+def test_heads_that_were_read_before_are_read_the_same(asked: list[tuple[str, str]]) -> None:
+    heads = Heads()
+    for line, fields in asked:
+        data = f"{line}{fields}".encode()
+        try:
+            expected = parse_head(data)
+        except Malformed as error:
+            with pytest.raises(Malformed, match=re.escape(str(error))):
+                heads.read(data)
+        else:
+            assert heads.read(data) == expected
+
+
+def test_a_head_of_one_request_is_nobody_elses() -> None:
+    heads = Heads()
+    heads.read(b"GET / HTTP/1.1\r\nA: b").keep_alive = False
+    assert heads.read(b"GET / HTTP/1.1\r\nA: b").keep_alive
+
+
+def test_not_every_head_is_remembered() -> None:
+    heads = Heads()
+    for number in range(2 * HEADS_REMEMBERED):
+        assert heads.read(b"GET / HTTP/1.1\r\nA: %d" % number).headers == {"a": str(number)}
+    long = "x" * FIELDS_REMEMBERED_BYTES
+    assert heads.read(f"GET / HTTP/1.1\r\nA: {long}".encode()).headers == {"a": long}
+    assert len(heads) <= HEADS_REMEMBERED
 
 
 @given(st.binary(max_size=60), st.binary(max_size=20), st.lists(st.integers(0, 200), max_size=5))
