@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import ClassVar
 
 from mesh.errors import Conflict, Invalid
@@ -17,29 +16,29 @@ VALUE_MAX_BYTES = 512 * 1024
 KEY_MAX_BYTES = 2048
 
 
-def _keys_under(view: View, prefix: str) -> list[str]:
-    """The keys that start with the prefix, in order: part of those of the nearest folder."""
+def _under(view: View, prefix: str) -> list[Pair]:
+    """The pairs whose keys start with the prefix, in order: part of those of the nearest folder."""
     folder = prefix[: prefix.rfind("/") + 1]
-    keys: list[str] = view.keys(PAIRS, "folder", folder)
     if folder == prefix:
-        return keys
-    first = bisect_left(keys, prefix)
-    past = bisect_left(keys, 1, first, key=lambda key: not key.startswith(prefix))
-    found = keys[first:past]
+        return view.select(PAIRS, "folder", folder)
+    found = view.select(PAIRS, "folder", folder, prefix)
     view.date((PAIRS.name, "folder", folder), _changed_under(view, prefix, found))
     return found
 
 
-def _changed_under(view: View, prefix: str, keys: list[str]) -> int:
+def _keys_under(view: View, prefix: str) -> list[str]:
+    if prefix[-1:] in {"", "/"}:
+        keys: list[str] = view.keys(PAIRS, "folder", prefix)
+        return keys
+    return [pair.key for pair in _under(view, prefix)]
+
+
+def _changed_under(view: View, prefix: str, found: list[Pair]) -> int:
     """When what is under the prefix changed last, whatever else changed in its folder."""
     emptied, floor = view.emptied(PAIRS)
     gone = max((at for key, at in emptied.items() if str(key).startswith(prefix)), default=floor)
-    there = max((pair.modify_index for pair in view.rows(PAIRS, keys)), default=0)
+    there = max((pair.modify_index for pair in found), default=0)
     return max(gone, floor, there)
-
-
-def _under(view: View, prefix: str) -> list[Pair]:
-    return view.rows(PAIRS, _keys_under(view, prefix))
 
 
 def _check_key(key: str, flags: int = 0) -> None:

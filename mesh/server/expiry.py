@@ -164,8 +164,7 @@ class Expiry:
     async def _begin(self, reign: str) -> None:
         await self._consensus.barrier()
         self._loaded = reign
-        rows: dict[str, Session] = self._database.contents[sessions.SESSIONS.name].rows  # type: ignore[assignment]  # Its keys are ids.
-        found = list(rows)
+        found: list[Any] = list(self._database.contents[sessions.SESSIONS.name].rows)
         for first in range(0, len(found), STEP):
             for identity in found[first : first + STEP]:
                 session = self._session(identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from heapq import nsmallest
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -85,19 +85,18 @@ class View:
         self.touched.add((table.name, PRIMARY, key))
         return self._content(table).rows.get(key)
 
-    def select(self, table: Table[R], index: str, value: Hashable) -> list[R]:
-        """The rows with this value in the named index, ordered by primary key."""
-        self.touched.add((table.name, index, value))
-        return list(self._content(table).select(index, value))
+    def select(self, table: Table[R], index: str, value: Hashable, prefix: str = "") -> list[R]:
+        """The rows with this value in the named index, ordered by primary key.
 
-    def keys(self, table: Table[R], index: str, value: Hashable) -> list[Any]:
+        With a prefix only those whose primary keys, texts, begin with it.
+        """
+        self.touched.add((table.name, index, value))
+        return list(self._content(table).select(index, value, prefix))
+
+    def keys(self, table: Table[R], index: str, value: Hashable, prefix: str = "") -> list[Any]:
         """The primary keys of the rows that `select` gives."""
         self.touched.add((table.name, index, value))
-        return list(self._content(table).keys(index, value))
-
-    def rows(self, table: Table[R], keys: Iterable[Hashable]) -> list[R]:
-        """The rows with these keys, which came from `keys`, so that their bucket was read."""
-        return list(map(self._content(table).rows.__getitem__, keys))
+        return list(chain.from_iterable(self._content(table).parts(index, value, prefix)))
 
     def every(self, table: Table[R]) -> list[R]:
         """All rows, ordered by primary key."""
@@ -107,13 +106,12 @@ class View:
     def select_some(self, table: Table[R], count: int) -> list[R]:
         """The first rows of the table, so many at most, ordered by primary key."""
         self.touched.add((table.name, EVERY, ""))
-        rows: dict[Any, R] = self._content(table).rows
-        return [rows[key] for key in nsmallest(count, rows)]
+        return list(islice(self._content(table).select(EVERY, ""), count))
 
     def values(self, table: Table[R], index: str) -> list[Any]:
         """Every value that some row has in the named index, in order."""
         self.touched.add((table.name, EVERY, ""))
-        buckets: dict[Any, Any] = self._content(table).buckets[index]
+        buckets: Mapping[Any, Any] = self._content(table).buckets[index]
         return sorted(buckets)
 
     def date(self, bucket: Bucket, index: int) -> None:

@@ -8,7 +8,7 @@ their indexes, so that equal rows have equal digests wherever they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -17,7 +17,8 @@ import msgspec
 
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
-from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained, in_order, sample
+from mesh.store.order import pinned
+from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained
 from mesh.store.table import Content, Table
 
 FORMAT = 1
@@ -71,7 +72,7 @@ class Export:
 
     def __init__(self, contents: Iterable[Content[Any]], index: int, level: int) -> None:
         held = [one for one in contents if one.table.level <= level]
-        self._copies = [(one.table, list(one.rows.values())) for one in held]
+        self._copies = [(one.table, pinned(one.rows)) for one in held]
         self.index, self.level = index, level
         self.tally = {one.table.name: Tally() for one in held}
         self.digest = b""
@@ -81,10 +82,10 @@ class Export:
         yield framed(pack(Start(FORMAT, self.index, self.level, list(self.tally))))
         digest = Digest()
         while self._copies:
-            table, rows = self._copies.pop(0)
+            table, parts = self._copies.pop(0)
             tally = self.tally[table.name]
-            tally.rows = len(rows)
-            for piece in _pieces(table, rows):
+            tally.rows = sum(map(len, parts))
+            for piece in _pieces(table, parts):
                 if piece is None:
                     yield b""
                     continue
@@ -116,13 +117,9 @@ class Digest:
         return self._hash.digest()
 
 
-def _pieces(table: Table[Any], rows: list[Any]) -> Iterator[Rows | None]:
-    if not rows:
-        return
-    key: Callable[[Any], Any] = table.key
-    keys = [key(rows[place]) for place in sample(len(rows))]
-    for part in in_order(drained(rows), keys, key):
-        steps = iter(part)
+def _pieces(table: Table[Any], parts: list[Mapping[Any, Any]]) -> Iterator[Rows | None]:
+    for part in drained(parts):
+        steps = iter(part.values())
         while step := list(islice(steps, STEP_ITEMS)):
             yield from _step(table.name, step)
         yield None

@@ -6,7 +6,7 @@ their keys. Both ways go by small steps, so that another thread may rest between
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,8 +14,9 @@ import msgspec
 from mesh.codec import pack, unpack
 from mesh.errors import Invalid
 from mesh.store.database import Database
+from mesh.store.order import pinned
 from mesh.store.staging import Staging
-from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained, freed, in_order, sample
+from mesh.store.steps import STEP_BYTES, STEP_ITEMS, drained, freed
 from mesh.store.table import Content, Row
 
 FORMAT = 1
@@ -55,17 +56,14 @@ _Piece = _Start | _Rows | _Filled | _Emptied | _End
 
 
 class _Copy:
-    """What one table holds at a moment. It takes some 10 ns a row: nothing but references."""
+    """What one table holds at a moment. It takes no longer for many rows."""
 
     def __init__(self, content: Content[Any], level: int) -> None:
-        self.name, self.key = content.table.name, content.table.key
-        self.rows: list[Row] = list(content.rows.values())
+        self.name = content.table.name
+        self.rows: list[Mapping[Any, Row]] = pinned(content.rows)
         later = content.table.later
         known = {name: one for name, one in content.marks.items() if later.get(name, 1) <= level}
-        self.filled = {
-            index: (list(marks.filled), list(marks.filled.values()))
-            for index, marks in known.items()
-        }
+        self.filled = {index: pinned(marks.filled) for index, marks in known.items()}
         self.emptied = {
             index: (marks.floor, list(marks.emptied.items())) for index, marks in known.items()
         }
@@ -89,25 +87,22 @@ def _pieces(start: bytes, copies: list[_Copy]) -> Iterator[bytes]:
     count = 0
     while copies:
         copy = copies.pop(0)
-        count += len(copy.rows)
+        count += sum(map(len, copy.rows))
         yield from _row_pieces(copy)
         for kind, (floor, emptied) in copy.emptied.items():
             for first in range(0, len(emptied) or 1, STEP_ITEMS):
                 part = emptied[first : first + STEP_ITEMS]
                 yield pack(_Emptied(copy.name, kind, floor, part))
-        for kind, (values, indexes) in copy.filled.items():
-            keys = [values[place] for place in sample(len(values))]
-            marks = zip(drained(values), drained(indexes), strict=True)
-            yield from _mark_pieces(copy.name, kind, in_order(marks, keys, _value_of))
+        for kind, parts in copy.filled.items():
+            yield from _mark_pieces(copy.name, kind, drained(parts))
     yield pack(_End(count))
 
 
 def _row_pieces(copy: _Copy) -> Iterator[bytes]:
-    keys = [copy.key(copy.rows[place]) for place in sample(len(copy.rows))]
     packed: list[msgspec.Raw] = []
     size = 0
-    for part in in_order(drained(copy.rows), keys, copy.key):
-        for row in part:
+    for part in drained(copy.rows):
+        for row in part.values():
             data = pack(row)
             packed.append(msgspec.Raw(data))
             size += len(data)
@@ -119,20 +114,16 @@ def _row_pieces(copy: _Copy) -> Iterator[bytes]:
         yield pack(_Rows(copy.name, msgspec.Raw(pack(packed))))
 
 
-def _mark_pieces(table: str, index: str, parts: Iterator[list[tuple[Any, int]]]) -> Iterator[bytes]:
+def _mark_pieces(table: str, index: str, parts: Iterator[Mapping[Any, int]]) -> Iterator[bytes]:
     waiting: list[tuple[Any, int]] = []
     for part in parts:
-        waiting += part
+        waiting += part.items()
         while len(waiting) >= STEP_ITEMS:
             yield pack(_Filled(table, index, waiting[:STEP_ITEMS]))
             del waiting[:STEP_ITEMS]
         yield b""
     if waiting:
         yield pack(_Filled(table, index, waiting))
-
-
-def _value_of(mark: tuple[Any, int]) -> Any:
-    return mark[0]
 
 
 class Thawed:
@@ -182,7 +173,7 @@ class Thawed:
                 marks = content.marks[piece.index]
                 pairs = {_value(value): index for value, index in piece.marks}
                 if isinstance(piece, _Filled):
-                    marks.filled.update(pairs)
+                    marks.load(pairs)
                 else:
                     marks.floor = piece.floor
                     marks.emptied.update(pairs)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any
 
 from mesh.errors import Invalid
 from mesh.store.export import Reading
 from mesh.store.table import Content, Table
-
-LATER_MAX = 7
-"""A row's buckets beyond so many are filled together."""
-_Place: TypeAlias = tuple[Content[Any], list[tuple[str, Hashable, Hashable]]]
-"""Of some rows one bucket each: index, value, primary key."""
 
 
 class Staging:
@@ -30,7 +25,6 @@ class Staging:
         self.fed = 0
         self.problem = ""
         self._sum = sha256()
-        self._unindexed: list[list[_Place]] = []
 
     @property
     def sha256(self) -> str:
@@ -43,7 +37,6 @@ class Staging:
         self._sum.update(data)
         if self.problem:
             return
-        self._index()
         try:
             self.reading.feed(data)
         except Invalid as error:
@@ -57,38 +50,10 @@ class Staging:
         if self.problem:
             raise Invalid(self.problem)
         self.reading.finish()
-        while self._unindexed:
-            self._index()
         for name, tally in self.reading.tally.items():
             if len(self.contents[name].rows) != tally.rows:
                 raise Invalid(f'the state has a row of "{name}" twice')
         return self.contents
 
     def _keep(self, table: Table[Any], rows: list[Any]) -> None:
-        content = self.contents[table.name]
-        places: list[_Place] = [(content, [])]
-        for row in rows:
-            key, number = table.key(row), 0
-            content.rows[key] = row
-            for name, values in table.indexes.items():
-                for value in values(row):
-                    if number == len(places):
-                        places.append((content, []))
-                    places[number][1].append((name, value, key))
-                    number = min(number + 1, LATER_MAX)
-        self._unindexed.append(places)
-
-    def _index(self) -> None:
-        """Put rows into buckets: of each portion's rows one bucket a row, and the next one later.
-
-        When a dict of a million keys grows that takes some 25 ms, and buckets that hold the same
-        keys, such as folders within one another, would all grow at once.
-        """
-        for places in self._unindexed:
-            content, entries = places.pop(0)
-            for name, value, key in entries:
-                buckets = content.buckets[name]
-                if (bucket := buckets.get(value)) is None:
-                    bucket = buckets[value] = {}
-                bucket[key] = None
-        self._unindexed = [places for places in self._unindexed if places]
+        self.contents[table.name].load(rows)

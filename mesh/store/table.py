@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from itertools import chain
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from mesh.codec import pack
-from mesh.store.order import Order
+from mesh.store.order import ORDERED_MIN, fitted, parts
 
 TOMBSTONES_MAX = 4096
-ORDERED_MIN = 1024
-"""Buckets of so many rows are kept in order; to sort a smaller one takes no time."""
 
 # All rows with one value of one index: (table, index, value). PRIMARY has one row a bucket;
 # EVERY has one bucket that holds the whole table.
@@ -81,7 +88,7 @@ class Marks:
     """
 
     def __init__(self) -> None:
-        self.filled: dict[Hashable, int] = {}
+        self.filled: MutableMapping[Hashable, int] = {}
         self.emptied: dict[Hashable, int] = {}
         self.floor = 0
 
@@ -103,7 +110,12 @@ class Marks:
 
     def begin(self, values: Iterable[Hashable], index: int) -> None:
         """Whatever was known: all buckets, of which these hold rows, changed at this log index."""
-        self.filled, self.emptied, self.floor = dict.fromkeys(values, index), {}, index
+        self.filled, self.emptied, self.floor = fitted(dict.fromkeys(values, index)), {}, index
+
+    def load(self, filled: Mapping[Hashable, int]) -> None:
+        """Put marks of buckets that hold rows, as they are."""
+        self.filled.update(filled)
+        self.filled = fitted(self.filled)
 
 
 class Content(Generic[R]):
@@ -111,23 +123,17 @@ class Content(Generic[R]):
 
     def __init__(self, table: Table[R]) -> None:
         self.table = table
-        self.rows: dict[Hashable, R] = {}
-        self.buckets: dict[str, dict[Hashable, dict[Hashable, None]]] = {
+        self.rows: MutableMapping[Hashable, R] = {}
+        self.buckets: dict[str, MutableMapping[Hashable, MutableMapping[Hashable, R]]] = {
             name: {} for name in table.indexes
         }
+        """The rows by index, value and primary key."""
         self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
-        self.orders: dict[tuple[str, Hashable], Order] = {}
-        """The keys of each large bucket."""
 
     def replace(self, key: Hashable, row: R | None, touched: set[Bucket]) -> None:
         """Put the row, or remove it when None. Adds each bucket whose rows changed."""
-        old = self.rows.pop(key, None) if row is None else self.rows.get(key)
-        if row is not None:
-            self.rows[key] = row
-            if old is None:
-                self._entered(EVERY, "", self.rows, key)
-        elif old is not None:
-            self._left(EVERY, "", self.rows, key)
+        old = self.rows.get(key)
+        self._keep(key, row, old)
         table = self.table
         touched.add((table.name, PRIMARY, key))
         touched.add((table.name, EVERY, ""))
@@ -135,67 +141,60 @@ class Content(Generic[R]):
             before = values(old) if old is not None else ()
             after = values(row) if row is not None else ()
             if before != after:
-                self._move(index, key, set(before), set(after))
+                for value in set(before).difference(after):
+                    self._take(index, value, key)
                 touched.update([(table.name, index, value) for value in before])
+                if row is not None:
+                    self._put(index, after, key, row)
+            elif row is not None:
+                buckets = self.buckets[index]
+                for value in after:
+                    buckets[value][key] = row
             for value in after:
                 touched.add((table.name, index, value))
 
-    def _move(self, index: str, key: Hashable, before: set[Hashable], after: set[Hashable]) -> None:
-        """Have the row in the buckets of other values."""
+    def _keep(self, key: Hashable, row: R | None, old: R | None) -> None:
+        if row is not None:
+            self.rows[key] = row
+        elif old is not None:
+            del self.rows[key]
+        if row is None or old is None:
+            self.rows = fitted(self.rows)
+
+    def _put(self, index: str, values: Iterable[Hashable], key: Hashable, row: R) -> None:
+        """Have the row in the buckets of these values; one may be named twice."""
         buckets = self.buckets[index]
-        for value in before - after:
-            bucket = buckets[value]
-            del bucket[key]
-            self._left(index, value, bucket, key)
-            if not bucket:
-                del buckets[value]
-        for value in after - before:
-            bucket = buckets.setdefault(value, {})
-            bucket[key] = None
-            self._entered(index, value, bucket, key)
+        for value in values:
+            bucket = buckets.get(value)
+            if bucket is None:
+                buckets[value] = {key: row}
+                buckets = self.buckets[index] = fitted(buckets)
+                continue
+            bucket[key] = row
+            if isinstance(bucket, dict) and len(bucket) >= ORDERED_MIN:
+                buckets[value] = fitted(bucket)
 
-    def _entered(
-        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
-    ) -> None:
-        """Keep the order of a bucket that has a key more."""
-        if len(bucket) < ORDERED_MIN:
-            return
-        order = self.orders.get((index, value))
-        if order is not None:
-            order.add(key)
-        else:
-            self.orders[index, value] = Order(bucket)
-
-    def _left(
-        self, index: str, value: Hashable, bucket: Mapping[Hashable, object], key: Hashable
-    ) -> None:
-        """Keep the order of a bucket that has a key less."""
-        order = self.orders.get((index, value))
-        if order is None:
-            return
-        if len(bucket) < ORDERED_MIN:
-            del self.orders[index, value]
-        else:
-            order.remove(key)
+    def _take(self, index: str, value: Hashable, key: Hashable) -> None:
+        buckets = self.buckets[index]
+        bucket = buckets[value]
+        del bucket[key]
+        if not bucket:
+            del buckets[value]
+            self.buckets[index] = fitted(buckets)
+        elif (better := fitted(bucket)) is not bucket:
+            buckets[value] = better
 
     def load(self, rows: Iterable[R]) -> None:
-        """Put rows that are not there yet, as they are, without marks."""
+        """Put rows as they are, without marks; of two with one key the first stays."""
         table = self.table
         for row in rows:
             key = table.key(row)
+            if key in self.rows:
+                continue
             self.rows[key] = row
-            if len(self.rows) >= ORDERED_MIN:
-                self._entered(EVERY, "", self.rows, key)
+            self.rows = fitted(self.rows)
             for name, values in table.indexes.items():
-                buckets = self.buckets[name]
-                for value in values(row):
-                    if (bucket := buckets.get(value)) is None:
-                        bucket = buckets[value] = {}
-                    if key in bucket:
-                        continue  # An index may name a value twice.
-                    bucket[key] = None
-                    if len(bucket) >= ORDERED_MIN:
-                        self._entered(name, value, bucket, key)
+                self._put(name, values(row), key, row)
 
     def mark(self, index: str, value: Hashable) -> int:
         """The log index at which the bucket changed last."""
@@ -218,7 +217,10 @@ class Content(Generic[R]):
         else:
             if value not in self.buckets[index]:
                 return False
-            marks.filled[value] = log_index
+            filled = marks.filled
+            filled[value] = log_index
+            if len(filled) == ORDERED_MIN:
+                marks.filled = fitted(filled)
         if marks.emptied:
             marks.emptied.pop(value, None)  # A row itself has its mark.
         return True
@@ -227,14 +229,18 @@ class Content(Generic[R]):
         """Note that the bucket became empty by the log entry at this index."""
         self.marks[index].became_empty(value, log_index)
 
-    def keys(self, index: str, value: Hashable) -> Iterable[Any]:
-        """The primary keys of the rows of a bucket, in order."""
-        order = self.orders.get((index, value))
-        if order is not None:
-            return order
-        keys: Any = self.rows if index == EVERY else self.buckets[index].get(value, ())
-        return sorted(keys)
+    def parts(
+        self, index: str, value: Hashable, prefix: str = ""
+    ) -> Iterable[Mapping[Hashable, R]]:
+        """The rows of a bucket by primary key, in order, some at a time; see `Order.parts`."""
+        return parts(self._bucket(index, value), prefix)
 
-    def select(self, index: str, value: Hashable) -> Iterator[R]:
-        """The rows of a bucket, ordered by primary key."""
-        return map(self.rows.__getitem__, self.keys(index, value))
+    def select(self, index: str, value: Hashable, prefix: str = "") -> Iterator[R]:
+        """The rows of a bucket, ordered by primary key; only those whose keys begin so."""
+        rows = self._bucket(index, value)
+        if isinstance(rows, dict) and not prefix:
+            return map(rows.__getitem__, sorted(rows))
+        return chain.from_iterable(part.values() for part in parts(rows, prefix))
+
+    def _bucket(self, index: str, value: Hashable) -> Mapping[Hashable, R]:
+        return self.rows if index == EVERY else self.buckets[index].get(value, {})

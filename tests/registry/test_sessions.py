@@ -17,8 +17,8 @@ from mesh.registry.imports import Merge
 from mesh.registry.levels import HIGHEST
 from mesh.registry.port import Query
 from mesh.registry.sessions import Create, Destroy, Expire, Session, Sweep
+from mesh.store.order import ORDERED_MIN
 from mesh.store.snapshot import freeze, thaw
-from mesh.store.table import ORDERED_MIN
 from tests.registry.world import S1, S2, S3, World, identity
 
 T = TypeVar("T")

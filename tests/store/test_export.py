@@ -13,10 +13,10 @@ from mesh.registry import catalog, kv
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
 from mesh.store.export import Export, Reading
+from mesh.store.order import ORDERED_MIN
 from mesh.store.staging import Staging
-from mesh.store.steps import PART_ITEMS
 
-COUNT = 3 * PART_ITEMS
+COUNT = 2 * ORDERED_MIN
 
 
 def filled(keys: Sequence[str], value: bytes = b"v", index: int = 9) -> Database:

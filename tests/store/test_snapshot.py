@@ -12,11 +12,12 @@ from mesh.errors import Invalid
 from mesh.registry import catalog, kv
 from mesh.registry.requests import TABLES
 from mesh.store.database import Database
+from mesh.store.order import ORDERED_MIN
 from mesh.store.snapshot import FORMAT, freeze, thaw
-from mesh.store.steps import PART_ITEMS, STEP_BYTES
+from mesh.store.steps import STEP_BYTES
 from mesh.store.table import TOMBSTONES_MAX, Row, Table
 
-COUNT = 5 * PART_ITEMS
+COUNT = 3 * ORDERED_MIN
 
 
 def pieces_of(database: Database) -> list[bytes]:
