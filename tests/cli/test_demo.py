@@ -74,7 +74,7 @@ def runs(tmp_path: Path) -> Iterator[list[Run]]:
             one.process.stdout.close()
 
 
-@pytest.mark.xdist_group("demo")
+@pytest.mark.together
 def test_once_starts_waits_tells_how_long_and_stops(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(Run(tmp_path, "--once"))
     said = runs[0].finish()
@@ -86,7 +86,7 @@ def test_once_starts_waits_tells_how_long_and_stops(tmp_path: Path, runs: list[R
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xdist_group("demo")
+@pytest.mark.together
 def test_two_run_side_by_side_and_ctrl_c_leaves_nothing(tmp_path: Path, runs: list[Run]) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -104,7 +104,7 @@ def test_two_run_side_by_side_and_ctrl_c_leaves_nothing(tmp_path: Path, runs: li
         assert list(one.folder.iterdir()) == []
 
 
-@pytest.mark.xdist_group("demo")
+@pytest.mark.together
 @pytest.mark.skipif(sys.platform != "linux", reason="the leash is Linux's")
 def test_killed_it_takes_its_processes_with_it(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(Run(tmp_path, "--plain"))
@@ -117,7 +117,7 @@ def test_killed_it_takes_its_processes_with_it(tmp_path: Path, runs: list[Run]) 
     assert runs[0].left_running() == []
 
 
-@pytest.mark.xdist_group("demo")
+@pytest.mark.together
 def test_a_node_that_cannot_start_is_told_with_its_last_words(
     tmp_path: Path, runs: list[Run]
 ) -> None:

@@ -13,7 +13,7 @@ from tests.cluster.processes import TOP, Meshd, cluster, eventually
 from tests.daemon.test_main import files, has_key, ready, refused, running, server
 
 OPERATIONS = (TOP / "docs" / "operations.md").read_text()
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 def made(tmp_path: Path, name: str = "s1") -> tuple[Meshd, Path]:

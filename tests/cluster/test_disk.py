@@ -17,7 +17,7 @@ from tests.cluster.processes import Cluster, Meshd, eventually
 from tests.daemon.network import network
 from tests.daemon.test_main import files, ready, refused, running, server
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 mounts = pytest.mark.skipif(not can_mount(), reason="needs root, for a mount namespace")
 ADDRESS = network(11)
 MIB = 1 << 20

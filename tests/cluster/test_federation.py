@@ -19,7 +19,7 @@ from tests.cluster.federation import ALIVE, FAILED, LEFT, Site, federation, wait
 from tests.cluster.processes import Meshd, eventually
 from tests.cluster.test_health import OPERATIONS, scrape
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture(scope="module")

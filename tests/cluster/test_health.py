@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.processes import TOP, Cluster, Meshd, cluster, eventually
 
 OPERATIONS = (TOP / "docs" / "operations.md").read_text()
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture

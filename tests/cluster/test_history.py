@@ -16,7 +16,7 @@ from mesh.client.history import Change, Which
 from mesh.errors import Conflict, NotFound
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture(scope="module")

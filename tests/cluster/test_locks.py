@@ -22,7 +22,7 @@ from mesh.client.session import Terms
 from mesh.errors import MeshError
 from tests.cluster.processes import TOP, Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 TTL = 4.0
 ALONE = Terms(ttl_seconds=TTL, node_checks=[])
 

@@ -15,7 +15,7 @@ from mesh.errors import MeshError, OutcomeUnknown
 from mesh.registry.levels import HIGHEST
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 KILLS = 3
 COUNTERS = 12
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture(scope="module")

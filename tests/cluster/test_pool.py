@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster.processes import TOP, Cluster, Meshd, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 KEY, OTHER = (base64.b64encode(byte * 32).decode() for byte in (b"k", b"o"))

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.federation import Site, federation
 from tests.cluster.processes import Meshd, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.processes import Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 def recover(node: Meshd, *words: str) -> Any:

@@ -21,7 +21,7 @@ from mesh.store.archive import Archive, Meta, read_meta
 from tests.cluster.federation import federation
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 def raw(

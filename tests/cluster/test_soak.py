@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.processes import Cluster, cluster, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.together]
 
 KILLS = 6
 WRITERS = 6

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster.processes import Cluster, Meshd, cluster, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 RECOVERY_SECONDS = 30.0
 """Well below the minute after which a call to a server that hangs is given up."""
 

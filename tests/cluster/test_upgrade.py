@@ -19,7 +19,7 @@ from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
 from tests.cluster.processes import Cluster, Meshd, certificates, eventually
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture

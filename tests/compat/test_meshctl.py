@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.dev import DevNode, dev_node
 from tests.cluster.processes import TOP, eventually
 
-pytestmark = pytest.mark.xdist_group("meshctl")
+pytestmark = pytest.mark.together
 
 
 @pytest.fixture(scope="module")

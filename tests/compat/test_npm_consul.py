@@ -23,7 +23,7 @@ pytestmark = [
         not (FOLDER / "node_modules" / "consul").is_dir(),
         reason="the npm client is not installed: ./dev test does it where node and npm are",
     ),
-    pytest.mark.xdist_group("npm"),
+    pytest.mark.together,
 ]
 
 

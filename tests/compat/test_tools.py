@@ -22,7 +22,7 @@ import pytest
 from tests.cluster.dev import DevNode, dev_node
 from tests.cluster.processes import eventually, free_ports
 
-pytestmark = pytest.mark.xdist_group("tools")
+pytestmark = pytest.mark.together
 
 INSTANCE = """
 import http.server, sys

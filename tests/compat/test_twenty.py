@@ -22,7 +22,7 @@ import pytest
 from tests.cluster.dev import DevNode, dev_node
 from tests.cluster.processes import eventually
 
-pytestmark = pytest.mark.xdist_group("twenty")
+pytestmark = pytest.mark.together
 
 
 class Got:

@@ -18,7 +18,7 @@ from tests.cluster.processes import PLAIN, TOP, Meshd, eventually
 from tests.daemon.network import network
 from tests.daemon.test_main import meshd, ready, refused, running, server
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = pytest.mark.together
 
 
 def agent(folder: Path, first: Meshd, tls: dict[str, Any], name: str = "a1") -> Meshd:

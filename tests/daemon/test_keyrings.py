@@ -20,7 +20,7 @@ from tests.cluster.processes import Meshd, eventually
 from tests.daemon.network import network
 from tests.daemon.test_main import meshd, ready, running, server
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = pytest.mark.together
 
 A, B = write_key(b"a" * 16), write_key(b"b" * 32)
 

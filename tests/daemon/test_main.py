@@ -22,7 +22,7 @@ from mesh.raft.journal import TERM, Batch, Record, Segments, pack_record
 from tests.cluster.processes import TOP, Meshd, eventually
 from tests.daemon.network import network
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = pytest.mark.together
 ADDRESS = network(9)
 LOG_LEVELS = ("[DEBUG]", "[INFO]", "[WARN]", "[ERROR]", "[CRITICAL]")
 

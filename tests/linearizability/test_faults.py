@@ -16,7 +16,7 @@ from tests.linearizability.faults import (
 )
 from tests.linearizability.trial import Load, loopback, trial
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = pytest.mark.together
 
 KILLS = 20
 

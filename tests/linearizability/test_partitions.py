@@ -12,7 +12,7 @@ from tests.linearizability.trial import Load, trial
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.xdist_group("faults"),
+    pytest.mark.together,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "can"),
 ]
 

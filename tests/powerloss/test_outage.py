@@ -10,7 +10,7 @@ import pytest
 from tests.linearizability.trial import Load, trial
 from tests.powerloss.outage import cut, kill_then_cut, outage, powered
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = pytest.mark.together
 
 SNAPSHOTS = 60
 """Entries between snapshots: so few that many failures fall into one or the compaction after."""
