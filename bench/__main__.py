@@ -1,7 +1,8 @@
 """`./dev bench [NAME] [--seconds N]`: rates in one run, with ratios where consul is on PATH.
 
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
-the registry through HTTP, `./dev bench history` what history costs; each has options of its own:
+the registry through HTTP, `./dev bench discovery` reads of DNS and HTTP beside what the machine can
+do at all, `./dev bench history` what history costs; each has options of its own:
 see the modules of these names.
 """
 
@@ -12,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import history, loads, node, raft, registry, restore
+from bench import discovery, history, loads, node, raft, registry, restore
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -29,6 +30,7 @@ OWN: dict[str, Callable[[list[str]], None]] = {
     "raft": raft.main,
     "gossip": gossip.main,
     "registry": registry.main,
+    "discovery": discovery.main,
     "history": history.main,
     "restore": restore.main,
 }

@@ -36,6 +36,7 @@ class Node:
 
     def __init__(self, name: str, http: int, dns: int, server: str) -> None:
         self.name, self.http, self.dns, self.server = name, http, dns, server
+        self.lan = ""
         self.led_after = 0.0
         self.pid = 0
 
@@ -119,12 +120,26 @@ def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list
             flags += ["-bootstrap-expect", str(count), "-hcl", MANY_CLIENTS]
             flags += [word for join in joins for word in ("-retry-join", join)] * (count > 1)
             one = Node(name, http, dns, f"127.0.0.1:{server}")
+            one.lan = f"127.0.0.1:{lan}"
             stack.enter_context(_running(one, [*program, *COMMANDS[name], *flags]))
             found.append(one)
         for one in found:
             one.wait_until_led()
         found[0].fill()
         yield found
+
+
+@contextmanager
+def agent(server: Node) -> Iterator[Node]:
+    """An agent of mesh that joined this server."""
+    lan, http, dns = free_ports(3)
+    ports = _ports(server=-1, serf_lan=lan, serf_wan=-1, http=http, dns=dns)
+    flags = ["-node", "agent", "-bind", "127.0.0.1", "-hcl", ports, "-hcl", MANY_CLIENTS]
+    command = [sys.executable, "-m", "mesh.daemon", "agent", "-plaintext-rpc", *flags]
+    one = Node("mesh", http, dns, server.server)
+    with _running(one, [*command, "-retry-join", server.lan]):
+        one.wait_until_led()
+        yield one
 
 
 @contextmanager

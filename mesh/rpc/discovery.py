@@ -194,7 +194,12 @@ class Discovery:
     async def _held(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
         asked = _plain(options)
         if options.index:
-            return await self._registry.read(query, asked)
+            answer = await holding.answers.wait(query, options.token, options.index, options.wait)
+            if answer is not None and _will_do(answer, options):
+                return self._hit(answer)
+            fresh = await self._registry.read(query, asked)
+            holding.answers.hold(query, options.token, fresh)
+            return fresh
         answer = await holding.answers.find(query, options.token)
         if answer is not None and _will_do(answer, options):
             return self._hit(answer)

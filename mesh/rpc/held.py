@@ -81,6 +81,7 @@ class _Held:
         self.settled = asyncio.Event()
         self.settled.set()
         self.task: asyncio.Task[None] | None = None
+        self.waiting: set[asyncio.Future[None]] = set()
 
     def is_older(self, answer: Answer[Any], now: float) -> bool:
         """Whether a server's word is of before what another said, and must not undo it.
@@ -106,6 +107,9 @@ class _Held:
         self.answer, self.confirmed, self.behind = answer, now, None
         self.live, self.failing = True, False
         self.settled.set()
+        if changed:
+            for future in self.waiting:
+                _end(future)
         return changed
 
     def lose(self, now: float, *, failing: bool) -> None:
@@ -172,6 +176,26 @@ class HeldAnswers:
                 log.debug("no server answered %s in time; the last answer has to do", query)
         return one.shown(self._clock.monotonic())
 
+    async def wait(
+        self, query: Query[T], token: str, index: int, seconds: float
+    ) -> Answer[T] | None:
+        """As `find`, but not before the answer has another index above this one, or time is out.
+
+        However many wait, one read waits at a server. With none there they wait all the same.
+        """
+        until = self._clock.monotonic() + seconds
+        answer = await self.find(query, token)
+        while answer is not None and answer.index <= index:
+            left, one = until - self._clock.monotonic(), self._held.get((query, token))
+            if left <= 0 or one is None:
+                break
+            known = answer.index
+            await _woken(one.waiting, left)
+            answer = await self.find(query, token)
+            if answer is not None and answer.index < known:
+                break  # The servers began anew, and so does whoever counts on their indexes.
+        return answer
+
     def at_once(self, query: Query[T], token: str) -> Answer[T] | None:
         """What `find` gives, unless that would have to wait."""
         one = self._held.get((query, token))
@@ -207,6 +231,8 @@ class HeldAnswers:
         if self._held.get(key) is one:
             del self._held[key]
             self.bytes -= one.size
+        for future in one.waiting:
+            _end(future)
         if one.task is not None:
             one.task.cancel()
 
@@ -222,11 +248,13 @@ class HeldAnswers:
 
     async def _keep_current(self, one: _Held) -> None:
         clock, pause = self._clock, PAUSE_SECONDS[0]
-        while clock.monotonic() < one.asked + self._limits.follow_seconds:
+        while one.waiting or clock.monotonic() < one.asked + self._limits.follow_seconds:
             # After a gap whatever the server has: its log may be another one.
             index = one.answer.index if one.live else 0
             left = one.asked + self._limits.follow_seconds - clock.monotonic()
-            wait = min(self._dice.uniform(*WAIT_SECONDS), max(left, SPREAD_SECONDS))
+            wait = self._dice.uniform(*WAIT_SECONDS)
+            if not one.waiting:
+                wait = min(wait, max(left, SPREAD_SECONDS))
             options = ReadOptions("stale", index=index, wait=wait, token=one.token)
             try:
                 answer: Answer[Any] | None = await self._ask(one.query, options)
@@ -249,3 +277,21 @@ class HeldAnswers:
                 await clock.sleep(self._dice.uniform(0, SPREAD_SECONDS))
             elif (rest := one.size / BYTES_PER_SECOND - since) > 0:
                 await clock.sleep(rest)
+
+
+async def _woken(waiting: set[asyncio.Future[None]], seconds: float) -> None:
+    """Return when woken, at the latest after so many seconds."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_later(seconds, _end, future)
+    waiting.add(future)
+    try:
+        await future
+    finally:
+        waiting.discard(future)
+        timer.cancel()
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

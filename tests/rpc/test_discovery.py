@@ -200,13 +200,28 @@ async def test_what_is_not_discovery_passes_through(world: Callable[..., World])
     blocking = ReadOptions(consistency="stale", index=1, wait=0.01)
     await made.discovery.read(WEB, blocking)
     assert made.servers.reads[-1] == (WEB, blocking)
-    assert len(made.held) == 0
     await made.discovery.read(ServiceNodes("web"), STALE)
-    assert len(made.held) == 1
+    assert len(made.held) == 2
     assert (await made.discovery.status()).leader
     async for answer in made.discovery.watch(WEB):
         assert len(answer.value) == 2
         break
+
+
+async def test_blocking_reads_share_one_that_waits_at_a_server(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    first = await made.discovery.read(WEB, ReadOptions(consistency="stale", index=1, wait=0.01))
+    await until(lambda: made.servers.blocked == 1)
+    blocking = ReadOptions(consistency="stale", index=first.index, wait=60)
+    waits = [asyncio.create_task(made.discovery.read(WEB, blocking)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert made.servers.blocked == 1
+    made.register("n3", "passing", 1)
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*waits)
+    assert all(one.index > first.index for one in found)
 
 
 async def test_a_server_holds_what_it_was_asked_for_before(world: Callable[..., World]) -> None:

@@ -270,3 +270,67 @@ async def test_what_is_large_and_changes_all_the_time_is_read_less_often(
     async with asyncio.timeout(5):
         while await made.ports() != [199]:
             await asyncio.sleep(0.001)
+
+
+async def test_one_read_waits_however_many_do(world: Callable[..., World]) -> None:
+    made = world()
+    first = await made.ask()
+    await until(lambda: made.servers.blocked == 1)
+    waits = [asyncio.create_task(made.answers.wait(WEB, "", first.index, 60)) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert made.servers.blocked == 1
+    register(made.servers, "other")  # Of which none of them is about.
+    await until(lambda: made.servers.blocked == 1)
+    assert not any(wait.done() for wait in waits)
+    register(made.servers, "web", 81)
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*waits)
+    assert {one.value[0].service.port for one in found if one} == {81}
+    assert all(one and one.index > first.index and one.age == 0.0 for one in found)
+    passed = await made.answers.wait(WEB, "", first.index, 60)
+    assert passed is not None
+    assert passed.index > first.index
+
+
+async def test_a_wait_ends_in_time_with_what_is_held(world: Callable[..., World]) -> None:
+    made = world()
+    first = await made.ask()
+    found = await made.answers.wait(WEB, "", first.index, 0.01)
+    assert found is not None
+    assert (found.index, found.value) == (first.index, first.value)
+    assert await made.answers.wait(Instances("none"), "", 1, 60) is None
+
+
+async def test_who_waits_hears_of_changes_after_servers_were_gone(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    first = await made.ask()
+    await until(lambda: made.servers.blocked == 1)
+    wait = asyncio.create_task(made.answers.wait(WEB, "", first.index, 60))
+    made.servers.error = GONE
+    made.servers.reader.interrupt()
+    await until(lambda: made.answers.followed == 0)
+    assert not wait.done()
+    register(made.servers, "web", 82)
+    made.servers.error = None
+    async with asyncio.timeout(5):
+        found = await wait
+    assert found is not None
+    assert found.value[0].service.port == 82
+
+
+async def test_what_is_waited_for_is_followed_though_nobody_asks(
+    world: Callable[..., World],
+) -> None:
+    made = world(follow_seconds=10)
+    first = await made.ask()
+    await until(lambda: made.servers.blocked == 1)
+    wait = asyncio.create_task(made.answers.wait(WEB, "", first.index, 600))
+    await asyncio.sleep(0)
+    made.clock.ahead += 60
+    made.servers.reader.interrupt()
+    await until(lambda: made.servers.blocked == 1)
+    register(made.servers, "web", 83)
+    async with asyncio.timeout(5):
+        assert await wait is not None
