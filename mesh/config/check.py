@@ -10,7 +10,7 @@ from itertools import combinations
 
 from mesh.agent.watches import read_watch
 from mesh.config import calm, certificates, history, snapshots
-from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
+from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip, recursor
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
 from mesh.config.shape import value_at
@@ -250,10 +250,12 @@ def _addresses(config: Config) -> Iterator[Complaint]:
 
 def _recursors(config: Config) -> Iterator[Complaint]:
     for part in config.recursors:
-        address = parse_ip(re.sub(r"^\[(.*)\](:\d+)?$|^([\d.]+):\d+$", r"\1\3", part))
-        if address is None:
+        try:
+            host, _ = recursor(part)
+        except Invalid:
             yield "recursors", f"expected IP addresses with or without port, got {shown(part)}"
-        elif address.is_unspecified:
+            continue
+        if ipaddress.ip_address(host).is_unspecified:
             yield "recursors", f"{part} is every address; name one"
 
 

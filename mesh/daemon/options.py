@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
 from mesh.config import certificates
-from mesh.config.addresses import advertised, advertised_wan, bound
+from mesh.config.addresses import advertised, advertised_wan, bound, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
@@ -218,6 +218,9 @@ def dns(config: Config) -> DnsOptions:
         soa_retry_seconds=knobs.soa.retry,
         soa_expire_seconds=knobs.soa.expire,
         soa_min_ttl_seconds=knobs.soa.min_ttl,
+        recursors=tuple(recursor(text) for text in config.recursors),
+        recursor_strategy=knobs.recursor_strategy,
+        recursor_timeout_seconds=knobs.recursor_timeout,
     )
 
 

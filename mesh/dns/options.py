@@ -57,6 +57,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """EXPIRE of the SOA record."""
     soa_min_ttl_seconds: int = 0
     """TTL and MINIMUM of the SOA record: how long resolvers keep a negative answer."""
+    recursors: tuple[tuple[str, int], ...] = ()
+    """IP addresses and ports of servers that are asked for names outside our domains."""
+    recursor_strategy: str = "sequential"
+    """In which order: `sequential` or `random`."""
+    recursor_timeout_seconds: float = 2.0
+    """How long each of them may take."""
     tcp_connections: int = 512
     """TCP connections at a time; more are closed as they come."""
     tcp_idle_seconds: float = 10.0

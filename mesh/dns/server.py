@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mesh.clock import Clock, Dice
 from mesh.dns.datagrams import Datagrams, Source
 from mesh.dns.options import Options
+from mesh.dns.recursion import Recursion
 from mesh.dns.resolver import Resolver
 from mesh.errors import Conflict, Invalid
 from mesh.registry.port import Registry
@@ -58,7 +59,8 @@ class DnsServer:
     def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
         """Prepare. Raises Invalid when a domain in the options is not one."""
         self.addresses: list[tuple[str, int]] = []
-        self.resolver = Resolver(registry, options, clock, dice)
+        self._recursion = Recursion(options, clock, dice)
+        self.resolver = Resolver(registry, options, clock, dice, self._recursion)
         self.counters = self.resolver.counters
         self._options = options
         self._clock = clock
@@ -90,6 +92,7 @@ class DnsServer:
         for connection in list(self._connections):
             connection.writer.transport.abort()
         await self._tasks.stop()
+        await self._recursion.stop()
         self._datagrams.clear()
         self._streams.clear()
         self._queue.clear()
@@ -98,6 +101,7 @@ class DnsServer:
     def reload(self, options: Options) -> None:
         """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
         self.resolver.reload(options)
+        self._recursion.reload(options)
         self._options = options
 
     async def _listen(self, host: str, port: int) -> None:
