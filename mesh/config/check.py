@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "dns_config.soa.retry": (0, _BIG - 1),
     "dns_config.soa.expire": (0, _BIG - 1),
     "dns_config.soa.min_ttl": (0, _BIG - 1),
+    "limits.dns_udp_rate": (0, _BIG),
     "limits.http_max_conns_per_client": (0, _BIG),
     "limits.rpc_max_conns_per_client": (0, _BIG),
     "limits.kv_max_value_size": (1, 1 << 26),

@@ -51,8 +51,8 @@ NOT_YET = _names(
 RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config history http_config
-    limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
-    node_meta raft_disk_floor recursors services snapshots watches
+    limits.dns_udp_rate limits.http_max_conns_per_client limits.kv_max_value_size
+    limits.txn_max_req_len log_level node_meta raft_disk_floor recursors services snapshots watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

@@ -155,6 +155,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     http_max_conns_per_client: int = 200
     """HTTP connections from one address; 0 for no limit."""
+    dns_udp_rate: int = 8_000_000
+    """Bytes a second that a /24 or /56 of clients gets as DNS over UDP beyond those it asks with;
+    0 for no limit."""
     https_handshake_timeout: Seconds = 5.0
     """Time for a TLS handshake of HTTPS."""
     rpc_handshake_timeout: Seconds = 5.0

@@ -218,6 +218,7 @@ def dns(config: Config) -> DnsOptions:
         soa_retry_seconds=knobs.soa.retry,
         soa_expire_seconds=knobs.soa.expire,
         soa_min_ttl_seconds=knobs.soa.min_ttl,
+        udp_rate=config.limits.dns_udp_rate,
         recursors=tuple(recursor(text) for text in config.recursors),
         recursor_strategy=knobs.recursor_strategy,
         recursor_timeout_seconds=knobs.recursor_timeout,

@@ -238,6 +238,16 @@ def refusal(data: bytes) -> bytes | None:
     return _HEADER.pack(number, _QR | kept | rcode, 0, 0, 0, 0)
 
 
+def curtailed(answer: bytes) -> bytes:
+    """An answer without its records, which says that all is to be had over TCP.
+
+    No longer than the question, so that it is no use to who asks in somebody else's name.
+    """
+    number, flags = _TYPE_CLASS.unpack_from(answer)
+    end = _skip_name(answer, _HEADER.size) + _TYPE_CLASS.size
+    return _HEADER.pack(number, flags | _TC, 1, 0, 0, 0) + answer[_HEADER.size : end]
+
+
 def pack(question: Question, reply: Reply, *, compress: bool = True) -> bytes:
     """Write a reply. Every name in it must pass `fits`."""
     edns = question.edns

@@ -63,6 +63,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """In which order: `sequential` or `random`."""
     recursor_timeout_seconds: float = 2.0
     """How long each of them may take."""
+    udp_rate: int = 8_000_000
+    """Bytes a second that a network of clients, a /24 or a /56, gets over UDP beyond those it asks
+    with; then answers only say that all is to be had over TCP. 0 for none; loopback has none."""
     tcp_connections: int = 512
     """TCP connections at a time; more are closed as they come."""
     tcp_idle_seconds: float = 10.0

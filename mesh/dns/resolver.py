@@ -36,6 +36,7 @@ COUNTERS = (
     "stale_queries",
     "errors",
     "dropped",
+    "limited",
     "tcp_connections",
     "tcp_refused",
     "tcp_idle_closed",

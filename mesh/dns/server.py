@@ -12,6 +12,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock, Dice
+from mesh.dns import message
+from mesh.dns.allowance import Allowance
 from mesh.dns.datagrams import Datagrams, Source
 from mesh.dns.options import Options
 from mesh.dns.recursion import Recursion
@@ -63,6 +65,7 @@ class DnsServer:
         self.resolver = Resolver(registry, options, clock, dice, self._recursion)
         self.counters = self.resolver.counters
         self._options = options
+        self._allowance = Allowance(options.udp_rate)
         self._clock = clock
         self._tasks = Tasks()
         self._datagrams: list[Datagrams] = []
@@ -79,7 +82,7 @@ class DnsServer:
         except BaseException:
             await self.stop()
             raise
-        _ = self._tasks.start(self._close_idle(), name="dns idle connections")
+        _ = self._tasks.start(self._sweep(), name="dns sweep")
 
     async def stop(self) -> None:
         """Stop answering and close every socket."""
@@ -102,6 +105,7 @@ class DnsServer:
         """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
         self.resolver.reload(options)
         self._recursion.reload(options)
+        self._allowance.most = options.udp_rate
         self._options = options
 
     async def _listen(self, host: str, port: int) -> None:
@@ -124,7 +128,7 @@ class DnsServer:
             except OSError:
                 continue  # What an earlier answer met: nobody listens there any more.
             if (response := self.resolver.at_once(data, tcp=False)) is not None:
-                self._send(listener, response, peer, source)
+                self._send(listener, data, response, peer, source)
             elif len(self._queue) >= QUEUE_MAX:
                 self.counters["dropped"] += 1
             else:
@@ -148,13 +152,19 @@ class DnsServer:
                 if response is None:
                     self.counters["dropped"] += 1
                     continue
-                self._send(asked.listener, response, asked.peer, asked.source)
+                self._send(asked.listener, asked.data, response, asked.peer, asked.source)
                 if len(response) > TURN_BYTES:
                     await self._clock.sleep(0)
         finally:
             self._workers -= 1
 
-    def _send(self, listener: Datagrams, response: bytes, peer: Any, source: Source) -> None:
+    def _send(
+        self, listener: Datagrams, data: bytes, response: bytes, peer: Any, source: Source
+    ) -> None:
+        more = len(response) - len(data)
+        if more > 0 and not self._allowance.take(peer[0], more):
+            self.counters["limited"] += 1
+            response = message.curtailed(response)
         try:
             listener.send(response, peer, source)
         except OSError:
@@ -193,9 +203,11 @@ class DnsServer:
             self._connections.discard(connection)
             writer.close()
 
-    async def _close_idle(self) -> None:
+    async def _sweep(self) -> None:
+        """Each second give new allowances and close idle connections."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
+            self._allowance.renew()
             oldest = self._clock.monotonic() - self._options.tcp_idle_seconds
             for connection in list(self._connections):
                 if connection.active_at < oldest:
