@@ -183,6 +183,8 @@ def _heard(answer: Answer[Any]) -> str:
 
 def _rules(work: Work, options: Options, bounds: tuple[int, int]) -> list[str]:
     lookup, value = work.lookup, work.answer.value if work.answer is not None else None
+    if work.reply.foreign:
+        return ["whole, or empty and TC set so that clients ask again over TCP"]
     rules = [f"at most {bounds[0]} answers and {bounds[1]} bytes"]
     if isinstance(lookup, ServiceLookup):
         warning = "is left out too (only_passing)" if options.only_passing else "stays"

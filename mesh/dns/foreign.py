@@ -10,10 +10,11 @@ import msgspec
 from mesh.dns.message import (
     AAAA,
     CNAME,
-    FORMERR,
     LABEL_BYTES_MAX,
     NAME_BYTES_MAX,
+    NOERROR,
     NS,
+    NXDOMAIN,
     OPT,
     PTR,
     SOA,
@@ -92,8 +93,8 @@ def is_reply(data: bytes, question: bytes) -> bool:
         return False
     end = _end_of_question(question)
     if count == 0:
-        # Who did not understand the question need not repeat it.
-        return flags & RCODE == FORMERR and len(data) == _HEADER.size
+        # Who has nothing to say, or did not understand the question, need not repeat it.
+        return flags & RCODE not in {NOERROR, NXDOMAIN} and len(data) == _HEADER.size
     asked = question[_HEADER.size : end]
     given = data[_HEADER.size : end]
     # The name in ASCII lower case; type and class as they are.

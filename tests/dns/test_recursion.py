@@ -111,6 +111,10 @@ async def server(*recursors: Recursor, **others: Any) -> AsyncIterator[DnsServer
 
 
 async def over_udp(asked: DnsServer, data: bytes) -> dnslib.DNSRecord:
+    return dnslib.DNSRecord.parse(await exchanged(asked, data))
+
+
+async def exchanged(asked: DnsServer, data: bytes) -> bytes:
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     class Client(asyncio.DatagramProtocol):
@@ -121,7 +125,7 @@ async def over_udp(asked: DnsServer, data: bytes) -> dnslib.DNSRecord:
     transport, _ = await loop.create_datagram_endpoint(Client, remote_addr=asked.addresses[0])
     transport.sendto(data)
     try:
-        return dnslib.DNSRecord.parse(await asyncio.wait_for(answer, 20))
+        return await asyncio.wait_for(answer, 20)
     finally:
         transport.close()
 
@@ -337,6 +341,29 @@ async def test_dead_recursors_hold_up_nobody_who_asks_about_us() -> None:
         assert answer.header.rcode == 3
         assert len(dead.asked) <= module.WAITING_MAX
         flood.close()
+
+
+async def test_damaged_replies_break_nothing() -> None:
+    """Whatever a recursor says behind the question: an answer that can be read, or SERVFAIL."""
+    dice = SeededDice(8)
+
+    def answer(data: bytes) -> list[bytes]:
+        made = bytearray(reply(data, count=3))
+        start = len(data)
+        for _ in range(1 + dice.below(4)):
+            made[start + dice.below(len(made) - start)] = dice.below(256)
+        made[6:12] = bytes([0, dice.below(5), 0, dice.below(2), 0, dice.below(2)])
+        return [bytes(made[: len(made) - dice.below(4)])]
+
+    async with recursor(answer) as one, server(one) as ours:
+        codes = set()
+        for number in range(300):
+            answered = await exchanged(ours, question(f"w{number}.example.org", "A"))
+            head = struct.unpack("!6H", answered[:12])
+            assert head[0] == 77
+            codes.add(head[1] & 15)
+        assert codes == {0, 2}
+        assert len(one.asked) == 300
 
 
 async def test_recursors_come_and_go_with_a_reload() -> None:
