@@ -30,6 +30,8 @@ def bound(config: Config, name: str) -> list[str]:
 
     What to listen on is these at `config.ports`' port of that name, unless that is -1.
     """
+    if name == "dns_tls":
+        name = "dns"
     if name in CLIENT_LISTENERS:
         own: str = getattr(config.addresses, name)
         return (own or config.client_addr).split()

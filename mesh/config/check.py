@@ -97,7 +97,7 @@ ADVERTISED = (
     "advertise_addr_wan_ipv4",
     "advertise_addr_wan_ipv6",
 )
-PORTS = (*CLIENT_LISTENERS, "serf_lan", "serf_wan", "server")
+PORTS = (*CLIENT_LISTENERS, "dns_tls", "serf_lan", "serf_wan", "server")
 _PORT_RANGES = (
     ("sidecar_min_port", "sidecar_max_port"),
     ("expose_min_port", "expose_max_port"),

@@ -198,6 +198,7 @@ def dns(config: Config) -> DnsOptions:
     knobs = config.dns_config
     return DnsOptions(
         addresses=tuple(_listeners(config, "dns", config.ports.dns)),
+        tls_addresses=tuple(_listeners(config, "dns_tls", config.ports.dns_tls)),
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,

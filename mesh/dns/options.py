@@ -12,6 +12,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     addresses: tuple[tuple[str, int], ...] = (("127.0.0.1", 8600),)
     """IP addresses and ports to listen on, UDP and TCP each; port 0 takes any free one."""
+    tls_addresses: tuple[tuple[str, int], ...] = ()
+    """Those to listen on for DNS over TLS."""
     domain: str = "mesh."
     """The domain this edge answers for."""
     alt_domain: str = ""

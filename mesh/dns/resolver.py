@@ -40,6 +40,8 @@ COUNTERS = (
     "tcp_connections",
     "tcp_refused",
     "tcp_idle_closed",
+    "tls_connections",
+    "tls_failed",
 )
 
 
