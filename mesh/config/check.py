@@ -252,12 +252,14 @@ def _addresses(config: Config) -> Iterator[Complaint]:
 def _recursors(config: Config) -> Iterator[Complaint]:
     for part in config.recursors:
         try:
-            host, _ = recursor(part)
+            host, port = recursor(part)
         except Invalid:
             yield "recursors", f"expected IP addresses with or without port, got {shown(part)}"
             continue
         if ipaddress.ip_address(host).is_unspecified:
             yield "recursors", f"{part} is every address; name one"
+        elif port == config.ports.dns and host in bound(config, "dns"):
+            yield "recursors", f"{part} is where this agent answers DNS; name another server"
 
 
 def _one_address(key: str, value: str) -> Iterator[Complaint]:
