@@ -1,6 +1,7 @@
 """`./dev fuzz api [--seconds N]`: requests made of the OpenAPI document, for a live server.
 
 `./dev fuzz gossip [--seconds N]`: random bytes, guided by coverage, for every decoder.
+`./dev fuzz dns [--seconds N]`: the same, as questions of clients and as replies of recursors.
 
 What is found interesting is kept in .dev/fuzz/, where the next run goes on; an input that fails is
 kept there too, and `./dev fuzz gossip --replay FILE` runs it again.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,20 +23,18 @@ MEMORY_MEGABYTES, SECONDS_PER_INPUT, BYTES_PER_INPUT = 1024, 10, 4096
 def main() -> None:
     """Run for a while; exit code 1 when an input fails."""
     parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
-    parser.add_argument("what", choices=["api", "gossip"], help="what is tried")
+    parser.add_argument("what", choices=["api", "dns", "gossip"], help="what is tried")
     parser.add_argument("--seconds", type=int, default=60, help="how long; 60 unless told")
     parser.add_argument("--seed", type=int, default=0, help="repeat a run; 0 for any")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="only this input")
-    parser.add_argument("--corpus", type=Path, default=TOP / ".dev" / "fuzz" / "gossip")
+    parser.add_argument("--corpus", type=Path, help="in .dev/fuzz/ unless told")
     options = parser.parse_args()
     if options.what == "api":
         _api(options.seconds, options.seed)
         return
     if options.replay:
         # Without coverage, so that it works everywhere.
-        from tests.fuzz import gossip
-
-        gossip.one_input(options.replay.read_bytes())
+        import_module(f"tests.fuzz.{options.what}").one_input(options.replay.read_bytes())
         print("no failure")
         return
     if find_spec("atheris") is None:
@@ -42,7 +42,8 @@ def main() -> None:
             "atheris is not installed: there is no wheel for this Python or machine. "
             "The property tests of tests/fuzz run the same functions: ./dev test tests/fuzz"
         )
-    _fuzz(options.corpus, options.seconds, options.seed)
+    corpus = options.corpus or TOP / ".dev" / "fuzz" / options.what
+    _fuzz(options.what, corpus, options.seconds, options.seed)
 
 
 def _api(seconds: int, seed: int) -> None:
@@ -61,13 +62,13 @@ def _api(seconds: int, seed: int) -> None:
     print(f"slowest {found.slowest_seconds:.2f} s, memory {found.grown_bytes / 2**20:+.1f} MB")
 
 
-def _fuzz(corpus: Path, seconds: int, seed: int) -> None:
+def _fuzz(what: str, corpus: Path, seconds: int, seed: int) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["mesh.gossip", "mesh.clock"]):
-        from tests.fuzz import gossip
+    with atheris.instrument_imports(include=[f"mesh.{what}", "mesh.clock"]):
+        tried = import_module(f"tests.fuzz.{what}")
+        seeds = import_module("tests.fuzz.seeds").SEEDS if what == "gossip" else tried.SEEDS
         from tests.fuzz.mutation import changed
-        from tests.fuzz.seeds import SEEDS
 
     def mutate(data: bytes, size_max: int, number: int) -> bytes:
         # Half of the time with what msgpack is in it.
@@ -77,7 +78,7 @@ def _fuzz(corpus: Path, seconds: int, seed: int) -> None:
         return found
 
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, one in enumerate(SEEDS):
+    for number, one in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(one)
     arguments = [
         sys.argv[0],
@@ -91,7 +92,9 @@ def _fuzz(corpus: Path, seconds: int, seed: int) -> None:
         "-len_control=20",
         "-print_final_stats=1",
     ]
-    atheris.Setup(arguments, gossip.one_input, custom_mutator=mutate)
+    # DNS has no msgpack in it.
+    mutator = {"custom_mutator": mutate} if what == "gossip" else {}
+    atheris.Setup(arguments, tried.one_input, **mutator)
     atheris.Fuzz()
 
 
