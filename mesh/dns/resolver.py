@@ -24,7 +24,7 @@ KEPT_BYTES_MAX = 32 * 1024 * 1024
 VARIANTS = 8
 # Each time so many answers were kept bytes, one variant makes room for a new one, so that a client
 # of a large service meets all of it and not only what the first shuffles put on top.
-USES_OF_VARIANT = 64
+USES_OF_VARIANT = 128
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
 COUNTERS = (
@@ -68,7 +68,7 @@ class _Kept:
     passes for the old one, so a change of health shows at the next question.
     """
 
-    __slots__ = ("most", "reading", "uses", "value", "variants")
+    __slots__ = ("most", "reading", "turn", "uses", "value", "variants")
 
     def __init__(self, reading: Reading, value: object) -> None:
         self.reading = reading
@@ -76,6 +76,8 @@ class _Kept:
         self.variants: list[bytes] = []
         self.most = VARIANTS
         self.uses = 0
+        self.turn = 0
+        """In which turn the registry was asked last."""
 
     def take(self) -> bytes:
         """A variant; empty when another one is to be made."""
@@ -104,6 +106,7 @@ class Resolver:
         self._clock = clock
         self._dice = dice
         self._executor = Executor(registry, dice)
+        self._turn = 1
         self.reload(options)
 
     def reload(self, options: Options) -> None:
@@ -125,12 +128,17 @@ class Resolver:
 
         Raises no MeshError.
         """
+        self.turn()
         at_once = self.at_once(data, tcp=tcp)
         return at_once if at_once is not None else await self.resolve_anew(data, tcp=tcp, peer=peer)
 
     def at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer to one message if it can be had without waiting, mostly of bytes kept."""
         kept = self._kept.get((tcp, data[2:]))
+        if kept is not None and kept.turn == self._turn and (variant := kept.take()):
+            self.counters["questions"] += 1
+            self.counters["kept_hits"] += 1
+            return data[:2] + variant
         try:
             if kept is None:
                 return self._made_at_once(data, tcp=tcp)
@@ -146,7 +154,17 @@ class Resolver:
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
+        elif kept.reading.options.consistency == "stale":
+            kept.turn = self._turn
         return data[:2] + variant
+
+    def turn(self) -> None:
+        """Call it before messages that are answered at once, one after the other.
+
+        Until the next call nothing changes that answers which may be stale rest on, so that the
+        registry is asked for them once.
+        """
+        self._turn += 1
 
     def _made_at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer made anew, if the registry need not be waited for. Raises a MeshError."""

@@ -112,6 +112,7 @@ class DnsServer:
         self.addresses.append((host, udp.getsockname()[1]))
 
     def _readable(self, listener: Datagrams) -> None:
+        self.resolver.turn()
         for _ in range(BATCH_MAX):
             try:
                 data, peer, source = listener.receive()

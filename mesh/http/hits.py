@@ -8,6 +8,7 @@ it was made of; what the headers say of how fresh that is, is said anew.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -45,16 +46,21 @@ class Kept(msgspec.Struct, eq=False):
     reply: Reply
     """With the body as it is sent."""
     framing: bytes
-    second: int = -1
-    """The Unix second that the response names."""
-    fresh: tuple[bool, int, int] = (False, 0, 0)
-    """What it says of its freshness."""
+    until: float = -math.inf
+    """When the second ends that the response names, by the monotonic clock."""
+    told: Answer[Any] | None = None
+    """The answer whose freshness it tells."""
     response: bytes = b""
 
     def is_of(self, answer: Answer[Any]) -> bool:
         """Whether it was made of this very value."""
         made_of = self.source.answer
         return answer.value is made_of.value and answer.index == made_of.index
+
+    def tells(self, answer: Answer[Any]) -> bool:
+        """Whether the headers of the response are those of this answer."""
+        told = self.told
+        return told is answer or (told is not None and freshness(told) == freshness(answer))
 
     def headers(self, answer: Answer[Any]) -> dict[str, str]:
         """Those of the response, as fresh as this answer is."""
@@ -82,7 +88,7 @@ class Hits:
     def find(self, head: bytes) -> Kept | None:
         """What was answered to this head."""
         kept = self._kept.get(head)
-        if kept is not None:
+        if kept is not None and len(self._kept) > HITS_MAX // 2:
             self._kept.move_to_end(head)
         return kept
 

@@ -17,10 +17,11 @@ from mesh.errors import Conflict, MeshError
 from mesh.http import params, respond, wire
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
-from mesh.http.hits import Hits, Kept, Source, freshness
+from mesh.http.hits import Hits, Kept, Source
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
+from mesh.registry.port import Answer
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -243,18 +244,24 @@ class HttpServer:
             return b""
         began, source = self.timers.now(), kept.source
         answer = self._parts.registry.at_once(source.query, source.options)
-        if answer is None or not kept.is_of(answer):
+        if answer is None:
             return b""
-        fresh, second = freshness(answer), int(self._parts.clock.wall())
-        if second != kept.second or fresh != kept.fresh:
-            kept.second, kept.fresh = second, fresh
-            reply = msgspec.structs.replace(kept.reply, headers=kept.headers(answer))
-            opening = self._opening(reply, close=False, old=False, framing=kept.framing)
-            kept.response = opening + reply.body
+        if answer is not kept.told or began >= kept.until:
+            if not kept.is_of(answer):
+                return b""
+            if began >= kept.until or not kept.tells(answer):
+                self._tell(kept, answer, began)
         self.counters["requests"] += 1
         self.counters["hits"] += 1
         self.timers.ended(source.label, began)
         return kept.response
+
+    def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:
+        """Make the response of now."""
+        reply = msgspec.structs.replace(kept.reply, headers=kept.headers(answer))
+        opening = self._opening(reply, close=False, old=False, framing=kept.framing)
+        kept.response, kept.told = opening + reply.body, answer
+        kept.until = now + 1.0 - self._parts.clock.wall() % 1.0
 
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""

@@ -72,11 +72,11 @@ def test_every_instance_has_its_turn() -> None:
 def test_the_first_answer_is_as_likely_each_instance(instances: int) -> None:
     """Pearson's chi-squared over the variants, which are independent draws: p > 0.001."""
     _, resolver = make(instances)
-    asked = 64 * 10 * instances
+    asked = 128 * 10 * instances
     drawn = Counter(addresses(resolver)[0] for _ in range(asked))
-    # Each variant is given about 64 times before it makes room, so that many are one draw.
-    expected = asked / 64 / instances
-    squares = sum((drawn[one] / 64 - expected) ** 2 for one in drawn) / expected
+    # Each variant is given about 128 times before it makes room, so that many are one draw.
+    expected = asked / 128 / instances
+    squares = sum((drawn[one] / 128 - expected) ** 2 for one in drawn) / expected
     freedom = instances - 1
     assert len(drawn) == instances
     assert squares < freedom + 3.1 * (2 * freedom) ** 0.5 + 6  # About the 99.9th percentile.
