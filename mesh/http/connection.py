@@ -468,7 +468,8 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = self._owner.now() + self._owner.options.idle_seconds
         self._read_on()
-        self._advance()
+        if self._pending:
+            self._advance()
         if self._ended and not self.eof_received():
             transport.close()
 
