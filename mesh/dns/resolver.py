@@ -121,7 +121,7 @@ class Resolver:
             cached=options.allow_stale,
         )
         self._kept: dict[Hashable, _Kept] = {}
-        self._kept_bytes = 0
+        self.kept_bytes = 0
 
     async def resolve(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
         """The answer to one message from this address; None when it is to be dropped.
@@ -301,11 +301,11 @@ class Resolver:
             self._forget(key)
             kept = self._kept[key] = _Kept(reading, answer.value)
         kept.most = VARIANTS if len(reply.answers) > 1 else 1
-        self._kept_bytes += kept.add(packed[2:])
-        while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
+        self.kept_bytes += kept.add(packed[2:])
+        while len(self._kept) > KEPT_MAX or self.kept_bytes > KEPT_BYTES_MAX:
             self._forget(next(iter(self._kept)))
 
     def _forget(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._kept_bytes -= sum(map(len, kept.variants))
+            self.kept_bytes -= sum(map(len, kept.variants))

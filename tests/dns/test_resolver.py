@@ -166,9 +166,9 @@ def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_BYTES_MAX", 200)
     for number in range(50):
         ask(resolver, question("web.service.mesh", "A", edns=700 + number))
-        assert resolver._kept_bytes <= 200
+        assert resolver.kept_bytes <= 200
     kept = [len(data) for kept in resolver._kept.values() for data in kept.variants]
-    assert sum(kept) == resolver._kept_bytes > 0
+    assert sum(kept) == resolver.kept_bytes > 0
 
 
 def test_bytes_of_answers_that_changed_are_let_go() -> None:
@@ -178,7 +178,7 @@ def test_bytes_of_answers_that_changed_are_let_go() -> None:
         for _ in range(number % 12):
             ask(resolver)
     kept = [len(data) for kept in resolver._kept.values() for data in kept.variants]
-    assert sum(kept) == resolver._kept_bytes
+    assert sum(kept) == resolver.kept_bytes
 
 
 @settings(deadline=None)
