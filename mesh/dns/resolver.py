@@ -293,8 +293,10 @@ class Resolver:
     def _note(
         self, answer: Answer[Any], reading: Reading, reply: Reply, packed: bytes, key: Hashable
     ) -> None:
-        # Negative answers are not kept: their serial moves, and names that do not exist are many.
+        # Names that do not exist are many, and serials move.
         if reply.authority or reply.rcode:
+            return
+        if any(record.kind == message.SOA for record in reply.answers):
             return
         kept = self._kept.get(key)
         if kept is None or kept.value is not answer.value:

@@ -192,7 +192,7 @@ class HttpServer:
             if "index" not in asked.params and "hash" not in asked.params:
                 reply = await route.handler(asked)
                 if route.kept and len(asked.reads) == 1 and "near" not in asked.params:
-                    reply.source = Source(*asked.reads[0], route.label)
+                    reply.source = Source(*asked.reads[0], route.label, asked.options)
             else:
                 reply = await self._answer_later(admitted)
         except MeshError as error:
@@ -232,10 +232,23 @@ class HttpServer:
         return reply
 
     def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
-        """Keep a response for who asks the same. What is not there is not: of that is no end."""
-        if reply.status == 200 and not head.old:
+        """Keep a response for who asks the same, if the registry would say the same at once.
+
+        What is not there is not kept: of that is no end. Nor what was made by other options.
+        """
+        source: Source = reply.source
+        if reply.status != 200 or head.old or source.by is not self._options:
+            return
+        now = self._at_once(source)
+        if now is not None and now.value is source.answer.value:
             sent = msgspec.structs.replace(reply, body=body, kept=None)
-            self.hits.keep(head.raw, Kept(reply.source, sent, framing))
+            self.hits.keep(head.raw, Kept(source, sent, framing))
+
+    def _at_once(self, source: Source) -> Answer[Any] | None:
+        try:
+            return self._parts.registry.at_once(source.query, source.options)
+        except MeshError:
+            return None  # Who asks the long way is told why.
 
     def hit(self, data: bytes) -> bytes:
         """The response to these bytes, if it is kept and right; else empty."""
@@ -243,7 +256,7 @@ class HttpServer:
         if kept is None:
             return b""
         began, source = self.timers.now(), kept.source
-        answer = self._parts.registry.at_once(source.query, source.options)
+        answer = self._at_once(source)
         if answer is None:
             return b""
         if answer is not kept.told or began >= kept.until:

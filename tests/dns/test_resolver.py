@@ -209,3 +209,13 @@ def test_any_name_and_type_is_answered(start: list[str], end: str, kind: int, tc
     response = asyncio.run(resolver.resolve(data, tcp=tcp))
     assert response is not None
     assert response[3] & 15 in {0, 3, 4, 5}
+
+
+def test_serials_move() -> None:
+    clock = StoppedClock()
+    resolver = Resolver(MemoryRegistry(), Options(), clock, SeededDice(1))
+    serials = []
+    for _ in range(3):
+        clock.now += 86_400
+        serials.append(ask(resolver, question("mesh", "SOA")).rr[0].rdata.times[0])
+    assert serials == [serials[0], serials[0] + 86_400, serials[0] + 2 * 86_400]
