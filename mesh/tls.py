@@ -125,6 +125,7 @@ class Loaded(NamedTuple):
     options: Options
     listening: ssl.SSLContext
     calling: ssl.SSLContext
+    serving: ssl.SSLContext
     ends: list[tuple[Setting, float]]
     """When each certificate expires, in seconds since the Unix epoch."""
     digest: str
@@ -162,6 +163,11 @@ class Credentials:
     def listening(self) -> ssl.SSLContext:
         """For who accepts a connection."""
         return self._loaded.listening
+
+    @property
+    def serving(self) -> ssl.SSLContext:
+        """For who accepts a connection of a client that shows no certificate."""
+        return self._loaded.serving
 
     def caller(self, writer: asyncio.StreamWriter) -> Caller:
         """Who is at the other end. Raises Denied when its certificate names nobody we know."""
@@ -251,7 +257,16 @@ def load(options: Options) -> Loaded:
     ends += [(options.authorities, _end(one)) for one in calling.get_ca_certs()]
     content = "".join([*(text for _, text in trusted), _text(options.certificate)])
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Loaded(options, listening, calling, ends, digest)
+    return Loaded(options, listening, calling, _for_strangers(options), ends, digest)
+
+
+def _for_strangers(options: Options) -> ssl.SSLContext:
+    """For clients that are no nodes: they check our certificate if they want to, and show none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = VERSIONS[options.oldest]
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    _load_own(context, options)
+    return context
 
 
 def _own_end(options: Options) -> float:

@@ -30,6 +30,8 @@ def bound(config: Config, name: str) -> list[str]:
 
     What to listen on is these at `config.ports`' port of that name, unless that is -1.
     """
+    if name == "dns_tls":
+        name = "dns"
     if name in CLIENT_LISTENERS:
         own: str = getattr(config.addresses, name)
         return (own or config.client_addr).split()
@@ -43,6 +45,22 @@ def parse_ip(text: str) -> IP | None:
         return ipaddress.ip_address(text)
     except ValueError:
         return None
+
+
+def recursor(text: str) -> tuple[str, int]:
+    """The IP address and the port, 53 unless told, of another DNS server.
+
+    Raises Invalid for what is not one: `8.8.8.8`, `8.8.8.8:53`, `::1` or `[::1]:53`.
+    """
+    bracketed = re.fullmatch(r"\[(.*)\](?::(\d{1,5}))?|([\d.]+):(\d{1,5})", text)
+    host, port = text, 53
+    if bracketed is not None:
+        host = bracketed[1] or bracketed[3]
+        port = int(bracketed[2] or bracketed[4] or 53)
+    address = parse_ip(host or "")
+    if address is None or not 0 < port < 65_536:
+        raise Invalid(f"{text} is not an IP address with or without port")
+    return str(address), port
 
 
 def resolve(text: str) -> str:

@@ -54,6 +54,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         if version not in VERSIONS:
             expected = " or ".join(VERSIONS)
             yield f"{section}.tls_min_version", f"expected {expected}, got {shown(version)}"
+    yield from _for_dns(config)
     if config.tls.internal_rpc.plaintext:
         yield from _beside_plaintext(config)
         return
@@ -69,6 +70,15 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             yield missing.key, f"required together with {there[0]}"
     if not trusted.path:
         yield given(config, "ca_file").key, f"required together with {there[0]}"
+
+
+def _for_dns(config: Config) -> Iterator[tuple[str, str]]:
+    """DNS over TLS shows the certificate of the server port."""
+    if config.ports.dns_tls >= 0:
+        if config.tls.internal_rpc.plaintext:
+            yield "ports.dns_tls", "cannot be set together with tls.internal_rpc.plaintext"
+        elif not authorities(config).path:
+            yield "ports.dns_tls", "needs tls.defaults.ca_file, cert_file and key_file"
 
 
 def _beside_plaintext(config: Config) -> Iterator[tuple[str, str]]:

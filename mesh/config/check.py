@@ -10,7 +10,7 @@ from itertools import combinations
 
 from mesh.agent.watches import read_watch
 from mesh.config import calm, certificates, history, snapshots
-from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip
+from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip, recursor
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
 from mesh.config.shape import value_at
@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "dns_config.soa.retry": (0, _BIG - 1),
     "dns_config.soa.expire": (0, _BIG - 1),
     "dns_config.soa.min_ttl": (0, _BIG - 1),
+    "limits.dns_udp_rate": (0, _BIG),
     "limits.http_max_conns_per_client": (0, _BIG),
     "limits.rpc_max_conns_per_client": (0, _BIG),
     "limits.kv_max_value_size": (1, 1 << 26),
@@ -96,7 +97,7 @@ ADVERTISED = (
     "advertise_addr_wan_ipv4",
     "advertise_addr_wan_ipv6",
 )
-PORTS = (*CLIENT_LISTENERS, "serf_lan", "serf_wan", "server")
+PORTS = (*CLIENT_LISTENERS, "dns_tls", "serf_lan", "serf_wan", "server")
 _PORT_RANGES = (
     ("sidecar_min_port", "sidecar_max_port"),
     ("expose_min_port", "expose_max_port"),
@@ -250,11 +251,15 @@ def _addresses(config: Config) -> Iterator[Complaint]:
 
 def _recursors(config: Config) -> Iterator[Complaint]:
     for part in config.recursors:
-        address = parse_ip(re.sub(r"^\[(.*)\](:\d+)?$|^([\d.]+):\d+$", r"\1\3", part))
-        if address is None:
+        try:
+            host, port = recursor(part)
+        except Invalid:
             yield "recursors", f"expected IP addresses with or without port, got {shown(part)}"
-        elif address.is_unspecified:
+            continue
+        if ipaddress.ip_address(host).is_unspecified:
             yield "recursors", f"{part} is every address; name one"
+        elif port == config.ports.dns and host in bound(config, "dns"):
+            yield "recursors", f"{part} is where this agent answers DNS; name another server"
 
 
 def _one_address(key: str, value: str) -> Iterator[Complaint]:

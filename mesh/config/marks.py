@@ -25,7 +25,7 @@ NOT_YET = _names(
     ports.proxy_max_port ports.proxy_min_port
     primary_datacenter primary_gateways primary_gateways_interval
     raft_logstore raft_prevote_disabled raft_protocol
-    recursors dns_config.recursor_strategy dns_config.recursor_timeout reporting
+    reporting
     rpc segment segments
     serf_wan_allowed_cidrs serf_lan_allowed_cidrs server_name server_rejoin_age_max snapshot_agent
     syslog_facility telemetry.disable_hostname telemetry.prefix_filter telemetry.filter_default
@@ -51,8 +51,8 @@ NOT_YET = _names(
 RELOADABLE = _names(
     """
     check_update_interval checks discard_check_output dns_config history http_config
-    limits.http_max_conns_per_client limits.kv_max_value_size limits.txn_max_req_len log_level
-    node_meta raft_disk_floor services snapshots watches
+    limits.dns_udp_rate limits.http_max_conns_per_client limits.kv_max_value_size
+    limits.txn_max_req_len log_level node_meta raft_disk_floor recursors services snapshots watches
     tls.defaults.ca_file tls.defaults.ca_path tls.defaults.cert_file tls.defaults.key_file
     tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file
     tls.internal_rpc.key_file

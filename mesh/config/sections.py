@@ -19,7 +19,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """What each listener binds; empty for client_addr."""
 
     dns: str = ""
-    """IP addresses for DNS, space separated."""
+    """IP addresses for DNS, over TLS too, space separated."""
     http: str = ""
     """IP addresses, or unix:// paths, for HTTP."""
     https: str = ""
@@ -35,6 +35,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
     dns: int = 8600
     """DNS, UDP and TCP."""
+    dns_tls: int = -1
+    """DNS over TLS, usually 853; needs certificates as the server port does."""
     http: int = 8500
     """HTTP."""
     https: int = -1
@@ -155,6 +157,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     http_max_conns_per_client: int = 200
     """HTTP connections from one address; 0 for no limit."""
+    dns_udp_rate: int = 8_000_000
+    """Bytes a second that a /24 or /56 gets as DNS over UDP beyond those it sends; 0: no limit."""
     https_handshake_timeout: Seconds = 5.0
     """Time for a TLS handshake of HTTPS."""
     rpc_handshake_timeout: Seconds = 5.0

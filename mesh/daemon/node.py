@@ -132,6 +132,8 @@ class Node:
             options.names(self.http.addresses),
             options.names(self.dns.addresses),
         )
+        if self.dns.tls_addresses:
+            log.info("DNS over TLS: %s", options.names(self.dns.tls_addresses))
 
     def _watch_files(self) -> None:
         ground = self.ground
@@ -268,7 +270,14 @@ class Node:
         self._stops.append(self.http.stop)
         await self.http.start()
         made = options.dns(self.config)
-        self.dns = DnsServer(self.discovery, made, self.ground.clock, self.ground.dice)
+        credentials = self.ground.credentials
+        self.dns = DnsServer(
+            self.discovery,
+            made,
+            self.ground.clock,
+            self.ground.dice,
+            None if credentials is None else lambda: credentials.serving,
+        )
         self._stops.append(self.dns.stop)
         await self.dns.start()
         await self.messaging.watch(self.config.watches, self.http)

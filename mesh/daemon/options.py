@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
 from mesh.config import certificates
-from mesh.config.addresses import advertised, advertised_wan, bound
+from mesh.config.addresses import advertised, advertised_wan, bound, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
@@ -198,6 +198,7 @@ def dns(config: Config) -> DnsOptions:
     knobs = config.dns_config
     return DnsOptions(
         addresses=tuple(_listeners(config, "dns", config.ports.dns)),
+        tls_addresses=tuple(_listeners(config, "dns_tls", config.ports.dns_tls)),
         domain=config.domain,
         alt_domain=config.alt_domain,
         datacenter=config.datacenter,
@@ -218,6 +219,10 @@ def dns(config: Config) -> DnsOptions:
         soa_retry_seconds=knobs.soa.retry,
         soa_expire_seconds=knobs.soa.expire,
         soa_min_ttl_seconds=knobs.soa.min_ttl,
+        udp_rate=config.limits.dns_udp_rate,
+        recursors=tuple(recursor(text) for text in config.recursors),
+        recursor_strategy=knobs.recursor_strategy,
+        recursor_timeout_seconds=knobs.recursor_timeout,
     )
 
 

@@ -218,10 +218,20 @@ def _node(lookup: NodeLookup, found: NodeServices | None, asked: Asked) -> Reply
     if kind != TXT:
         place = records.node_address(node, kind, options)
         answers = records.of_host(name, place, ttl, kind)
+    aliases = _aliases(answers)
     if kind in {TXT, ANY}:
-        return Reply(answers=answers + records.of_meta(name, node, ttl))
+        return Reply(answers=answers + records.of_meta(name, node, ttl), unresolved=aliases)
     extra = records.of_meta(name, node, ttl) if options.enable_additional_node_meta_txt else []
-    return Reply(answers=answers, additional=extra)
+    return Reply(answers=answers, additional=extra, unresolved=aliases)
+
+
+def _aliases(answers: list[Record]) -> tuple[Name, ...]:
+    """Where the first answer leads; it is the only one that may be an alias."""
+    if not answers or answers[0].kind != CNAME:
+        return ()
+    host = answers[0].data
+    assert isinstance(host, tuple)
+    return (host,)
 
 
 def _service(lookup: ServiceLookup, instances: list[Instance], asked: Asked) -> Reply:
@@ -250,7 +260,9 @@ def _instances(
     if kind == SRV:
         return _srv(lookup, chosen, ttl, asked)
     answers = _addresses(chosen, ttl, asked) if kind in {A, AAAA, ANY} else []
-    return Reply(answers=answers) if answers else _negative(lookup, asked)
+    if not answers:
+        return _negative(lookup, asked)
+    return Reply(answers=answers, unresolved=_aliases(answers))
 
 
 def _usable(instances: list[Instance], tag: str, asked: Asked) -> list[Instance]:
@@ -312,6 +324,7 @@ def _srv(
     additional: list[Record] = []
     seen: set[tuple[str, str, int]] = set()
     targets: set[Name] = set()
+    unresolved: list[Name] = []
     for instance in chosen:
         place = records.instance_address(instance, SRV, options)
         port = records.instance_port(instance, options)
@@ -329,10 +342,14 @@ def _srv(
         )
         if target not in targets:
             targets.add(target)
+            if not records.packed(place) and (host := records.name_or_none(place)):
+                unresolved.append(host)
             additional += _about_target(target, place, instance.node, ttl, options)
         if len(answers) >= asked.most:
             break
-    return Reply(answers=answers, additional=additional) if answers else _negative(lookup, asked)
+    if not answers:
+        return _negative(lookup, asked)
+    return Reply(answers=answers, additional=additional, unresolved=tuple(unresolved))
 
 
 def _about_target(target: Name, place: str, node: Node, ttl: int, options: Options) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import assert_never
+from typing import Any, assert_never
 
 from mesh.agent.explained import Asking, Candidate, Explanation
 from mesh.dns import limits, message, records
@@ -26,6 +26,7 @@ from mesh.dns.resolver import KEPT_MAX, Resolver, Work
 from mesh.errors import Invalid
 from mesh.registry.execution import Found
 from mesh.registry.health import Instance
+from mesh.registry.port import Answer
 
 KINDS = {
     "A": message.A,
@@ -53,7 +54,7 @@ OUTPUT_MAX = 200
 async def explain(resolver: Resolver, asking: Asking) -> Explanation:
     """Answer as DNS would, and say how. Raises Invalid for a question that cannot be asked."""
     data = _message(asking)
-    question = message.parse(data)
+    question = message.parse(data, resolver.offered)
     trace = Trace()
     kept = resolver.kept(data, tcp=asking.tcp)
     work = await resolver.work(question, tcp=asking.tcp, peer=asking.peer, notes=trace)
@@ -71,7 +72,7 @@ async def explain(resolver: Resolver, asking: Asking) -> Explanation:
         candidates=_candidates(work, trace, len(sent.answers), bounds[0]),
         code=CODES.get(sent.rcode, str(sent.rcode)),
         error=f"{work.error.code}: {work.error.message}" if work.error is not None else "",
-        flags=_flags(sent),
+        flags=_flags(sent, recursive=bool(resolver.offered)),
         answers=answers,
         additional=[_shown(record) for record in sent.additional],
         authority=[_shown(record) for record in sent.authority],
@@ -143,11 +144,17 @@ def _meaning(lookup: Lookup, options: Options) -> str:
                 f"web.service.{_dotted(lookup.zone)} or n1.node.{_dotted(lookup.zone)}"
             )
         case NotOurs():
-            ours = " or ".join(one for one in (options.domain, options.alt_domain) if one)
-            text = f"nothing: this agent answers for {ours} only"
+            text = _not_ours(options)
         case _:
             assert_never(lookup)
     return text
+
+
+def _not_ours(options: Options) -> str:
+    ours = " or ".join(one for one in (options.domain, options.alt_domain) if one)
+    if options.recursors:
+        return f"a name outside {ours}, which the recursors are asked for"
+    return f"nothing: this agent answers for {ours} only"
 
 
 def _where(lookup: ServiceLookup | PreparedLookup | NodeLookup, options: Options) -> str:
@@ -158,8 +165,14 @@ def _read(work: Work) -> str:
     answer = work.answer
     if work.error is not None:
         return "nothing could be read"
+    if work.reply.foreign:
+        return "a recursor, now or not longer ago than its TTLs allow"
     if answer is None:
         return "nothing: the name says all"
+    return _heard(answer)
+
+
+def _heard(answer: Answer[Any]) -> str:
     heard = f"the leader was heard {answer.last_contact:.1f} s before"
     if not answer.known_leader:
         heard = "there is no leader"
@@ -170,6 +183,8 @@ def _read(work: Work) -> str:
 
 def _rules(work: Work, options: Options, bounds: tuple[int, int]) -> list[str]:
     lookup, value = work.lookup, work.answer.value if work.answer is not None else None
+    if work.reply.foreign:
+        return ["whole, or empty and TC set so that clients ask again over TCP"]
     rules = [f"at most {bounds[0]} answers and {bounds[1]} bytes"]
     if isinstance(lookup, ServiceLookup):
         warning = "is left out too (only_passing)" if options.only_passing else "stays"
@@ -202,6 +217,8 @@ def _ttl(work: Work, options: Options) -> tuple[int | None, str]:
         rule = f'dns_config.service_ttl "{pattern}"' if pattern else "no dns_config.service_ttl"
     elif isinstance(lookup, ReverseLookup):
         rule = "always"
+    elif work.reply.foreign:
+        return ttl, "the recursor"
     elif work.sent.answers[0].kind == message.SOA:
         rule = "dns_config.soa.min_ttl"
     return ttl, rule
@@ -244,8 +261,8 @@ def _candidate(instance: Instance, why: str) -> Candidate:
     )
 
 
-def _flags(reply: Reply) -> list[str]:
-    flags = [("aa", reply.authoritative), ("tc", reply.truncated)]
+def _flags(reply: Reply, *, recursive: bool) -> list[str]:
+    flags = [("aa", reply.authoritative), ("tc", reply.truncated), ("ra", recursive)]
     return [name for name, is_set in flags if is_set]
 
 
@@ -253,6 +270,8 @@ def _kept(work: Work, kept: tuple[int, int]) -> str:
     variants, uses = kept
     if variants:
         return f"{variants} answers to this question are kept and were given {uses} times again"
+    if work.followed:
+        return "answers that lead to other names, or come from recursors, are not kept as bytes"
     if work.reading is None or work.reading.options.datacenter:
         return "answers to such questions are never kept"
     if work.reply.authority or work.reply.rcode:
@@ -277,7 +296,9 @@ def _shown(record: Record) -> str:
         return f"{head} {_dotted(data)}"
     if record.kind == message.TXT:
         return f"{head} {' '.join(_texts(data))}"
-    return f"{head} {ipaddress.ip_address(data)}"
+    if record.kind in {message.A, message.AAAA}:
+        return f"{head} {ipaddress.ip_address(data)}"
+    return f"{head} \\# {len(data)} {data.hex()}"  # RFC 3597 section 5.
 
 
 def _texts(data: bytes) -> list[str]:

@@ -55,8 +55,11 @@ def fit(question: Question, reply: Reply, options: Options, *, tcp: bool) -> tup
     records stay only for the targets that are left.
     """
     compress = not options.disable_compression
+    if reply.foreign:
+        return _whole(question, reply, _size(question, tcp), compress=compress)
     most, room = bounds(question, options, tcp=tcp)
-    if len(reply.answers) <= most:
+    # An alias whose end is cut off leads nowhere: only bytes limit what follows it.
+    if len(reply.answers) <= most or reply.answers[0].kind == CNAME:
         data = pack(question, reply, compress=compress)
         if len(data) <= room:
             return reply, data
@@ -70,6 +73,17 @@ def fit(question: Question, reply: Reply, options: Options, *, tcp: bool) -> tup
     lost = len(kept.answers) < len(reply.answers) and options.enable_truncate
     kept = msgspec.structs.replace(kept, truncated=lost)
     return kept, pack(question, kept, compress=compress)
+
+
+def _whole(question: Question, reply: Reply, room: int, *, compress: bool) -> tuple[Reply, bytes]:
+    """All of a reply, or all that matters; else nothing but the advice to ask over TCP."""
+    bare = msgspec.structs.replace(reply, additional=[])
+    nothing = msgspec.structs.replace(bare, answers=[], authority=[], truncated=True)
+    for kept in (reply, bare):
+        data = pack(question, kept, compress=compress)
+        if len(data) <= room:
+            return kept, data
+    return nothing, pack(question, nothing, compress=compress)
 
 
 def bounds(question: Question, options: Options, *, tcp: bool) -> tuple[int, int]:

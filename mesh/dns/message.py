@@ -26,7 +26,7 @@ LABEL_BYTES_MAX = 63
 RECORDS_MAX = 32  # In a question: one OPT record is expected, a few others are passed over.
 TTL_MAX = 2**31 - 1
 
-_QR, _OPCODE, _AA, _TC, _RD, _CD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0010
+_QR, _OPCODE, _AA, _TC, _RD, RA, CD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 _DO = 0x8000
 _IN = 1
 
@@ -77,7 +77,7 @@ class Question(msgspec.Struct, frozen=True):
     raw: bytes
     """Name, type and class as they came, to be sent back."""
     flags: int = 0
-    """RD and CD, which the answer repeats."""
+    """RD and CD, which the answer repeats, and RA if we ask others."""
     edns: Edns | None = None
 
 
@@ -122,12 +122,17 @@ class Reply(msgspec.Struct, frozen=True):
     truncated: bool = False
     personal: bool = False
     """Others may get another answer than the subnet in the question."""
+    unresolved: tuple[Name, ...] = ()
+    """Host names that records lead to, and of which no address is here yet."""
+    foreign: bool = False
+    """What another server answered: it stays whole, or says that it is truncated."""
 
 
-def parse(data: bytes) -> Question:
+def parse(data: bytes, offered: int = 0) -> Question:
     """Read a question. Raises Invalid for anything else; `refusal` then says what to send.
 
-    Only the first question counts; bytes after the last record are ignored.
+    Only the first question counts; bytes after the last record are ignored. The answer will have
+    the flags `offered` too.
     """
     if len(data) < 12:
         raise Invalid("message: shorter than a DNS header")
@@ -141,7 +146,7 @@ def parse(data: bytes) -> Question:
         edns = _find_edns(data, end + 4, questions - 1, sum(records)) if any(records) else None
     except (IndexError, struct.error) as error:
         raise Invalid("message: ends too early") from error
-    return Question(number, name, kind, raw, flags & (_RD | _CD), edns)
+    return Question(number, name, kind, raw, flags & (_RD | CD) | offered, edns)
 
 
 def _read_name(data: bytes, offset: int) -> tuple[Name, int]:
@@ -233,6 +238,16 @@ def refusal(data: bytes) -> bytes | None:
     return _HEADER.pack(number, _QR | kept | rcode, 0, 0, 0, 0)
 
 
+def curtailed(answer: bytes) -> bytes:
+    """An answer without its records, which says that all is to be had over TCP.
+
+    No longer than the question, so that it is no use to who asks in somebody else's name.
+    """
+    number, flags = _TYPE_CLASS.unpack_from(answer)
+    end = _skip_name(answer, _HEADER.size) + _TYPE_CLASS.size
+    return _HEADER.pack(number, flags | _TC, 1, 0, 0, 0) + answer[_HEADER.size : end]
+
+
 def pack(question: Question, reply: Reply, *, compress: bool = True) -> bytes:
     """Write a reply. Every name in it must pass `fits`."""
     edns = question.edns
@@ -318,6 +333,13 @@ def _note(places: dict[Name, int], name: Name, at: int) -> None:
             return
         places[rest] = at
         at += 1 + len(label.encode("utf-8", "surrogateescape"))
+
+
+def packed_name(name: Name) -> bytes:
+    """A name as it is in a message, in full. It must pass `fits`."""
+    out = bytearray()
+    _put_name(out, name, None)
+    return bytes(out)
 
 
 def name_from(text: str) -> Name:

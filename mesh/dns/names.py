@@ -77,6 +77,8 @@ class Malformed(msgspec.Struct, frozen=True):
     """A name in our domain that can mean nothing."""
 
     zone: Name
+    reverse: bool = False
+    """It is below `arpa`, where others may know it."""
 
 
 class NotOurs(msgspec.Struct, frozen=True):
@@ -121,13 +123,13 @@ def _reverse(name: Name, zone: Name) -> Lookup:
         nibbles = "".join(digits)
         text = ":".join(nibbles[at : at + 4] for at in range(0, len(nibbles), 4))
         if any(len(digit) != 1 for digit in digits):
-            return Malformed(zone)
+            return Malformed(zone, reverse=True)
     else:
         text = ".".join(digits)
     try:
         return ReverseLookup(zone, str(ipaddress.ip_address(text)))
     except ValueError:
-        return Malformed(zone)
+        return Malformed(zone, reverse=True)
 
 
 def _inside(labels: Name, kind: int, zone: Name) -> Lookup:

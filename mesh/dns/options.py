@@ -12,6 +12,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     addresses: tuple[tuple[str, int], ...] = (("127.0.0.1", 8600),)
     """IP addresses and ports to listen on, UDP and TCP each; port 0 takes any free one."""
+    tls_addresses: tuple[tuple[str, int], ...] = ()
+    """Those to listen on for DNS over TLS."""
     domain: str = "mesh."
     """The domain this edge answers for."""
     alt_domain: str = ""
@@ -57,6 +59,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """EXPIRE of the SOA record."""
     soa_min_ttl_seconds: int = 0
     """TTL and MINIMUM of the SOA record: how long resolvers keep a negative answer."""
+    recursors: tuple[tuple[str, int], ...] = ()
+    """IP addresses and ports of servers that are asked for names outside our domains."""
+    recursor_strategy: str = "sequential"
+    """In which order: `sequential` or `random`."""
+    recursor_timeout_seconds: float = 2.0
+    """How long each of them may take."""
+    udp_rate: int = 8_000_000
+    """Bytes a second that a network of clients, a /24 or a /56, gets over UDP beyond those it asks
+    with; then answers only say that all is to be had over TCP. 0 for none; loopback has none."""
     tcp_connections: int = 512
     """TCP connections at a time; more are closed as they come."""
     tcp_idle_seconds: float = 10.0

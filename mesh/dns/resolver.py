@@ -10,10 +10,12 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.dns import answers, limits, message, names
 from mesh.dns.answers import Asked
-from mesh.dns.message import Question, Reply
+from mesh.dns.following import Following
+from mesh.dns.message import RA, SERVFAIL, Name, Question, Reply
 from mesh.dns.names import Lookup, NodeLookup, PreparedLookup, ServiceLookup
 from mesh.dns.notes import SILENT, Notes
 from mesh.dns.options import Options
+from mesh.dns.recursion import Recursion
 from mesh.errors import Invalid, MeshError, NotFound
 from mesh.registry.execution import Caller, Executor, Found
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
@@ -34,9 +36,12 @@ COUNTERS = (
     "stale_queries",
     "errors",
     "dropped",
+    "limited",
     "tcp_connections",
     "tcp_refused",
     "tcp_idle_closed",
+    "tls_connections",
+    "tls_failed",
 )
 
 
@@ -45,6 +50,16 @@ class Reading(NamedTuple):
 
     query: Query[Any]
     options: ReadOptions
+
+
+class Told(NamedTuple):
+    """What the registry said to a lookup."""
+
+    reading: Reading | None = None
+    """What was read; None for nothing, or for an answer of its own each time."""
+    answer: Answer[Any] | None = None
+    error: MeshError | None = None
+    """What kept the registry from answering."""
 
 
 class Work(NamedTuple):
@@ -59,6 +74,8 @@ class Work(NamedTuple):
     sent: Reply
     """What is left of it."""
     packed: bytes
+    followed: bool = False
+    """More went into it than what was read: other names, or what recursors say."""
 
 
 class _Kept:
@@ -98,10 +115,19 @@ class _Kept:
 
 
 class Resolver:
-    """Answers questions, whatever brought them."""
+    """Answers questions, whatever brought them. What others know, `recursion` asks them."""
 
-    def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
-        self.counters = dict.fromkeys(COUNTERS, 0)
+    def __init__(
+        self,
+        registry: Registry,
+        options: Options,
+        clock: Clock,
+        dice: Dice,
+        recursion: Recursion | None = None,
+    ) -> None:
+        self.counters = {} if recursion is None else recursion.counters  # All are shown together.
+        self.counters |= dict.fromkeys(COUNTERS, 0)
+        self._recursion = recursion
         self._registry = registry
         self._clock = clock
         self._dice = dice
@@ -114,6 +140,10 @@ class Resolver:
         zones = names.zones_of(options.domain, options.alt_domain)
         self.options = options
         self._zones = zones
+        # The flags that every answer has beside its own.
+        asks_others = self._recursion is not None and bool(options.recursors)
+        self.offered = RA if asks_others else 0
+        self._following = Following(self._recursion if asks_others else None, zones)
         self._read = ReadOptions(
             consistency="stale" if options.allow_stale else "default",
             max_stale=options.stalest,
@@ -169,7 +199,7 @@ class Resolver:
     def _made_at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer made anew, if the registry need not be waited for. Raises a MeshError."""
         try:
-            question = message.parse(data)
+            question = message.parse(data, self.offered)
         except Invalid:
             return None
         lookup = names.find(question.name, question.kind, self._zones)
@@ -178,9 +208,13 @@ class Resolver:
         reading, answer = self._reading(lookup, question), None
         if reading is not None and (answer := self._registry.at_once(*reading)) is None:
             return None
-        self.counters["questions"] += 1
         asked = self._asked(question, tcp=tcp)
-        work = self._done(asked, lookup, reading, answer, None, tcp=tcp)
+        told = Told(reading, answer)
+        reply = self._reply(asked, lookup, told)
+        if self._following.is_due(lookup, reply, question):
+            return None
+        self.counters["questions"] += 1
+        work = self._done(asked, lookup, told, reply, tcp=tcp)
         self._account(work, (tcp, data[2:]), self.options)
         return work.packed
 
@@ -188,7 +222,7 @@ class Resolver:
         """See `resolve`; whatever is kept, the registry is asked and the answer made anew."""
         self.counters["questions"] += 1
         try:
-            question = message.parse(data)
+            question = message.parse(data, self.offered)
         except Invalid:
             self.counters["malformed"] += 1
             return message.refusal(data)
@@ -208,7 +242,8 @@ class Resolver:
         # The options may have changed while the registry was read.
         # From abroad comes a new value each time, which never passes for the old one.
         at_home = reading is not None and not reading.options.datacenter
-        if reading is not None and answer is not None and at_home and options is self.options:
+        fresh = at_home and not work.followed and options is self.options
+        if reading is not None and answer is not None and fresh:
             self._note(answer, reading, work.reply, work.packed, key)
 
     async def work(
@@ -217,15 +252,42 @@ class Resolver:
         """Answer one question anew; how that went. Raises no MeshError."""
         asked = self._asked(question, tcp=tcp, notes=notes)
         lookup = names.find(question.name, question.kind, self._zones)
-        reading, answer, failed = None, None, None
+        following, followed = self._following, False
+        told = await self._told(lookup, asked, peer)
+        reply = self._reply(asked, lookup, told)
+        if following.is_outside(lookup, reply, question):
+            told, followed = Told(told.reading, told.answer), True
+            try:
+                reply = await following.outside(question, tcp=tcp)
+            except MeshError as error:
+                told = told._replace(error=error)
+                reply = Reply(rcode=SERVFAIL, authoritative=False)
+        elif following.leads_on(reply):
+
+            async def local(name: Name, kind: int) -> Reply:
+                return await self._local(asked, name, kind, peer)
+
+            reply, followed = await following.completed(reply, question, local, tcp=tcp), True
+        return self._done(asked, lookup, told, reply, tcp=tcp)._replace(followed=followed)
+
+    async def _told(self, lookup: Lookup, asked: Asked, peer: str) -> Told:
+        """Ask the registry. Raises no MeshError."""
+        reading = None
         try:
             if isinstance(lookup, PreparedLookup):
-                answer = await self._execute(lookup, asked, peer)
-            elif reading := self._reading(lookup, question):
-                answer = await self._registry.read(*reading)
+                return Told(answer=await self._execute(lookup, asked, peer))
+            if reading := self._reading(lookup, asked.question):
+                return Told(reading, await self._registry.read(*reading))
         except MeshError as error:
-            failed = error
-        return self._done(asked, lookup, reading, answer, failed, tcp=tcp)
+            return Told(reading, error=error)
+        return Told()
+
+    async def _local(self, asked: Asked, name: Name, kind: int, peer: str) -> Reply:
+        """What a name of ours, which an alias leads to, is answered with."""
+        question = Question(0, name, kind, b"")
+        lookup = names.find(name, kind, self._zones)
+        inner = msgspec.structs.replace(asked, question=question, notes=SILENT)
+        return self._reply(inner, lookup, await self._told(lookup, inner, peer))
 
     def _asked(self, question: Question, *, tcp: bool, notes: Notes = SILENT) -> Asked:
         return Asked(
@@ -237,23 +299,17 @@ class Resolver:
             notes=notes,
         )
 
-    def _done(
-        self,
-        asked: Asked,
-        lookup: Lookup,
-        reading: Reading | None,
-        answer: Answer[Any] | None,
-        failed: MeshError | None,
-        *,
-        tcp: bool,
-    ) -> Work:
-        """What the registry said, or why it did not, as a message."""
-        if failed is not None:
-            reply = answers.reply_to_error(lookup, failed, asked)
-        else:
-            reply = answers.reply_to(lookup, None if answer is None else answer.value, asked)
+    def _reply(self, asked: Asked, lookup: Lookup, told: Told) -> Reply:
+        """What the registry said, or why it did not."""
+        if told.error is not None:
+            return answers.reply_to_error(lookup, told.error, asked)
+        value = None if told.answer is None else told.answer.value
+        return answers.reply_to(lookup, value, asked)
+
+    def _done(self, asked: Asked, lookup: Lookup, told: Told, reply: Reply, *, tcp: bool) -> Work:
+        """A reply as a message."""
         sent, packed = limits.fit(asked.question, reply, asked.options, tcp=tcp)
-        return Work(lookup, reading, answer, failed, reply, sent, packed)
+        return Work(lookup, *told, reply, sent, packed)
 
     def kept(self, data: bytes, *, tcp: bool) -> tuple[int, int]:
         """How many answers to this message are kept, and how often they were given."""

@@ -1,4 +1,4 @@
-"""The DNS server: UDP and TCP sockets in front of the resolver (RFC 1035, RFC 7766)."""
+"""The DNS server: UDP, TCP and TLS in front of the resolver (RFC 1035, RFC 7766, RFC 7858)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock, Dice
+from mesh.dns import message
+from mesh.dns.allowance import Allowance
 from mesh.dns.datagrams import Datagrams, Source
+from mesh.dns.encrypted import Encrypted, Serving
 from mesh.dns.options import Options
+from mesh.dns.recursion import Recursion
 from mesh.dns.resolver import Resolver
 from mesh.errors import Conflict, Invalid
 from mesh.registry.port import Registry
@@ -53,15 +57,29 @@ class _Connection:
 class DnsServer:
     """Answers DNS on every address of the options, UDP and TCP on the same port.
 
-    `counters` counts what happened since the start; `addresses` are those bound.
+    `counters` counts what happened since the start; `addresses` are those bound, `tls_addresses`
+    those for TLS, for which `serving` has the certificate.
     """
 
-    def __init__(self, registry: Registry, options: Options, clock: Clock, dice: Dice) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        options: Options,
+        clock: Clock,
+        dice: Dice,
+        serving: Serving | None = None,
+    ) -> None:
         """Prepare. Raises Invalid when a domain in the options is not one."""
+        assert serving is not None or not options.tls_addresses, "TLS needs a certificate"
         self.addresses: list[tuple[str, int]] = []
-        self.resolver = Resolver(registry, options, clock, dice)
+        self.tls_addresses: list[tuple[str, int]] = []
+        self._serving = serving
+        self._encrypted: list[Encrypted] = []
+        self._recursion = Recursion(options, clock, dice)
+        self.resolver = Resolver(registry, options, clock, dice, self._recursion)
         self.counters = self.resolver.counters
         self._options = options
+        self._allowance = Allowance(options.udp_rate)
         self._clock = clock
         self._tasks = Tasks()
         self._datagrams: list[Datagrams] = []
@@ -75,10 +93,12 @@ class DnsServer:
         try:
             for host, port in self._options.addresses:
                 await self._listen(host, port)
+            for host, port in self._options.tls_addresses:
+                self._listen_encrypted(host, port)
         except BaseException:
             await self.stop()
             raise
-        _ = self._tasks.start(self._close_idle(), name="dns idle connections")
+        _ = self._tasks.start(self._sweep(), name="dns sweep")
 
     async def stop(self) -> None:
         """Stop answering and close every socket."""
@@ -90,15 +110,22 @@ class DnsServer:
             stream.close()
         for connection in list(self._connections):
             connection.writer.transport.abort()
+        for encrypted in self._encrypted:
+            await encrypted.stop()
         await self._tasks.stop()
+        await self._recursion.stop()
         self._datagrams.clear()
         self._streams.clear()
+        self._encrypted.clear()
         self._queue.clear()
         self.addresses.clear()
+        self.tls_addresses.clear()
 
     def reload(self, options: Options) -> None:
         """Answer by these options from now on; the addresses stay. Raises Invalid for bad ones."""
         self.resolver.reload(options)
+        self._recursion.reload(options)
+        self._allowance.most = options.udp_rate
         self._options = options
 
     async def _listen(self, host: str, port: int) -> None:
@@ -111,6 +138,15 @@ class DnsServer:
         self._streams.append(stream)
         asyncio.get_running_loop().add_reader(udp, self._readable, listener)
         self.addresses.append((host, udp.getsockname()[1]))
+
+    def _listen_encrypted(self, host: str, port: int) -> None:
+        assert self._serving is not None
+        listening = _open(_family(host), socket.SOCK_STREAM, host, port)
+        listening.listen(TCP_BACKLOG)
+        made = Encrypted(listening, self._serving, self._welcome, self.counters)
+        made.start()
+        self._encrypted.append(made)
+        self.tls_addresses.append((host, listening.getsockname()[1]))
 
     def _readable(self, listener: Datagrams) -> None:
         self.resolver.turn()
@@ -125,7 +161,7 @@ class DnsServer:
             except OSError:
                 continue  # What an earlier answer met: nobody listens there any more.
             if (response := self.resolver.at_once(data, tcp=False)) is not None:
-                self._send(listener, response, peer, source)
+                self._send(listener, data, response, peer, source)
             elif len(self._queue) >= QUEUE_MAX:
                 self.counters["dropped"] += 1
             else:
@@ -149,27 +185,48 @@ class DnsServer:
                 if response is None:
                     self.counters["dropped"] += 1
                     continue
-                self._send(asked.listener, response, asked.peer, asked.source)
+                self._send(asked.listener, asked.data, response, asked.peer, asked.source)
                 if len(response) > TURN_BYTES:
                     await self._clock.sleep(0)
         finally:
             self._workers -= 1
 
-    def _send(self, listener: Datagrams, response: bytes, peer: Any, source: Source) -> None:
+    def _send(
+        self, listener: Datagrams, data: bytes, response: bytes, peer: Any, source: Source
+    ) -> None:
+        more = len(response) - len(data)
+        if more > 0 and not self._allowance.take(peer[0], more):
+            self.counters["limited"] += 1
+            response = message.curtailed(response)
         try:
             listener.send(response, peer, source)
         except OSError:
             self.counters["dropped"] += 1  # The client asks again, as it does for a lost datagram.
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= self._options.tcp_connections:
-            self.counters["tcp_refused"] += 1
-            writer.transport.abort()
+        if self._is_full(writer):
             return
         self.counters["tcp_connections"] += 1
+        _ = self._tasks.start(self._serve(reader, self._admitted(writer)), name="dns connection")
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection that speaks TLS, until it ends."""
+        if self._is_full(writer):
+            return
+        await self._serve(reader, self._admitted(writer))
+
+    def _is_full(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether there are too many connections; then this one is closed."""
+        full = len(self._connections) >= self._options.tcp_connections
+        if full:
+            self.counters["tcp_refused"] += 1
+            writer.transport.abort()
+        return full
+
+    def _admitted(self, writer: asyncio.StreamWriter) -> _Connection:
         connection = _Connection(writer, self._clock.monotonic())
         self._connections.add(connection)
-        _ = self._tasks.start(self._serve(reader, connection), name="dns connection")
+        return connection
 
     async def _serve(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         writer = connection.writer
@@ -194,9 +251,11 @@ class DnsServer:
             self._connections.discard(connection)
             writer.close()
 
-    async def _close_idle(self) -> None:
+    async def _sweep(self) -> None:
+        """Each second give new allowances and close idle connections."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
+            self._allowance.renew()
             oldest = self._clock.monotonic() - self._options.tcp_idle_seconds
             for connection in list(self._connections):
                 if connection.active_at < oldest:
@@ -211,10 +270,7 @@ def _host(peer: Any) -> str:
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """A UDP and a TCP socket on the same port. Raises Conflict naming what cannot be had."""
-    try:
-        family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
-    except ValueError as error:
-        raise Invalid(f'DNS address: "{host}" is not an IP address') from error
+    family = _family(host)
     for attempt in range(SAME_PORT_TRIES):
         udp = _open(family, socket.SOCK_DGRAM, host, port)
         try:
@@ -227,6 +283,13 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
             udp.close()
             raise
     raise AssertionError("the last try returns or raises")
+
+
+def _family(host: str) -> int:
+    try:
+        return socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
+    except ValueError as error:
+        raise Invalid(f'DNS address: "{host}" is not an IP address') from error
 
 
 def _open(family: int, kind: int, host: str, port: int) -> socket.socket:

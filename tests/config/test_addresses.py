@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from mesh.config import addresses
-from mesh.config.addresses import advertised, advertised_wan, bound, resolve
+from mesh.config.addresses import advertised, advertised_wan, bound, recursor, resolve
 from mesh.config.schema import Config
 from mesh.config.sections import Addresses
 from mesh.errors import Invalid
@@ -77,3 +77,25 @@ def test_bound() -> None:
     assert bound(config, "http") == ["unix:///x", "10.0.0.1"]
     assert bound(config, "serf_lan") == bound(config, "server") == ["0.0.0.0"]
     assert bound(Config(serf_lan="10.0.0.1"), "serf_lan") == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("2001:db8::53", ("2001:db8::53", 53)),
+        ("[2001:db8::53]", ("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+    ],
+)
+def test_a_recursor_has_an_address_and_a_port(text: str, expected: tuple[str, int]) -> None:
+    assert recursor(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "dns.example.org", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53:65536", "[]:53", "1"]
+)
+def test_what_is_no_recursor_is_said(text: str) -> None:
+    with pytest.raises(Invalid, match="not an IP address"):
+        recursor(text)

@@ -11,6 +11,7 @@ import pytest
 from mesh.config import certificates
 from mesh.config.load import validate
 from mesh.config.schema import Config
+from mesh.errors import Invalid
 
 
 def read(folder: Path, **tls: dict[str, Any]) -> Config:
@@ -48,3 +49,26 @@ def test_a_folder_beside_a_file_is_said_to_be_unused(tmp_path: Path) -> None:
     assert certificates.authorities(config).path == "a"
     (warning,) = config.warnings
     assert warning.endswith("tls.defaults.ca_path: is not used beside ca_file")
+
+
+@pytest.mark.parametrize(
+    ("tls", "why"),
+    [
+        ({}, "ports.dns_tls: needs tls.defaults.ca_file, cert_file and key_file"),
+        (
+            {"internal_rpc": {"plaintext": True}},
+            "ports.dns_tls: cannot be set together with tls.internal_rpc.plaintext",
+        ),
+        ({"defaults": PAIR | {"ca_file": "a"}}, ""),
+    ],
+)
+def test_dns_over_tls_needs_certificates(
+    tmp_path: Path, tls: dict[str, dict[str, Any]], why: str
+) -> None:
+    file = tmp_path / "dns.json"
+    file.write_text(json.dumps({"tls": tls, "ports": {"dns_tls": 853}}))
+    if not why:
+        assert validate([str(file)]).ports.dns_tls == 853
+        return
+    with pytest.raises(Invalid, match=why):
+        validate([str(file)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ import msgspec
 from mesh import errors
 from mesh.clock import SeededDice
 from mesh.dns.options import Options
+from mesh.dns.recursion import Recursion
 from mesh.dns.resolver import Resolver
 from mesh.gossip.vivaldi import DIMENSIONS
 from mesh.registry import coordinates, orders, prepared
@@ -23,6 +25,41 @@ from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Templa
 from tests.dns.memory import MemoryRegistry, StoppedClock
 
 DEFAULTS = Options()
+
+
+class World:
+    """What other DNS servers know: records by name, and how each server answers."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[str]] = {}
+        self.codes: dict[str, int] = {}
+        self.asked: list[str] = []
+
+    async def __call__(
+        self, address: tuple[str, int], data: bytes, accepts: Callable[[bytes], bool], *, tcp: bool
+    ) -> bytes:
+        asked = dnslib.DNSRecord.parse(data)
+        name, kind = str(asked.q.qname).lower(), dnslib.QTYPE[asked.q.qtype]
+        edns = " edns" if asked.ar else ""
+        self.asked.append(f"{address[0]} {'tcp' if tcp else 'udp'} {asked.q.qname} {kind}{edns}")
+        code = self.codes.get(address[0], 0)
+        if code < 0:
+            raise TimeoutError
+        reply = asked.reply(aa=0)
+        reply.header.rcode = code
+        for line in self.records.get(name, []) if not code else []:
+            section, row = line.split(" ", 1)
+            record = dnslib.RR.fromZone(row)[0]
+            if section == "authority":
+                reply.add_auth(record)
+                reply.header.rcode = 3 * (name.startswith("none."))
+            elif kind in {dnslib.QTYPE[record.rtype], "ANY"} or record.rtype == dnslib.QTYPE.CNAME:
+                reply.add_answer(record)
+            elif len(self.records[name]) > 1:
+                reply.add_answer(record)  # What follows an alias, and what nobody asked for.
+        packed = bytes(reply.pack())
+        assert accepts(packed)
+        return packed
 
 
 def question(
@@ -60,7 +97,12 @@ class Script:
         self.registry.outcomes[orders.Datacenters] = ["dc1", "dc2"]
         self.queries = 0
         self.options = DEFAULTS
-        self.resolver = Resolver(self.registry, self.options, StoppedClock(), SeededDice(1))
+        self.world = World()
+        self.clock = StoppedClock()
+        self.recursion = Recursion(self.options, self.clock, SeededDice(1), self.world)
+        self.resolver = Resolver(
+            self.registry, self.options, self.clock, SeededDice(1), self.recursion
+        )
 
     def run(self, text: str) -> str:
         out = []
@@ -155,8 +197,33 @@ class Script:
         if "service_ttls" in fields:
             pairs = (pair.split(":") for pair in fields["service_ttls"].split(","))
             given["service_ttls"] = {name: int(ttl) for name, ttl in pairs}
+        if "recursors" in fields:
+            given["recursors"] = [(host, 53) for host in fields["recursors"].split(",")]
         self.options = msgspec.convert(given, Options, strict=False)
         self.resolver.reload(self.options)
+        self.recursion.reload(self.options)
+        return ""
+
+    def do_outside(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Have the world know a record under a name; `outside NAME SECTION RECORD ...`."""
+        name, section, *row = flags
+        self.world.records.setdefault(name, []).append(f"{section} {' '.join(row)}")
+        return ""
+
+    def do_recursor(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Have a recursor answer with a code from now on; -1 for no answer."""
+        for address, code in fields.items():
+            self.world.codes[address] = int(code)
+        return ""
+
+    def do_asked(self, flags: list[str], fields: dict[str, str]) -> str:
+        """What recursors were asked since this was said last."""
+        asked, self.world.asked = self.world.asked, []
+        return "\n".join(asked) or "nothing"
+
+    def do_wait(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Let seconds pass."""
+        self.clock.now += float(flags[0])
         return ""
 
     def do_fail(self, flags: list[str], fields: dict[str, str]) -> str:

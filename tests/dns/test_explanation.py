@@ -13,11 +13,13 @@ from mesh.agent.explained import Asking, Explanation
 from mesh.clock import SeededDice, SystemClock
 from mesh.dns.explanation import explain
 from mesh.dns.options import Options
+from mesh.dns.recursion import Recursion
 from mesh.dns.resolver import Resolver
 from mesh.errors import Invalid, NoLeader
 from mesh.registry.catalog import Check, Node, Register, Service
 from mesh.registry.prepared import Create
 from mesh.registry.prepared_rows import Prepared, ServiceQuery
+from tests.dns.script import World
 from tests.registry_memory import MemoryRegistry
 
 STATUSES = st.sampled_from(["passing", "warning", "critical", "maintenance"])
@@ -161,3 +163,28 @@ def test_prepared_queries_say_whom_they_do_not_mean() -> None:
     }
     assert (found.ttl, found.ttl_rule) == (5, "the prepared query")
     assert "instances of web in dc1" in found.rules
+
+
+def test_what_recursors_say_is_explained() -> None:
+    world = World()
+    world.records["example.org."] = [
+        "answer example.org. 60 IN MX 10 mx.example.org.",
+        "answer example.org. 60 IN A 203.0.113.1",
+    ]
+    options = Options(recursors=(("198.51.100.1", 53),))
+    recursion = Recursion(options, SystemClock(), SeededDice(1), world)
+    registry = MemoryRegistry()
+    resolver = Resolver(registry, options, SystemClock(), SeededDice(1), recursion)
+    found = asyncio.run(explain(resolver, Asking(name="example.org", kind="ANY")))
+    assert found.meaning == "a name outside mesh., which the recursors are asked for"
+    assert found.read.startswith("a recursor")
+    assert found.flags == ["ra"]
+    assert sorted(found.answers) == [
+        "example.org. 60 IN 15 \\# 18 000a026d78076578616d706c65036f726700",
+        "example.org. 60 IN A 203.0.113.1",
+    ]
+    assert (found.ttl, found.ttl_rule) == (60, "the recursor")
+    assert "not kept as bytes" in found.kept
+    world.codes["198.51.100.1"] = 2
+    found = asyncio.run(explain(resolver, Asking(name="other.org", kind="A")))
+    assert (found.code, found.error) == ("SERVFAIL", "unreachable: no recursor answers")

@@ -5,6 +5,7 @@ import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import dnslib
 import pytest
 
 from mesh.clock import SeededDice
+from mesh.dns.allowance import Allowance
 from mesh.dns.server import DnsServer, Options
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.registry import prepared
@@ -175,6 +177,46 @@ async def test_dig_retries_over_tcp_when_told(server: DnsServer) -> None:
     answer = await dig(server, "+noedns", "web.service.mesh", "A")
     assert len(answer) == 6
     assert server.counters["tcp_connections"] == 1
+
+
+async def exchanged(server: DnsServer, data: bytes, own: str = "127.0.0.1") -> bytes:
+    """What comes back over UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.bind((own, 0))
+        client.connect(server.addresses[0])
+        client.send(data)
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65535), 5)
+
+
+@pytest.mark.parametrize("name", ["web.service.mesh", "none.query.mesh"])
+async def test_who_got_much_is_told_to_ask_over_tcp(
+    server: DnsServer, clock: HandClock, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Loopback has no limit, and there is nowhere else to ask from.
+    monkeypatch.setattr(server._allowance, "take", partial(_take, server._allowance))
+    server.reload(Options(addresses=LOCAL, udp_rate=80))
+    asked = question(name, "A", edns=1232)
+    first, second = await exchanged(server, asked), await exchanged(server, asked)
+    assert len(first) > len(asked) >= len(second)
+    told = dnslib.DNSRecord.parse(second)
+    assert (told.header.tc, told.header.id, str(told.q.qname)) == (1, 77, f"{name}.")
+    assert (told.rr, told.auth, told.ar) == ([], [], [])
+    assert server.counters["limited"] == 1
+    # All is there over TCP, for the same client, and over UDP a second later.
+    reader, writer = await connect(server)
+    writer.write(framed(asked))
+    answer = await read_answer(reader)
+    assert answer.rr or answer.auth
+    writer.close()
+    clock.turn(1)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert len(await exchanged(server, asked)) == len(first)
+
+
+def _take(allowance: Allowance, host: str, count: int) -> bool:
+    return Allowance.take(allowance, "192.0.2.1", count)
 
 
 async def connect(server: DnsServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
