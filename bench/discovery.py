@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +71,20 @@ def main(arguments: list[str]) -> None:
         for row in ROWS:
             with _changes(server, options.changing):
                 _measure(row, nodes[row.where], known.get(row.ceiling), options)
+        if shutil.which("wrk") is not None:
+            with _changes(server, options.changing):
+                _latencies(server, options.seconds)
+
+
+def _latencies(server: Node, seconds: float) -> None:
+    """Print how long reads take that share the server with few and with many."""
+    print(f"{'reads of the server':<28}{'connections':>12}{'mesh/s':>11}{'p50 ms':>9}{'p99 ms':>9}")
+    for path in (HEALTH, KEY):
+        for connections in (1, 32, 256):
+            rate, middle, late = loads.http_latency(server, path, connections, seconds)
+            print(
+                f"{path:<28}{connections:>12}{rate:>11,.0f}{middle:>9.2f}{late:>9.2f}", flush=True
+            )
 
 
 def _ceilings(server: Node, seconds: float) -> dict[str, float]:

@@ -55,5 +55,5 @@ class RaftConsensus:
 
     async def propose(self, entry: bytes) -> object:
         """Commit a log entry; its result, or the MeshError it was refused with."""
-        _, result = await self._node.propose(entry)
+        _, result = await self._node.begin(entry)
         return result

@@ -107,6 +107,10 @@ def _edges(node: Node) -> Iterator[Reading]:
         label = path[1:].replace("/", "_")
         yield summary("mesh.api.http", window, took, method=method, path=label)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
+    hits, resolver = node.http.hits, node.dns.resolver
+    yield gauge("mesh.http.kept_responses", len(hits), "Responses kept for who asks the same")
+    yield gauge("mesh.http.kept_bytes", hits.bytes, "What those take, about")
+    yield gauge("mesh.dns.kept_bytes", resolver.kept_bytes, "DNS answers kept to be given again")
 
 
 def _wan(wan: Wan) -> Iterator[Reading]:

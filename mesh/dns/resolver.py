@@ -26,7 +26,7 @@ KEPT_BYTES_MAX = 32 * 1024 * 1024
 VARIANTS = 8
 # Each time so many answers were kept bytes, one variant makes room for a new one, so that a client
 # of a large service meets all of it and not only what the first shuffles put on top.
-USES_OF_VARIANT = 64
+USES_OF_VARIANT = 128
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
 COUNTERS = (
@@ -85,7 +85,7 @@ class _Kept:
     passes for the old one, so a change of health shows at the next question.
     """
 
-    __slots__ = ("most", "reading", "uses", "value", "variants")
+    __slots__ = ("most", "reading", "turn", "uses", "value", "variants")
 
     def __init__(self, reading: Reading, value: object) -> None:
         self.reading = reading
@@ -93,6 +93,8 @@ class _Kept:
         self.variants: list[bytes] = []
         self.most = VARIANTS
         self.uses = 0
+        self.turn = 0
+        """In which turn the registry was asked last."""
 
     def take(self) -> bytes:
         """A variant; empty when another one is to be made."""
@@ -130,6 +132,7 @@ class Resolver:
         self._clock = clock
         self._dice = dice
         self._executor = Executor(registry, dice)
+        self._turn = 1
         self.reload(options)
 
     def reload(self, options: Options) -> None:
@@ -148,19 +151,24 @@ class Resolver:
             cached=options.allow_stale,
         )
         self._kept: dict[Hashable, _Kept] = {}
-        self._kept_bytes = 0
+        self.kept_bytes = 0
 
     async def resolve(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
         """The answer to one message from this address; None when it is to be dropped.
 
         Raises no MeshError.
         """
+        self.turn()
         at_once = self.at_once(data, tcp=tcp)
         return at_once if at_once is not None else await self.resolve_anew(data, tcp=tcp, peer=peer)
 
     def at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer to one message if it can be had without waiting, mostly of bytes kept."""
         kept = self._kept.get((tcp, data[2:]))
+        if kept is not None and kept.turn == self._turn and (variant := kept.take()):
+            self.counters["questions"] += 1
+            self.counters["kept_hits"] += 1
+            return data[:2] + variant
         try:
             if kept is None:
                 return self._made_at_once(data, tcp=tcp)
@@ -176,7 +184,17 @@ class Resolver:
         counters["kept_hits"] += 1
         if answer.last_contact > STALE_SECONDS:
             counters["stale_queries"] += 1
+        elif kept.reading.options.consistency == "stale":
+            kept.turn = self._turn
         return data[:2] + variant
+
+    def turn(self) -> None:
+        """Call it before messages that are answered at once, one after the other.
+
+        Until the next call nothing changes that answers which may be stale rest on, so that the
+        registry is asked for them once.
+        """
+        self._turn += 1
 
     def _made_at_once(self, data: bytes, *, tcp: bool) -> bytes | None:
         """The answer made anew, if the registry need not be waited for. Raises a MeshError."""
@@ -331,19 +349,21 @@ class Resolver:
     def _note(
         self, answer: Answer[Any], reading: Reading, reply: Reply, packed: bytes, key: Hashable
     ) -> None:
-        # Negative answers are not kept: their serial moves, and names that do not exist are many.
+        # Names that do not exist are many, and serials move.
         if reply.authority or reply.rcode:
+            return
+        if any(record.kind == message.SOA for record in reply.answers):
             return
         kept = self._kept.get(key)
         if kept is None or kept.value is not answer.value:
             self._forget(key)
             kept = self._kept[key] = _Kept(reading, answer.value)
         kept.most = VARIANTS if len(reply.answers) > 1 else 1
-        self._kept_bytes += kept.add(packed[2:])
-        while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
+        self.kept_bytes += kept.add(packed[2:])
+        while len(self._kept) > KEPT_MAX or self.kept_bytes > KEPT_BYTES_MAX:
             self._forget(next(iter(self._kept)))
 
     def _forget(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._kept_bytes -= sum(map(len, kept.variants))
+            self.kept_bytes -= sum(map(len, kept.variants))

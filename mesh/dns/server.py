@@ -26,6 +26,7 @@ from mesh.tasks import Tasks
 __all__ = ["DnsServer", "Options"]
 
 BATCH_MAX = 64  # Datagrams taken from a socket before others have their turn.
+TURN_SECONDS = 0.005  # Nor are others kept waiting longer, however large the answers are.
 QUEUE_MAX = 4096  # Datagrams that wait to be answered; more are dropped.
 WORKERS_MAX = 256  # Questions that wait for the registry at a time.
 TURN_BYTES = 8192  # After an answer so large, which took a while, others have their turn.
@@ -148,7 +149,11 @@ class DnsServer:
         self.tls_addresses.append((host, listening.getsockname()[1]))
 
     def _readable(self, listener: Datagrams) -> None:
-        for _ in range(BATCH_MAX):
+        self.resolver.turn()
+        until = self._clock.monotonic() + TURN_SECONDS
+        for number in range(BATCH_MAX):
+            if number % 8 == 7 and self._clock.monotonic() >= until:
+                break  # What is left makes the socket readable again.
             try:
                 data, peer, source = listener.receive()
             except (BlockingIOError, InterruptedError):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
 from mesh.http.dispatch import Admitted
 from mesh.http.inflow import PENDING_MAX_BYTES, Inflow
-from mesh.http.options import Options
+from mesh.http.owner import Owner
 from mesh.http.request import Reply
-from mesh.http.wire import Chunked, Head, Heads, Malformed, Sized
+from mesh.http.wire import Chunked, Head, Malformed, Sized
 from mesh.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -31,66 +30,6 @@ _TOO_MANY = (
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 0\r\nConnection: close\r\n\r\n"
 )
-
-
-class Owner(Protocol):
-    """The server as a connection sees it."""
-
-    @property
-    def options(self) -> Options:
-        """The present options."""
-
-    connections: set[Connection]
-    blocked: set[asyncio.Task[Any]]
-    """What is ended at once when the server stops."""
-    heads: Heads
-    loop: asyncio.AbstractEventLoop | None
-
-    def accept(self, client: str) -> bool:
-        """Count a connection of this IP address; False when it has too many."""
-
-    def closed(self, client: str) -> None:
-        """A connection that was accepted has ended."""
-
-    def slow(self) -> None:
-        """Count a client that was cut off for being slow."""
-
-    def malformed(self, reason: str, client: str) -> Reply:
-        """Count bytes that are no HTTP."""
-
-    def failed(self) -> Reply:
-        """Count an error of our own, which was logged."""
-
-    def admit(self, head: Head, client: str) -> Admitted | Reply:
-        """Decide on the head of a request."""
-
-    def hit(self, data: bytes) -> bytes:
-        """The response to these bytes, if it is kept and right; else empty."""
-
-    def limit(self, admitted: Admitted) -> int:
-        """How large the body may be."""
-
-    async def answer(self, admitted: Admitted) -> Reply:
-        """Work on a request, whatever happens to it but cancellation."""
-
-    def small(self, reply: Reply, head: Head) -> bytes:
-        """A whole response to a keep-alive client, when that takes next to no time; else empty."""
-
-    async def render(
-        self, reply: Reply, head: Head, *, pretty: bool, close: bool
-    ) -> Sequence[bytes]:
-        """A reply without a stream as bytes, to be sent one after the other."""
-
-    def render_stream(
-        self, reply: Reply, head: Head, pieces: AsyncIterator[bytes], *, close: bool
-    ) -> tuple[bytes, AsyncIterator[bytes]]:
-        """What precedes the stream of a reply, and the pieces as they are sent."""
-
-    def render_head(self, reply: Reply, head: Head, *, close: bool, framing: bytes) -> bytes:
-        """What precedes the body of a reply; `framing` says how the body comes."""
-
-    def now(self) -> float:
-        """Seconds, as deadlines count them."""
 
 
 class Connection(asyncio.Protocol):
@@ -171,7 +110,8 @@ class Connection(asyncio.Protocol):
         ):
             assert self._transport is not None
             self._transport.write(hit)
-            self.deadline = self._owner.now() + self._owner.options.idle_seconds
+            if self._drained is None:  # Else it has until then to read.
+                self.deadline = self._owner.now() + self._owner.options.idle_seconds
             return
         if self._body is not None and (self._task is None or self._inflow is not None):
             self._feed(data)
@@ -397,6 +337,8 @@ class Connection(asyncio.Protocol):
             close = not head.keep_alive
             if not (pretty or close) and (whole := self._owner.small(reply, head)):
                 self._transport.write(whole)
+                if self._drained is not None:
+                    await self._drained
             else:
                 await self._send(reply, head, pretty=pretty, close=close)
         self._finish(head)
@@ -467,10 +409,16 @@ class Connection(asyncio.Protocol):
             transport.close()
             return
         self.deadline = self._owner.now() + self._owner.options.idle_seconds
-        self._read_on()
-        self._advance()
+        if self._pending:
+            self._advance()
+        self._read_ahead()
         if self._ended and not self.eof_received():
             transport.close()
+
+    def _read_ahead(self) -> None:
+        """Take more from the client, unless enough of it waits for the present request to end."""
+        if self._task is None or len(self._pending) <= PENDING_MAX_BYTES:
+            self._read_on()
 
     def _refuse(self, reason: str) -> None:
         """Answer bytes that are no HTTP; the connection ends."""

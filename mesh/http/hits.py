@@ -8,11 +8,13 @@ it was made of; what the headers say of how fresh that is, is said anew.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
 import msgspec
 
+from mesh.http.options import Options
 from mesh.http.request import Reply
 from mesh.http.respond import milliseconds, read_headers
 from mesh.registry.port import Answer, Query, ReadOptions
@@ -21,6 +23,7 @@ HITS_MAX = 2048
 HITS_MAX_BYTES = 32 * 1024 * 1024
 RESPONSE_MAX_BYTES = 1024 * 1024
 HEAD_MAX_BYTES = 2048
+ROW_BYTES = 256
 CONSISTENCY = "X-Consul-Effective-Consistency"
 FRESHNESS = frozenset(
     (*read_headers(Answer(None, 1, age=0.0), ReadOptions(cached=True)), "X-Cache", CONSISTENCY)
@@ -36,6 +39,8 @@ class Source(msgspec.Struct, frozen=True):
     answer: Answer[Any]
     label: str
     """Of the route, for figures."""
+    by: Options
+    """By which the reply was made."""
 
 
 class Kept(msgspec.Struct, eq=False):
@@ -45,16 +50,21 @@ class Kept(msgspec.Struct, eq=False):
     reply: Reply
     """With the body as it is sent."""
     framing: bytes
-    second: int = -1
-    """The Unix second that the response names."""
-    fresh: tuple[bool, int, int] = (False, 0, 0)
-    """What it says of its freshness."""
+    until: float = -math.inf
+    """When the second ends that the response names, by the monotonic clock."""
+    told: Answer[Any] | None = None
+    """The answer whose freshness it tells."""
     response: bytes = b""
 
     def is_of(self, answer: Answer[Any]) -> bool:
         """Whether it was made of this very value."""
         made_of = self.source.answer
         return answer.value is made_of.value and answer.index == made_of.index
+
+    def tells(self, answer: Answer[Any]) -> bool:
+        """Whether the headers of the response are those of this answer."""
+        told = self.told
+        return told is answer or (told is not None and freshness(told) == freshness(answer))
 
     def headers(self, answer: Answer[Any]) -> dict[str, str]:
         """Those of the response, as fresh as this answer is."""
@@ -74,6 +84,7 @@ class Hits:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
+        self._same: dict[tuple[Query[Any], ReadOptions], dict[bytes, None]] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -87,26 +98,43 @@ class Hits:
         return kept
 
     def keep(self, head: bytes, kept: Kept) -> None:
-        """Keep it instead of an older one, unless it is too large."""
+        """Keep it instead of an older one, unless it is too large.
+
+        What was made of an older value of the same read goes: it would only hold that value.
+        """
         self.drop(head)
+        source = kept.source
+        same = self._same.get((source.query, source.options), ())
+        if same and self._kept[next(iter(same))].source.answer.value is not source.answer.value:
+            for other in list(same):
+                self.drop(other)
         if len(head) > HEAD_MAX_BYTES or len(kept.reply.body) > RESPONSE_MAX_BYTES:
             return
         self._kept[head] = kept
+        self._same.setdefault((source.query, source.options), {})[head] = None
         self.bytes += _size(head, kept)
         while len(self._kept) > HITS_MAX or self.bytes > HITS_MAX_BYTES:
             self.drop(next(iter(self._kept)))
 
     def drop(self, head: bytes) -> None:
         """Keep nothing under this head."""
-        if (kept := self._kept.pop(head, None)) is not None:
-            self.bytes -= _size(head, kept)
+        if (kept := self._kept.pop(head, None)) is None:
+            return
+        self.bytes -= _size(head, kept)
+        read = (kept.source.query, kept.source.options)
+        del self._same[read][head]
+        if not self._same[read]:
+            del self._same[read]
 
     def clear(self) -> None:
         """Keep nothing."""
         self._kept.clear()
+        self._same.clear()
         self.bytes = 0
 
 
 def _size(head: bytes, kept: Kept) -> int:
-    """The body, the response that has it too, and the rest, about."""
-    return 2 * len(head) + 2 * len(kept.reply.body) + 2048
+    """The body, the response that has it too, the rows they were made of, and the rest, about."""
+    value = kept.source.answer.value
+    rows = ROW_BYTES * len(value) if isinstance(value, list) else 0
+    return 2 * len(head) + 2 * len(kept.reply.body) + rows + 2048

@@ -47,6 +47,8 @@ async def _keys(request: Request) -> Reply:
 async def put(request: Request) -> Reply:
     """Write the body as the value; `false` when the condition does not hold."""
     key = _key(request)
+    if not request.params:
+        return await _write(request, kv.Set(key, request.body))
     given = [name for name in _CONDITIONS if name in request.params]
     if len(given) > 1:
         raise Invalid(f"Conflicting flags: {' and '.join(given)}; give only one")

@@ -17,10 +17,11 @@ from mesh.errors import Conflict, MeshError
 from mesh.http import params, respond, wire
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
-from mesh.http.hits import Hits, Kept, Source, freshness
+from mesh.http.hits import Hits, Kept, Source
 from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
+from mesh.registry.port import Answer
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -191,7 +192,7 @@ class HttpServer:
             if "index" not in asked.params and "hash" not in asked.params:
                 reply = await route.handler(asked)
                 if route.kept and len(asked.reads) == 1 and "near" not in asked.params:
-                    reply.source = Source(*asked.reads[0], route.label)
+                    reply.source = Source(*asked.reads[0], route.label, asked.options)
             else:
                 reply = await self._answer_later(admitted)
         except MeshError as error:
@@ -231,10 +232,23 @@ class HttpServer:
         return reply
 
     def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
-        """Keep a response for who asks the same. What is not there is not: of that is no end."""
-        if reply.status == 200 and not head.old:
+        """Keep a response for who asks the same, if the registry would say the same at once.
+
+        What is not there is not kept: of that is no end. Nor what was made by other options.
+        """
+        source: Source = reply.source
+        if reply.status != 200 or head.old or source.by is not self._options:
+            return
+        now = self._at_once(source)
+        if now is not None and now.value is source.answer.value:
             sent = msgspec.structs.replace(reply, body=body, kept=None)
-            self.hits.keep(head.raw, Kept(reply.source, sent, framing))
+            self.hits.keep(head.raw, Kept(source, sent, framing))
+
+    def _at_once(self, source: Source) -> Answer[Any] | None:
+        try:
+            return self._parts.registry.at_once(source.query, source.options)
+        except MeshError:
+            return None  # Who asks the long way is told why.
 
     def hit(self, data: bytes) -> bytes:
         """The response to these bytes, if it is kept and right; else empty."""
@@ -242,19 +256,25 @@ class HttpServer:
         if kept is None:
             return b""
         began, source = self.timers.now(), kept.source
-        answer = self._parts.registry.at_once(source.query, source.options)
-        if answer is None or not kept.is_of(answer):
+        answer = self._at_once(source)
+        if answer is None:
             return b""
-        fresh, second = freshness(answer), int(self._parts.clock.wall())
-        if second != kept.second or fresh != kept.fresh:
-            kept.second, kept.fresh = second, fresh
-            reply = msgspec.structs.replace(kept.reply, headers=kept.headers(answer))
-            opening = self._opening(reply, close=False, old=False, framing=kept.framing)
-            kept.response = opening + reply.body
+        if answer is not kept.told or began >= kept.until:
+            if not kept.is_of(answer):
+                return b""
+            if began >= kept.until or not kept.tells(answer):
+                self._tell(kept, answer, began)
         self.counters["requests"] += 1
         self.counters["hits"] += 1
         self.timers.ended(source.label, began)
         return kept.response
+
+    def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:
+        """Make the response of now."""
+        reply = msgspec.structs.replace(kept.reply, headers=kept.headers(answer))
+        opening = self._opening(reply, close=False, old=False, framing=kept.framing)
+        kept.response, kept.told = opening + reply.body, answer
+        kept.until = now + 1.0 - self._parts.clock.wall() % 1.0
 
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""

@@ -89,9 +89,10 @@ class _Log:
         entries = self._journal.entries
         if not isinstance(item, slice):
             return entries[item]
-        start, stop, _ = item.indices(len(entries))
-        if stop - start < 2:
+        start, stop = item.start, item.stop
+        if start is not None and stop == start + 1 and start >= 0:
             return entries[start:stop]
+        start, stop, _ = item.indices(len(entries))
         stop, size = min(stop, start + APPLY_MAX), 0
         for place in range(start, stop - 1):
             size += len(entries[place][0])

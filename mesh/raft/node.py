@@ -271,6 +271,13 @@ class Node:
     async def propose(self, data: bytes) -> tuple[int, object]:
         """Commit a command: its log index and what the machine returned for it here.
 
+        Raises what `begin` and its future raise.
+        """
+        return await self.begin(data)
+
+    def begin(self, data: bytes) -> asyncio.Future[tuple[int, object]]:
+        """As `propose`, with less around it.
+
         Raises NoLeader (nothing was done), Busy when 16,384 proposals or 256 MiB wait already,
         TooLarge over 1.5 MiB, and OutcomeUnknown when leadership or the deadline passed meanwhile.
         """
@@ -287,7 +294,7 @@ class Node:
 
         driver.replica.propose(data, done)
         driver.poke()
-        return await future
+        return future
 
     async def barrier(self) -> None:
         """Return when all that was acknowledged before the call is applied here.

@@ -165,6 +165,7 @@ class Discovery:
             return self._registry.at_once(query, options)
         if options.max_age == 0 or (query, options.token) not in self._asked_before:
             return None
+        self._asked_before.move_to_end((query, options.token))
         here = msgspec.structs.replace(_plain(options), consistency="stale")
         answer = self._registry.at_once(query, here)
         if answer is None or (
@@ -194,10 +195,7 @@ class Discovery:
     async def _held(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
         asked = _plain(options)
         if options.index:
-            answer = await holding.answers.wait(query, options.token, options.index, options.wait)
-            if answer is not None and _will_do(answer, options):
-                return self._hit(answer)
-            fresh = await self._registry.read(query, asked)
+            fresh = await self._wait(holding, query, options)
             holding.answers.hold(query, options.token, fresh)
             return fresh
         answer = await holding.answers.find(query, options.token)
@@ -217,6 +215,19 @@ class Discovery:
             return Answer(value, 1, known_leader=False, last_contact=math.inf, age=0.0)
         holding.answers.hold(query, options.token, fresh)
         return fresh
+
+    async def _wait(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
+        """Wait here, with all who wait for the same; at a server if what is held will not do."""
+        asked = _plain(options)
+        if options.max_age != 0:
+            until = self._clock.monotonic() + options.wait
+            answer = await holding.answers.wait(query, options.token, options.index, options.wait)
+            if answer is not None and _will_do(answer, options):
+                return self._hit(answer)
+            if answer is not None:
+                left = max(0.0, until - self._clock.monotonic())
+                asked = msgspec.structs.replace(asked, wait=left)
+        return await self._registry.read(query, asked)
 
     def _hit(self, answer: Answer[T]) -> Answer[T]:
         self.counters["held_hits"] += 1

@@ -189,7 +189,9 @@ class HeldAnswers:
             left, one = until - self._clock.monotonic(), self._held.get((query, token))
             if left <= 0 or one is None:
                 break
-            known = answer.index
+            known = one.answer.index
+            if known > index:  # It was held anew meanwhile.
+                return one.shown(self._clock.monotonic())
             await _woken(one.waiting, left)
             answer = await self.find(query, token)
             if answer is not None and answer.index < known:

@@ -54,11 +54,17 @@ class LocalReader:
                 _end(future)
 
     def at_once(self, query: Query[T]) -> Answer[T] | None:
-        """What `read` without an index answers; None when that is not shared."""
+        """What `read` without an index answers, the same object until that changes.
+
+        None when it is not shared.
+        """
         if not query.shared:
             return None
         live: Live[T] = self._answers.read(query)
-        return Answer(live.value, live.index)
+        told: Answer[T] | None = live.told
+        if told is None:
+            told = live.told = Answer(live.value, live.index)
+        return told
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Answer at once, or when the index is above the one in the options, or time is out.

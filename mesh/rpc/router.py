@@ -143,8 +143,10 @@ class ServerRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write. Retries under one request id, so the command is applied once."""
-        command.validate()
-        if (abroad := self._elsewhere(options.datacenter)) is not None:
+        abroad = self._elsewhere(options.datacenter)
+        if abroad is not None or not self._consensus.is_leader:
+            command.validate()  # The leader's gate does it here.
+        if abroad is not None:
             return await abroad.write(command, options)
         known(command, self._options.speak)
         sending = Sending(

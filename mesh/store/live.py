@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Set
+from collections.abc import Callable, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 from mesh.store.database import Database, View
@@ -28,7 +28,7 @@ class Question(Protocol[T_co]):
 class Live(Generic[T]):
     """The answer to one question: its value, and the log index at which the value last changed."""
 
-    __slots__ = ("dirty", "index", "kept", "listeners", "question", "touched", "value")
+    __slots__ = ("dirty", "index", "listeners", "question", "told", "touched", "value")
 
     def __init__(self, question: Question[T]) -> None:
         self.question = question
@@ -36,7 +36,8 @@ class Live(Generic[T]):
         self.index = 0
         self.touched: set[Bucket] = set()
         self.listeners: dict[object, Callable[[], None]] = {}
-        self.kept: dict[Hashable, bytes] = {}
+        self.told: Any = None
+        """What readers made of value and index; None again when one of them changes."""
         self.dirty = True
 
 
@@ -66,7 +67,7 @@ class Answers:
         return len(self._idle) + len(self._heard)
 
     def read(self, question: Question[T]) -> Live[T]:
-        """The up-to-date answer. Its `kept` bytes are dropped whenever the value changes."""
+        """The up-to-date answer."""
         live = self._heard.get(question)
         if live is None:
             live = self._idle.get(question)
@@ -138,7 +139,7 @@ class Answers:
         if live.index == 0 or value != live.value:
             live.value = value
             live.index = max(live.index, view.index())
-            live.kept.clear()
+            live.told = None
 
     def _follow(self, live: Live[Any], touched: set[Bucket]) -> None:
         for bucket in live.touched - touched:

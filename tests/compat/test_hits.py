@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
+from typing import Any
 
+import msgspec
 import pytest
 
 from mesh.http.hits import HITS_MAX
 from mesh.http.route import Route
 from mesh.http.routes import ROUTES
 from mesh.registry.catalog import STATUSES
-from tests.compat.conftest import Api, Got, parse
+from mesh.registry.port import READ, Answer, ReadOptions
+from tests.compat.conftest import Api, Got, parse, until
 
 Serve = Callable[..., Awaitable[Api]]
 
@@ -262,3 +267,85 @@ async def test_no_answer_is_older_than_the_last_write_that_was_acknowledged(api:
     await asyncio.gather(write(), *(read() for _ in range(6)))
     assert hits(api) > 100
     assert checked > hits(api)
+
+
+async def test_a_reload_while_a_request_is_answered_keeps_nothing_of_it(serve: Serve) -> None:
+    api = await serve()
+    await api.put("/v1/kv/a", "1")
+    one, registry = await client(api), api.registry
+    read, there = registry.read, asyncio.Event()
+
+    async def late(query: Any, options: ReadOptions = READ) -> Answer[Any]:
+        await there.wait()
+        return await read(query, options)
+
+    registry.read = late  # type: ignore[method-assign]
+    asked = asyncio.create_task(one.get("/v1/kv/a"))
+    await until(lambda: api.server.counters["requests"] == 2)
+    blocking = msgspec.structs.replace(api.server.options, block_endpoints=["/v1/kv/"])
+    api.server.reload(blocking)
+    there.set()
+    assert (await asked).status == 200
+    assert (await one.get("/v1/kv/a")).status == 403
+    assert len(api.server.hits) == 0
+    one.writer.close()
+
+
+async def test_what_cannot_be_asked_for_at_once_is_not_kept(api: Api) -> None:
+    """As on a follower by default: to keep it would only hold memory."""
+    await api.put("/v1/kv/a", "1")
+    api.registry.at_once = lambda *_: None  # type: ignore[method-assign]
+    one = await client(api)
+    for _ in range(3):
+        assert (await one.get("/v1/kv/a?raw")).body == b"1"
+    assert (hits(api), len(api.server.hits)) == (0, 0)
+    one.writer.close()
+
+
+async def test_of_one_read_only_the_newest_value_is_held(api: Api) -> None:
+    one = await client(api)
+    for number in range(20):
+        await one.put("/v1/kv/a", str(number))
+        for header in ("", f"X-Request-Id: {number}\r\n"):
+            assert (await one.get("/v1/kv/a?raw", header)).body == str(number).encode()
+        assert len(api.server.hits) == 2
+    one.writer.close()
+
+
+async def test_a_client_that_does_not_read_is_not_written_for_without_end(serve: Serve) -> None:
+    api = await serve(write_stall_seconds=60)
+    await api.put("/v1/kv/a", "x" * 2000)
+    asked = (b"PUT /v1/kv/b HTTP/1.1\r\nContent-Length: 1\r\n\r\n1" * 500) + (
+        b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+    )
+    loop = asyncio.get_running_loop()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setblocking(False)
+        await loop.sock_connect(deaf, api.address)
+        await until(lambda: len(api.server.connections) == 1)
+        (connection,) = api.server.connections
+        sent, transport = 0, connection._transport
+        assert transport is not None
+        for _ in range(2000):
+            with suppress(BlockingIOError):
+                sent += deaf.send(asked[sent % len(asked) :])
+            await asyncio.sleep(0)
+            assert transport.get_write_buffer_size() < 256 * 1024
+            assert len(connection._pending) < 1024 * 1024
+    assert sent > 1_000_000
+
+
+async def test_a_slow_reader_of_kept_answers_is_cut_off_for_that(serve: Serve) -> None:
+    api = await serve(write_stall_seconds=60, idle_seconds=1000)
+    await api.put("/v1/kv/a", "x" * 400_000)
+    one = await client(api)
+    await one.get("/v1/kv/a")
+    (connection,) = [each for each in api.server.connections if each._pending == b""]
+    while connection._drained is None:
+        one.writer.write(b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n")
+        await one.writer.drain()
+        await asyncio.sleep(0.001)
+    assert hits(api) > 0
+    assert connection.deadline < api.server.now() + 61
+    one.writer.close()

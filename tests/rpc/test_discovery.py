@@ -260,3 +260,23 @@ async def test_an_agent_asks_anew_when_what_it_holds_is_too_old(
         else:
             with pytest.raises(Unreachable):
                 await made.discovery.read(WEB, options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"cached": True, "max_age": 0.0}, {"max_stale": 0.5}],
+    ids=["stale", "max-age", "max-stale"],
+)
+async def test_a_blocking_read_waits_no_longer_than_it_says(
+    world: Callable[..., World], options: dict[str, Any]
+) -> None:
+    made = world()
+    made.servers.last_contact = 1.0
+    first = await made.discovery.read(WEB, ReadOptions(consistency="stale"))
+    await until(lambda: made.servers.blocked == 1)
+    asked = ReadOptions(consistency="stale", index=first.index, wait=0.2, **options)
+    began = made.clock.monotonic()
+    await made.discovery.read(WEB, asked)
+    waits = [read.wait for _, read in made.servers.reads if read.index and read.wait <= 0.2]
+    assert sum(waits) <= 0.2
+    assert made.clock.monotonic() >= began + 0.2
