@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock, Dice
@@ -21,7 +22,7 @@ from mesh.dns.recursion import Recursion
 from mesh.dns.resolver import Resolver
 from mesh.errors import Conflict, Invalid
 from mesh.registry.port import Registry
-from mesh.tasks import Tasks
+from mesh.tasks import Tasks, turn
 
 __all__ = ["DnsServer", "Options"]
 
@@ -32,6 +33,7 @@ WORKERS_MAX = 256  # Questions that wait for the registry at a time.
 TURN_BYTES = 8192  # After an answer so large, which took a while, others have their turn.
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 TCP_BACKLOG = 128
+TCP_WAITING_MAX = 8  # Questions of one connection that wait for others; then it is read no further.
 TCP_BUFFER_BYTES = 64 * 1024  # Questions read ahead on one connection.
 SAME_PORT_TRIES = 16
 SWEEP_SECONDS = 1.0
@@ -52,6 +54,8 @@ class _Connection:
     def __init__(self, writer: asyncio.StreamWriter, now: float) -> None:
         self.writer = writer
         self.active_at = now
+        self.waiting: set[asyncio.Task[None]] = set()
+        """Questions whose answers need others; those behind them are answered meanwhile."""
 
 
 class DnsServer:
@@ -236,20 +240,44 @@ class DnsServer:
                 (length,) = _LENGTH.unpack(await reader.readexactly(2))
                 data = await reader.readexactly(length)
                 connection.active_at = self._clock.monotonic()
-                response = await self.resolver.resolve(data, tcp=True, peer=peer)
-                if response is None:
-                    self.counters["dropped"] += 1
-                    return
-                writer.write(_LENGTH.pack(len(response)) + response)
-                await writer.drain()
-                if len(response) > TURN_BYTES:
-                    await self._clock.sleep(0)
-                connection.active_at = self._clock.monotonic()
+                self.resolver.turn()
+                if (response := self.resolver.at_once(data, tcp=True)) is not None:
+                    await self._write(connection, response)
+                    continue
+                later = self._tasks.start(
+                    self._answer_later(connection, data, peer), name="dns question"
+                )
+                connection.waiting.add(later)
+                later.add_done_callback(connection.waiting.discard)
+                await turn()  # Most need not wait after all, and keep their place.
+                if len(connection.waiting) >= TCP_WAITING_MAX:
+                    await asyncio.wait(connection.waiting, return_when=asyncio.FIRST_COMPLETED)
         except (asyncio.IncompleteReadError, OSError):
-            return  # The client is done.
+            # The client asks no more; what it asked before is still answered.
+            if connection.waiting:
+                await asyncio.wait(connection.waiting)
         finally:
             self._connections.discard(connection)
+            for later in connection.waiting:
+                later.cancel()
             writer.close()
+
+    async def _answer_later(self, connection: _Connection, data: bytes, peer: str) -> None:
+        response = await self.resolver.resolve_anew(data, tcp=True, peer=peer)
+        if response is None:
+            self.counters["dropped"] += 1
+            connection.writer.close()
+        elif not connection.writer.is_closing():
+            with suppress(OSError):
+                await self._write(connection, response)
+
+    async def _write(self, connection: _Connection, response: bytes) -> None:
+        """Send an answer. Raises OSError when the client is gone."""
+        connection.writer.write(_LENGTH.pack(len(response)) + response)
+        await connection.writer.drain()
+        if len(response) > TURN_BYTES:
+            await self._clock.sleep(0)
+        connection.active_at = self._clock.monotonic()
 
     async def _sweep(self) -> None:
         """Each second give new allowances and close idle connections."""

@@ -45,6 +45,9 @@ class Recursor(asyncio.DatagramProtocol):
         self.answer = answer
         self.asked: list[tuple[str, bytes, int]] = []
         self.address = ("", 0)
+        self.hangs_up = asyncio.Event()
+        """Until then whoever asks over TCP waits for what comes after the answers."""
+        self.hangs_up.set()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -60,6 +63,7 @@ class Recursor(asyncio.DatagramProtocol):
         self.asked.append(("tcp", data, 0))
         for made in self.answer(data):
             writer.write(struct.pack("!H", len(made)) + made)
+        await self.hangs_up.wait()
         writer.close()
 
 
@@ -375,3 +379,49 @@ async def test_recursors_come_and_go_with_a_reload() -> None:
         ours.reload(options())
         refused = await over_udp(ours, asked)
         assert (refused.header.rcode, refused.header.ra) == (5, 0)
+
+
+def framed(names: list[str]) -> bytes:
+    """Questions as they follow each other on a connection."""
+    asked = [question(name, "A") for name in names]
+    return b"".join(struct.pack("!H", len(data)) + data for data in asked)
+
+
+async def test_a_slow_answer_holds_up_none_behind_it_on_the_connection() -> None:
+    async with recursor(lambda _data: []) as slow, server(slow) as ours:
+        slow.hangs_up.clear()
+        reader, writer = await asyncio.open_connection(*ours.addresses[0])
+        writer.write(framed(["www.example.org", "none.service.mesh", "none.query.mesh"]))
+        writer.write_eof()  # Nobody asks any more, but all is answered.
+        answered = []
+        for number in range(3):
+            if number == 2:
+                slow.hangs_up.set()
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            answer = dnslib.DNSRecord.parse(await reader.readexactly(length))
+            answered.append((str(answer.q.qname), answer.header.rcode))
+        assert answered == [
+            ("none.service.mesh.", 3),
+            ("none.query.mesh.", 3),
+            ("www.example.org.", 2),
+        ]
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_is_read_no_further_while_many_of_its_questions_wait() -> None:
+    async with recursor(lambda _data: []) as slow, server(slow) as ours:
+        slow.hangs_up.clear()
+        reader, writer = await asyncio.open_connection(*ours.addresses[0])
+        writer.write(framed([f"w{number}.example.org" for number in range(30)]))
+        while len(slow.asked) < 8:
+            await asyncio.sleep(0)
+        # The next turns would bring more; another client's question takes many of them.
+        assert (await over_udp(ours, question("none.query.mesh", "A"))).header.rcode == 3
+        assert len(slow.asked) == 8
+        slow.hangs_up.set()
+        for _ in range(30):
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            await reader.readexactly(length)
+        assert len(slow.asked) == 30
+        writer.close()
