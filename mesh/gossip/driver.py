@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mesh.clock import Clock, Dice
 from mesh.errors import Conflict, Invalid, MeshError, NotFound, Unreachable
-from mesh.gossip import doctor
+from mesh.gossip import doctor, rejoining
 from mesh.gossip.addresses import parse_address
 from mesh.gossip.conflict import NameLost
 from mesh.gossip.conversations import Answers, Conversations, Listeners, Responder
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 REMOTE_ERRORS = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ECONNREFUSED}
 """Refusals to send that say something about the way or the receiver, not about this node."""
-REJOIN_TRIES = 60
-"""Members of an earlier life that are tried, as each may take until the timeout of a stream."""
 
 TELLING_MAX = 256
 """Events and queries too large for a packet that are on their way over streams at once; further
@@ -334,15 +332,12 @@ class Gossip:
         may be there any more: that is no error.
         """
         addresses = [address for name, address in self.previous.items() if name != self.name]
-        joined = 0
-        for address in self.pool.swim.dice.sample(addresses, REJOIN_TRIES):
-            try:
-                joined += await self.join([address], ignore_old=ignore_old)
-            except MeshError as error:
-                log.debug("joining again: %s", error)
-            if joined >= enough:
-                break
-        return joined
+        some = self.pool.swim.dice.sample(addresses, rejoining.TRIES_MAX)
+        join = partial(self._join_one, ignore_old=ignore_old)
+        return await rejoining.rejoin(join, some, enough, self.options.stream_timeout_seconds)
+
+    async def _join_one(self, address: str, *, ignore_old: bool) -> int:
+        return await self.join([address], ignore_old=ignore_old)
 
     # The timer
 
