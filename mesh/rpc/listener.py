@@ -7,6 +7,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from mesh.errors import Conflict
 from mesh.tasks import Tasks
@@ -42,6 +43,7 @@ class Listener:
         self._tasks = Tasks()
         self._socket: socket.socket | None = None
         self._handshakes: dict[socket.socket, asyncio.Task[None]] = {}  # Oldest first.
+        self._new: set[socket.socket] = set()  # Their tasks have not begun yet.
         self._warned = float("-inf")
 
     def start(self, host: str, port: int) -> int:
@@ -92,8 +94,18 @@ class Listener:
         self._counters["connections"] += 1
         task = self._tasks.start(self._welcome(connection, address), name="rpc connection")
         self._handshakes[connection] = task
+        self._new.add(connection)
+        task.add_done_callback(partial(self._ended, connection))
+
+    def _ended(self, connection: socket.socket, _: asyncio.Task[None]) -> None:
+        """Close what was cancelled before it began; all others close it themselves."""
+        if connection in self._new:
+            self._new.discard(connection)
+            self._handshakes.pop(connection, None)
+            connection.close()
 
     async def _welcome(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+        self._new.discard(connection)
         try:
             reader, writer = await self._open(connection)
         except OSError as error:

@@ -434,3 +434,19 @@ async def test_an_authority_is_replaced_without_an_interruption(
     await works(server, calls, new_agent)
     with pytest.raises(Unreachable):
         await calls(old_agent).read(server.address, kv.Get("a"), READ)
+
+
+async def test_who_is_accepted_just_before_the_end_is_let_go() -> None:
+    async def never(*_: object) -> None:
+        raise AssertionError("nobody is served any more")
+
+    one = Listener(never, None, Counter())
+    port = one.start("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        assert one._socket is not None
+        one._accept(one._socket)
+        assert len(one._handshakes) == 1
+        await one.stop()
+        assert not one._handshakes
+        caller.settimeout(5)
+        assert caller.recv(1) == b""
