@@ -68,7 +68,7 @@ def test_every_instance_has_its_turn() -> None:
     assert max(first.values()) < 6 * min(first.values())
 
 
-@pytest.mark.parametrize("instances", [3, 20, 60])
+@pytest.mark.parametrize("instances", [3, 10, 30])
 def test_the_first_answer_is_as_likely_each_instance(instances: int) -> None:
     """Pearson's chi-squared over the variants, which are independent draws: p > 0.001."""
     _, resolver = make(instances)
