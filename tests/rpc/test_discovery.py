@@ -275,8 +275,6 @@ async def test_a_blocking_read_waits_no_longer_than_it_says(
     first = await made.discovery.read(WEB, ReadOptions(consistency="stale"))
     await until(lambda: made.servers.blocked == 1)
     asked = ReadOptions(consistency="stale", index=first.index, wait=0.2, **options)
-    began = made.clock.monotonic()
     await made.discovery.read(WEB, asked)
     waits = [read.wait for _, read in made.servers.reads if read.index and read.wait <= 0.2]
     assert sum(waits) <= 0.2
-    assert made.clock.monotonic() >= began + 0.2
