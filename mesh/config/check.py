@@ -46,6 +46,7 @@ _BIG = 2**31
 RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
+    "performance.workers": (0, 64),
     "upgrade.level_max": (LOWEST, HIGHEST),
     "raft_protocol": (3, 3),
     "autopilot.max_trailing_logs": (0, _BIG),
