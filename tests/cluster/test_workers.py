@@ -21,10 +21,11 @@ pytestmark = pytest.mark.together
 WORKERS = 2
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     timing = {"raft_multiplier": 1, "workers": WORKERS}
-    with cluster(tmp_path, servers=1, agents=1, performance=timing) as running:
+    folder = tmp_path_factory.mktemp("workers")
+    with cluster(folder, servers=1, agents=1, performance=timing) as running:
         for node in (*running.servers, *running.agents):
             eventually(lambda node=node: len(pids(node)) == WORKERS)  # type: ignore[misc]
         yield running
@@ -165,6 +166,7 @@ def test_workers_that_are_killed_are_replaced_and_nothing_is_lost(made: Cluster)
         connection.close()
 
     put(server, "a", "0")
+    died = workers(server, "died")
     writer = threading.Thread(target=write)
     writer.start()
     try:
@@ -172,16 +174,16 @@ def test_workers_that_are_killed_are_replaced_and_nothing_is_lost(made: Cluster)
             killed = pids(server)
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
-            died = time.monotonic()
+            until = time.monotonic() + 30
             while len(set(pids(server)) - set(killed)) < WORKERS:
                 before = written[0]
                 assert all(before <= int(got) for got in reader.each("/v1/kv/a?raw"))
-                assert time.monotonic() < died + 30
+                assert time.monotonic() < until
     finally:
         stop.set()
         writer.join()
     assert {int(got) for got in reader.each("/v1/kv/a?raw")} == {written[0]}
-    assert workers(server, "died") == 3 * WORKERS
+    assert workers(server, "died") == died + 3 * WORKERS
     reader.close()
 
 
@@ -189,6 +191,7 @@ def test_questions_that_wait_for_a_worker_are_answered_by_the_next(made: Cluster
     (server,) = made.servers
     server.put("/v1/catalog/register", {"Node": "n1", "Address": "10.9.9.9"})
     sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(24)]
+    eventually(lambda: len(pids(server)) == WORKERS)
     stopped = pids(server)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -205,19 +208,11 @@ def test_questions_that_wait_for_a_worker_are_answered_by_the_next(made: Cluster
 
 def test_a_worker_that_hangs_is_replaced(made: Cluster) -> None:
     (server,) = made.servers
-    hangs = pids(server)[0]
+    eventually(lambda: len(pids(server)) == WORKERS)
+    hangs, before = pids(server)[0], workers(server, "hung")
     os.kill(hangs, signal.SIGSTOP)
-    eventually(lambda: workers(server, "hung") == 1)
+    eventually(lambda: workers(server, "hung") == before + 1)
     eventually(lambda: len(pids(server)) == WORKERS and hangs not in pids(server))
-
-
-def test_workers_end_with_the_main_process(made: Cluster) -> None:
-    server, agent = made.servers[0], made.agents[0]
-    of_server, of_agent = pids(server), pids(agent)
-    server.kill()
-    assert agent.stop() == 0
-    for pid in (*of_server, *of_agent):
-        eventually(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists())  # type: ignore[misc]
 
 
 def test_nobody_else_may_listen_where_workers_do(made: Cluster) -> None:
@@ -226,3 +221,13 @@ def test_nobody_else_may_listen_where_workers_do(made: Cluster) -> None:
         port = server.http if kind == socket.SOCK_STREAM else server.dns
         with socket.socket(type=kind) as other, pytest.raises(OSError, match="in use"):
             other.bind((server.address, port))
+
+
+def test_workers_end_with_the_main_process(made: Cluster) -> None:
+    """The last of these tests: nothing runs after it."""
+    server, agent = made.servers[0], made.agents[0]
+    of_server, of_agent = pids(server), pids(agent)
+    server.kill()
+    assert agent.stop() == 0
+    for pid in (*of_server, *of_agent):
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists())  # type: ignore[misc]
