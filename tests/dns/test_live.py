@@ -1,0 +1,81 @@
+"""The scripts of tests/cases/dns, played by real nodes; and `dig` agrees with what they say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dnslib
+import pytest
+
+from tests.cluster.processes import eventually
+from tests.dns.live import LiveScript, Nodes, dig, loose, nodes
+from tests.dns.script import Form, put, shown
+from tests.dns.test_answers import CASES
+
+pytestmark = pytest.mark.together
+
+SKIPPED = {"aliases": 1, "negative": 9, "options": 4, "prepared": 5, "recursors-kept": 5}
+"""Questions that real nodes cannot be asked: behind moved clocks, failures and the like."""
+BY_DIG = [
+    ("+notcp +noedns", Form(), False),
+    ("+notcp +ignore +noedns", Form(), False),
+    ("+notcp +dnssec +bufsize=1232", Form(1232, dnssec=True), False),
+    ("+tcp +bufsize=4096", Form(4096), True),
+]
+NOT_BY_DIG = {"AXFR", "IXFR", "SOA"}
+"""What dig does in a way of its own."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("live")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.txt")), ids=lambda path: path.stem)
+def test_real_nodes_play_the_script(world: Nodes, path: Path) -> None:
+    script = LiveScript(world)
+    for block in path.read_text().strip().split("\n\n"):
+        play(script, *block.split("\n----\n"))
+    assert script.skipped == SKIPPED.get(path.stem, 0)
+    if shutil.which("dig"):
+        for options, form, tcp in BY_DIG:
+            agree(script, options.split(), form, tcp=tcp)
+
+
+def play(script: LiveScript, entered: str, expected: str) -> None:
+    """One case. What an agent follows may come a moment later, what a server knows may not."""
+    told = script.play(entered)
+    if told is None:
+        return
+    if script.asked is script.nodes.here:
+        assert loose(told) == loose(expected), entered
+    asks = "\n".join(line for line in entered.splitlines() if line.startswith("ask "))
+
+    def same() -> bool:
+        return loose(script.play(asks) or "") == loose(expected)
+
+    if loose(told) != loose(expected):
+        eventually(same)
+
+
+def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> None:
+    """What dig takes for the answers to all the questions of a script is what we read in them."""
+    questions = [(name, kind) for name, kind in script.questions if kind not in NOT_BY_DIG]
+    told = dig(script.asked, options, questions)
+    assert len(told) == len(questions)
+    for (name, kind), dug in zip(questions, told, strict=True):
+        read = dnslib.DNSRecord.parse(script.exchange(put(name, kind, form), tcp=tcp, peer=""))
+        assert not re.search("(?i)warning|bad packet|extra bytes|malformed|mismatch", dug.said)
+        flags = {flag for flag in ("aa", "tc", "ra") if getattr(read.header, flag)}
+        assert {dug.status} | (dug.flags & {"aa", "tc", "ra"}) == flags | {
+            dnslib.RCODE[read.header.rcode]
+        }
+        assert len(dug.answers) == len(read.rr), dug.said
+        # Those of many instances are others each time.
+        if len(dug.answers) <= 2 and kind != "NS":
+            mine = {loose(shown("", one)).replace('","', '" "') for one in read.rr}
+            assert dug.answers == mine, dug.said
