@@ -25,7 +25,8 @@ from mesh.registry.services import TaggedAddress as TaggedAddress  # noqa: PLC04
 from mesh.registry.services import Weights as Weights  # noqa: PLC0414
 from mesh.store.database import Transaction, View
 
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""What a name must be to be asked for in DNS, as one label."""
 
 
 class NodeServices(msgspec.Struct, frozen=True):

@@ -308,7 +308,7 @@ class Script:
 
     def do_send(self, flags: list[str], fields: dict[str, str]) -> str:
         """Send bytes: in hexadecimal, or `.word` for a label with its length."""
-        rest = [word for word in flags if word in {"tcp", "count", "flags"}]
+        rest = [word for word in flags if word in {"tcp", "count", "flags", "head"}]
         data = b""
         for word in flags:
             if word.startswith("."):
@@ -321,6 +321,8 @@ class Script:
 
 def _told(response: bytes, how: list[str]) -> str:
     """An answer as text."""
+    if "head" in how:  # The name in it cannot be shown.
+        return f"{dnslib.RCODE[response[3] & 15]} bytes={len(response)}"
     record = dnslib.DNSRecord.parse(response)
     header = record.header
     rcode = header.rcode

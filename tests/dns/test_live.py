@@ -79,3 +79,26 @@ def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> N
         if len(dug.answers) <= 2 and kind != "NS":
             mine = {loose(shown("", one)).replace('","', '" "') for one in read.rr}
             assert dug.answers == mine, dug.said
+
+
+@pytest.mark.skipif(shutil.which("dig") is None, reason="dig (dnsutils) is not installed")
+def test_dig_asks_again_over_tcp_when_it_is_told_of_more(world: Nodes) -> None:
+    script = LiveScript(world)
+    assert script.run("many count=40 service=web") == "ok"
+
+    def got(options: str, kind: str = "A") -> tuple[int, bool]:
+        (dug,) = dig(world.here, options.split(), [("web.service.mesh", kind)])
+        return len(dug.answers), "tc" in dug.flags
+
+    assert got("+noedns") == (3, False)
+    assert got("+bufsize=512", "SRV") == (3, False)
+    script.run("options enable_truncate=true")
+    assert got("+noedns +ignore") == (3, True)
+    assert got("+noedns") == (40, False)
+    assert got("+dnssec +bufsize=512 +ignore", "SRV") == (3, True)
+    assert got("+dnssec +bufsize=512", "SRV") == (40, False)
+    some, truncated = got("+dnssec +bufsize=1232 +ignore", "SRV")
+    assert 15 < some < 40
+    assert truncated
+    assert got("+dnssec +bufsize=4096 +ignore", "SRV") == (40, False)
+    assert got("+tcp +ignore", "SRV") == (40, False)
