@@ -179,6 +179,7 @@ def http(config: Config) -> HttpOptions:
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         head_max_bytes=config.http_config.max_header_bytes or 1024 * 1024,
         use_cache=config.http_config.use_cache,
+        access_log=config.http_config.access_log,
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
         spool_folder=config.data_dir,
