@@ -97,10 +97,11 @@ class Dns(msgspec.Struct, frozen=True, kw_only=True):
     """How long a recursor may take."""
     soa: Soa = Soa()
     """The SOA record."""
-    use_cache: bool = False
-    """Answer from the agent's cache."""
+    use_cache: bool | None = None
+    """Let an agent answer with what it holds, which implies allow_stale; false: ask a server each
+    time. When not set, as allow_stale says; Consul's default is false."""
     cache_max_age: Seconds = 0.0
-    """How old a cached answer may be; 0 for any age."""
+    """How old what it holds may be, else a server is asked; 0 for any age."""
     enable_additional_node_meta_txt: bool = True
     """Add node metadata as TXT records."""
     prefer_namespace: bool = False

@@ -210,6 +210,8 @@ def dns(config: Config) -> DnsOptions:
         only_passing=knobs.only_passing,
         allow_stale=knobs.allow_stale,
         max_stale_seconds=knobs.max_stale,
+        use_cache=knobs.use_cache,
+        cache_max_age_seconds=knobs.cache_max_age,
         udp_answer_limit=knobs.udp_answer_limit,
         a_record_limit=knobs.a_record_limit,
         enable_truncate=knobs.enable_truncate,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
 import pytest
 
-from tests.cluster.processes import eventually
+from tests.cluster.processes import Meshd, eventually
 from tests.dns.live import LiveScript, Nodes, dig, loose, nodes
 from tests.dns.script import Form, put, shown
 from tests.dns.test_answers import CASES
@@ -102,3 +103,35 @@ def test_dig_asks_again_over_tcp_when_it_is_told_of_more(world: Nodes) -> None:
     assert truncated
     assert got("+dnssec +bufsize=4096 +ignore", "SRV") == (40, False)
     assert got("+tcp +ignore", "SRV") == (40, False)
+
+
+def test_an_agent_answers_with_what_it_holds_unless_it_is_told_not_to(world: Nodes) -> None:
+    script = LiveScript(world)
+    script.run("register node=n1 address=10.0.0.1 service=web port=80")
+    front = "options alt_domain=Corp.Example."
+
+    def held(asks: int) -> int:
+        """How many of so many questions are answered with what is held."""
+        before = _counted(world.front, "mesh_discovery_held_hits")
+        for _ in range(asks):
+            script.run("ask web.service.mesh A")
+        return _counted(world.front, "mesh_discovery_held_hits") - before
+
+    script.run(front)
+    eventually(lambda: held(5) == 5)
+    script.run(f"{front} cache_max_age_seconds=1")
+    eventually(lambda: held(5) == 5)
+    script.run(f"{front} use_cache=false")
+    assert held(5) == 0
+    script.run(f"{front} allow_stale=false")
+    assert held(5) == 0
+    script.run(f"{front} allow_stale=false use_cache=true")
+    eventually(lambda: held(5) == 5)
+
+
+def _counted(node: Meshd, name: str) -> int:
+    """A counter since the start."""
+    url = f"http://{node.address}:{node.http}/v1/agent/metrics?format=prometheus"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        rows = [line.split() for line in response.read().decode().splitlines()]
+    return sum(int(float(row[1])) for row in rows if row[0] == name)

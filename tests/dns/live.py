@@ -31,7 +31,7 @@ ASKED_OF_FRONT = {
     "alt_domain": FRONT["alt_domain"],
     "translate_wan_addresses": "true",
 }
-_SECONDS = {"node_ttl", "max_stale", "recursor_timeout"}
+_SECONDS = {"node_ttl", "max_stale", "recursor_timeout", "cache_max_age"}
 _KNOBS = set(Options.__struct_fields__)
 _NO_QUESTION = bytes.fromhex("fffe 0000 0001 0000 0000 0000")
 
