@@ -133,6 +133,10 @@ class AddressOwner(msgspec.Struct, frozen=True):
     service: str = ""
     datacenter: str = ""
 
+    def __bool__(self) -> bool:
+        """Whether it is anybody."""
+        return bool(self.node or self.service)
+
 
 class Owner(Query[AddressOwner], frozen=True, tag="catalog.owner"):
     """Who has this IP address, for reverse DNS."""
