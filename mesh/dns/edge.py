@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import itertools
+import logging
 import os
 import socket
 import struct
@@ -19,10 +20,13 @@ from mesh.dns import message
 from mesh.dns.allowance import Allowance
 from mesh.dns.datagrams import Datagrams, Source
 from mesh.dns.encrypted import Encrypted, Serving
+from mesh.dns.lines import line
 from mesh.dns.options import Options
 from mesh.errors import Conflict, Invalid
 from mesh.sockets import bind
 from mesh.tasks import Tasks, turn
+
+log = logging.getLogger(__name__)
 
 BATCH_MAX = 64  # Datagrams taken from a socket before others have their turn.
 TURN_SECONDS = 0.005  # Nor are others kept waiting longer, however large the answers are.
@@ -109,12 +113,15 @@ class DnsEdge:
         self._queue: deque[_Datagram] = deque()
         self._workers = 0
         self._connections: set[_Connection] = set()
+        self._logs = False
+        """Whether every question is logged; looked up now and then, not each time."""
 
     async def start(self, given: Sequence[Pair] = ()) -> None:
         """Answer on the sockets given, else bind some.
 
         Raises Conflict when a port cannot be had, Invalid for a bad address.
         """
+        self._logs = log.isEnabledFor(logging.DEBUG)
         try:
             for pair in given:
                 await self._answer_on(*pair)
@@ -230,6 +237,8 @@ class DnsEdge:
         if more > 0 and not self._allowance.take(peer[0], more):
             self.counters["limited"] += 1
             response = message.curtailed(response)
+        if self._logs:
+            log.debug("%s", line(data, response, _host(peer), "udp"))
         try:
             listener.send(response, peer, source)
         except OSError:
@@ -270,7 +279,7 @@ class DnsEdge:
                 connection.active_at = self._clock.monotonic()
                 self._questions.turn()
                 if (response := self._questions.at_once(data, tcp=True)) is not None:
-                    await self._write(connection, response)
+                    await self._write(connection, data, response)
                     continue
                 later = self._tasks.start(
                     self._answer_later(connection, data, peer), name="dns question"
@@ -297,10 +306,13 @@ class DnsEdge:
             connection.writer.close()
         elif not connection.writer.is_closing():
             with suppress(OSError):
-                await self._write(connection, response)
+                await self._write(connection, data, response)
 
-    async def _write(self, connection: _Connection, response: bytes) -> None:
-        """Send an answer. Raises OSError when the client is gone."""
+    async def _write(self, connection: _Connection, data: bytes, response: bytes) -> None:
+        """Send the answer to a question. Raises OSError when the client is gone."""
+        if self._logs:
+            peer = _host(connection.writer.get_extra_info("peername"))
+            log.debug("%s", line(data, response, peer, "tcp"))
         connection.writer.write(_LENGTH.pack(len(response)) + response)
         await connection.writer.drain()
         if len(response) > TURN_BYTES:
@@ -312,6 +324,7 @@ class DnsEdge:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             self._allowance.renew()
+            self._logs = log.isEnabledFor(logging.DEBUG)
             oldest = self._clock.monotonic() - self._options.tcp_idle_seconds
             for connection in list(self._connections):
                 if connection.active_at < oldest:

@@ -122,12 +122,7 @@ class Resolver:
         asks_others = self._recursion is not None and bool(options.recursors)
         self.offered = RA if asks_others else 0
         self._following = Following(self._recursion if asks_others else None, zones)
-        self._read = ReadOptions(
-            consistency="stale" if options.allow_stale else "default",
-            max_stale=options.stalest,
-            token=options.token,
-            cached=options.allow_stale,
-        )
+        self._read = options.reads
         self._kept: dict[Hashable, Kept] = {}
         self.kept_bytes = 0
 

@@ -36,8 +36,8 @@ class Linked(Connection):
         if self._told == self.received:
             self.deadline = self._owner.now() + self._owner.options.idle_seconds
 
-    def _finish(self, head: Head) -> None:
-        super()._finish(head)
+    def _finish(self, head: Head, status: int) -> None:
+        super()._finish(head, status)
         self._tell()
 
     def _tell(self) -> None:

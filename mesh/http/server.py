@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
-from mesh.errors import Conflict, MeshError
+from mesh.errors import Conflict, Invalid, MeshError
 from mesh.http import params, respond, wire
+from mesh.http.access import AccessLog
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.hits import Hits, Kept, Source
@@ -68,7 +69,16 @@ class HttpServer:
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter(
             dict.fromkeys(
-                ("connections", "failures", "hits", "malformed", "refused", "requests"), 0
+                (
+                    "access_lost",
+                    "connections",
+                    "failures",
+                    "hits",
+                    "malformed",
+                    "refused",
+                    "requests",
+                ),
+                0,
             )
         )
         self.timers = Timers(parts.clock)
@@ -79,9 +89,14 @@ class HttpServer:
         self.heads = Heads()
         self.hits = Hits()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.access: AccessLog | None = None
 
     async def start(self) -> None:
-        """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
+        """Listen. Raises Conflict, having left nothing open, when an address cannot be had.
+
+        Raises Invalid when the access log cannot be written to.
+        """
+        self.access = self._access_log()
         self.loop = loop = asyncio.get_running_loop()
         self._stopping = False
         for host, port in self._options.addresses:
@@ -124,13 +139,30 @@ class HttpServer:
         await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()
+        self._replace_access_log(None)
+
+    def _access_log(self) -> AccessLog | None:
+        path = self._options.access_log
+        return AccessLog(path, self._parts.clock, self.counters) if path else None
+
+    def _replace_access_log(self, made: AccessLog | None) -> None:
+        before, self.access = self.access, made
+        if before is not None:
+            before.close()
 
     def reload(self, options: Options) -> None:
-        """Use other options from the next request on. The addresses stay as they are."""
+        """Use other options from the next request on. The addresses stay as they are.
+
+        The access log is opened anew, so that a program may have moved it away.
+        """
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
         self._common = _Common(options)
         self.hits.clear()
+        try:
+            self._replace_access_log(self._access_log())
+        except Invalid as error:
+            log.error("reload: the access log stays as it was: %s", error)  # noqa: TRY400 - no traceback for people.
 
     async def _sweep(self) -> None:
         """Close the connections of clients that are too slow."""
@@ -275,8 +307,8 @@ class HttpServer:
         except MeshError:
             return None  # Who asks the long way is told why.
 
-    def hit(self, data: bytes) -> bytes:
-        """The response to these bytes, if it is kept and right; else empty."""
+    def hit(self, data: bytes, client: str | None) -> bytes:
+        """The response to these bytes of a client, if it is kept and right; else empty."""
         kept = self.hits.find(data)
         if kept is None:
             return b""
@@ -292,6 +324,8 @@ class HttpServer:
         self.counters["requests"] += 1
         self.counters["hits"] += 1
         self.timers.ended(source.label, began)
+        if self.access is not None:
+            self.access.hit(client or "", data, kept.response, self.timers.now() - began)
         return kept.response
 
     def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:

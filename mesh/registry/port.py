@@ -104,8 +104,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     cached: bool = False
     """An agent may answer with what it holds of an earlier answer. Means nothing to servers."""
     max_age: float | None = None
-    """With `cached`: what is held and older than these seconds will not do, unless no server
-    answers and it is not older than `stale_if_error`."""
+    """What is held and older than these seconds will not do, unless no server answers and it is
+    not older than `stale_if_error`. 0 without `cached`: nothing is to be held for this read."""
     stale_if_error: float = 0.0
     seconds_max: float = 0.0
     """Above 0: give up after so many seconds, whatever holds the answer up."""

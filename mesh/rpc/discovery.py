@@ -153,6 +153,8 @@ class Discovery:
             answer = self._registry.at_once(query, options)
         elif self._holding is None:
             answer = self._at_once_from_tables(query, options)
+        elif not _may_hold(options):
+            return None
         else:
             answer = self._holding.answers.at_once(query, options.token)
             if answer is None or not _will_do(answer, options):
@@ -224,7 +226,9 @@ class Discovery:
             fresh = await self._wait(holding, query, options)
             holding.answers.hold(query, options.token, fresh)
             return fresh
-        answer = await holding.answers.find(query, options.token)
+        answer = None
+        if _may_hold(options):
+            answer = await holding.answers.find(query, options.token)
         if answer is not None and _will_do(answer, options):
             return self._hit(answer)
         try:
@@ -239,7 +243,8 @@ class Discovery:
                 raise
             self.counters["own_services"] += 1
             return Answer(value, 1, known_leader=False, last_contact=math.inf, age=0.0)
-        holding.answers.hold(query, options.token, fresh)
+        if _may_hold(options):
+            holding.answers.hold(query, options.token, fresh)
         return fresh
 
     async def _wait(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
@@ -328,6 +333,10 @@ class Discovery:
 def _plain(options: ReadOptions) -> ReadOptions:
     """The options without what is about held answers, for servers."""
     return msgspec.structs.replace(options, cached=False, max_age=None, stale_if_error=0.0)
+
+
+def _may_hold(options: ReadOptions) -> bool:
+    return options.cached or options.max_age != 0
 
 
 def _will_do(answer: Answer[Any], options: ReadOptions) -> bool:

@@ -25,7 +25,6 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.codec import pack
 from mesh.errors import MeshError
-from mesh.registry.catalog import AddressOwner
 from mesh.registry.port import Answer, Query, ReadOptions
 from mesh.tasks import Tasks
 
@@ -232,7 +231,7 @@ class HeldAnswers:
     def hold(self, query: Query[T], token: str, answer: Answer[T]) -> None:
         """Keep an answer that a server gave just now, and follow it."""
         key = (query, token)
-        if not answer.value or answer.value == AddressOwner() or key in self._held:
+        if not answer.value or key in self._held:
             return
         one = _Held(key, answer, self._clock.monotonic())
         if one.size > self._limits.bytes:
