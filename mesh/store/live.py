@@ -145,7 +145,10 @@ class Answers:
         for bucket in live.touched - touched:
             self._forget(live, bucket)
         for bucket in touched - live.touched:
-            self._readers.setdefault(bucket, set()).add(live)
+            if (readers := self._readers.get(bucket)) is None:
+                self._readers[bucket] = {live}
+            else:
+                readers.add(live)
         live.touched = touched
 
     def _forget(self, live: Live[Any], bucket: Bucket) -> None:
