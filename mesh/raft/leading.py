@@ -39,6 +39,7 @@ class Leading:
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
         self.everybody = dict(self.peers)  # And learners, who count for nothing.
         self.lease_allowed = True  # Not any more once leadership was handed to another.
+        self._was_in_charge = False  # What is applied stays so; asked at every read.
         self.restless = False  # Whether something waits for the next step, which should be soon.
         self._round = 1
         self._round_wanted = True
@@ -55,10 +56,13 @@ class Leading:
         Assumes that no clock changes its rate by more than a tenth from one answer to the next:
         a voter counts only while its rate is proved to be near ours, see `ClockRate`.
         """
-        if not (self.in_charge and self.lease_allowed):
+        if not (self.lease_allowed and (self._was_in_charge or self.in_charge)):
             return False
+        self._was_in_charge = True
+        if not self.peers:
+            return True
         now = self._clock.monotonic()
-        return not self.peers or self._majority_sent(now) + self._lease > now
+        return self._majority_sent(now) + self._lease > now
 
     @property
     def odd_clocks(self) -> dict[str, int]:

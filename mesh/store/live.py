@@ -68,12 +68,11 @@ class Answers:
 
     def read(self, question: Question[T]) -> Live[T]:
         """The up-to-date answer."""
-        live = self._heard.get(question)
-        if live is None:
-            live = self._idle.get(question)
-            if live is None:
-                live = self._idle[question] = Live(question)
+        live = self._idle.get(question)
+        if live is not None:
             self._idle.move_to_end(question)
+        elif (live := self._heard.get(question)) is None:
+            live = self._idle[question] = Live(question)
         if live.dirty:
             self._compute(live)
             self._evict()

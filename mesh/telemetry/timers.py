@@ -21,12 +21,16 @@ class Timers:
         """When something begins."""
         return self._clock.monotonic()
 
-    def ended(self, name: str, began: float) -> None:
-        """Something of this kind, begun then, ends now. Beyond TIMERS_MAX kinds, forget it."""
+    def ended(self, name: str, began: float) -> float:
+        """Something of this kind, begun then, ends now: when that is.
+
+        Beyond TIMERS_MAX kinds, forget it.
+        """
+        now = self._clock.monotonic()
         window = self.windows.get(name)
         if window is None:
             if len(self.windows) >= TIMERS_MAX:
-                return
+                return now
             window = self.windows[name] = Window(self._clock)
-        now = self._clock.monotonic()
         window.add(now - began, now)
+        return now
