@@ -75,7 +75,14 @@ def _connections(found: Figures, title: str) -> Chart:
     marks = [(1.0, "1"), (32.0, "32"), (256.0, "256")]
     about = "keep-alive connections that each wait for the answer; * 200 writes a second change it"
     lines = [one for one in lines if len(one.points) > 1]
-    return Chart(f"{title} reads a second", about, "connections", "answers/s", lines, marks)
+    return Chart(
+        f"{title[0].upper()}{title[1:]} reads a second",
+        about,
+        "connections",
+        "answers/s",
+        lines,
+        marks,
+    )
 
 
 def _latency(found: Figures, title: str) -> Chart:
@@ -90,8 +97,8 @@ def _latency(found: Figures, title: str) -> Chart:
     about = "server, default consistency, as fast as it can; * 200 writes a second change it"
     marks = [(part, f"{part:g} %") for part in NINES]
     return Chart(
-        f"{title} reads: time of answers", about, "of the answers, within", "ms",
-        lines, marks, _nines, log=True,
+        f"{title[0].upper()}{title[1:]} reads: time of answers", about, "of the answers, within",
+        "ms", lines, marks, _nines, log=True,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def measure(found: Figures) -> None:
             found.add(Figure("costs", "idle", name, extra=about))
             line(MEMORY, [name, f"{about['RSS MB']:.0f}", f"{busy:.1f}"])
         registering.put_all(server, _registrations())
+        registering.settle(server)
         title = f"Answers that nobody asked for before, {INSTANCES} instances, {SERVICES // 4} each"
         heading(title, FIRST)
         _server(found, server)

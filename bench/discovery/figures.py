@@ -39,6 +39,8 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Percentiles, and the milliseconds within which so many answers came."""
     ceiling: float = 0.0
     """Answers a second of the ceiling, measured just before."""
+    ceiling_cpu: float = 0.0
+    """Processor time of one of its answers, in microseconds."""
     busy: float = 0.0
     """The load average of the machine at the end."""
     extra: dict[str, float] = {}
@@ -47,6 +49,14 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     def share(self) -> float:
         """Of the ceiling; 0 when there is none."""
         return self.rate / self.ceiling if self.ceiling else 0.0
+
+    @property
+    def share_of_cpu(self) -> float:
+        """What the ceiling needs of the processor for an answer, as a share of what this does.
+
+        Other work on the machine disturbs it less than answers a second.
+        """
+        return self.ceiling_cpu / self.cpu if self.cpu else 0.0
 
 
 class Figures:

@@ -21,7 +21,7 @@ SHARES = (
 IDLE_MEGABYTES = 94.0
 GROWTH = 1.25
 """How much dearer an answer may be with 100,000 instances than with 100, in any one run."""
-COLUMNS = (("goal", -44), ("reached", 8), ("wanted", 10), ("", 8))
+COLUMNS = (("goal", -44), ("reached", 8), ("wanted", 10), ("", 8), ("by CPU", 8))
 
 
 class Goal(NamedTuple):
@@ -32,6 +32,8 @@ class Goal(NamedTuple):
     wanted: float
     most: bool
     """Whether `wanted` is the most that is allowed, not the least."""
+    of_cpu: float = 0.0
+    """The share that the processor time of answers gives."""
 
     @property
     def met(self) -> bool:
@@ -47,7 +49,8 @@ def tell(found: Figures) -> None:
     heading("Goals", COLUMNS)
     for goal in reached:
         bound = f"{'<=' if goal.most else '>='} {goal.wanted:.4g}"
-        line(COLUMNS, [goal.title, f"{goal.reached:.3g}", bound, "" if goal.met else "MISSED"])
+        missed, of_cpu = "" if goal.met else "MISSED", f"{goal.of_cpu:.2f}" if goal.of_cpu else ""
+        line(COLUMNS, [goal.title, f"{goal.reached:.3g}", bound, missed, of_cpu])
 
 
 def _shares(found: Figures) -> list[Goal]:
@@ -60,7 +63,7 @@ def _shares(found: Figures) -> list[Goal]:
                 title = f"{'DNS ' if part == 'dns' else ''}{what}, {of}"
                 half = least / 2 if one.changing else least
                 changing = ", while it changes" if one.changing else ""
-                goals.append(Goal(title + changing, one.share, half, most=False))
+                goals.append(Goal(title + changing, one.share, half, False, one.share_of_cpu))
     return goals
 
 

@@ -33,6 +33,7 @@ def measure(rounds: Rounds, found: Figures, sizes: tuple[int, ...] = SIZES) -> N
             registering.put_all(server, requests)
             seconds, added = time.monotonic() - began, size - registered
             registered = size
+            registering.settle(server)
             _measure(server, rounds, found, (size, seconds, added))
 
 

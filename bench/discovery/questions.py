@@ -41,14 +41,14 @@ def _row(
     stage: Stage, rounds: Rounds, found: Figures, row: tuple[str, str, bool], *, few: bool
 ) -> None:
     kind, service, tcp = row
-    load, ceiling = _load(service, kind, tcp=tcp), 0.0
+    load, top = _load(service, kind, tcp=tcp), (0.0, 0.0)
     # dnsmasq starts a process for each connection and cannot be measured so.
     peers = PEERS[:1] if few else PEERS[:2] if tcp else PEERS
     for name, asked in stage.known(*peers, *OURS).items():
         part = "dns-tcp" if tcp else "dns"
-        about = Figure(part, kind, name, SIZES[service], ceiling=ceiling)
+        about = Figure(part, kind, name, SIZES[service], ceiling=top[0], ceiling_cpu=top[1])
         figure, changed = found.add(rounds.measure(about, asked, load)), None
-        ceiling = figure.rate if name == "knot" else ceiling
+        top = (figure.rate, figure.cpu) if name == "knot" else top
         if name in OURS and not tcp:
             with changes(stage.writable(name), change_service(service)):
                 about = msgspec.structs.replace(about, changing=True)

@@ -58,7 +58,8 @@ def _row(stage: Stage, rounds: Rounds, found: Figures, row: tuple[Read, str, str
     read, name, mode, top = row
     asked, connections = stage.nodes[name], top.connections
     load = _load(read.path + ("" if mode == "default" else f"?{mode}"), connections)
-    about = Figure("http", f"{read.title} {mode}", name, connections=connections, ceiling=top.rate)
+    about = Figure("http", f"{read.title} {mode}", name, connections=connections)
+    about = msgspec.structs.replace(about, ceiling=top.rate, ceiling_cpu=top.cpu)
     still = found.add(rounds.measure(about, asked, load))
     with changes(stage.writable(name), read.change):
         about = msgspec.structs.replace(about, changing=True)

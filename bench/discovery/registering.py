@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 
 from bench.node import Node
 
 CONNECTIONS = 64
+SETTLING_SECONDS_MAX = 30.0
+IDLE_SHARE = 0.03
 
 
 class _Client(asyncio.Protocol):
@@ -72,3 +75,13 @@ async def _put_all(node: Node, requests: Iterator[tuple[str, bytes]]) -> None:
         )
         clients.append(client)
     await asyncio.gather(*(client.over for client in clients))
+
+
+def settle(server: Node) -> None:
+    """Wait until what was registered is packed away: snapshots of the log are made meanwhile."""
+    until = time.monotonic() + SETTLING_SECONDS_MAX
+    while time.monotonic() < until:
+        before = server.cpu_seconds()
+        time.sleep(1.0)
+        if server.cpu_seconds() - before < IDLE_SHARE:
+            return

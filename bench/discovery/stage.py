@@ -52,6 +52,7 @@ def set_up() -> Iterator[Stage]:
         for one in (server, nodes.get("consul")):
             if one is not None:
                 registering.put_all(one, (registration(*on) for on in _missing()))
+        registering.settle(server)
         yield Stage(nodes)
 
 
