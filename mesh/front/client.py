@@ -66,6 +66,7 @@ class Client(asyncio.Protocol):
     def __init__(self, owner: Fronting) -> None:
         self._owner, self._responses = owner, owner.responses
         self._transport: asyncio.Transport
+        self._peer: tuple[str, int]
         self._link: _Link | None = None
         self._sent = self._done = 0  # Bytes handed over, and those of them that are answered.
         self._head = b""
@@ -80,19 +81,20 @@ class Client(asyncio.Protocol):
         """The main process counts the connection, and may refuse it."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        peer: tuple[Any, ...] = transport.get_extra_info("peername") or ("", 0)
+        self._peer = (peer[0], peer[1])
         self._owner.connections.add(self)
         self._link = _Link(self)
 
     @property
     def peer(self) -> tuple[str, int]:
         """The client's address."""
-        peer: tuple[Any, ...] = self._transport.get_extra_info("peername") or ("", 0)
-        return peer[0], peer[1]
+        return self._peer
 
     def data_received(self, data: bytes) -> None:
         """Answer it, or hand it over."""
         if self._sent == self._done:
-            if not self._stalled and (response := self._responses.take(data)):
+            if not self._stalled and (response := self._responses.take(data, self._peer[0])):
                 self._transport.write(response)
                 self._hit = True
                 return

@@ -92,14 +92,18 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
 
     http: dict[str, Took]
     dns: dict[str, int]
+    access_lost: int = 0
+    """Lines of the access log that could not be written."""
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True):
     """What a worker works with; options only, if it was told of sockets before."""
 
     idle_seconds: float
+    access_log: str
     dns: bytes
     """Options of the DNS edge, packed."""
+    log_level: int
     http_sockets: list[int] = []
     dns_sockets: list[tuple[int, int]] = []
 

@@ -103,8 +103,9 @@ class Fronts:
 
     def setup(self) -> Setup:
         """What workers work with, but for sockets."""
-        packed = msgspec.msgpack.encode(self._dns_options)
-        return Setup(self.http.options.idle_seconds, packed)
+        packed, options = msgspec.msgpack.encode(self._dns_options), self.http.options
+        level = logging.getLogger("mesh").getEffectiveLevel()
+        return Setup(options.idle_seconds, options.access_log, packed, level)
 
     async def answer(self, ask: Ask) -> Answer:
         """Answer a DNS question that came to a worker."""
@@ -124,6 +125,7 @@ class Fronts:
     def took(self, report: Report) -> None:
         """Count what a worker did."""
         http, dns = self.http.counters, self.dns.counters
+        http["access_lost"] += report.access_lost
         for label, took in report.http.items():
             http["requests"] += took.count
             http["hits"] += took.count

@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.dns.variants import Variants
 from mesh.front.board import Board
 from mesh.front.frames import Terms, Took
+from mesh.http.access import AccessLog
 
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 32 * 1024 * 1024
@@ -57,12 +58,13 @@ class Responses:
         self._date = b""
         self.took: dict[str, Took] = {}
         """What was answered so, by route, since the last report."""
+        self.access: AccessLog | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, head: bytes) -> bytes:
-        """The response to these bytes, if it still holds; else empty."""
+    def take(self, head: bytes, client: str) -> bytes:
+        """The response to these bytes of a client, if it still holds; else empty."""
         kept = self._kept.get(head)
         if kept is None:
             return b""
@@ -80,6 +82,8 @@ class Responses:
         took.seconds += seconds
         if len(took.samples) < SAMPLES_MAX:
             took.samples.append(seconds)
+        if self.access is not None:
+            self.access.hit(client, head, kept.bytes, seconds)
         return kept.bytes
 
     def _redate(self, kept: _Response, second: int) -> None:

@@ -12,19 +12,23 @@ import logging
 import signal
 import socket
 import sys
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 
 from mesh.clock import SystemClock
 from mesh.dns.edge import DnsEdge
 from mesh.dns.options import Options
+from mesh.errors import Invalid
 from mesh.front.asking import Asking
 from mesh.front.board import Board
 from mesh.front.client import Fronting
 from mesh.front.frames import Frames, Kind, Report, Setup, told
 from mesh.front.keep import Deadline, Messages, Responses
+from mesh.http.access import AccessLog
 from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5
 
@@ -41,6 +45,7 @@ class Worker(asyncio.Protocol):
         self._asking = Asking(Messages(deadline), self._send)
         self._dns: DnsEdge | None = None
         self._transport: asyncio.Transport | None = None
+        self._lost: Counter[str] = Counter()
         self._tasks = Tasks(lambda _: self.ended.set())
         self.ended = asyncio.Event()
 
@@ -67,11 +72,25 @@ class Worker(asyncio.Protocol):
     def _set_up(self, setup: Setup) -> None:
         options = msgspec.msgpack.decode(setup.dns, type=Options)
         self._fronting.idle_seconds = setup.idle_seconds
+        logging.getLogger("mesh").setLevel(setup.log_level)
+        self._open_access_log(setup.access_log)
         if self._dns is not None:
             self._dns.reload(options)
             return
         self._dns = DnsEdge(self._asking, options, self._clock)
         _ = self._tasks.start(self._start(self._dns, setup), name="worker", fatal=True)
+
+    def _open_access_log(self, path: str) -> None:
+        """Write to this file from now on; opened anew, as it may have been moved away."""
+        responses = self._fronting.responses
+        before, responses.access = responses.access, None
+        if before is not None:
+            before.close()
+        if path:
+            try:
+                responses.access = AccessLog(path, self._clock, self._lost)
+            except Invalid as error:
+                log.error("%s", error)  # noqa: TRY400 - no traceback for people.
 
     async def _start(self, dns: DnsEdge, setup: Setup) -> None:
         listeners = [socket.socket(fileno=fd) for fd in setup.http_sockets]
@@ -88,7 +107,9 @@ class Worker(asyncio.Protocol):
     def _report(self) -> None:
         responses = self._fronting.responses
         took, responses.took = responses.took, {}
-        self._send(told(Kind.REPORT, Report(took, self._asking.taken())))
+        lost = self._lost["access_lost"]
+        self._lost.clear()
+        self._send(told(Kind.REPORT, Report(took, self._asking.taken(), lost)))
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:

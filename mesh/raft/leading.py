@@ -41,6 +41,7 @@ class Leading:
         self.lease_allowed = True  # Not any more once leadership was handed to another.
         self.lease_lost: Callable[[], None] = lambda: None
         """Called when that comes to an end, before anything is sent that may make another lead."""
+        self._was_in_charge = False  # What is applied stays so; asked at every read.
         self.restless = False  # Whether something waits for the next step, which should be soon.
         self._round = 1
         self._round_wanted = True
@@ -57,10 +58,13 @@ class Leading:
         Assumes that no clock changes its rate by more than a tenth from one answer to the next:
         a voter counts only while its rate is proved to be near ours, see `ClockRate`.
         """
-        if not (self.in_charge and self.lease_allowed):
+        if not (self.lease_allowed and (self._was_in_charge or self.in_charge)):
             return False
+        self._was_in_charge = True
+        if not self.peers:
+            return True
         now = self._clock.monotonic()
-        return not self.peers or self._majority_sent(now) + self._lease > now
+        return self._majority_sent(now) + self._lease > now
 
     def leased_until(self) -> float:
         """Until when surely no other voter leads, unless `lease_lost` is called before.

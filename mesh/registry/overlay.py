@@ -230,6 +230,13 @@ class _Laying:
     def instance(self, instance: Instance, node: str) -> Instance | None:
         """The instance by what was heard; None when it was deregistered."""
         owner, rows = instance.service.id, instance.checks
+        if node not in self._nodes and node not in self._standing.absent:
+            # Nothing was heard of its checks, as of most; that its member is well may be news.
+            for row in rows:
+                if row.status != "passing" and row.id == SERF_HEALTH:
+                    break
+            else:
+                return instance
         added: list[Check] = []
         if node in self._nodes:
             gone = self._nodes[node].get(_key(owner, ""))

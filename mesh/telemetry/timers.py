@@ -21,12 +21,16 @@ class Timers:
         """When something begins."""
         return self._clock.monotonic()
 
-    def ended(self, name: str, began: float) -> None:
-        """Something of this kind, begun then, ends now. Beyond TIMERS_MAX kinds, forget it."""
+    def ended(self, name: str, began: float) -> float:
+        """Something of this kind, begun then, ends now: when that is.
+
+        Beyond TIMERS_MAX kinds, forget it.
+        """
+        now = self._clock.monotonic()
         window = self.windows.get(name) or self._new(name)
         if window is not None:
-            now = self._clock.monotonic()
             window.add(now - began, now)
+        return now
 
     def add(self, name: str, count: int, seconds: float, samples: Iterable[float]) -> None:
         """So many things of this kind took so long in all, and some of them as the samples say."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
+from mesh.clock import SystemClock
+from mesh.http.access import AccessLog
 from tests.compat.conftest import until
 from tests.compat.test_hits import Client, client
 from tests.front.conftest import Fronted
@@ -169,3 +174,16 @@ async def test_a_client_that_goes_takes_its_link_along(api: Fronted) -> None:
     one.writer.transport.abort()
     await until(lambda: not api.server.connections and not api.fronting.connections)
     assert not api.server.clients
+
+
+async def test_the_access_log_has_what_a_worker_answers(api: Fronted, tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"), SystemClock(), Counter())
+    api.responses.access = log
+    one = await client(api)
+    await one.put("/v1/kv/a", "1")
+    await warm(api, one, "/v1/kv/a?raw&token=secret")
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    shown = [(line["client"], line["path"], line["status"], line["kept"]) for line in lines]
+    assert shown == [("127.0.0.1", "/v1/kv/a?raw&token=<hidden>", 200, True)] * api.hits
+    one.writer.close()
