@@ -216,7 +216,7 @@ def _choices(config: Config) -> Iterator[Complaint]:
 def _numbers(config: Config) -> Iterator[Complaint]:
     for key, (least, most) in RANGES.items():
         value = value_at(config, key)
-        if not least <= value <= most:
+        if value is not None and not least <= value <= most:
             expected = f"{least}" if least == most else f"{least} to {most}"
             yield key, f"expected {expected}, got {value}"
     for key in POSITIVE:

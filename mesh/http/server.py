@@ -283,7 +283,7 @@ class HttpServer:
     def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        The response; empty if it is not kept. What is not there is not kept: of that is no end.
+        The response; empty if it is not the one for who asked now. What is not there is not kept: of that is no end.
         Nor what was made by other options.
         """
         source: Source = reply.source
@@ -296,7 +296,7 @@ class HttpServer:
         kept = Kept(source, sent, framing)
         self._tell(kept, now, self.now())
         self.hits.keep(head.raw, kept)
-        return kept.response
+        return kept.response if kept.tells(source.answer) else b""
 
     def kept(self, head: bytes, response: object) -> Source | None:
         """What the response kept under this head was made of, if it is this very one."""

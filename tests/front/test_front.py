@@ -126,23 +126,35 @@ async def test_compressed_answers_are_kept_apart_and_date_is_of_now(serve: Serve
     one.writer.close()
 
 
-async def test_a_connection_that_only_reads_what_is_kept_outlives_its_link(serve: Serve) -> None:
-    """The main process lets go of what asks it nothing; for the client nothing changes."""
-    api = await serve(idle_seconds=0.2)
+async def test_a_connection_outlives_its_link_while_nothing_is_asked(api: Fronted) -> None:
+    """The main process may let go of what asks it nothing; for the client nothing changes."""
     one = await client(api)
     await one.put("/v1/kv/a", "1")
     await warm(api, one, "/v1/kv/a?raw")
-
-    async def read_on() -> None:
-        while api.server.connections:
-            assert (await one.get("/v1/kv/a?raw")).body == b"1"
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(read_on(), 10)
+    for connection in list(api.server.connections):
+        connection.expire()
+    await until(lambda: not api.server.connections)
     assert (await one.get("/v1/kv/a?raw")).body == b"1"
     assert (await one.put("/v1/kv/a", "2")).body == b"true"
     assert (await one.get("/v1/kv/a?raw")).body == b"2"
     one.writer.close()
+
+
+async def test_a_connection_that_only_reads_what_is_kept_is_not_idle(serve: Serve) -> None:
+    api = await serve(idle_seconds=0.2)
+    one, other = await client(api), await client(api)
+    await one.put("/v1/kv/a", "1")
+    await warm(api, one, "/v1/kv/a?raw")
+
+    async def read_on() -> None:
+        while not other.reader.at_eof():
+            assert (await one.get("/v1/kv/a?raw")).body == b"1"
+            await asyncio.sleep(0.001)
+
+    assert await asyncio.gather(other.reader.read(), read_on()) == [b"", None]
+    assert len(api.server.connections) == 1
+    for each in (one, other):
+        each.writer.close()
 
 
 async def test_large_bodies_pass_both_ways(serve: Serve) -> None:
@@ -165,6 +177,8 @@ async def test_when_the_server_stops_its_clients_are_let_go(api: Fronted) -> Non
     await api.server.stop()
     assert (await wait).status == 500
     assert await waiting.reader.read() == b""
+    for one in (idle, waiting):
+        one.writer.close()
 
 
 async def test_a_client_that_goes_takes_its_link_along(api: Fronted) -> None:
