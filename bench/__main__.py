@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import flood, history, loads, node, raft, registry, restore
+from bench import flood, history, loads, node, raft, registry, restore, workers
 from bench.discovery import command as discovery
 from bench.gossip import __main__ as gossip
 
@@ -36,6 +36,7 @@ OWN: dict[str, Callable[[list[str]], None]] = {
     "flood": flood.main,
     "history": history.main,
     "restore": restore.main,
+    "workers": workers.main,
 }
 """Those that have options of their own."""
 

@@ -106,8 +106,13 @@ MANY_CLIENTS = "limits { http_max_conns_per_client = 10000 }"
 
 
 @contextmanager
-def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list[Node]]:
-    """So many servers of one cluster with their data on disk; none when there is no program."""
+def servers(
+    name: str, count: int, module: str = "mesh.daemon", *, workers: int = 0
+) -> Iterator[list[Node]]:
+    """So many servers of one cluster with their data on disk; none when there is no program.
+
+    Each of mesh is one process, unless it has workers.
+    """
     if name == "consul" and shutil.which("consul") is None:
         yield []
         return
@@ -122,6 +127,8 @@ def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list
             ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns, **more)
             flags = ["-node", f"bench{number}", "-bind", "127.0.0.1", "-hcl", ports]
             flags += ["-bootstrap-expect", str(count), "-hcl", MANY_CLIENTS]
+            if name == "mesh":
+                flags += ["-hcl", f"performance {{ workers = {workers} }}"]
             flags += [word for join in joins for word in ("-retry-join", join)] * (count > 1)
             one = Node(name, http, dns, f"127.0.0.1:{server}")
             one.lan = f"127.0.0.1:{lan}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
 _DNS = "Questions and connections of DNS"
+_WORKERS = "Processes beside the main one that were started, ended by themselves, or hung"
 _GOSSIP = "Packets and streams of gossip"
 _DISCOVERY = "Health over gossip, and answers from what an agent holds"
 _EVENTS = "Events heard here, meant for others, or unreadable"
@@ -107,6 +108,10 @@ def _edges(node: Node) -> Iterator[Reading]:
         label = path[1:].replace("/", "_")
         yield summary("mesh.api.http", window, took, method=method, path=label)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
+    if node.fronts is not None:
+        running = sum(one.runs for one in node.fronts.workers)
+        yield gauge("mesh.workers.running", running, "Processes that answer beside the main one")
+        yield from counters("mesh.workers", node.fronts.counters, _WORKERS)
     hits, resolver = node.http.hits, node.dns.resolver
     yield gauge("mesh.http.kept_responses", len(hits), "Responses kept for who asks the same")
     yield gauge("mesh.http.kept_bytes", hits.bytes, "What those take, about")
