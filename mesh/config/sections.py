@@ -60,7 +60,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     """Multiplies raft's timeouts, 1 to 10. Consul's default is 5."""
     workers: int | None = None
     """Processes that answer HTTP and DNS beside the main one, 0 to 64. By default one for each core
-    beyond the first on servers, none on agents and with `-dev`."""
+    beyond the first on servers, at most 8; none on agents and with `-dev`."""
     leave_drain_time: Seconds = 5.0
     """How long a leaving server still answers."""
     rpc_hold_timeout: Seconds = 7.0

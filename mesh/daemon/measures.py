@@ -109,7 +109,7 @@ def _edges(node: Node) -> Iterator[Reading]:
         yield summary("mesh.api.http", window, took, method=method, path=label)
     yield from counters("mesh.dns", node.dns.counters, _DNS)
     if node.fronts is not None:
-        running = sum(one.runs for one in node.fronts.workers)
+        running = sum(one.works for one in node.fronts.workers)
         yield gauge("mesh.workers.running", running, "Processes that answer beside the main one")
         yield from counters("mesh.workers", node.fronts.counters, _WORKERS)
     hits, resolver = node.http.hits, node.dns.resolver

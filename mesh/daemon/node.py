@@ -273,7 +273,7 @@ class Node:
         clock, copies = self.ground.clock, options.workers(self.config)
         parts = Parts(self.discovery, clock, self.ground.dice, self.agent)
         self.http = HttpServer(parts, options.http(self.config), copies=copies)
-        made = options.dns(self.config)
+        made = options.shared(options.dns(self.config), copies + 1)
         credentials = self.ground.credentials
         self.dns = DnsServer(
             self.discovery,
@@ -368,10 +368,11 @@ class Node:
         logging.getLogger("mesh").setLevel(LEVELS[config.log_level])
         if credentials is not None and loaded is not None and credentials.use(loaded):
             changed.append(Change("tls", "certificates", "changed"))
-        self.dns.reload(options.dns(config))
+        made = options.shared(options.dns(config), len(self.http.shares) + 1)
+        self.dns.reload(made)
         self.http.reload(options.http(config))
         if self.fronts is not None:
-            self.fronts.reload(options.dns(config))
+            self.fronts.reload(made)
         if "watches" in applied:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
@@ -27,6 +30,8 @@ from mesh.server.shelf import Settings as Scheduled
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.5, 1.0)
 WAN_LABEL = "wan"
+WORKERS_DEFAULT_MAX = 8
+"""Each takes 25 MB; more are for who asks for them."""
 
 
 def gossip(config: Config, snapshot_path: str) -> GossipOptions:
@@ -164,7 +169,26 @@ def workers(config: Config) -> int:
     asked = config.performance.workers
     if asked is not None:
         return asked
-    return len(os.sched_getaffinity(0)) - 1 if config.server and not config.dev else 0
+    return min(_cores() - 1, WORKERS_DEFAULT_MAX) if config.server and not config.dev else 0
+
+
+def _cores() -> int:
+    """Cores that this process may use, also by the quota of its control group."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # There is none, or it is `max`.
+        return cores
+
+
+def shared(made: DnsOptions, processes: int) -> DnsOptions:
+    """The options of each of so many processes that answer DNS together."""
+    return msgspec.structs.replace(
+        made,
+        udp_rate=-(-made.udp_rate // processes),
+        tcp_connections=-(-made.tcp_connections // processes),
+    )
 
 
 def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:

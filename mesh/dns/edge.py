@@ -77,6 +77,8 @@ class Questions(Protocol):
 
 Pair = tuple[socket.socket, socket.socket]
 """A UDP and a TCP socket on one port."""
+Listening = tuple[Datagrams, asyncio.Server]
+"""The same while they are answered on."""
 
 
 class DnsEdge:
@@ -108,8 +110,8 @@ class DnsEdge:
         self._allowance = Allowance(options.udp_rate)
         self._clock = clock
         self._tasks = Tasks()
-        self._datagrams: list[Datagrams] = []
-        self._streams: list[asyncio.Server] = []
+        self._listening: list[Listening] = []
+        self._adopted: dict[int, list[Listening]] = {}
         self._queue: deque[_Datagram] = deque()
         self._workers = 0
         self._connections: set[_Connection] = set()
@@ -124,12 +126,13 @@ class DnsEdge:
         self._logs = log.isEnabledFor(logging.DEBUG)
         try:
             for pair in given:
-                await self._answer_on(*pair)
+                self._listening.append(await self._answer_on(*pair))
             for host, port in () if given else self._options.addresses:
                 first, *others = _bind(host, port, len(self.shares))
                 for share, pair in zip(self.shares, others, strict=True):
                     share.append(pair)
-                await self._answer_on(*first)
+                self._listening.append(await self._answer_on(*first))
+                self.addresses.append(first[0].getsockname()[:2])
             for host, port in self._options.tls_addresses:
                 self._listen_encrypted(host, port)
         except BaseException:
@@ -139,12 +142,10 @@ class DnsEdge:
 
     async def stop(self) -> None:
         """Stop answering and close every socket."""
-        loop = asyncio.get_running_loop()
-        for listener in self._datagrams:
-            loop.remove_reader(listener.socket)
-            listener.socket.close()
-        for stream in self._streams:
-            stream.close()
+        for number in list(self._adopted):
+            self.release(number)
+        for listening in self._listening:
+            self._leave(listening)
         for connection in list(self._connections):
             connection.writer.transport.abort()
         for encrypted in self._encrypted:
@@ -155,8 +156,7 @@ class DnsEdge:
         for share in self.shares:
             share.clear()
         await self._tasks.stop()
-        self._datagrams.clear()
-        self._streams.clear()
+        self._listening.clear()
         self._encrypted.clear()
         self._queue.clear()
         self.addresses.clear()
@@ -167,16 +167,30 @@ class DnsEdge:
         self._allowance.most = options.udp_rate
         self._options = options
 
-    async def _answer_on(self, udp: socket.socket, tcp: socket.socket) -> None:
+    async def _answer_on(self, udp: socket.socket, tcp: socket.socket) -> Listening:
         listener = Datagrams(udp)
-        self._datagrams.append(listener)
         stream = await asyncio.start_server(
             self._connected, sock=tcp, backlog=TCP_BACKLOG, limit=TCP_BUFFER_BYTES
         )
-        self._streams.append(stream)
         asyncio.get_running_loop().add_reader(udp, self._readable, listener)
-        host, port = udp.getsockname()[:2]
-        self.addresses.append((host, port))
+        return listener, stream
+
+    def _leave(self, listening: Listening) -> None:
+        listener, stream = listening
+        asyncio.get_running_loop().remove_reader(listener.socket)
+        listener.socket.close()
+        stream.close()
+
+    async def adopt(self, number: int) -> None:
+        """Answer at a share of the sockets here, until somebody else does."""
+        self._adopted[number] = [
+            await self._answer_on(udp.dup(), tcp.dup()) for udp, tcp in self.shares[number]
+        ]
+
+    def release(self, number: int) -> None:
+        """Leave that share to somebody else."""
+        for listening in self._adopted.pop(number, ()):
+            self._leave(listening)
 
     def _listen_encrypted(self, host: str, port: int) -> None:
         assert self._serving is not None

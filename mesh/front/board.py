@@ -28,6 +28,10 @@ class Board:
         self._times = memory[: 8 * _TIMES].cast("d")
         self._versions = memory[8 * _TIMES :].cast("Q")
 
+    def close(self) -> None:
+        """Let go of the memory; nothing may be asked after that."""
+        os.close(self.fd)
+
     def version(self, slot: int) -> int:
         """What is kept under this slot holds while this is the same."""
         return self._versions[slot]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +17,13 @@ from mesh.front.frames import Done, Frames, Kind, frame
 from mesh.front.keep import RESPONSE_MAX_BYTES, Responses
 from mesh.tasks import Tasks
 
+log = logging.getLogger(__name__)
+
 HEAD_MAX_BYTES = 2048
 """Longer heads are never kept."""
 BUFFER_MAX_BYTES = 256 * 1024
 """So much may wait for the main process before its client is read no further."""
+WARN_SECONDS = 60.0
 SWEEP_SECONDS = (0.02, 2.0)
 """How often idle clients are looked for: some times within the patience with them."""
 
@@ -31,13 +36,19 @@ class Fronting:
     ) -> None:
         self.responses, self.clock = responses, clock
         self.hand_over = hand_over
-        self.idle_seconds = 180.0
+        self.idle_seconds, self.write_stall_seconds = 180.0, 60.0
+        self.halted = False
+        self.slow = 0
+        """Clients that were cut off because they took nothing."""
+        self._warned = -math.inf
         self.connections: set[Client] = set()
         self.tasks = Tasks()
         self._servers: list[asyncio.Server] = []
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Take the clients that come to these sockets."""
+        if self.halted:
+            return
         loop = asyncio.get_running_loop()
         for one in listeners:
             server = await loop.create_server(lambda: Client(self), sock=one, backlog=1024)
@@ -46,6 +57,7 @@ class Fronting:
 
     def halt(self) -> None:
         """Take no more clients, and let go of those that ask nothing."""
+        self.halted = True
         for server in self._servers:
             server.close()
         for connection in list(self.connections):
@@ -53,11 +65,17 @@ class Fronting:
 
     async def _sweep(self) -> None:
         while True:
-            often = min(max(self.idle_seconds / 4, SWEEP_SECONDS[0]), SWEEP_SECONDS[1])
-            await self.clock.sleep(often)
-            oldest = self.clock.monotonic() - self.idle_seconds
+            shortest = min(self.idle_seconds, self.write_stall_seconds)
+            await self.clock.sleep(min(max(shortest / 4, SWEEP_SECONDS[0]), SWEEP_SECONDS[1]))
+            now = self.clock.monotonic()
             for connection in list(self.connections):
-                connection.sweep(oldest)
+                connection.sweep(now)
+
+    def warn(self, error: OSError) -> None:
+        """Say, now and then, that clients cannot be served."""
+        if (now := self.clock.monotonic()) >= self._warned + WARN_SECONDS:
+            self._warned = now
+            log.warning("connections are refused: %s", error.strerror or error)
 
 
 class Client(asyncio.Protocol):
@@ -72,8 +90,10 @@ class Client(asyncio.Protocol):
         self._head = b""
         self._response: list[bytes] | None = None  # To what is handed over, if it may be kept.
         self._size = 0
-        self._stalled = self._ending = self._hit = False
-        self._active = owner.clock.monotonic()
+        self._stalled = self._ending = self._hit = self._ended = False
+        self._early: bytes | None = b""  # What came before the main process took the client.
+        self._unsent = 0
+        self._active = self._moved = owner.clock.monotonic()
 
     # The client
 
@@ -93,6 +113,11 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer it, or hand it over."""
+        if self._early is not None:
+            self._early += data
+            if len(self._early) > BUFFER_MAX_BYTES:
+                self._transport.pause_reading()
+            return
         if self._sent == self._done:
             if not self._stalled and (response := self._responses.take(data, self._peer[0])):
                 self._transport.write(response)
@@ -109,6 +134,9 @@ class Client(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; what it asked is answered."""
+        if self._early:
+            self._ended = True
+            return True
         if self._link is None or self._sent == self._done:
             return False
         self._link.write(frame(Kind.END))
@@ -143,13 +171,20 @@ class Client(asyncio.Protocol):
         if self._sent == self._done:
             self._transport.close()
 
-    def sweep(self, oldest: float) -> None:
-        """Close it if it was idle since then; say that it is not, if it was at work."""
-        if self._hit:
-            self._hit, self._active = False, self._owner.clock.monotonic()
+    def sweep(self, now: float) -> None:
+        """Close it if it was idle for long; say that it is not, if it was at work."""
+        owner, unsent = self._owner, self._transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._moved = now
+        self._unsent = unsent
+        if now - self._moved > owner.write_stall_seconds:
+            owner.slow += 1
+            self._transport.abort()  # To close it would wait for the client.
+        elif self._hit or unsent:
+            self._hit, self._active = False, now
             if self._link is not None:
                 self._link.write(frame(Kind.STAY))
-        elif self._sent == self._done and self._active < oldest:
+        elif self._sent == self._done and now - self._active > owner.idle_seconds:
             self._transport.close()
 
     # The main process
@@ -173,6 +208,9 @@ class Client(asyncio.Protocol):
             self._transport.close()
 
     def _finished(self, done: Done) -> None:
+        if self._early is not None:
+            self._accepted(self._early)
+            return
         self._done = done.received
         if self._sent != self._done:
             return
@@ -181,6 +219,15 @@ class Client(asyncio.Protocol):
             self._responses.keep(self._head, b"".join(self._response), done.terms)
         self._response = None
         if self._ending:
+            self._transport.close()
+
+    def _accepted(self, early: bytes) -> None:
+        """The main process took the client: now it is answered."""
+        self._early = None
+        if early:
+            self.data_received(early)
+            self.read_on(on=True)
+        if self._ended and not self.eof_received():
             self._transport.close()
 
     def unlinked(self, *, refused: bool) -> None:
@@ -207,10 +254,15 @@ class _Link(asyncio.Protocol):
         owner.tasks.start(self._connect(owner), name="front link")
 
     async def _connect(self, owner: Fronting) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        owner.hand_over(theirs)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        try:
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            owner.hand_over(theirs)
+            await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        except OSError as error:
+            owner.warn(error)
+            self._refused = True
+            self.connection_lost(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what has waited."""
@@ -221,6 +273,7 @@ class _Link(asyncio.Protocol):
             return
         transport.write(b"".join(self._waiting))
         self._waiting.clear()
+        self._client.read_on(on=True)
         if self._paused:
             transport.pause_reading()
 
@@ -228,6 +281,8 @@ class _Link(asyncio.Protocol):
         """Send frames."""
         if self._transport is None:
             self._waiting.append(data)
+            if self._client is not None and sum(map(len, self._waiting)) > BUFFER_MAX_BYTES:
+                self._client.read_on(on=False)
         else:
             self._transport.write(data)
 

@@ -11,6 +11,10 @@ from enum import IntEnum
 
 import msgspec
 
+from mesh import __version__
+
+TOKEN = f"{__version__}/1"
+"""A worker of another version, installed meanwhile, would not understand these."""
 HEAD = struct.Struct("!IB")
 BODY_MAX_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
@@ -33,6 +37,7 @@ class Kind(IntEnum):
     ANSWER = 18
     REPORT = 19
     HALT = 20
+    LOG = 21
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True):
@@ -42,8 +47,8 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
     version: int
     leased: bool
     """Only while the main process leads under a lease."""
-    seconds: float | None
-    """No longer than so; None for as long as the version is the same."""
+    until: float
+    """No longer than this, by the monotonic clock; infinite for as long as the version is so."""
     label: str = ""
     """Of the route, for figures."""
 
@@ -94,12 +99,23 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     dns: dict[str, int]
     access_lost: int = 0
     """Lines of the access log that could not be written."""
+    slow: int = 0
+    """Clients that were cut off because they took nothing."""
+
+
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """A line for the log, which the main process writes."""
+
+    level: int
+    logger: str
+    text: str
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True):
     """What a worker works with; options only, if it was told of sockets before."""
 
     idle_seconds: float
+    write_stall_seconds: float
     access_log: str
     dns: bytes
     """Options of the DNS edge, packed."""

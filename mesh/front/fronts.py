@@ -10,9 +10,8 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 
@@ -20,10 +19,11 @@ from mesh.clock import Clock
 from mesh.dns.options import Options as DnsOptions
 from mesh.dns.server import DnsServer
 from mesh.front.board import Board
-from mesh.front.frames import Answer, Ask, Frames, Kind, Report, Setup, frame, told
+from mesh.front.frames import TOKEN, Answer, Ask, Frames, Kind, Logged, Report, Setup, frame, told
 from mesh.front.link import Link
 from mesh.front.offers import Offers
 from mesh.http.server import HttpServer
+from mesh.program import command
 from mesh.registry.port import Registry
 from mesh.tasks import Tasks
 
@@ -33,6 +33,8 @@ BEAT_SECONDS = 0.05
 ALIVE_SECONDS = 1.0
 SILENT_BEATS = 100
 """A worker that says nothing while the main process was at work for so many beats hangs."""
+STARTING_BEATS = 1200
+"""One that has said nothing yet may still be starting, on a machine that has much to do."""
 PAUSE_SECONDS = (0.05, 5.0)
 """Before a worker is replaced: the first time, and at most if the new ones die too."""
 LIVED_SECONDS = 10.0
@@ -55,7 +57,7 @@ class Fronts:
     ) -> None:
         self.http, self.dns, self._dns_options = edges
         self.board = Board()
-        self.offers = Offers(self.board, registry)
+        self.offers = Offers(self.board, registry, clock)
         self._clock, self._leased_until = clock, leased_until
         self._tasks = Tasks()
         self.workers: list[_Worker] = []
@@ -100,12 +102,19 @@ class Fronts:
         await self._tasks.stop()
         for worker in self.workers:
             worker.kill()
+        self.board.close()
 
     def setup(self) -> Setup:
         """What workers work with, but for sockets."""
         packed, options = msgspec.msgpack.encode(self._dns_options), self.http.options
-        level = logging.getLogger("mesh").getEffectiveLevel()
-        return Setup(options.idle_seconds, options.access_log, packed, level)
+        access = self.http.access
+        return Setup(
+            options.idle_seconds,
+            options.write_stall_seconds,
+            "" if access is None else access.path,
+            packed,
+            logging.getLogger("mesh").getEffectiveLevel(),
+        )
 
     async def answer(self, ask: Ask) -> Answer:
         """Answer a DNS question that came to a worker."""
@@ -122,10 +131,16 @@ class Fronts:
             return Answer(ask.number, response)
         return Answer(ask.number, response, terms, kept.variants, kept.most)
 
+    def at_work(self, number: int) -> None:
+        """A worker answers from now on; until then it was done here."""
+        self.http.release(number)
+        self.dns.release(number)
+
     def took(self, report: Report) -> None:
         """Count what a worker did."""
         http, dns = self.http.counters, self.dns.counters
         http["access_lost"] += report.access_lost
+        http["slow"] += report.slow
         for label, took in report.http.items():
             http["requests"] += took.count
             http["hits"] += took.count
@@ -135,7 +150,7 @@ class Fronts:
 
     def stats(self) -> dict[str, object]:
         """Figures for people."""
-        running = [one.pid for one in self.workers if one.runs]
+        running = [one.pid for one in self.workers if one.works]
         pids = ",".join(map(str, running))
         return {"running": len(running), "pids": pids, "offers": len(self.offers), **self.counters}
 
@@ -156,6 +171,8 @@ class Fronts:
             began = self._clock.monotonic()
             self.counters["started"] += 1
             try:
+                await self.http.adopt(worker.number)
+                await self.dns.adopt(worker.number)
                 code = await worker.run()
             except OSError as error:
                 log.error("worker %d cannot be started: %s", worker.number, error)  # noqa: TRY400
@@ -185,11 +202,18 @@ class _Worker(asyncio.Protocol):
         self._frames = Frames()
         self._tasks = Tasks()
         self._silent = 0
+        self._at_work = False
+        self._first = b""
 
     @property
     def runs(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def works(self) -> bool:
+        """Whether it has said that it is at work, and runs still."""
+        return self.runs and self._at_work
 
     @property
     def pid(self) -> int:
@@ -199,41 +223,39 @@ class _Worker(asyncio.Protocol):
     async def run(self) -> int:
         """Start the process and wait for its end; its exit code. Raises OSError."""
         loop = asyncio.get_running_loop()
-        trunk, theirs = socket.socketpair()
-        channel, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ExitStack() as opened:
+            trunk, theirs = map(opened.enter_context, socket.socketpair())
+            kind = (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            channel, given = map(opened.enter_context, socket.socketpair(*kind))
+            self._process = process = await self._start(theirs.fileno(), given.fileno())
+            theirs.close()
+            given.close()
+            self._silent, self._frames, self._at_work = 0, Frames(), False
+            for one in (trunk, channel):
+                one.setblocking(False)
+            await loop.create_connection(lambda: self, sock=trunk)
+            loop.add_reader(channel, self._take_sockets, channel)
+            try:
+                return await process.wait()
+            finally:
+                loop.remove_reader(channel)
+                if self._transport is not None:
+                    self._transport.abort()
+                self.kill()
+
+    async def _start(self, trunk: int, channel: int) -> asyncio.subprocess.Process:
         fronts = self._fronts
         http = [one.fileno() for one in fronts.http.shares[self.number]]
         dns = [(udp.fileno(), tcp.fileno()) for udp, tcp in fronts.dns.shares[self.number]]
-        own = (theirs.fileno(), given.fileno(), fronts.board.fd)
-        passed = [*own, *http, *(fd for pair in dns for fd in pair)]
-        try:
-            self._process = process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mesh.front.worker", *map(str, own)),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=passed,
-                start_new_session=True,
-            )
-        except BaseException:
-            trunk.close()
-            channel.close()
-            raise
-        finally:
-            theirs.close()
-            given.close()
-        self._silent, self._frames = 0, Frames()
-        for one in (trunk, channel):
-            one.setblocking(False)
-        await loop.create_connection(lambda: self, sock=trunk)
-        loop.add_reader(channel, self._take_sockets, channel)
         setup = msgspec.structs.replace(fronts.setup(), http_sockets=http, dns_sockets=dns)
-        self.send(told(Kind.SETUP, setup))
-        try:
-            return await process.wait()
-        finally:
-            loop.remove_reader(channel)
-            channel.close()
-            self.close()
-            self.kill()
+        self._first = told(Kind.SETUP, setup)
+        own = (trunk, channel, fronts.board.fd)
+        return await asyncio.create_subprocess_exec(
+            *(*command("mesh.front.worker"), TOKEN, str(os.getpid()), *map(str, own)),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=[*own, *http, *(fd for pair in dns for fd in pair)],
+            start_new_session=True,
+        )
 
     def send(self, data: bytes) -> None:
         """Tell it something, if it is there."""
@@ -256,7 +278,7 @@ class _Worker(asyncio.Protocol):
         if not self.runs:
             return
         self._silent += 1
-        if self._silent >= SILENT_BEATS:
+        if self._silent >= (SILENT_BEATS if self._at_work else STARTING_BEATS):
             self._silent = 0
             self._fronts.counters["hung"] += 1
             log.warning("worker %d (process %d) hangs and is ended", self.number, self.pid)
@@ -287,6 +309,7 @@ class _Worker(asyncio.Protocol):
         """It is there."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.write(self._first)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
         """It is gone."""
@@ -300,7 +323,20 @@ class _Worker(asyncio.Protocol):
                 _ = self._tasks.start(self._answer(ask), name="worker's question")
             elif kind == Kind.REPORT:
                 self._silent = 0
+                if not self._at_work:
+                    self._at_work = True
+                    self._fronts.at_work(self.number)
                 self._fronts.took(msgspec.msgpack.decode(body, type=Report))
 
+            elif kind == Kind.LOG:
+                line = msgspec.msgpack.decode(body, type=Logged)
+                logger = logging.getLogger(line.logger)
+                logger.log(line.level, "worker %d: %s", self.number, line.text)
+
     async def _answer(self, ask: Ask) -> None:
-        self.send(told(Kind.ANSWER, await self._fronts.answer(ask)))
+        try:
+            answer = await self._fronts.answer(ask)
+        except Exception:
+            log.exception("a question that came to worker %d", self.number)
+            answer = Answer(ask.number, None)  # Or it would wait for ever.
+        self.send(told(Kind.ANSWER, answer))

@@ -14,7 +14,9 @@ from mesh.http.access import AccessLog
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 32 * 1024 * 1024
 RESPONSE_MAX_BYTES = 1024 * 1024
-SAMPLES_MAX = 64
+QUESTION_MAX_BYTES = 512
+"""Longer questions are padded, or mischief."""
+SAMPLES_MAX = 256
 """Durations told with each report, of each route."""
 _DATE = b"\r\nDate: "
 _DATE_BYTES = 29  # RFC 9110, section 5.6.7: IMF-fixdate has a fixed length.
@@ -26,23 +28,19 @@ class Deadline:
     def __init__(self, board: Board, clock: Clock) -> None:
         self._board, self.clock = board, clock
 
-    def until(self, terms: Terms) -> float:
-        """Until when, by the monotonic clock, they may hold at all."""
-        return float("inf") if terms.seconds is None else self.clock.monotonic() + terms.seconds
-
-    def holds(self, terms: Terms, until: float, now: float) -> bool:
+    def holds(self, terms: Terms, now: float) -> bool:
         """Whether what is kept on these terms may be given now."""
         board = self._board
-        if board.version(terms.slot) != terms.version or now >= until:
+        if board.version(terms.slot) != terms.version or now >= terms.until:
             return False
         return now < (board.leased_until if terms.leased else board.alive_until)
 
 
 class _Response:
-    __slots__ = ("bytes", "date_at", "second", "terms", "until")
+    __slots__ = ("bytes", "date_at", "second", "terms")
 
-    def __init__(self, response: bytes, terms: Terms, until: float) -> None:
-        self.bytes, self.terms, self.until = response, terms, until
+    def __init__(self, response: bytes, terms: Terms) -> None:
+        self.bytes, self.terms = response, terms
         at = response.find(_DATE, 0, response.find(b"\r\n\r\n"))
         self.date_at = at + len(_DATE) if at >= 0 else 0
         self.second = 0
@@ -69,7 +67,7 @@ class Responses:
         if kept is None:
             return b""
         began, terms = self._clock.monotonic(), kept.terms
-        if not self._deadline.holds(terms, kept.until, began):
+        if not self._deadline.holds(terms, began):
             return b""
         if (second := int(self._clock.wall())) != kept.second:
             self._redate(kept, second)
@@ -98,7 +96,7 @@ class Responses:
         self._drop(head)
         if len(response) > RESPONSE_MAX_BYTES:
             return
-        self._kept[head] = _Response(response, terms, self._deadline.until(terms))
+        self._kept[head] = _Response(response, terms)
         self._bytes += len(head) + len(response)
         while len(self._kept) > KEPT_MAX or self._bytes > KEPT_BYTES_MAX:
             self._drop(next(iter(self._kept)))
@@ -110,11 +108,11 @@ class Responses:
 
 
 class _Shuffled(Variants):
-    __slots__ = ("terms", "until")
+    __slots__ = ("terms",)
 
-    def __init__(self, terms: Terms, until: float) -> None:
+    def __init__(self, terms: Terms) -> None:
         super().__init__()
-        self.terms, self.until = terms, until
+        self.terms = terms
 
 
 Question = tuple[bool, bytes]
@@ -134,14 +132,16 @@ class Messages:
         kept = self._kept.get(question)
         if kept is None:
             return b""
-        if not self._deadline.holds(kept.terms, kept.until, self._clock.monotonic()):
+        if not self._deadline.holds(kept.terms, self._clock.monotonic()):
             return b""
         return kept.take()
 
     def keep(self, question: Question, variants: list[bytes], most: int, terms: Terms) -> None:
         """Keep these in place of older ones."""
+        if len(question[1]) > QUESTION_MAX_BYTES:
+            return
         before = self._kept.pop(question, None)
-        kept = _Shuffled(terms, self._deadline.until(terms))
+        kept = _Shuffled(terms)
         kept.variants, kept.most = variants, most
         if before is not None:
             kept.uses = before.uses

@@ -92,6 +92,8 @@ class Link(asyncio.Protocol):
         self._connection = Linked(self._server, self._done)
         self._wire = _Wire(self._transport, peer)
         self._connection.connection_made(self._wire)
+        if not self._transport.is_closing():
+            self._transport.write(told(Kind.DONE, Done(0)))  # It is not one too many.
 
     def _take(self, connection: Linked, kind: int, body: bytes) -> None:
         if kind == Kind.DATA:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from mesh.clock import Clock
 from mesh.errors import MeshError
 from mesh.front.board import SLOTS, Board
 from mesh.front.frames import Terms
@@ -33,8 +35,8 @@ class Offers:
     Those offered least recently are taken back first.
     """
 
-    def __init__(self, board: Board, registry: Registry, slots: int = SLOTS) -> None:
-        self._board, self._registry = board, registry
+    def __init__(self, board: Board, registry: Registry, clock: Clock, slots: int = SLOTS) -> None:
+        self._board, self._registry, self._clock = board, registry, clock
         self._slots: OrderedDict[tuple[Query[Any], ReadOptions], _Slot] = OrderedDict()
         self._free = list(range(slots))
 
@@ -58,10 +60,11 @@ class Offers:
             return None
         slot = self._slot(query, options)
         leased = options.consistency == "default" and not options.cached
-        seconds = None
+        until = math.inf
         if not leased:
             seconds = AGEING_SECONDS if answer.last_contact or answer.age else STALE_SECONDS
-        return Terms(slot.number, self._board.version(slot.number), leased, seconds, label)
+            until = self._clock.monotonic() + seconds
+        return Terms(slot.number, self._board.version(slot.number), leased, until, label)
 
     def response(self, source: Source | None) -> Terms | None:
         """On which terms a response made of this may be kept."""

@@ -7,12 +7,15 @@ that does. Signals to end are for the main process, which has it finish what is 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 from collections import Counter, deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -23,7 +26,7 @@ from mesh.errors import Invalid
 from mesh.front.asking import Asking
 from mesh.front.board import Board
 from mesh.front.client import Fronting
-from mesh.front.frames import Frames, Kind, Report, Setup, told
+from mesh.front.frames import TOKEN, Frames, Kind, Logged, Report, Setup, told
 from mesh.front.keep import Deadline, Messages, Responses
 from mesh.http.access import AccessLog
 from mesh.tasks import Tasks
@@ -31,6 +34,7 @@ from mesh.tasks import Tasks
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Worker(asyncio.Protocol):
@@ -42,7 +46,7 @@ class Worker(asyncio.Protocol):
         self._frames = Frames()
         self._channel, self._unsent = channel, deque[socket.socket]()
         self._fronting = Fronting(Responses(deadline), clock, self._hand_over)
-        self._asking = Asking(Messages(deadline), self._send)
+        self._asking = Asking(Messages(deadline), self.send)
         self._dns: DnsEdge | None = None
         self._transport: asyncio.Transport | None = None
         self._lost: Counter[str] = Counter()
@@ -63,6 +67,7 @@ class Worker(asyncio.Protocol):
                 self._set_up(msgspec.msgpack.decode(body, type=Setup))
             elif kind == Kind.HALT:
                 self._fronting.halt()
+                self._report()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
         """The main process is gone."""
@@ -72,6 +77,7 @@ class Worker(asyncio.Protocol):
     def _set_up(self, setup: Setup) -> None:
         options = msgspec.msgpack.decode(setup.dns, type=Options)
         self._fronting.idle_seconds = setup.idle_seconds
+        self._fronting.write_stall_seconds = setup.write_stall_seconds
         logging.getLogger("mesh").setLevel(setup.log_level)
         self._open_access_log(setup.access_log)
         if self._dns is not None:
@@ -83,14 +89,15 @@ class Worker(asyncio.Protocol):
     def _open_access_log(self, path: str) -> None:
         """Write to this file from now on; opened anew, as it may have been moved away."""
         responses = self._fronting.responses
-        before, responses.access = responses.access, None
+        before, made = responses.access, None
+        try:
+            made = AccessLog(path, self._clock, self._lost) if path else None
+        except Invalid as error:
+            log.error("%s", error)  # noqa: TRY400 - no traceback for people.
+            return
+        responses.access = made
         if before is not None:
             before.close()
-        if path:
-            try:
-                responses.access = AccessLog(path, self._clock, self._lost)
-            except Invalid as error:
-                log.error("%s", error)  # noqa: TRY400 - no traceback for people.
 
     async def _start(self, dns: DnsEdge, setup: Setup) -> None:
         listeners = [socket.socket(fileno=fd) for fd in setup.http_sockets]
@@ -109,9 +116,11 @@ class Worker(asyncio.Protocol):
         took, responses.took = responses.took, {}
         lost = self._lost["access_lost"]
         self._lost.clear()
-        self._send(told(Kind.REPORT, Report(took, self._asking.taken(), lost)))
+        slow, self._fronting.slow = self._fronting.slow, 0
+        self.send(told(Kind.REPORT, Report(took, self._asking.taken(), lost, slow)))
 
-    def _send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
+        """Tell the main process something."""
         if self._transport is not None:
             self._transport.write(data)
 
@@ -136,6 +145,19 @@ class Worker(asyncio.Protocol):
         loop.remove_writer(self._channel)
 
 
+class _Telling(logging.Handler):
+    """Has the main process write the log."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._tell = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        text = self.format(record)
+        self._tell(told(Kind.LOG, Logged(record.levelno, record.name, text)))
+
+
 async def _run(trunk: int, channel: int, board: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -143,6 +165,7 @@ async def _run(trunk: int, channel: int, board: int) -> None:
     handing = socket.socket(fileno=channel)
     handing.setblocking(False)
     worker = Worker(Board(board), handing)
+    logging.getLogger("mesh").addHandler(_Telling(worker.send))
     stream = socket.socket(fileno=trunk)
     stream.setblocking(False)
     await loop.create_connection(lambda: worker, sock=stream)
@@ -150,12 +173,18 @@ async def _run(trunk: int, channel: int, board: int) -> None:
     await worker.ended.wait()
 
 
-def main(arguments: list[str]) -> int:
-    """Run with the file descriptors of stream, channel and board."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s worker: %(message)s")
-    asyncio.run(_run(*map(int, arguments)))
+def main() -> int:
+    """Run with a token, the main process, and the descriptors of stream, channel and board."""
+    token, parent, *descriptors = sys.argv[1:]
+    if token != TOKEN:
+        sys.stderr.write(f"worker: this is {TOKEN}, the main process {token}: restart it\n")
+        return 3
+    # Or one that is stopped would keep the ports of a main process that is gone.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == int(parent):
+        asyncio.run(_run(*map(int, descriptors)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -66,6 +66,11 @@ class AccessLog:
         self._torn = False
         self._warned = -math.inf
 
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._path
+
     def hit(self, client: str, request: bytes, response: bytes, seconds: float) -> None:
         """Note a request that was answered with a kept response."""
         target = request[: request.find(b" HTTP/")].partition(b" ")[2].decode()

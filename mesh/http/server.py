@@ -65,6 +65,7 @@ class HttpServer:
         self._dispatcher = Dispatcher(parts, options)
         self._common = _Common(options)
         self._listeners: list[asyncio.Server] = []
+        self._adopted: dict[int, list[asyncio.Server]] = {}
         self._tasks = Tasks()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
@@ -119,11 +120,26 @@ class HttpServer:
             self.addresses.append((bound[0], bound[1]))
         self._tasks.start(self._sweep(), name="http sweep")
 
+    async def adopt(self, number: int) -> None:
+        """Answer at a share of the sockets here, until somebody else does."""
+        loop = asyncio.get_running_loop()
+        self._adopted[number] = [
+            await loop.create_server(lambda: Connection(self), sock=one.dup(), backlog=BACKLOG)
+            for one in self.shares[number]
+        ]
+
+    def release(self, number: int) -> None:
+        """Leave that share to somebody else; who has connected stays."""
+        for listener in self._adopted.pop(number, ()):
+            listener.close()
+
     async def stop(self) -> None:
         """Stop listening and end: blocked queries at once, other requests within seconds."""
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        for number in list(self._adopted):
+            self.release(number)
         for one in itertools.chain(*self.shares):
             one.close()
         for share in self.shares:
@@ -283,8 +299,8 @@ class HttpServer:
     def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        The response; empty if it is not the one for who asked now. What is not there is not kept: of that is no end.
-        Nor what was made by other options.
+        The response; empty if it is not the one for who asked now. What is not there is not kept:
+        of that is no end. Nor what was made by other options.
         """
         source: Source = reply.source
         if reply.status != 200 or head.old or source.by is not self._options:

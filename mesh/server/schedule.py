@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import Internal, MeshError, explained
+from mesh.program import command
 from mesh.registry.port import HERE, Order
 from mesh.registry.snapshots import Kept, OwnSchedule, Schedules
 from mesh.registry.snapshots import Schedule as Told
@@ -32,7 +32,7 @@ RETRY_SECONDS = 60.0
 """After one that failed, unless the interval is shorter."""
 VERIFY_SECONDS = 3600.0
 ASK_SECONDS = 3.0
-VERIFIER = (sys.executable, "-m", "mesh.server.verification")
+VERIFIER = command("mesh.server.verification")
 
 
 class Peers(msgspec.Struct, frozen=True):

@@ -226,8 +226,12 @@ def test_nobody_else_may_listen_where_workers_do(made: Cluster) -> None:
 def test_workers_end_with_the_main_process(made: Cluster) -> None:
     """The last of these tests: nothing runs after it."""
     server, agent = made.servers[0], made.agents[0]
+    eventually(lambda: len(pids(server)) == WORKERS)
     of_server, of_agent = pids(server), pids(agent)
+    os.kill(of_server[0], signal.SIGSTOP)  # It would keep the ports.
     server.kill()
     assert agent.stop() == 0
     for pid in (*of_server, *of_agent):
         eventually(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists())  # type: ignore[misc]
+    server.start()
+    eventually(lambda: len(pids(server)) == WORKERS)

@@ -29,11 +29,12 @@ class Fronted(Api):
         super().__init__(server, registry)
         self.board = Board()
         self.board.alive_until = self.board.leased_until = math.inf
-        self.offers = Offers(self.board, registry)
         clock = SystemClock()
+        self.offers = Offers(self.board, registry, clock)
         self.responses = Responses(Deadline(self.board, clock))
         self.fronting = Fronting(self.responses, clock, self._take)
         self.fronting.idle_seconds = server.options.idle_seconds
+        self.fronting.write_stall_seconds = server.options.write_stall_seconds
         self.tasks = Tasks()
         self._address = ("", 0)
 

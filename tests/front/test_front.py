@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+
+import pytest
 
 from mesh.clock import SystemClock
 from mesh.http.access import AccessLog
@@ -151,7 +156,8 @@ async def test_a_connection_that_only_reads_what_is_kept_is_not_idle(serve: Serv
             assert (await one.get("/v1/kv/a?raw")).body == b"1"
             await asyncio.sleep(0.001)
 
-    assert await asyncio.gather(other.reader.read(), read_on()) == [b"", None]
+    left, _ = await asyncio.gather(other.reader.read(), read_on())
+    assert left == b""
     assert len(api.server.connections) == 1
     for each in (one, other):
         each.writer.close()
@@ -163,6 +169,61 @@ async def test_large_bodies_pass_both_ways(serve: Serve) -> None:
     assert (await one.put("/v1/kv/a", value)).body == b"true"
     for _ in range(3):
         assert (await one.get("/v1/kv/a?raw")).body == value.encode()
+    one.writer.close()
+
+
+async def test_clients_that_take_nothing_are_cut_off_and_counted_until_then(serve: Serve) -> None:
+    """Whether what they do not take was kept or not, and however much of it is on its way."""
+    api = await serve(write_stall_seconds=0.4, idle_seconds=0.2, kv_value_max_bytes=4 << 20)
+    one = await client(api)
+    await one.put("/v1/kv/kept", "x" * 100_000)
+    await one.put("/v1/kv/long", "x" * 3_000_000)
+    await warm(api, one, "/v1/kv/kept")
+    one.writer.close()
+    slow = []
+    for key in ("kept", "long") * 3:
+        made = socket.socket()
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(made, api.address)
+        asked = f"GET /v1/kv/{key} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for _ in range(60 if key == "kept" else 1):
+            await loop.sock_sendall(made, asked)
+            await asyncio.sleep(0.001)
+        slow.append(made)
+    await until(lambda: len(api.server.connections) == len(slow))
+    await until(lambda: not api.fronting.connections and not api.server.connections)
+    assert api.fronting.slow == len(slow)
+    for made in slow:
+        made.close()
+
+
+async def test_a_client_one_too_many_hears_nothing_else(serve: Serve) -> None:
+    """Not even an answer that is kept, after which the refusal would pass for the next one."""
+    api = await serve(max_connections_per_client=1)
+    one = await client(api)
+    await one.put("/v1/kv/a", "1")
+    await warm(api, one, "/v1/kv/a?raw")
+    other = await client(api)
+    other.writer.write(b"GET /v1/kv/a?raw HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await other.reader.read()).startswith(b"HTTP/1.1 429 ")
+    for each in (one, other):
+        each.writer.close()
+
+
+async def test_a_client_for_whom_there_is_no_link_is_let_go(
+    api: Fronted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_theirs: socket.socket) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(api.fronting, "hand_over", none_left)
+    one = await client(api)
+    one.writer.write(b"GET /v1/status/leader HTTP/1.1\r\n\r\n")
+    with suppress(ConnectionResetError):
+        assert await one.reader.read() == b""
+    await until(lambda: not api.fronting.connections)
     one.writer.close()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
+from mesh.clock import SystemClock
 from mesh.front.board import SLOTS, Board
 from mesh.front.frames import BODY_MAX_BYTES, HEAD, Frames, Kind, data, frame
 from mesh.front.offers import Offers
@@ -23,7 +25,7 @@ async def read(registry: MemoryRegistry, key: str) -> tuple[Query[Any], object]:
 
 async def test_a_change_raises_the_version_of_its_slot() -> None:
     registry, board = MemoryRegistry(), Board()
-    offers = Offers(board, registry)
+    offers = Offers(board, registry, SystemClock())
     for key in "ab":
         await registry.write(Set(key, b"1"))
     query, value = await read(registry, "a")
@@ -43,7 +45,7 @@ async def test_a_change_raises_the_version_of_its_slot() -> None:
 
 async def test_what_is_no_longer_so_is_not_offered() -> None:
     registry = MemoryRegistry()
-    offers = Offers(Board(), registry)
+    offers = Offers(Board(), registry, SystemClock())
     await registry.write(Set("a", b"1"))
     query, value = await read(registry, "a")
     await registry.write(Set("a", b"2"))
@@ -62,14 +64,14 @@ async def test_terms_are_those_of_how_it_was_read(
     registry = MemoryRegistry()
     await registry.write(Set("a", b"1"))
     query, value = await read(registry, "a")
-    terms = Offers(Board(), registry).terms(query, options, value, label="GET /")
+    terms = Offers(Board(), registry, SystemClock()).terms(query, options, value, label="GET /")
     assert terms is not None
-    assert (terms.leased, terms.seconds is not None, terms.label) == (leased, limited, "GET /")
+    assert (terms.leased, terms.until < math.inf, terms.label) == (leased, limited, "GET /")
 
 
 async def test_those_offered_least_recently_are_taken_back() -> None:
     registry, board = MemoryRegistry(), Board()
-    offers = Offers(board, registry, slots=3)
+    offers = Offers(board, registry, SystemClock(), slots=3)
     made = {}
     for key in "abacd":
         await registry.write(Set("x", b""))

@@ -21,7 +21,6 @@ from tests.compat.test_hits import (
 )
 from tests.compat.test_limits import (
     test_a_body_that_does_not_come_is_told_408,
-    test_a_client_that_takes_nothing_is_cut_off,
     test_a_connection_that_says_nothing_is_closed,
     test_a_head_has_a_limit,
     test_a_waiting_query_is_not_idle,
