@@ -34,7 +34,7 @@ class Rounds(NamedTuple):
         for _ in range(self.times):
             before = asked.cpu_seconds()
             one = load(asked, self.seconds)
-            answers = one.rate * max(1, int(self.seconds))
+            answers = max(1.0, one.rate * max(1, int(self.seconds)))
             heard.append((one, (asked.cpu_seconds() - before) / answers * 1e6))
         best, cost = max(heard, key=lambda pair: pair[0].rate)
         return msgspec.structs.replace(
