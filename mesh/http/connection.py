@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
+from mesh.http.access import GONE
 from mesh.http.dispatch import Admitted
 from mesh.http.inflow import PENDING_MAX_BYTES, Inflow
 from mesh.http.owner import Owner
@@ -36,8 +37,9 @@ class Connection(asyncio.Protocol):
     """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
 
     __slots__ = (
-        "_admitted", "_body", "_client", "_drained", "_ended", "_head", "_inflow", "_last",
-        "_owner", "_paused", "_pending", "_task", "_transport", "_unsent", "deadline",
+        "_admitted", "_began", "_body", "_client", "_drained", "_ended", "_head", "_inflow",
+        "_last", "_owner", "_paused", "_pending", "_sent", "_task", "_transport", "_unsent",
+        "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -55,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._ended = False  # It sends no more.
         self._paused = False
         self._unsent = 0
+        self._began = 0.0  # When the head of the present request was read.
+        self._sent = 0  # Bytes of its response.
         self.deadline = math.inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._owner.closed(self._client)
         if self._task is not None:
             self._task.cancel()
+            self._note(GONE)
         self._release()
 
     def eof_received(self) -> bool:
@@ -106,7 +111,7 @@ class Connection(asyncio.Protocol):
             and self._task is None
             and self._body is None
             and self._drained is None
-            and (hit := self._owner.hit(data))
+            and (hit := self._owner.hit(data, self._client))
         ):
             assert self._transport is not None
             self._transport.write(hit)
@@ -205,6 +210,7 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return False
         head = self._owner.heads.read(data[:end])
+        self._began, self._sent = self._owner.now(), 0
         self._pending = data[end + 4 :]
         assert self._client is not None
         if not (self._pending or head.length or head.chunked):
@@ -336,16 +342,29 @@ class Connection(asyncio.Protocol):
         else:
             close = not head.keep_alive
             if not (pretty or close) and (whole := self._owner.small(reply, head)):
-                self._transport.write(whole)
+                self._write(whole)
                 if self._drained is not None:
                     await self._drained
             else:
                 await self._send(reply, head, pretty=pretty, close=close)
-        self._finish(head)
+        self._finish(head, reply.status)
+
+    def _write(self, data: bytes) -> None:
+        """Send more of the response to the present request."""
+        assert self._transport is not None
+        self._sent += len(data)
+        self._transport.write(data)
+
+    def _note(self, status: int) -> None:
+        """The present request is done with."""
+        access = self._owner.access
+        if access is not None:
+            head = self._head
+            asked = ("", "") if head is None else (head.method, head.target)
+            took = 0.0 if head is None else self._owner.now() - self._began
+            access.told(self._client or "", asked, status, self._sent, took)
 
     async def _send(self, reply: Reply, head: Head, *, pretty: bool, close: bool) -> None:
-        transport = self._transport
-        assert transport is not None
         try:
             rendered = await self._owner.render(reply, head, pretty=pretty, close=close)
         except Exception:
@@ -353,7 +372,7 @@ class Connection(asyncio.Protocol):
             failed = self._owner.failed()
             rendered = await self._owner.render(failed, head, pretty=False, close=close)
         for piece in rendered:
-            transport.write(piece)
+            self._write(piece)
             if self._drained is not None:
                 await self._drained
 
@@ -362,7 +381,7 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         head.keep_alive = head.keep_alive and not head.old
         opening, pieces = self._owner.render_stream(reply, head, pieces, close=not head.keep_alive)
-        transport.write(opening)
+        self._write(opening)
         framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
         task = asyncio.current_task()
         assert task is not None
@@ -370,7 +389,7 @@ class Connection(asyncio.Protocol):
         try:
             async for piece in pieces:
                 if piece:
-                    transport.write(framed(piece))
+                    self._write(framed(piece))
                 if self._drained is not None:
                     await self._drained
         except asyncio.CancelledError:
@@ -394,12 +413,13 @@ class Connection(asyncio.Protocol):
         finally:
             self._owner.blocked.discard(task)
         if not head.old:
-            transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
 
-    def _finish(self, head: Head) -> None:
+    def _finish(self, head: Head, status: int) -> None:
         """The reply is written: on to the next request, or the end."""
         transport = self._transport
         assert transport is not None
+        self._note(status)
         self._task = self._head = None
         if transport.is_closing():
             return
@@ -435,7 +455,9 @@ class Connection(asyncio.Protocol):
         framing = wire.field("Content-Length", str(len(reply.body)))
         nobody = Head("GET", "/", {}, keep_alive=False)
         opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
-        transport.write(opening + body)
+        self._sent = 0
+        self._write(opening + body)
+        self._note(reply.status)
         # Closed with bytes unread, the system would reset it and take the reply from the client.
         if transport.can_write_eof() and not self._ended:
             transport.write_eof()

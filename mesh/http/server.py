@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import itertools
 import logging
 import math
+import os
+import socket
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -14,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from mesh.errors import Conflict, MeshError
+from mesh.errors import Conflict, Invalid, MeshError
 from mesh.http import params, respond, wire
+from mesh.http.access import AccessLog
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.hits import Hits, Kept, Source
@@ -23,6 +28,7 @@ from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
 from mesh.registry.port import Answer
+from mesh.sockets import bind
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -51,7 +57,9 @@ class HttpServer:
     since the start. A client that goes away cancels its request, half a minute later at the latest.
     """
 
-    def __init__(self, parts: Parts, options: Options) -> None:
+    def __init__(self, parts: Parts, options: Options, *, copies: int = 0) -> None:
+        """`copies` has so many more sockets share each address, for others to answer there."""
+        self.shares: list[list[socket.socket]] = [[] for _ in range(copies)]
         self._parts = parts
         self._options = options
         self._dispatcher = Dispatcher(parts, options)
@@ -62,7 +70,16 @@ class HttpServer:
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter(
             dict.fromkeys(
-                ("connections", "failures", "hits", "malformed", "refused", "requests"), 0
+                (
+                    "access_lost",
+                    "connections",
+                    "failures",
+                    "hits",
+                    "malformed",
+                    "refused",
+                    "requests",
+                ),
+                0,
             )
         )
         self.timers = Timers(parts.clock)
@@ -74,22 +91,31 @@ class HttpServer:
         self.hits = Hits()
         self.idle_until = math.inf
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.access: AccessLog | None = None
 
     async def start(self) -> None:
-        """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
+        """Listen. Raises Conflict, having left nothing open, when an address cannot be had.
+
+        Raises Invalid when the access log cannot be written to.
+        """
+        self.access = self._access_log()
         self.loop = loop = asyncio.get_running_loop()
         self._stopping = False
         for host, port in self._options.addresses:
+            kind = (socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
             try:
+                own, *others = bind(kind, host, port, len(self.shares))
+                for share, one in zip(self.shares, others, strict=True):
+                    share.append(one)
                 listener = await loop.create_server(
-                    lambda: Connection(self), host, port, backlog=BACKLOG
+                    lambda: Connection(self), sock=own, backlog=BACKLOG
                 )
             except OSError as error:
                 await self.stop()
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno or errno.EIO)
                 raise Conflict(f"http: cannot listen on {host}:{port}: {reason}") from error
             self._listeners.append(listener)
-            bound = listener.sockets[0].getsockname()
+            bound = own.getsockname()
             self.addresses.append((bound[0], bound[1]))
         self._tasks.start(self._sweep(), name="http sweep")
 
@@ -98,6 +124,10 @@ class HttpServer:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        for one in itertools.chain(*self.shares):
+            one.close()
+        for share in self.shares:
+            share.clear()
         for task in self.blocked:
             task.cancel()
         for connection in [*self.connections]:
@@ -111,13 +141,30 @@ class HttpServer:
         await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()
+        self._replace_access_log(None)
+
+    def _access_log(self) -> AccessLog | None:
+        path = self._options.access_log
+        return AccessLog(path, self._parts.clock, self.counters) if path else None
+
+    def _replace_access_log(self, made: AccessLog | None) -> None:
+        before, self.access = self.access, made
+        if before is not None:
+            before.close()
 
     def reload(self, options: Options) -> None:
-        """Use other options from the next request on. The addresses stay as they are."""
+        """Use other options from the next request on. The addresses stay as they are.
+
+        The access log is opened anew, so that a program may have moved it away.
+        """
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
         self._common = _Common(options)
         self.hits.clear()
+        try:
+            self._replace_access_log(self._access_log())
+        except Invalid as error:
+            log.error("reload: the access log stays as it was: %s", error)  # noqa: TRY400 - no traceback for people.
 
     async def _sweep(self) -> None:
         """Close the connections of clients that are too slow."""
@@ -233,18 +280,28 @@ class HttpServer:
         reply.body = reply.body or b"".join(reply.pieces)
         return reply
 
-    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
+    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        What is not there is not kept: of that is no end. Nor what was made by other options.
+        The response; empty if it is not the one for who asked now. What is not there is not kept: of that is no end.
+        Nor what was made by other options.
         """
         source: Source = reply.source
         if reply.status != 200 or head.old or source.by is not self._options:
-            return
+            return b""
         now = self._at_once(source)
-        if now is not None and now.value is source.answer.value:
-            sent = msgspec.structs.replace(reply, body=body, kept=None)
-            self.hits.keep(head.raw, Kept(source, sent, framing))
+        if now is None or now.value is not source.answer.value:
+            return b""
+        sent = msgspec.structs.replace(reply, body=body, kept=None)
+        kept = Kept(source, sent, framing)
+        self._tell(kept, now, self.now())
+        self.hits.keep(head.raw, kept)
+        return kept.response if kept.tells(source.answer) else b""
+
+    def kept(self, head: bytes, response: object) -> Source | None:
+        """What the response kept under this head was made of, if it is this very one."""
+        found = self.hits.find(head)
+        return found.source if found is not None and found.response is response else None
 
     def _at_once(self, source: Source) -> Answer[Any] | None:
         try:
@@ -252,8 +309,8 @@ class HttpServer:
         except MeshError:
             return None  # Who asks the long way is told why.
 
-    def hit(self, data: bytes) -> bytes:
-        """The response to these bytes, if it is kept and right; else empty."""
+    def hit(self, data: bytes, client: str | None) -> bytes:
+        """The response to these bytes of a client, if it is kept and right; else empty."""
         kept = self.hits.find(data)
         if kept is None:
             return b""
@@ -272,7 +329,10 @@ class HttpServer:
         counters = self.counters
         counters["requests"] += 1
         counters["hits"] += 1
-        self.idle_until = self.timers.ended(source.label, began) + self._options.idle_seconds
+        ended = self.timers.ended(source.label, began)
+        self.idle_until = ended + self._options.idle_seconds
+        if self.access is not None:
+            self.access.hit(client or "", data, kept.response, ended - began)
         return kept.response
 
     def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:
@@ -317,8 +377,9 @@ class HttpServer:
                         small = forms[form] = await _compressed(body)
                     body = small
             framing += b"Content-Length: %d\r\n" % len(body)
-            if reply.source is not None and not close and head.raw and head.method == "GET":
-                self._keep(head, reply, body, framing)
+            keeps = reply.source is not None and not close and head.raw
+            if keeps and head.method == "GET" and (kept := self._keep(head, reply, body, framing)):
+                return (kept,)
             opening = self.render_head(reply, head, close=close, framing=framing)
             return (opening if head.method == "HEAD" else opening + body,)
         framing = b"Vary: Accept-Encoding\r\n"

@@ -27,10 +27,19 @@ class Timers:
         Beyond TIMERS_MAX kinds, forget it.
         """
         now = self._clock.monotonic()
-        window = self.windows.get(name)
-        if window is None:
-            if len(self.windows) >= TIMERS_MAX:
-                return now
-            window = self.windows[name] = Window(self._clock)
-        window.add(now - began, now)
+        window = self.windows.get(name) or self._new(name)
+        if window is not None:
+            window.add(now - began, now)
         return now
+
+    def add(self, name: str, count: int, seconds: float, samples: Iterable[float]) -> None:
+        """So many things of this kind took so long in all, and some of them as the samples say."""
+        window = self.windows.get(name) or self._new(name)
+        if window is not None:
+            window.merge(count, seconds, samples)
+
+    def _new(self, name: str) -> Window | None:
+        if len(self.windows) >= TIMERS_MAX:
+            return None
+        window = self.windows[name] = Window(self._clock)
+        return window
