@@ -102,6 +102,8 @@ COMMANDS = {
     "mesh": ["server", "-plaintext-rpc"],
     "consul": ["agent", "-server"],
 }
+ONE_PROCESS = "performance { workers = 0 }"
+"""All ratios are of one process, so that what it uses of processor and memory is all there is."""
 MANY_CLIENTS = "limits { http_max_conns_per_client = 10000 }"
 
 
@@ -122,6 +124,7 @@ def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list
             ports = _ports(server=server, serf_lan=lan, serf_wan=-1, http=http, dns=dns, **more)
             flags = ["-node", f"bench{number}", "-bind", "127.0.0.1", "-hcl", ports]
             flags += ["-bootstrap-expect", str(count), "-hcl", MANY_CLIENTS]
+            flags += ["-hcl", ONE_PROCESS] * (name == "mesh")
             flags += [word for join in joins for word in ("-retry-join", join)] * (count > 1)
             one = Node(name, http, dns, f"127.0.0.1:{server}")
             one.lan = f"127.0.0.1:{lan}"
