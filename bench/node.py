@@ -102,6 +102,7 @@ COMMANDS = {
     "mesh": ["server", "-plaintext-rpc"],
     "consul": ["agent", "-server"],
 }
+"""All ratios are of one process, so that what it uses of processor and memory is all there is."""
 MANY_CLIENTS = "limits { http_max_conns_per_client = 10000 }"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import svg
-from bench.discovery.figures import Figure, Figures
+from bench.discovery.figures import Figure, Figures, middle
 from bench.discovery.growth import IN_SERVICE
 from bench.svg import Chart, Line
 
@@ -155,4 +155,8 @@ def _spread(found: Figures) -> Chart:
 
 
 def _points(some: list[Figure], field: str) -> list[tuple[float, float]]:
-    return sorted((float(getattr(one, field)), one.rate) for one in some)
+    """Answers a second by a field; the median where a ceiling was measured again and again."""
+    rates: dict[float, list[float]] = {}
+    for one in some:
+        rates.setdefault(float(getattr(one, field)), []).append(one.rate)
+    return sorted((at, middle(found)) for at, found in rates.items())

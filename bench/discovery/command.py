@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> None:
         "part", nargs="*", choices=[*PARTS, "charts", "all"], default=["goals"],
         help="what to measure; goals if left out",
     )  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each load")
-    parser.add_argument("--rounds", type=int, default=1, help="loads of each row; the median tells")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load")
+    parser.add_argument("--rounds", type=int, default=3, help="loads of each row; the best counts")
     parser.add_argument("--largest", type=int, default=100_000, help="where growth ends, instances")
     parser.add_argument("--agents", type=int, nargs="+", default=[5, 20], help="of spread")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="keep figures, draw charts there")

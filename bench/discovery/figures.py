@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -84,8 +85,19 @@ class Figures:
         measured = {one.part for one in self.found}
         old = [one for one in read(folder).found if one.part not in measured]
         folder.mkdir(parents=True, exist_ok=True)
-        lines = [msgspec.json.encode(one) for one in [*old, *self.found]]
+        lines = [msgspec.json.encode(_short(one)) for one in [*old, *self.found]]
         (folder / FILE).write_bytes(b"[\n" + b",\n".join(lines) + b"\n]\n")
+
+
+def _short(found: Any) -> Any:
+    """The same with four digits of each number: more would be noise."""
+    if isinstance(found, float):
+        return float(f"{found:.4g}")
+    if isinstance(found, dict):
+        return {name: _short(one) for name, one in found.items()}
+    if isinstance(found, list | tuple):
+        return [_short(one) for one in found]
+    return _short(msgspec.to_builtins(found)) if isinstance(found, Figure) else found
 
 
 def read(folder: Path) -> Figures:

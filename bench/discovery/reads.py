@@ -45,18 +45,21 @@ def measure(stage: Stage, rounds: Rounds, found: Figures, *, goals: bool) -> Non
     for read in READS:
         with ceilings.constant(len(stage.server.get(read.path))) as constant:
             for connections in (32,) if goals else CONNECTIONS:
-                about = Figure("http", read.title, "constant", connections=connections)
-                top = found.add(rounds.measure(about, constant, _load(read.path, connections)))
-                _print(top, "", None)
                 for name in stage.known(*OURS):
                     for mode in MODES:
                         if not goals or (read.title, name, mode) in GOALS:
-                            _row(stage, rounds, found, (read, name, mode, top))
+                            row = (read, name, mode, connections)
+                            _row(stage, rounds, found, row, constant)
 
 
-def _row(stage: Stage, rounds: Rounds, found: Figures, row: tuple[Read, str, str, Figure]) -> None:
-    read, name, mode, top = row
-    asked, connections = stage.nodes[name], top.connections
+def _row(
+    stage: Stage, rounds: Rounds, found: Figures, row: tuple[Read, str, str, int], constant: Node
+) -> None:
+    read, name, mode, connections = row
+    asked, load = stage.nodes[name], _load(read.path, connections)
+    about = Figure("http", read.title, "constant", connections=connections)
+    # Anew for each row: other work on the machine may have begun or ended.
+    top = found.add(rounds.measure(about, constant, load))
     load = _load(read.path + ("" if mode == "default" else f"?{mode}"), connections)
     about = Figure("http", f"{read.title} {mode}", name, connections=connections)
     about = msgspec.structs.replace(about, ceiling=top.rate, ceiling_cpu=top.cpu)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.discovery.asking import Heard
-from bench.discovery.figures import Figure, middle
+from bench.discovery.figures import Figure
 from bench.node import Node
 
 OURS = ("server", "agent", "consul")
@@ -19,7 +19,10 @@ Load = Callable[[Node, float], Heard]
 
 
 class Rounds(NamedTuple):
-    """Each load is warmed up for a second, then measured so often; medians are taken."""
+    """Each load is warmed up for a second, then measured so often.
+
+    The round with the most answers counts, since other work on the machine can only take some away.
+    """
 
     seconds: float
     times: int
@@ -27,23 +30,22 @@ class Rounds(NamedTuple):
     def measure(self, about: Figure, asked: Node, load: Load) -> Figure:
         """The figure with all that the load told."""
         load(asked, 1.0)
-        heard, costs = [], []
+        heard: list[tuple[Heard, float]] = []
         for _ in range(self.times):
             before = asked.cpu_seconds()
-            heard.append(load(asked, self.seconds))
-            answers = heard[-1].rate * max(1, int(self.seconds))
-            costs.append((asked.cpu_seconds() - before) / answers * 1e6)
-        spread = [(part, middle([one.at(part) for one in heard])) for part, _ in heard[0].spread]
-        within = dict(spread)
+            one = load(asked, self.seconds)
+            answers = max(1.0, one.rate * max(1, int(self.seconds)))
+            heard.append((one, (asked.cpu_seconds() - before) / answers * 1e6))
+        best, cost = max(heard, key=lambda pair: pair[0].rate)
         return msgspec.structs.replace(
             about,
-            rate=middle([one.rate for one in heard]),
-            bytes=middle([one.bytes for one in heard]),
-            cpu=middle(costs),
-            spread=spread,
-            p50=within.get(50, 0.0),
-            p99=within.get(99, 0.0),
-            p999=within.get(99.9, 0.0),
+            rate=best.rate,
+            bytes=best.bytes,
+            cpu=cost,
+            spread=best.spread,
+            p50=best.at(50),
+            p99=best.at(99),
+            p999=best.at(99.9),
         )
 
 
