@@ -16,10 +16,8 @@ class Timers:
     def __init__(self, clock: Clock, names: Iterable[str] = ()) -> None:
         self._clock = clock
         self.windows = {name: Window(clock) for name in names}
-
-    def now(self) -> float:
+        self.now = clock.monotonic
         """When something begins."""
-        return self._clock.monotonic()
 
     def ended(self, name: str, began: float) -> None:
         """Something of this kind, begun then, ends now. Beyond TIMERS_MAX kinds, forget it."""
@@ -28,5 +26,5 @@ class Timers:
             if len(self.windows) >= TIMERS_MAX:
                 return
             window = self.windows[name] = Window(self._clock)
-        now = self._clock.monotonic()
+        now = self.now()
         window.add(now - began, now)
