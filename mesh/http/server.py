@@ -7,7 +7,7 @@ import gzip
 import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -19,6 +19,7 @@ from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.hits import Hits, Kept, Source
 from mesh.http.options import Options
+from mesh.http.owner import Asker
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
 from mesh.registry.port import Answer
@@ -64,6 +65,8 @@ class HttpServer:
                 ("connections", "failures", "hits", "malformed", "refused", "requests"), 0
             )
         )
+        self.now = parts.clock.monotonic
+        """Seconds, as deadlines count them."""
         self.timers = Timers(parts.clock)
         """How long requests took, by `METHOD path`, the path without what it takes."""
         self.clients: Counter[str] = Counter()
@@ -134,10 +137,6 @@ class HttpServer:
         """The present options."""
         return self._options
 
-    def now(self) -> float:
-        """Seconds, as deadlines count them."""
-        return self._parts.clock.monotonic()
-
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
         self.counters["connections"] += 1
@@ -203,6 +202,32 @@ class HttpServer:
         finally:
             self.timers.ended(route.label, began)
         return reply
+
+    def begin(self, admitted: Admitted, asker: Asker) -> bool:
+        """Begin a write that needs no task, and tell the asker later; False for all other work."""
+        asked, writes = admitted.request, admitted.route.writes
+        if writes is None or (command := writes(asked)) is None:
+            return False
+        try:
+            options = params.write_options(asked)
+        except MeshError:
+            return False  # As `answer` will say.
+        writing = _Writing(self, admitted, asker)
+        return self._parts.registry.begin(command, options, writing)
+
+    async def go_on(
+        self, admitted: Admitted, rest: Coroutine[Any, Any, bool], began: float
+    ) -> Reply:
+        """Answer a request whose write began without a task and needs one now."""
+        try:
+            return respond.boolean(await rest)
+        except MeshError as error:
+            return respond.failure(error, params.datacenter(admitted.request))
+        except Exception:
+            log.exception("%s %s failed", admitted.request.method, admitted.request.path)
+            return self.failed()
+        finally:
+            self.timers.ended(admitted.route.label, began)
 
     async def _answer_later(self, admitted: Admitted) -> Reply:
         """Answer a request that may wait for news: it ends when the server stops."""
@@ -366,6 +391,23 @@ class HttpServer:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)
+
+
+class _Writing:
+    """A write that began without a task: how long it takes, and who is told of it."""
+
+    __slots__ = ("_admitted", "_asker", "_began", "_server")
+
+    def __init__(self, server: HttpServer, admitted: Admitted, asker: Asker) -> None:
+        self._server, self._admitted, self._asker = server, admitted, asker
+        self._began = server.timers.now()
+
+    def written(self, result: bool) -> None:
+        self._server.timers.ended(self._admitted.route.label, self._began)
+        self._asker.answered(respond.boolean(result))
+
+    def unsettled(self, rest: Coroutine[Any, Any, Any]) -> None:
+        self._asker.unanswered(self._server.go_on(self._admitted, rest, self._began))
 
 
 class _Common:
