@@ -319,19 +319,19 @@ class Connection(asyncio.Protocol):
         if isinstance(admitted, Reply) or not self._owner.begin(admitted, self):
             self._task = spawn(self._answer(admitted), self._owner.loop)
 
-    def answered(self, reply: Reply) -> None:
+    def written(self, result: bool) -> None:
         """A write that needed no task has ended: send the reply, in a task if it takes one."""
         head, transport = self._head, self._transport
         if head is None or transport is None or transport.is_closing():
             return
-        if head.keep_alive and (whole := self._owner.small(reply, head)):
+        if head.keep_alive and (whole := self._owner.boolean(result, head)):
             transport.write(whole)
             if self._drained is None:
                 self._finish(head)
                 return
             self._task = spawn(self._end_drained(head, self._drained), self._owner.loop)
         else:
-            self._task = spawn(self._reply(reply), self._owner.loop)
+            self._task = spawn(self._reply(respond.boolean(result)), self._owner.loop)
 
     async def _end_drained(self, head: Head, drained: asyncio.Future[None]) -> None:
         await drained

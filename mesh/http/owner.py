@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Asker(Protocol):
     """Who is told how a write ended that needed no task."""
 
-    def answered(self, reply: Reply) -> None:
-        """This is the reply."""
+    def written(self, result: bool) -> None:
+        """It came to this."""
 
     def unanswered(self, rest: Coroutine[Any, Any, Reply]) -> None:
         """It needs a task now, in which this makes the reply."""
@@ -67,6 +67,9 @@ class Owner(Protocol):
 
     def begin(self, admitted: Admitted, asker: Asker) -> bool:
         """Begin a write that needs no task, and tell the asker later; False for all other work."""
+
+    def boolean(self, result: bool, head: Head) -> bytes:
+        """The whole response of a write to a keep-alive client, if no option changes it."""
 
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""

@@ -301,6 +301,13 @@ class HttpServer:
         kept.response, kept.told = opening + reply.body, answer
         kept.until = now + 1.0 - self._parts.clock.wall() % 1.0
 
+    def boolean(self, result: bool, head: Head) -> bytes:
+        """The whole response of a write to a keep-alive client, if no option changes it."""
+        options = self._options
+        if head.old or options.pretty_always or options.gzip_min_bytes <= len(b"false"):
+            return b""
+        return self._common.boolean(result, self._parts.clock.wall())
+
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""
         body = reply.body
@@ -404,7 +411,7 @@ class _Writing:
 
     def written(self, result: bool) -> None:
         self._server.timers.ended(self._admitted.route.label, self._began)
-        self._asker.answered(respond.boolean(result))
+        self._asker.written(result)
 
     def unsettled(self, rest: Coroutine[Any, Any, Any]) -> None:
         self._asker.unanswered(self._server.go_on(self._admitted, rest, self._began))
@@ -425,6 +432,7 @@ class _Common:
         self._fixed = b"".join(wire.field(name, value) for name, value in latest.values())
         self._second, self._lines = -1, b""
         self._openings: dict[tuple[int, int], bytes] = {}
+        self._booleans: dict[bool, bytes] = {}
 
     def lines(self, now: float) -> bytes:
         """Them and the date."""
@@ -432,7 +440,15 @@ class _Common:
             self._second = int(now)
             self._lines = self._fixed + wire.field("Date", formatdate(now, usegmt=True))
             self._openings.clear()
+            self._booleans.clear()
         return self._lines
+
+    def boolean(self, result: bool, now: float) -> bytes:
+        """A whole response that says true or false."""
+        if int(now) != self._second or result not in self._booleans:
+            body = respond.boolean(result).body
+            self._booleans[result] = self.opening(200, len(body), now) + body
+        return self._booleans[result]
 
     def opening(self, status: int, length: int, now: float) -> bytes:
         """What precedes a JSON body of so many bytes, with no header but these."""
