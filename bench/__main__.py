@@ -2,7 +2,8 @@
 
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
 the registry through HTTP, `./dev bench discovery` reads of DNS and HTTP beside what the machine can
-do at all, `./dev bench history` what history costs; each has options of its own:
+do at all, `./dev bench flood` known names beside random ones, `./dev bench history` what history
+costs; each has options of its own:
 see the modules of these names.
 """
 
@@ -13,7 +14,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import discovery, history, loads, node, raft, registry, restore
+from bench import flood, history, loads, node, raft, registry, restore
+from bench.discovery import command as discovery
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
@@ -31,6 +33,7 @@ OWN: dict[str, Callable[[list[str]], None]] = {
     "gossip": gossip.main,
     "registry": registry.main,
     "discovery": discovery.main,
+    "flood": flood.main,
     "history": history.main,
     "restore": restore.main,
 }

@@ -190,7 +190,9 @@ class Agent:
                 self.allow(check, source)
         for part in parts:
             if not LABEL.fullmatch(part.name):
-                log.warning("service %r: no DNS name; use letters, digits and -", part.name)
+                log.warning(
+                    "service %r: no DNS name; use letters, digits and -, at most 63", part.name
+                )
             for tag in part.tags:
                 if not LABEL.fullmatch(tag):
                     log.debug("service %r: tag %r cannot be asked for in DNS", part.name, tag)

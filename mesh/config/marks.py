@@ -39,7 +39,7 @@ NOT_YET = _names(
     ui_config.metrics_provider_options_json ui_config.dashboard_url_templates
     unix_sockets use_streaming_backend xds
     addresses.https addresses.grpc addresses.grpc_tls protocol
-    dns_config.use_cache dns_config.cache_max_age dns_config.prefer_namespace
+    dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time
     raft_trailing_logs

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from mesh.config import edges as e
 from mesh.config import sections as s
 from mesh.config.calm import FlapDamping, MassFailure
 from mesh.config.history import History
@@ -48,9 +49,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The same, IPv6."""
     client_addr: str = "127.0.0.1"
     """IP addresses for HTTP, DNS and gRPC, space separated."""
-    addresses: s.Addresses = s.Addresses()
+    addresses: e.Addresses = e.Addresses()
     """What each listener binds."""
-    ports: s.Ports = s.Ports()
+    ports: e.Ports = e.Ports()
     """Port of each listener."""
     serf_lan: str = ""
     """IP address for gossip in the datacenter; bind_addr when not set."""
@@ -169,13 +170,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Domain of DNS, in lower case with a dot at the end. Consul's default is consul."""
     alt_domain: str = ""
     """A second domain."""
-    dns_config: s.Dns = s.Dns()
+    dns_config: e.Dns = e.Dns()
     """How DNS answers."""
     recursors: tuple[str, ...] = ()
     """Upstream DNS servers for other names."""
-    http_config: s.Http = s.Http()
+    http_config: e.Http = e.Http()
     """The HTTP API."""
-    unix_sockets: s.UnixSockets = s.UnixSockets()
+    unix_sockets: e.UnixSockets = e.UnixSockets()
     """Owner and mode of unix sockets."""
     limits: s.Limits = s.Limits()
     """Limits against overload."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
@@ -158,6 +159,14 @@ def expected_voters(config: Config) -> int:
     return 1 if config.bootstrap or config.dev else config.bootstrap_expect
 
 
+def workers(config: Config) -> int:
+    """How many processes answer beside the main one."""
+    asked = config.performance.workers
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) - 1 if config.server and not config.dev else 0
+
+
 def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:
     return [(address, port) for address in bound(config, name)] if port >= 0 else []
 
@@ -179,6 +188,7 @@ def http(config: Config) -> HttpOptions:
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         head_max_bytes=config.http_config.max_header_bytes or 1024 * 1024,
         use_cache=config.http_config.use_cache,
+        access_log=config.http_config.access_log,
         max_connections_per_client=config.limits.http_max_conns_per_client,
         disable_coordinates=config.disable_coordinates,
         spool_folder=config.data_dir,
@@ -209,6 +219,8 @@ def dns(config: Config) -> DnsOptions:
         only_passing=knobs.only_passing,
         allow_stale=knobs.allow_stale,
         max_stale_seconds=knobs.max_stale,
+        use_cache=knobs.use_cache,
+        cache_max_age_seconds=knobs.cache_max_age,
         udp_answer_limit=knobs.udp_answer_limit,
         a_record_limit=knobs.a_record_limit,
         enable_truncate=knobs.enable_truncate,

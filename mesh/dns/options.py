@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from mesh.registry.port import ReadOptions
+
 TEN_YEARS_SECONDS = 87_600 * 3600.0
 
 
@@ -39,6 +41,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_stale_seconds: float = TEN_YEARS_SECONDS
     """With allow_stale: an answer staler than this is asked of the leader again. From ten years on
     none is: a server that was restarted and met no leader yet cannot say how old its answer is."""
+    use_cache: bool | None = None
+    """Whether an agent may answer with what it holds, whatever `allow_stale` says; None for what
+    that says."""
+    cache_max_age_seconds: float = 0.0
+    """How old what it holds may be; 0 for any age."""
     udp_answer_limit: int = 3
     """Answers to a UDP question without EDNS; never more than 8."""
     a_record_limit: int = 0
@@ -74,7 +81,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """A TCP connection without a question or an accepted answer for so long is closed."""
 
     @property
-    def stalest(self) -> float | None:
-        """The limit for what is read, in seconds; None for none."""
-        limited = self.allow_stale and self.max_stale_seconds < TEN_YEARS_SECONDS
-        return self.max_stale_seconds if limited else None
+    def reads(self) -> ReadOptions:
+        """How the registry is read."""
+        held = self.allow_stale if self.use_cache is None else self.use_cache
+        stale = self.allow_stale or held  # As in Consul, the second implies the first.
+        limited = stale and self.max_stale_seconds < TEN_YEARS_SECONDS
+        max_age = 0.0 if stale else None
+        if held:
+            max_age = self.cache_max_age_seconds or None
+        return ReadOptions(
+            consistency="stale" if stale else "default",
+            max_stale=self.max_stale_seconds if limited else None,
+            token=self.token,
+            cached=held,
+            max_age=max_age,
+        )

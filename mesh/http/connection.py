@@ -10,6 +10,7 @@ from typing import Any
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
+from mesh.http.access import GONE
 from mesh.http.dispatch import Admitted
 from mesh.http.inflow import PENDING_MAX_BYTES, Inflow
 from mesh.http.owner import Owner
@@ -37,8 +38,9 @@ class Connection(asyncio.Protocol):
     """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
 
     __slots__ = (
-        "_admitted", "_body", "_busy", "_client", "_drained", "_ended", "_head", "_inflow", "_last",
-        "_owner", "_paused", "_pending", "_task", "_transport", "_unsent", "deadline",
+        "_admitted", "_began", "_body", "_busy", "_client", "_drained", "_ended", "_head",
+        "_inflow", "_last", "_owner", "_paused", "_pending", "_sent", "_task", "_transport",
+        "_unsent", "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -57,6 +59,8 @@ class Connection(asyncio.Protocol):
         self._ended = False  # It sends no more.
         self._paused = False
         self._unsent = 0
+        self._began = 0.0  # When the head of the present request was read.
+        self._sent = 0  # Bytes of its response.
         self.deadline = math.inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,6 +87,8 @@ class Connection(asyncio.Protocol):
         self._owner.closed(self._client)
         if self._task is not None:
             self._task.cancel()
+        if self._busy:
+            self._note(GONE)
         self._release()
 
     def eof_received(self) -> bool:
@@ -108,12 +114,12 @@ class Connection(asyncio.Protocol):
             and not self._busy
             and self._body is None
             and self._drained is None
-            and (hit := self._owner.hit(data))
+            and (hit := self._owner.hit(data, self._client))
         ):
             assert self._transport is not None
             self._transport.write(hit)
             if self._drained is None:  # Else it has until then to read.
-                self.deadline = self._owner.now() + self._owner.options.idle_seconds
+                self.deadline = self._owner.idle_until
             return
         if self._body is not None and (not self._busy or self._inflow is not None):
             self._feed(data)
@@ -207,6 +213,7 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return False
         head = self._owner.heads.read(data[:end])
+        self._began, self._sent = self._owner.now(), 0
         self._pending = data[end + 4 :]
         assert self._client is not None
         if not (self._pending or head.length or head.chunked):
@@ -325,34 +332,31 @@ class Connection(asyncio.Protocol):
         if head is None or transport is None or transport.is_closing():
             return
         if head.keep_alive and (whole := self._owner.boolean(result, head)):
-            transport.write(whole)
+            self._write(whole)
             if self._drained is None:
-                self._finish(head)
-                return
-            self._task = spawn(self._end_drained(head, self._drained), self._owner.loop)
+                self._finish(head, 200)
+            else:
+                self._task = spawn(self._end_drained(head, self._drained), self._owner.loop)
         else:
             self._task = spawn(self._reply(respond.boolean(result)), self._owner.loop)
 
     async def _end_drained(self, head: Head, drained: asyncio.Future[None]) -> None:
         await drained
-        self._finish(head)
+        self._finish(head, 200)
 
     def unanswered(self, rest: Coroutine[Any, Any, Reply]) -> None:
         """A write needs a task after all."""
         if self._transport is None or self._transport.is_closing():
             rest.close()
         else:
-            self._task = spawn(self._answer_rest(rest), self._owner.loop)
+            self._task = spawn(self._answer(rest), self._owner.loop)
 
-    async def _answer_rest(self, rest: Coroutine[Any, Any, Reply]) -> None:
-        await self._reply(await rest)
-
-    async def _answer(self, admitted: Admitted | Reply) -> None:
-        if isinstance(admitted, Reply):
-            await self._reply(admitted)
-            return
-        reply = await self._owner.answer(admitted)
-        await self._reply(reply, pretty="pretty" in admitted.request.params)
+    async def _answer(self, admitted: Admitted | Reply | Coroutine[Any, Any, Reply]) -> None:
+        if isinstance(admitted, Admitted):
+            reply = await self._owner.answer(admitted)
+            await self._reply(reply, pretty="pretty" in admitted.request.params)
+        else:
+            await self._reply(admitted if isinstance(admitted, Reply) else await admitted)
 
     async def _reply(self, reply: Reply, *, pretty: bool = False) -> None:
         head = self._head
@@ -368,16 +372,29 @@ class Connection(asyncio.Protocol):
         else:
             close = not head.keep_alive
             if not (pretty or close) and (whole := self._owner.small(reply, head)):
-                self._transport.write(whole)
+                self._write(whole)
                 if self._drained is not None:
                     await self._drained
             else:
                 await self._send(reply, head, pretty=pretty, close=close)
-        self._finish(head)
+        self._finish(head, reply.status)
+
+    def _write(self, data: bytes) -> None:
+        """Send more of the response to the present request."""
+        assert self._transport is not None
+        self._sent += len(data)
+        self._transport.write(data)
+
+    def _note(self, status: int) -> None:
+        """The present request is done with."""
+        access = self._owner.access
+        if access is not None:
+            head = self._head
+            asked = ("", "") if head is None else (head.method, head.target)
+            took = 0.0 if head is None else self._owner.now() - self._began
+            access.told(self._client or "", asked, status, self._sent, took)
 
     async def _send(self, reply: Reply, head: Head, *, pretty: bool, close: bool) -> None:
-        transport = self._transport
-        assert transport is not None
         try:
             rendered = await self._owner.render(reply, head, pretty=pretty, close=close)
         except Exception:
@@ -385,7 +402,7 @@ class Connection(asyncio.Protocol):
             failed = self._owner.failed()
             rendered = await self._owner.render(failed, head, pretty=False, close=close)
         for piece in rendered:
-            transport.write(piece)
+            self._write(piece)
             if self._drained is not None:
                 await self._drained
 
@@ -394,7 +411,7 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         head.keep_alive = head.keep_alive and not head.old
         opening, pieces = self._owner.render_stream(reply, head, pieces, close=not head.keep_alive)
-        transport.write(opening)
+        self._write(opening)
         framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
         task = asyncio.current_task()
         assert task is not None
@@ -402,7 +419,7 @@ class Connection(asyncio.Protocol):
         try:
             async for piece in pieces:
                 if piece:
-                    transport.write(framed(piece))
+                    self._write(framed(piece))
                 if self._drained is not None:
                     await self._drained
         except asyncio.CancelledError:
@@ -426,12 +443,13 @@ class Connection(asyncio.Protocol):
         finally:
             self._owner.blocked.discard(task)
         if not head.old:
-            transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
 
-    def _finish(self, head: Head) -> None:
+    def _finish(self, head: Head, status: int) -> None:
         """The reply is written: on to the next request, or the end."""
         transport = self._transport
         assert transport is not None
+        self._note(status)
         self._busy, self._task, self._head = False, None, None
         if transport.is_closing():
             return
@@ -467,7 +485,9 @@ class Connection(asyncio.Protocol):
         framing = wire.field("Content-Length", str(len(reply.body)))
         nobody = Head("GET", "/", {}, keep_alive=False)
         opening = self._owner.render_head(reply, head or nobody, close=True, framing=framing)
-        transport.write(opening + body)
+        self._sent = 0
+        self._write(opening + body)
+        self._note(reply.status)
         # Closed with bytes unread, the system would reset it and take the reply from the client.
         if transport.can_write_eof() and not self._ended:
             transport.write_eof()

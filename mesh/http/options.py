@@ -53,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client may take nothing of what it is sent."""
     use_cache: bool = True
     """Whether `cached` has an effect [http_config.use_cache]."""
+    access_log: str = ""
+    """File with a line for every request; empty for none [http_config.access_log]."""
     gzip_min_bytes: int = 1400
     """Smallest body that is compressed for clients that accept gzip."""
     allow_unprintable_paths: bool = False

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mesh.http.access import AccessLog
 from mesh.http.dispatch import Admitted
 from mesh.http.options import Options
 from mesh.http.request import Reply
@@ -36,7 +37,11 @@ class Owner(Protocol):
     blocked: set[asyncio.Task[Any]]
     """What is ended at once when the server stops."""
     heads: Heads
+    idle_until: float
+    """How long the connection that was given the last hit may stay idle."""
     loop: asyncio.AbstractEventLoop | None
+    access: AccessLog | None
+    """Hears of every request that was answered; None for nobody."""
 
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
@@ -56,8 +61,8 @@ class Owner(Protocol):
     def admit(self, head: Head, client: str) -> Admitted | Reply:
         """Decide on the head of a request."""
 
-    def hit(self, data: bytes) -> bytes:
-        """The response to these bytes, if it is kept and right; else empty."""
+    def hit(self, data: bytes, client: str | None) -> bytes:
+        """The response to these bytes of a client, if it is kept and right; else empty."""
 
     def limit(self, admitted: Admitted) -> int:
         """How large the body may be."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import itertools
 import logging
+import math
+import os
+import socket
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from email.utils import formatdate
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
-from mesh.errors import Conflict, MeshError
+from mesh.errors import Conflict, Invalid, MeshError
 from mesh.http import params, respond, wire
+from mesh.http.access import AccessLog
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.hits import Hits, Kept, Source
+from mesh.http.openings import Openings
 from mesh.http.options import Options
 from mesh.http.owner import Asker
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
+from mesh.http.writing import begin
 from mesh.registry.port import Answer
+from mesh.sockets import bind
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -35,13 +43,8 @@ STOP_SECONDS = 2.0
 SWEEP_SECONDS = (0.02, 2.0)
 """How often slow clients are looked for: some times within the shortest patience with them."""
 GZIP_LEVEL = 1
-OPENINGS_MAX = 256
-"""So many different beginnings of responses are kept for a second."""
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
-SERVER = "mesh"
-FRAMING = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
-"""Headers that the operator cannot choose: a client could not read the response."""
 
 
 class HttpServer:
@@ -51,18 +54,29 @@ class HttpServer:
     since the start. A client that goes away cancels its request, half a minute later at the latest.
     """
 
-    def __init__(self, parts: Parts, options: Options) -> None:
+    def __init__(self, parts: Parts, options: Options, *, copies: int = 0) -> None:
+        """`copies` has so many more sockets share each address, for others to answer there."""
+        self.shares: list[list[socket.socket]] = [[] for _ in range(copies)]
         self._parts = parts
         self._options = options
         self._dispatcher = Dispatcher(parts, options)
-        self._common = _Common(options)
+        self._common = Openings(options)
         self._listeners: list[asyncio.Server] = []
         self._tasks = Tasks()
         self._stopping = False
         self.addresses: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter(
             dict.fromkeys(
-                ("connections", "failures", "hits", "malformed", "refused", "requests"), 0
+                (
+                    "access_lost",
+                    "connections",
+                    "failures",
+                    "hits",
+                    "malformed",
+                    "refused",
+                    "requests",
+                ),
+                0,
             )
         )
         self.now = parts.clock.monotonic
@@ -74,23 +88,33 @@ class HttpServer:
         self.blocked: set[asyncio.Task[Any]] = set()
         self.heads = Heads()
         self.hits = Hits()
+        self.idle_until = math.inf
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.access: AccessLog | None = None
 
     async def start(self) -> None:
-        """Listen. Raises Conflict, having left nothing open, when an address cannot be had."""
+        """Listen. Raises Conflict, having left nothing open, when an address cannot be had.
+
+        Raises Invalid when the access log cannot be written to.
+        """
+        self.access = self._access_log()
         self.loop = loop = asyncio.get_running_loop()
         self._stopping = False
         for host, port in self._options.addresses:
+            kind = (socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
             try:
+                own, *others = bind(kind, host, port, len(self.shares))
+                for share, one in zip(self.shares, others, strict=True):
+                    share.append(one)
                 listener = await loop.create_server(
-                    lambda: Connection(self), host, port, backlog=BACKLOG
+                    lambda: Connection(self), sock=own, backlog=BACKLOG
                 )
             except OSError as error:
                 await self.stop()
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno or errno.EIO)
                 raise Conflict(f"http: cannot listen on {host}:{port}: {reason}") from error
             self._listeners.append(listener)
-            bound = listener.sockets[0].getsockname()
+            bound = own.getsockname()
             self.addresses.append((bound[0], bound[1]))
         self._tasks.start(self._sweep(), name="http sweep")
 
@@ -99,6 +123,10 @@ class HttpServer:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        for one in itertools.chain(*self.shares):
+            one.close()
+        for share in self.shares:
+            share.clear()
         for task in self.blocked:
             task.cancel()
         for connection in [*self.connections]:
@@ -112,13 +140,30 @@ class HttpServer:
         await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()
+        self._replace_access_log(None)
+
+    def _access_log(self) -> AccessLog | None:
+        path = self._options.access_log
+        return AccessLog(path, self._parts.clock, self.counters) if path else None
+
+    def _replace_access_log(self, made: AccessLog | None) -> None:
+        before, self.access = self.access, made
+        if before is not None:
+            before.close()
 
     def reload(self, options: Options) -> None:
-        """Use other options from the next request on. The addresses stay as they are."""
+        """Use other options from the next request on. The addresses stay as they are.
+
+        The access log is opened anew, so that a program may have moved it away.
+        """
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
-        self._common = _Common(options)
+        self._common = Openings(options)
         self.hits.clear()
+        try:
+            self._replace_access_log(self._access_log())
+        except Invalid as error:
+            log.error("reload: the access log stays as it was: %s", error)  # noqa: TRY400 - no traceback for people.
 
     async def _sweep(self) -> None:
         """Close the connections of clients that are too slow."""
@@ -205,29 +250,7 @@ class HttpServer:
 
     def begin(self, admitted: Admitted, asker: Asker) -> bool:
         """Begin a write that needs no task, and tell the asker later; False for all other work."""
-        asked, writes = admitted.request, admitted.route.writes
-        if writes is None or (command := writes(asked)) is None:
-            return False
-        try:
-            options = params.write_options(asked)
-        except MeshError:
-            return False  # As `answer` will say.
-        writing = _Writing(self, admitted, asker)
-        return self._parts.registry.begin(command, options, writing)
-
-    async def go_on(
-        self, admitted: Admitted, rest: Coroutine[Any, Any, bool], began: float
-    ) -> Reply:
-        """Answer a request whose write began without a task and needs one now."""
-        try:
-            return respond.boolean(await rest)
-        except MeshError as error:
-            return respond.failure(error, params.datacenter(admitted.request))
-        except Exception:
-            log.exception("%s %s failed", admitted.request.method, admitted.request.path)
-            return self.failed()
-        finally:
-            self.timers.ended(admitted.route.label, began)
+        return begin(self, self._parts.registry, admitted, asker)
 
     async def _answer_later(self, admitted: Admitted) -> Reply:
         """Answer a request that may wait for news: it ends when the server stops."""
@@ -256,18 +279,29 @@ class HttpServer:
         reply.body = reply.body or b"".join(reply.pieces)
         return reply
 
-    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
+    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        What is not there is not kept: of that is no end. Nor what was made by other options.
+        The response; empty if it is not the one for who asked now. What is not there is not kept:
+        of that is no end.
+        Nor what was made by other options.
         """
         source: Source = reply.source
         if reply.status != 200 or head.old or source.by is not self._options:
-            return
+            return b""
         now = self._at_once(source)
-        if now is not None and now.value is source.answer.value:
-            sent = msgspec.structs.replace(reply, body=body, kept=None)
-            self.hits.keep(head.raw, Kept(source, sent, framing))
+        if now is None or now.value is not source.answer.value:
+            return b""
+        sent = msgspec.structs.replace(reply, body=body, kept=None)
+        kept = Kept(source, sent, framing)
+        self._tell(kept, now, self.now())
+        self.hits.keep(head.raw, kept)
+        return kept.response if kept.tells(source.answer) else b""
+
+    def kept(self, head: bytes, response: object) -> Source | None:
+        """What the response kept under this head was made of, if it is this very one."""
+        found = self.hits.find(head)
+        return found.source if found is not None and found.response is response else None
 
     def _at_once(self, source: Source) -> Answer[Any] | None:
         try:
@@ -275,13 +309,16 @@ class HttpServer:
         except MeshError:
             return None  # Who asks the long way is told why.
 
-    def hit(self, data: bytes) -> bytes:
-        """The response to these bytes, if it is kept and right; else empty."""
+    def hit(self, data: bytes, client: str | None) -> bytes:
+        """The response to these bytes of a client, if it is kept and right; else empty."""
         kept = self.hits.find(data)
         if kept is None:
             return b""
         began, source = self.timers.now(), kept.source
-        answer = self._at_once(source)
+        try:
+            answer = self._parts.registry.at_once(source.query, source.options)
+        except MeshError:
+            return b""  # Who asks the long way is told why.
         if answer is None:
             return b""
         if answer is not kept.told or began >= kept.until:
@@ -289,9 +326,13 @@ class HttpServer:
                 return b""
             if began >= kept.until or not kept.tells(answer):
                 self._tell(kept, answer, began)
-        self.counters["requests"] += 1
-        self.counters["hits"] += 1
-        self.timers.ended(source.label, began)
+        counters = self.counters
+        counters["requests"] += 1
+        counters["hits"] += 1
+        ended = self.timers.ended(source.label, began)
+        self.idle_until = ended + self._options.idle_seconds
+        if self.access is not None:
+            self.access.hit(client or "", data, kept.response, ended - began)
         return kept.response
 
     def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:
@@ -343,8 +384,9 @@ class HttpServer:
                         small = forms[form] = await _compressed(body)
                     body = small
             framing += b"Content-Length: %d\r\n" % len(body)
-            if reply.source is not None and not close and head.raw and head.method == "GET":
-                self._keep(head, reply, body, framing)
+            keeps = reply.source is not None and not close and head.raw
+            if keeps and head.method == "GET" and (kept := self._keep(head, reply, body, framing)):
+                return (kept,)
             opening = self.render_head(reply, head, close=close, framing=framing)
             return (opening if head.method == "HEAD" else opening + body,)
         framing = b"Vary: Accept-Encoding\r\n"
@@ -398,68 +440,6 @@ class HttpServer:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)
-
-
-class _Writing:
-    """A write that began without a task: how long it takes, and who is told of it."""
-
-    __slots__ = ("_admitted", "_asker", "_began", "_server")
-
-    def __init__(self, server: HttpServer, admitted: Admitted, asker: Asker) -> None:
-        self._server, self._admitted, self._asker = server, admitted, asker
-        self._began = server.timers.now()
-
-    def written(self, result: bool) -> None:
-        self._server.timers.ended(self._admitted.route.label, self._began)
-        self._asker.written(result)
-
-    def unsettled(self, rest: Coroutine[Any, Any, Any]) -> None:
-        self._asker.unanswered(self._server.go_on(self._admitted, rest, self._began))
-
-
-class _Common:
-    """The headers that every response has, as bytes."""
-
-    def __init__(self, options: Options) -> None:
-        given = {"Server": SERVER} | {
-            name: value
-            for name, value in options.response_headers.items()
-            if name.lower() not in FRAMING
-        }
-        given["X-Consul-Default-ACL-Policy"] = options.default_acl_policy
-        # The last one counts, in whatever case it was written.
-        latest = {name.lower(): (name, value) for name, value in given.items()}
-        self._fixed = b"".join(wire.field(name, value) for name, value in latest.values())
-        self._second, self._lines = -1, b""
-        self._openings: dict[tuple[int, int], bytes] = {}
-        self._booleans: dict[bool, bytes] = {}
-
-    def lines(self, now: float) -> bytes:
-        """Them and the date."""
-        if int(now) != self._second:
-            self._second = int(now)
-            self._lines = self._fixed + wire.field("Date", formatdate(now, usegmt=True))
-            self._openings.clear()
-            self._booleans.clear()
-        return self._lines
-
-    def boolean(self, result: bool, now: float) -> bytes:
-        """A whole response that says true or false."""
-        if int(now) != self._second or result not in self._booleans:
-            body = respond.boolean(result).body
-            self._booleans[result] = self.opening(200, len(body), now) + body
-        return self._booleans[result]
-
-    def opening(self, status: int, length: int, now: float) -> bytes:
-        """What precedes a JSON body of so many bytes, with no header but these."""
-        lines = self.lines(now)
-        opening = self._openings.get((status, length))
-        if opening is None:
-            framing = b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (JSON.encode(), length)
-            opening = wire.STATUS_LINES[status] + lines + framing
-            if len(self._openings) < OPENINGS_MAX:
-                self._openings[status, length] = opening
-        return opening
 
 
 def _accepts_gzip(accepted: str) -> bool:

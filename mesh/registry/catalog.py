@@ -25,7 +25,8 @@ from mesh.registry.services import TaggedAddress as TaggedAddress  # noqa: PLC04
 from mesh.registry.services import Weights as Weights  # noqa: PLC0414
 from mesh.store.database import Transaction, View
 
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+"""What a name must be to be asked for in DNS, as one label."""
 
 
 class NodeServices(msgspec.Struct, frozen=True):
@@ -131,6 +132,10 @@ class AddressOwner(msgspec.Struct, frozen=True):
     node: str = ""
     service: str = ""
     datacenter: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether it is anybody."""
+        return bool(self.node or self.service)
 
 
 class Owner(Query[AddressOwner], frozen=True, tag="catalog.owner"):

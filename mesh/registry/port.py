@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -105,8 +105,8 @@ class ReadOptions(msgspec.Struct, frozen=True):
     cached: bool = False
     """An agent may answer with what it holds of an earlier answer. Means nothing to servers."""
     max_age: float | None = None
-    """With `cached`: what is held and older than these seconds will not do, unless no server
-    answers and it is not older than `stale_if_error`."""
+    """What is held and older than these seconds will not do, unless no server answers and it is
+    not older than `stale_if_error`. 0 without `cached`: nothing is to be held for this read."""
     stale_if_error: float = 0.0
     seconds_max: float = 0.0
     """Above 0: give up after so many seconds, whatever holds the answer up."""
@@ -189,6 +189,16 @@ class Registry(Protocol):
 
         For edges that keep what they made of an answer: as long as nothing changed the value is
         the same object, and this takes a few microseconds. Raises a MeshError as `read` does.
+        """
+        ...
+
+    def mind(
+        self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call back whenever `at_once` may from now on say something else; returns what ends that.
+
+        What only time changes (how long ago a leader was heard, whether a lease has run out) is not
+        told. Called within the commit that changes the answer, so before anybody learns of it.
         """
         ...
 

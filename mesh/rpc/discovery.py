@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -39,6 +39,7 @@ from mesh.registry.port import (
     Writer,
 )
 from mesh.rpc.held import HeldAnswers
+from mesh.rpc.minding import Minding
 
 T = TypeVar("T")
 
@@ -121,6 +122,7 @@ class Discovery:
         self._registry, self._overlay, self._standing = registry, overlay, standing
         self._datacenter, self._clock, self._holding = datacenter, clock, holding
         self._laid: OrderedDict[tuple[Query[Any], str], _Laid] = OrderedDict()
+        self._minding = Minding()
         self._asked_before: OrderedDict[tuple[Query[Any], str], None] = OrderedDict()
         self.counters: Counter[str] = Counter(
             dict.fromkeys(("held_hits", "held_stale", "own_services", "laid_over"), 0)
@@ -152,6 +154,8 @@ class Discovery:
             answer = self._registry.at_once(query, options)
         elif self._holding is None:
             answer = self._at_once_from_tables(query, options)
+        elif not _may_hold(options):
+            return None
         else:
             answer = self._holding.answers.at_once(query, options.token)
             if answer is None or not _will_do(answer, options):
@@ -160,6 +164,30 @@ class Discovery:
         if answer is None or not _among(query, LAID):
             return answer
         return self._lay(query, options.token, answer)
+
+    def mind(
+        self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        """See Registry.mind. To be asked anew for each answer of `at_once`."""
+        stale = options.cached or options.consistency == "stale"
+        if stale and self._holding is not None and _among(query, HOLDABLE):
+            end = self._holding.answers.mind(query, options.token, changed)
+        else:
+            end = self._registry.mind(query, options, changed)
+        laid = self._laid.get((query, options.token))
+        if not stale or laid is None:
+            return end
+        forget = self._minding.add(laid.patch.nodes, changed)
+
+        def both() -> None:
+            end()
+            forget()
+
+        return both
+
+    def heard(self, nodes: Collection[str] | None) -> None:
+        """Gossip said something of these nodes (in lower case), or perhaps of any."""
+        self._minding.tell(nodes)
 
     def _at_once_from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
         if not options.cached or options.consistency != "default":
@@ -199,7 +227,9 @@ class Discovery:
             fresh = await self._wait(holding, query, options)
             holding.answers.hold(query, options.token, fresh)
             return fresh
-        answer = await holding.answers.find(query, options.token)
+        answer = None
+        if _may_hold(options):
+            answer = await holding.answers.find(query, options.token)
         if answer is not None and _will_do(answer, options):
             return self._hit(answer)
         try:
@@ -214,7 +244,8 @@ class Discovery:
                 raise
             self.counters["own_services"] += 1
             return Answer(value, 1, known_leader=False, last_contact=math.inf, age=0.0)
-        holding.answers.hold(query, options.token, fresh)
+        if _may_hold(options):
+            holding.answers.hold(query, options.token, fresh)
         return fresh
 
     async def _wait(self, holding: Holding, query: Query[T], options: ReadOptions) -> Answer[T]:
@@ -307,6 +338,10 @@ class Discovery:
 def _plain(options: ReadOptions) -> ReadOptions:
     """The options without what is about held answers, for servers."""
     return msgspec.structs.replace(options, cached=False, max_age=None, stale_if_error=0.0)
+
+
+def _may_hold(options: ReadOptions) -> bool:
+    return options.cached or options.max_age != 0
 
 
 def _will_do(answer: Answer[Any], options: ReadOptions) -> bool:

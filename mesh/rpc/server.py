@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from mesh.accepting import Serve
 from mesh.codec import pack
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoPath, Outdated, TooLarge
 from mesh.registry.port import Answer, Query, Registry
@@ -16,7 +17,7 @@ from mesh.rpc import wire
 from mesh.rpc.abroad import no_path
 from mesh.rpc.client import keep_alive
 from mesh.rpc.forwarded import Forwarded
-from mesh.rpc.listener import Listener, Serve
+from mesh.rpc.listener import Listener
 from mesh.tasks import Tasks, turn
 from mesh.tls import HANDSHAKE_SECONDS, Credentials
 

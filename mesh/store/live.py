@@ -10,6 +10,8 @@ from mesh.store.database import Database, View
 from mesh.store.table import Bucket
 
 ANSWERS_MAX = 10_000
+EMPTY_MAX = 1000
+"""Of what is not there: of that is no end, and it must not put out what is."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -51,12 +53,16 @@ class Answers:
     A commit marks the answers that read a bucket it changed and wakes their listeners; they are
     computed again when read. A value that comes out equal keeps its index (as in salsa's
     backdating), so that who waits for a newer one goes on waiting. Answers nobody listens to are
-    dropped, the least recently read first, beyond `limit`.
+    dropped, the least recently read first, beyond `limit`; empty ones, the oldest first, already
+    beyond `empty`.
     """
 
-    def __init__(self, database: Database, limit: int = ANSWERS_MAX) -> None:
+    def __init__(
+        self, database: Database, limit: int = ANSWERS_MAX, empty: int = EMPTY_MAX
+    ) -> None:
         self._database = database
-        self._limit = limit
+        self._limit, self._empty_limit = limit, empty
+        self._empty: dict[Question[Any], None] = {}
         self._idle: OrderedDict[Question[Any], Live[Any]] = OrderedDict()
         self._heard: dict[Question[Any], Live[Any]] = {}
         self._readers: dict[Bucket, set[Live[Any]]] = {}
@@ -68,12 +74,11 @@ class Answers:
 
     def read(self, question: Question[T]) -> Live[T]:
         """The up-to-date answer."""
-        live = self._heard.get(question)
-        if live is None:
-            live = self._idle.get(question)
-            if live is None:
-                live = self._idle[question] = Live(question)
+        live = self._idle.get(question)
+        if live is not None:
             self._idle.move_to_end(question)
+        elif (live := self._heard.get(question)) is None:
+            live = self._idle[question] = Live(question)
         if live.dirty:
             self._compute(live)
             self._evict()
@@ -140,12 +145,19 @@ class Answers:
             live.value = value
             live.index = max(live.index, view.index())
             live.told = None
+            if live.value:
+                self._empty.pop(live.question, None)
+            else:
+                self._empty[live.question] = None
 
     def _follow(self, live: Live[Any], touched: set[Bucket]) -> None:
         for bucket in live.touched - touched:
             self._forget(live, bucket)
         for bucket in touched - live.touched:
-            self._readers.setdefault(bucket, set()).add(live)
+            if (readers := self._readers.get(bucket)) is None:
+                self._readers[bucket] = {live}
+            else:
+                readers.add(live)
         live.touched = touched
 
     def _forget(self, live: Live[Any], bucket: Bucket) -> None:
@@ -155,9 +167,18 @@ class Answers:
             del self._readers[bucket]
 
     def _evict(self) -> None:
+        while len(self._empty) > self._empty_limit:
+            question = next(iter(self._empty))
+            del self._empty[question]
+            if (live := self._idle.pop(question, None)) is not None:
+                self._drop(live)
         while len(self._idle) > self._limit:
-            _, live = self._idle.popitem(last=False)
-            for bucket in live.touched:
-                self._forget(live, bucket)
-            live.touched = set()
-            live.dirty = True
+            question, live = self._idle.popitem(last=False)
+            self._empty.pop(question, None)
+            self._drop(live)
+
+    def _drop(self, live: Live[Any]) -> None:
+        for bucket in live.touched:
+            self._forget(live, bucket)
+        live.touched = set()
+        live.dirty = True

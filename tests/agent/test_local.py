@@ -108,6 +108,19 @@ def test_short_times_are_raised(world: Make, caplog: pytest.LogCaptureFixture) -
     assert "DeregisterCriticalServiceAfter: raised to 60 s" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [("web-2", 0), ("w" * 63, 0), ("w" * 64, 1), ("web_2", 1), ("web.2", 1), ("-web", 1)],
+)
+def test_a_name_that_dns_cannot_ask_for_is_warned_about(
+    world: Make, caplog: pytest.LogCaptureFixture, name: str, warned: int
+) -> None:
+    agent = world()
+    agent.service(Name=name)
+    assert name in agent.agent.services()
+    assert len([one for one in caplog.records if "no DNS name" in one.message]) == warned
+
+
 def test_output_limits(world: Make) -> None:
     made = world(check_output_max_bytes=20)
     made.check(ID="c", Name="c", OutputMaxSize=5, **TTL)

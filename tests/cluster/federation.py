@@ -109,16 +109,24 @@ def wait_for_pool(sites: Sequence[Site]) -> None:
 
 @contextmanager
 def federation(
-    folder: Path, sizes: Sequence[tuple[int, int]], *, join: bool = True, **config: Any
+    folder: Path,
+    sizes: Sequence[tuple[int, int]],
+    *,
+    join: bool = True,
+    agents: dict[str, Any] | None = None,
+    **config: Any,
 ) -> Iterator[list[Site]]:
     """Datacenters dc1, dc2 ... with so many servers and agents each.
 
-    With `join` the first server of each joins the first of dc1. Prints the end of every log when
-    the test fails.
+    `agents` are options of agents alone. With `join` the first server of each joins the first of
+    dc1. Prints the end of every log when the test fails.
     """
     sites = _sites(folder, sizes, **config)
     for site in sites[1:] if join else ():
         site.servers[0].config["retry_join_wan"] = [sites[0].joinable()]
+    for site in sites:
+        for agent in site.agents:
+            agent.config |= agents or {}
     nodes = [node for site in sites for node in site.nodes]
     try:
         for node in nodes:

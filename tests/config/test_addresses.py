@@ -7,8 +7,8 @@ from msgspec import structs
 
 from mesh.config import addresses
 from mesh.config.addresses import advertised, advertised_wan, bound, recursor, resolve
+from mesh.config.edges import Addresses
 from mesh.config.schema import Config
-from mesh.config.sections import Addresses
 from mesh.errors import Invalid
 
 

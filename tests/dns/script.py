@@ -21,6 +21,7 @@ from mesh.gossip.vivaldi import DIMENSIONS
 from mesh.registry import coordinates, orders, prepared
 from mesh.registry.catalog import Check, Deregister, Node, Register, Service, TaggedAddress, Weights
 from mesh.registry.coordinates import Coordinate, Placed
+from mesh.registry.port import Command
 from mesh.registry.prepared_rows import Failover, Prepared, ServiceQuery, Template
 from tests.dns.memory import MemoryRegistry, StoppedClock
 
@@ -38,13 +39,21 @@ class World:
     async def __call__(
         self, address: tuple[str, int], data: bytes, accepts: Callable[[bytes], bool], *, tcp: bool
     ) -> bytes:
+        packed = self.answer(address[0], data, tcp=tcp)
+        if packed is None:
+            raise TimeoutError
+        assert accepts(packed)
+        return packed
+
+    def answer(self, server: str, data: bytes, *, tcp: bool) -> bytes | None:
+        """What the server with this address says; None for nothing."""
         asked = dnslib.DNSRecord.parse(data)
         name, kind = str(asked.q.qname).lower(), dnslib.QTYPE[asked.q.qtype]
         edns = " edns" if asked.ar else ""
-        self.asked.append(f"{address[0]} {'tcp' if tcp else 'udp'} {asked.q.qname} {kind}{edns}")
-        code = self.codes.get(address[0], 0)
+        self.asked.append(f"{server} {'tcp' if tcp else 'udp'} {asked.q.qname} {kind}{edns}")
+        code = self.codes.get(server, 0)
         if code < 0:
-            raise TimeoutError
+            return None
         reply = asked.reply(aa=0)
         reply.header.rcode = code
         for line in self.records.get(name, []) if not code else []:
@@ -57,19 +66,39 @@ class World:
                 reply.add_answer(record)
             elif len(self.records[name]) > 1:
                 reply.add_answer(record)  # What follows an alias, and what nobody asked for.
-        packed = bytes(reply.pack())
-        assert accepts(packed)
-        return packed
+        return bytes(reply.pack())
 
 
-def question(
-    name: str, kind: str, edns: int | None = None, version: int = 0, subnet: str = ""
-) -> bytes:
-    record = dnslib.DNSRecord(dnslib.DNSHeader(id=77, rd=1))
-    record.add_question(dnslib.DNSQuestion(name, getattr(dnslib.QTYPE, kind)))
-    if edns is not None:
-        opts = [_subnet(subnet)] if subnet else []
-        record.add_ar(dnslib.EDNS0(udp_len=edns, version=version, opts=opts))
+class Form(msgspec.Struct, frozen=True):
+    """How a question is put, beyond its name and type."""
+
+    edns: int | None = None
+    version: int = 0
+    subnet: str = ""
+    dnssec: bool = False
+    desired: bool = True
+    """Whether recursion is."""
+    unchecked: bool = False
+    klass: int = 1
+    times: int = 1
+    """How often it is in the message."""
+
+
+def question(name: str, kind: str, edns: int | None = None, subnet: str = "") -> bytes:
+    """A question as a client sends it."""
+    return put(name, kind, Form(edns, subnet=subnet))
+
+
+def put(name: str, kind: str, form: Form) -> bytes:
+    """A question in this form."""
+    number = int(kind[4:]) if kind.startswith("TYPE") else getattr(dnslib.QTYPE, kind)
+    record = dnslib.DNSRecord(dnslib.DNSHeader(id=77, rd=form.desired, cd=form.unchecked))
+    for _ in range(form.times):
+        record.add_question(dnslib.DNSQuestion(name, number, form.klass))
+    if form.edns is not None:
+        opts = [_subnet(form.subnet)] if form.subnet else []
+        flags = "do" if form.dnssec else ""
+        record.add_ar(dnslib.EDNS0(udp_len=form.edns, version=form.version, flags=flags, opts=opts))
     return bytes(record.pack())
 
 
@@ -80,7 +109,8 @@ def _subnet(text: str) -> Any:
     return dnslib.EDNSOption(8, struct.pack("!HBB", family, network.prefixlen, 0) + start)
 
 
-def _shown(section: str, record: Any) -> str:
+def shown(section: str, record: Any) -> str:
+    """A record as text."""
     if record.rtype == dnslib.QTYPE.OPT:
         options = "".join(f" option {one.code} {one.data.hex()}" for one in record.rdata)
         return f"{section}OPT size={record.rclass}{options}"
@@ -89,22 +119,47 @@ def _shown(section: str, record: Any) -> str:
 
 
 class Script:
-    """The world one case file plays in."""
+    """The world one case file plays in: a server named s1, and another in dc2."""
 
     def __init__(self) -> None:
+        self.queries = 0
+        self.world = World()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Begin a new world."""
         self.registry = MemoryRegistry()
         self.registry.elsewhere["dc2"] = MemoryRegistry()
         self.registry.outcomes[orders.Datacenters] = ["dc1", "dc2"]
-        self.queries = 0
+        for datacenter in ("dc1", "dc2"):
+            node = Node(name="s1", address="127.0.0.1", datacenter=datacenter)
+            server = Service(node="", id="mesh", name="mesh", port=8300)
+            self.apply(Register(node, server), datacenter)
         self.options = DEFAULTS
-        self.world = World()
         self.clock = StoppedClock()
         self.recursion = Recursion(self.options, self.clock, SeededDice(1), self.world)
         self.resolver = Resolver(
             self.registry, self.options, self.clock, SeededDice(1), self.recursion
         )
 
+    def apply(self, command: Command[Any], datacenter: str = "dc1") -> None:
+        """Write to a datacenter."""
+        here = datacenter == "dc1"
+        registry = self.registry if here else self.registry.elsewhere[datacenter]
+        registry.apply(command)
+
+    def configure(self, given: dict[str, Any]) -> None:
+        """Take these options, named as in `Options`, and else the defaults."""
+        self.options = msgspec.convert(given, Options, strict=False)
+        self.resolver.reload(self.options)
+        self.recursion.reload(self.options)
+
+    def exchange(self, data: bytes, *, tcp: bool, peer: str) -> bytes | None:
+        """What a message is answered with; None for nothing."""
+        return asyncio.run(self.resolver.resolve(data, tcp=tcp, peer=peer))
+
     def run(self, text: str) -> str:
+        """What the lines of one case come to."""
         out = []
         for line in text.splitlines():
             verb, *words = line.split()
@@ -144,14 +199,16 @@ class Script:
             checks,
             skip_node_update="address" not in fields,
         )
-        registry = self.registry.elsewhere[datacenter] if datacenter != "dc1" else self.registry
-        registry.apply(command)
+        self.apply(command, datacenter)
         return ""
 
     def do_many(self, flags: list[str], fields: dict[str, str]) -> str:
-        """Instances i1, i2 ... of a service, each on its own node."""
+        """Instances of a service, each on its own node: i0001, i0002 ..."""
         for number in range(1, int(fields["count"]) + 1):
-            own = fields | {"node": f"i{number}", "address": f"10.1.{number // 256}.{number % 256}"}
+            own = fields | {
+                "node": f"i{number:04}",
+                "address": f"10.1.{number // 256}.{number % 256}",
+            }
             if "service-address" in fields:
                 own["service-address"] = f"10.2.{number // 256}.{number % 256}"
             self.do_register(flags, own)
@@ -162,7 +219,7 @@ class Script:
         for node, far in fields.items():
             vec = (int(far) / 1000, *(0.0,) * (DIMENSIONS - 1))
             placed = Placed(node, Coordinate(vec, 0.1, 0.0, 1e-5))
-            self.registry.apply(coordinates.Update((placed,)))
+            self.apply(coordinates.Update((placed,)))
         return ""
 
     def do_query(self, flags: list[str], fields: dict[str, str]) -> str:
@@ -182,13 +239,11 @@ class Script:
             ),
             ttl=fields.get("ttl", ""),
         )
-        datacenter = fields.get("dc", "dc1")
-        registry = self.registry.elsewhere[datacenter] if datacenter != "dc1" else self.registry
-        registry.apply(prepared.Create(row))
+        self.apply(prepared.Create(row), fields.get("dc", "dc1"))
         return ""
 
     def do_deregister(self, flags: list[str], fields: dict[str, str]) -> str:
-        self.registry.apply(Deregister(fields["node"], fields.get("service", "")))
+        self.apply(Deregister(fields["node"], fields.get("service", "")))
         return ""
 
     def do_options(self, flags: list[str], fields: dict[str, str]) -> str:
@@ -199,9 +254,7 @@ class Script:
             given["service_ttls"] = {name: int(ttl) for name, ttl in pairs}
         if "recursors" in fields:
             given["recursors"] = [(host, 53) for host in fields["recursors"].split(",")]
-        self.options = msgspec.convert(given, Options, strict=False)
-        self.resolver.reload(self.options)
-        self.recursion.reload(self.options)
+        self.configure(given)
         return ""
 
     def do_outside(self, flags: list[str], fields: dict[str, str]) -> str:
@@ -232,33 +285,66 @@ class Script:
         return ""
 
     def do_ask(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Ask for a name and a type."""
         name, kind, *rest = flags
-        edns = int(fields["edns"]) if "edns" in fields else None
-        data = question(name, kind, edns, int(fields.get("version", 0)), fields.get("subnet", ""))
-        response = asyncio.run(
-            self.resolver.resolve(data, tcp="tcp" in rest, peer=fields.get("from", ""))
+        form = Form(
+            edns=int(fields["edns"]) if "edns" in fields else None,
+            version=int(fields.get("version", 0)),
+            subnet=fields.get("subnet", ""),
+            dnssec="dnssec" in rest,
+            desired="rd" not in fields,
+            unchecked="unchecked" in rest,
+            klass=int(fields.get("class", 1)),
+            times=int(fields.get("times", 1)),
         )
+        data = put(name, kind, form)
+        response = self.exchange(data, tcp="tcp" in rest, peer=fields.get("from", ""))
         assert response is not None
-        record = dnslib.DNSRecord.parse(response)
-        assert str(record.q.qname) == name.removesuffix(".") + "."
-        header = record.header
-        rcode = header.rcode
-        for extra in record.ar:
-            if extra.rtype == dnslib.QTYPE.OPT:
-                rcode += (extra.ttl >> 24) << 4
-        names = {16: "BADVERS"}
-        head = [names.get(rcode) or dnslib.RCODE[rcode]]
-        head += [flag for flag in ("aa", "tc", "ra") if getattr(header, flag)]
-        if "count" in rest:
-            head.append(f"answers={len(record.rr)} authority={len(record.auth)}")
-            head.append(f"additional={len(record.ar)} bytes={len(response)}")
-            return " ".join(head)
-        lines = [_shown("", answer) for answer in record.rr]
-        if "in-order" not in rest:
-            lines.sort()
-        lines += sorted(_shown("authority ", answer) for answer in record.auth)
-        lines += sorted(_shown("additional ", answer) for answer in record.ar)
-        return "\n".join([" ".join(head), *lines])
+        assert response[:2] == data[:2]
+        assert response[2] & 0x80
+        asked = str(dnslib.DNSRecord.parse(response).q.qname)
+        assert asked == name.removesuffix(".") + "."
+        return _told(response, rest)
+
+    def do_send(self, flags: list[str], fields: dict[str, str]) -> str:
+        """Send bytes: in hexadecimal, or `.word` for a label with its length."""
+        rest = [word for word in flags if word in {"tcp", "count", "flags", "head"}]
+        data = b""
+        for word in flags:
+            if word.startswith("."):
+                data += bytes((len(word) - 1,)) + word[1:].encode()
+            elif word not in rest:
+                data += bytes.fromhex(word) * int(fields.get("times", 1) if word == "00" else 1)
+        response = self.exchange(data, tcp="tcp" in rest, peer="")
+        return "nothing" if response is None else _told(response, rest)
+
+
+def _told(response: bytes, how: list[str]) -> str:
+    """An answer as text."""
+    if "head" in how:  # The name in it cannot be shown.
+        return f"{dnslib.RCODE[response[3] & 15]} bytes={len(response)}"
+    record = dnslib.DNSRecord.parse(response)
+    header = record.header
+    rcode = header.rcode
+    present = {flag: getattr(header, flag) for flag in ("aa", "tc", "ra")}
+    if "flags" in how:
+        present |= {flag: getattr(header, flag) for flag in ("rd", "ad", "cd")}
+    for extra in record.ar:
+        if extra.rtype == dnslib.QTYPE.OPT:
+            rcode += (extra.ttl >> 24) << 4
+            present["do"] = "flags" in how and extra.ttl & 0x8000
+    names = {16: "BADVERS"}
+    head = [names.get(rcode) or dnslib.RCODE[rcode], *(flag for flag in present if present[flag])]
+    if "count" in how:
+        head.append(f"answers={len(record.rr)} authority={len(record.auth)}")
+        head.append(f"additional={len(record.ar)} bytes={len(response)}")
+        return " ".join(head)
+    lines = [shown("", answer) for answer in record.rr]
+    if "in-order" not in how:
+        lines.sort()
+    lines += sorted(shown("authority ", answer) for answer in record.auth)
+    lines += sorted(shown("additional ", answer) for answer in record.ar)
+    return "\n".join([" ".join(head), *lines])
 
 
 def _service(fields: dict[str, str]) -> Service:

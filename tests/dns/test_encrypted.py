@@ -11,7 +11,6 @@ import dnslib
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.dns import encrypted
 from mesh.dns.options import Options
 from mesh.dns.server import DnsServer
 from mesh.errors import Conflict
@@ -121,10 +120,8 @@ async def test_who_does_not_speak_tls_is_sent_away(server: DnsServer, made: Cert
     writer.close()
 
 
-async def test_silent_ones_keep_nobody_out(
-    server: DnsServer, made: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encrypted, "HANDSHAKES_MAX", 3)
+async def test_silent_ones_keep_nobody_out(server: DnsServer, made: Certificates) -> None:
+    server._encrypted[0].accepting.handshakes_max = 3
     silent = [socket.create_connection(server.tls_addresses[0]) for _ in range(10)]
     reader, writer = await connect(server, made)
     assert await asked(reader, writer) == "10.0.0.1"

@@ -15,6 +15,7 @@ from mesh.dns.options import Options
 from mesh.dns.resolver import Resolver
 from mesh.errors import Invalid, NoLeader
 from mesh.registry.catalog import Check, Node, Register, Service
+from mesh.store.live import EMPTY_MAX
 from tests.dns.memory import MemoryRegistry, StoppedClock
 from tests.dns.script import question
 
@@ -154,6 +155,24 @@ def test_reads_are_stale_unless_forbidden() -> None:
     resolver.reload(Options(allow_stale=False, token="t"))
     ask(resolver)
     assert (registry.seen[0].consistency, registry.seen[0].token) == ("default", "t")
+
+
+def test_random_names_leave_nothing_behind() -> None:
+    """However many: not in what is kept, nor in what the registry remembers of reads."""
+    registry, resolver = make(3)
+    for tcp in (False, True):
+        ask(resolver, tcp=tcp)
+    forms = ("{}.service", "{}.web.service", "_web._{}", "{}.node", "{}.query", "{}", "{}.addr")
+    for number in range(7000):
+        name = f"{forms[number % len(forms)].format(f'x{number:x}')}.mesh"
+        if number % 10 == 9:
+            name = f"{number % 256}.{number // 256}.1.10.in-addr.arpa"
+        ask(resolver, question(name, "SRV" if "_" in name else "A"))
+    assert len(resolver._kept) == 2
+    assert len(registry.answers) <= EMPTY_MAX + 1
+    for _ in range(100):
+        assert len(addresses(resolver)) == 3
+    assert resolver.counters["kept_hits"] > 80
 
 
 def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

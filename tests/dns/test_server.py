@@ -1,6 +1,7 @@
 """The server on real sockets, asked by dig and by hand."""
 
 import asyncio
+import logging
 import shutil
 import socket
 import struct
@@ -306,6 +307,37 @@ async def test_a_slow_registry_holds_up_only_who_asks_it(clock: HandClock) -> No
         registry.there.set()
         seen += [dnslib.DNSRecord.parse(await loop.sock_recv(client, 4096)) for _ in range(2)]
     assert [str(answer.rr[0].rdata)[-1] for answer in seen] == ["2", "1", "1"]
+    await server.stop()
+
+
+async def test_questions_are_logged_for_who_wants_that(
+    registry: MemoryRegistry, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "mesh.dns"):
+        server = DnsServer(registry, Options(addresses=LOCAL), clock, SeededDice(5))
+        await server.start()
+        for _ in range(2):
+            await exchanged(server, question("n1.node.mesh", "A"))
+        reader, writer = await connect(server)
+        writer.write(framed(question("none.service.mesh", "A"), question("q.query.mesh", "A")))
+        await read_answer(reader)
+        await read_answer(reader)
+    said = [one.message.partition(",")[0] for one in caplog.records]
+    assert said == [
+        "n1.node.mesh. A for 127.0.0.1 (udp): NOERROR",
+        "n1.node.mesh. A for 127.0.0.1 (udp): NOERROR",
+        "none.service.mesh. A for 127.0.0.1 (tcp): NXDOMAIN",
+        "q.query.mesh. A for 127.0.0.1 (tcp): NXDOMAIN",
+    ]
+    # Whoever wants it no more is heard a second later.
+    with caplog.at_level(logging.INFO, "mesh.dns"):
+        clock.turn(1)
+        while server._logs:
+            await asyncio.sleep(0)
+        writer.write(framed(question("n1.node.mesh", "A")))
+        await read_answer(reader)
+    assert len(caplog.records) == len(said)
+    writer.close()
     await server.stop()
 
 

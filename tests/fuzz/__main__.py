@@ -43,6 +43,7 @@ def main() -> None:
             "The property tests of tests/fuzz run the same functions: ./dev test tests/fuzz"
         )
     corpus = options.corpus or TOP / ".dev" / "fuzz" / options.what
+    corpus.mkdir(parents=True, exist_ok=True)
     _fuzz(options.what, corpus, options.seconds, options.seed)
 
 
@@ -70,14 +71,16 @@ def _fuzz(what: str, corpus: Path, seconds: int, seed: int) -> None:
         seeds = import_module("tests.fuzz.seeds").SEEDS if what == "gossip" else tried.SEEDS
         from tests.fuzz.mutation import changed
 
+        if what == "dns":
+            changed = tried.mutated
+
     def mutate(data: bytes, size_max: int, number: int) -> bytes:
-        # Half of the time with what msgpack is in it.
+        # Half of the time with what is known of its form: msgpack, or DNS.
         found = changed(data, number) if number & 1 else data
         if found == data or len(found) > size_max:
             found = atheris.Mutate(data, size_max)
         return found
 
-    corpus.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(one)
     arguments = [
@@ -92,9 +95,7 @@ def _fuzz(what: str, corpus: Path, seconds: int, seed: int) -> None:
         "-len_control=20",
         "-print_final_stats=1",
     ]
-    # DNS has no msgpack in it.
-    mutator = {"custom_mutator": mutate} if what == "gossip" else {}
-    atheris.Setup(arguments, tried.one_input, **mutator)
+    atheris.Setup(arguments, tried.one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 

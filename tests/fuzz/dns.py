@@ -19,11 +19,13 @@ from mesh.errors import Invalid
 from mesh.registry.catalog import Node, Register, Service
 from tests.dns.memory import MemoryRegistry, StoppedClock
 from tests.dns.script import question
+from tests.fuzz import questions
 
 NAME = ("www", "Example", "org")
 ASKED = foreign.request(Outside(packed_name(NAME) + b"\0\1\0\1", edns=True), 4711)
 RAW = ASKED[12 : 12 + len(packed_name(NAME)) + 4]
-UDP_BYTES, UDP_BYTES_MAX = 512, 65_467
+UDP_BYTES, UDP_BYTES_MAX, TCP_BYTES_MAX = 512, 65_467, 65_535
+KNOWN = question("n1.node.mesh", "A")
 
 ZONE = """
 www.example.org. 300 IN CNAME web.example.org.
@@ -79,6 +81,8 @@ class _World:
         clock, dice = StoppedClock(), SeededDice(1)
         recursion = Recursion(options, clock, dice, self._exchange)
         self.resolver = Resolver(registry, options, clock, dice, recursion)
+        self.right = self.loop.run_until_complete(self.resolver.resolve(KNOWN, tcp=False))
+        """What a question is answered with, whatever came before it."""
 
     async def _exchange(
         self, address: object, data: bytes, accepts: Callable[[bytes], bool], *, tcp: bool
@@ -101,26 +105,36 @@ def ask(data: bytes) -> None:
         answer = world.loop.run_until_complete(world.resolver.resolve(data, tcp=tcp))
         if answer is None:
             assert len(data) < 12 or data[2] & 0x80
-            continue
-        assert answer[:2] == data[:2]
-        assert answer[2] & 0x80
-        most = 65_535
-        if not tcp:
-            try:
-                edns = message.parse(data).edns
-            except Invalid:
-                edns = None
-            most = min(max(UDP_BYTES, 0 if edns is None else edns.size), UDP_BYTES_MAX)
-        assert len(answer) <= most
-        counts = struct.unpack_from("!4H", answer, 4)
-        assert counts[0] <= 1
+        else:
+            fitting(data, answer, tcp=tcp)
+    world.resolver.turn()
+    assert world.resolver.at_once(KNOWN, tcp=False) == world.right
+
+
+def fitting(data: bytes, answer: bytes, *, tcp: bool) -> None:
+    """An answer is one to this message, which is none itself, and not too large for its asker."""
+    assert not data[2] & 0x80
+    assert answer[:2] == data[:2]
+    assert answer[2] & 0x80
+    assert len(answer) <= (TCP_BYTES_MAX if tcp else most(data))
+    counts = struct.unpack_from("!4H", answer, 4)
+    assert counts[0] <= 1
+
+
+def most(data: bytes) -> int:
+    """How large an answer over UDP may be."""
+    try:
+        edns = message.parse(data).edns
+    except Invalid:
+        edns = None
+    return min(max(UDP_BYTES, 0 if edns is None else edns.size), UDP_BYTES_MAX)
 
 
 TARGETS = {"ask": ask, "reply": reply}
 
 _ANSWERED = _answered()
-SEEDS = [
-    b"\0" + question(name, kind, edns)
+QUESTIONS = [
+    question(name, kind, edns)
     for name, kind, edns in (
         ("web.service.mesh", "A", None),
         ("v1.web.service.dc1.mesh", "SRV", 1232),
@@ -134,7 +148,16 @@ SEEDS = [
         ("none.query.mesh", "A", None),
         ("www.example.org", "A", 4096),
     )
-] + [b"\1" + _ANSWERED[2:4] + _ANSWERED[6:12] + _ANSWERED[12 + len(RAW) :]]
+]
+SEEDS = [b"\0" + one for one in QUESTIONS]
+SEEDS += [b"\1" + _ANSWERED[2:4] + _ANSWERED[6:12] + _ANSWERED[12 + len(RAW) :]]
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """A question with something wrong in it; what is none stays as it is."""
+    if not data or data[0] % len(TARGETS):
+        return data
+    return data[:1] + questions.changed(data[1:], seed)
 
 
 def one_input(data: bytes) -> None:

@@ -411,7 +411,7 @@ async def test_only_a_server_of_the_datacenter_meant_gets_its_requests(
         with pytest.raises(Cutoff, match="the certificate"):
             await home.router.write(kv.Set("a", b"1"), PUT)
     finally:
-        await until(lambda: not impostor._handshakes)
+        await until(lambda: not impostor.accepting.handshakes)
         await impostor.stop()
     assert set(heard) <= {b""}
 

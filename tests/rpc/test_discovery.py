@@ -27,6 +27,7 @@ from tests.rpc.stack import until
 WEB = Instances("web")
 CACHED = ReadOptions(cached=True)
 DNS = ReadOptions(consistency="stale", cached=True, max_stale=1e9)
+UNHELD = ReadOptions(consistency="stale", max_age=0.0)
 GONE = Unreachable("nobody there")
 
 
@@ -260,6 +261,26 @@ async def test_an_agent_asks_anew_when_what_it_holds_is_too_old(
         else:
             with pytest.raises(Unreachable):
                 await made.discovery.read(WEB, options)
+
+
+async def test_who_wants_nothing_held_is_answered_by_servers_each_time(
+    world: Callable[..., World],
+) -> None:
+    made = world()
+    for count in (1, 2, 3):
+        assert (await made.discovery.read(WEB, UNHELD)).age is None
+        assert len(made.servers.reads) == count
+        assert made.discovery.at_once(WEB, UNHELD) is None
+    assert len(made.held) == made.servers.blocked == 0
+    # Though it is held for others, and has health on top as theirs has.
+    await made.discovery.read(WEB, DNS)
+    made.says("n1", "critical", 2)
+    assert (await made.statuses(UNHELD))["n1"] == "critical"
+    assert made.discovery.at_once(WEB, UNHELD) is None
+    made.servers.error = GONE
+    assert (await made.discovery.read(WEB, DNS)).value
+    with pytest.raises(Unreachable):
+        await made.discovery.read(WEB, UNHELD)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mesh import accepting
 from mesh.codec import pack
 from mesh.connect.certs import Pair
 from mesh.errors import MeshError, OutcomeUnknown, Unreachable
@@ -25,7 +26,7 @@ from mesh.raft.node import RAFT_BYTE
 from mesh.raft.transport import pack_frame
 from mesh.registry import kv
 from mesh.registry.port import READ, WriteOptions
-from mesh.rpc import listener, wire
+from mesh.rpc import wire
 from mesh.rpc.client import Client
 from mesh.rpc.listener import Listener
 from mesh.tls import Credentials, load
@@ -239,7 +240,7 @@ async def test_hostile_bytes_before_the_handshake(
     await until(lambda: server.rpc.counters["handshakes_failed"] == 1)
     await works(server, calls, made.credentials("client", "a1"))
     assert (await server.router.read(kv.Get("a"))).value is None
-    assert server.rpc._listener._tasks.failures == 0
+    assert server.rpc._listener.accepting.tasks.failures == 0
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ async def test_hostile_bytes_after_the_handshake(
     assert await raw.closed()
     await until(lambda: server.rpc.counters[counter] == 1)
     await works(server, calls, made.credentials("client", "a1"))
-    assert server.rpc._listener._tasks.failures == 0
+    assert server.rpc._listener.accepting.tasks.failures == 0
 
 
 async def test_who_says_nothing_is_not_waited_for(start: Start, made: Certificates) -> None:
@@ -269,9 +270,9 @@ async def test_who_says_nothing_is_not_waited_for(start: Start, made: Certificat
 
 
 async def test_silent_callers_do_not_keep_others_out(
-    server: Stack, made: Certificates, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    server: Stack, made: Certificates, calls: Calls
 ) -> None:
-    monkeypatch.setattr(listener, "HANDSHAKES_MAX", 4)
+    server.rpc._listener.accepting.handshakes_max = 4
     silent = [await Raw.open(server, b"\x16") for _ in range(6)]
     await until(lambda: server.rpc.counters["connections"] == 6)
     assert server.rpc.counters["refused"] == 2
@@ -281,7 +282,7 @@ async def test_silent_callers_do_not_keep_others_out(
     assert server.rpc.counters["refused"] == 3
     for raw in silent:
         raw.writer.close()
-    await until(lambda: not server.rpc._listener._handshakes)
+    await until(lambda: not server.rpc._listener.accepting.handshakes)
 
 
 async def test_a_flood_of_callers_leaves_time_for_others(start: Start) -> None:
@@ -292,7 +293,7 @@ async def test_a_flood_of_callers_leaves_time_for_others(start: Start) -> None:
         seen.append(count)
         await asyncio.sleep(0)
     steps = [after - before for before, after in pairwise([*seen, count])]
-    assert max(steps) <= 2 * listener.ACCEPTS_AT_ONCE
+    assert max(steps) <= 2 * accepting.ACCEPTS_AT_ONCE
     for caller in callers:
         caller.close()
 
@@ -304,7 +305,7 @@ async def test_it_goes_on_when_there_are_file_descriptors_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(listener, "EXHAUSTED_SECONDS", 0.02)
+    monkeypatch.setattr(accepting, "EXHAUSTED_SECONDS", 0.02)
     caller = socket.socket()
     free = os.dup(caller.fileno())
     os.close(free)
@@ -443,10 +444,11 @@ async def test_who_is_accepted_just_before_the_end_is_let_go() -> None:
     one = Listener(never, None, Counter())
     port = one.start("127.0.0.1", 0)
     with socket.create_connection(("127.0.0.1", port)) as caller:
-        assert one._socket is not None
-        one._accept(one._socket)
-        assert len(one._handshakes) == 1
+        inner = one.accepting
+        assert inner._socket is not None
+        inner._accept(inner._socket)
+        assert len(inner.handshakes) == 1
         await one.stop()
-        assert not one._handshakes
+        assert not inner.handshakes
         caller.settimeout(5)
         assert caller.recv(1) == b""

@@ -39,7 +39,7 @@ async def test_bad_bytes_are_counted_and_dropped_and_harm_nobody(
     # An index no commit reaches: it still waits, undisturbed.
     assert not waiting.done()
     waiting.cancel()
-    assert server.rpc._listener._tasks.failures == 0
+    assert server.rpc._listener.accepting.tasks.failures == 0
 
 
 async def test_a_client_that_goes_takes_its_requests_with_it(server: Stack) -> None:

@@ -26,7 +26,7 @@ class LiveAnswers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.database = Database(TABLES)
-        self.answers = Answers(self.database, limit=4)
+        self.answers = Answers(self.database, limit=4, empty=2)
         self.log_index = 1
         self.seen: dict[object, int] = {}
         self.woken: set[object] = set()
@@ -83,6 +83,8 @@ class LiveAnswers(RuleBasedStateMachine):
     @invariant()
     def bounded(self) -> None:
         assert len(self.answers) <= 4 + len(self.heard)
+        idle = [live for live in self.answers._idle.values() if not live.dirty]
+        assert len([live for live in idle if not live.value]) <= 2
 
 
 TestLiveAnswers = LiveAnswers.TestCase
@@ -93,6 +95,28 @@ def commit(database: Database, answers: Answers, index: int, command: kv.Set | k
     transaction = database.begin(index)
     command.apply(transaction)
     answers.committed(transaction.commit())
+
+
+def test_what_is_not_there_puts_out_nothing_that_is() -> None:
+    database = Database(TABLES)
+    answers = Answers(database, limit=100, empty=5)
+    commit(database, answers, 2, kv.Set("x", b"1"))
+    there = answers.read(kv.Get("x"))
+    for number in range(1000):
+        assert answers.read(kv.Get(f"none-{number}")).value is None
+    assert len(answers) == 6
+    assert len(answers._readers) <= 12
+    assert answers.read(kv.Get("x")) is there
+    # What comes to be is no longer among them, what goes is.
+    commit(database, answers, 3, kv.Set("none-999", b"1"))
+    for number in range(5):
+        answers.read(kv.Get("none-999"))
+        answers.read(kv.Get(f"other-{number}"))
+    assert answers.read(kv.Get("none-999")).value is not None
+    assert len(answers) == 7
+    commit(database, answers, 4, kv.Delete("x"))
+    assert answers.read(kv.Get("x")).value is None
+    assert len(answers) == 6
 
 
 def test_equal_write_wakes_nobody_and_keeps_the_index() -> None:

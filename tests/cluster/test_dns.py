@@ -1,0 +1,137 @@
+"""The scripts of tests/cases/dns, played by real nodes; and `dig` agrees with what they say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import dnslib
+import pytest
+
+from tests.cluster.processes import Meshd, eventually
+from tests.dns.live import LiveScript, Nodes, dig, loose, nodes
+from tests.dns.script import Form, put, shown
+from tests.dns.test_answers import CASES
+
+pytestmark = pytest.mark.together
+
+SKIPPED = {"aliases": 1, "negative": 9, "options": 4, "prepared": 5, "recursors-kept": 5}
+"""Questions that real nodes cannot be asked: behind moved clocks, failures and the like."""
+BY_DIG = [
+    ("+notcp +noedns", Form(), False),
+    ("+notcp +ignore +noedns", Form(), False),
+    ("+notcp +dnssec +bufsize=1232", Form(1232, dnssec=True), False),
+    ("+tcp +bufsize=4096", Form(4096), True),
+]
+NOT_BY_DIG = {"AXFR", "IXFR", "SOA"}
+"""What dig does in a way of its own."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("live")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.txt")), ids=lambda path: path.stem)
+def test_real_nodes_play_the_script(world: Nodes, path: Path) -> None:
+    script = LiveScript(world)
+    for block in path.read_text().strip().split("\n\n"):
+        play(script, *block.split("\n----\n"))
+    assert script.skipped == SKIPPED.get(path.stem, 0)
+    if shutil.which("dig"):
+        for options, form, tcp in BY_DIG:
+            agree(script, options.split(), form, tcp=tcp)
+
+
+def play(script: LiveScript, entered: str, expected: str) -> None:
+    """One case. What an agent follows may come a moment later, what a server knows may not."""
+    told = script.play(entered)
+    if told is None:
+        return
+    if script.asked is script.nodes.here:
+        assert loose(told) == loose(expected), entered
+    asks = "\n".join(line for line in entered.splitlines() if line.startswith("ask "))
+
+    def same() -> bool:
+        return loose(script.play(asks) or "") == loose(expected)
+
+    if loose(told) != loose(expected):
+        eventually(same)
+
+
+def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> None:
+    """What dig takes for the answers to all the questions of a script is what we read in them."""
+    questions = [(name, kind) for name, kind in script.questions if kind not in NOT_BY_DIG]
+    told = dig(script.asked, options, questions)
+    assert len(told) == len(questions)
+    for (name, kind), dug in zip(questions, told, strict=True):
+        read = dnslib.DNSRecord.parse(script.exchange(put(name, kind, form), tcp=tcp, peer=""))
+        assert not re.search("(?i)warning|bad packet|extra bytes|malformed|mismatch", dug.said)
+        flags = {flag for flag in ("aa", "tc", "ra") if getattr(read.header, flag)}
+        assert {dug.status} | (dug.flags & {"aa", "tc", "ra"}) == flags | {
+            dnslib.RCODE[read.header.rcode]
+        }
+        assert len(dug.answers) == len(read.rr), dug.said
+        # Those of many instances are others each time.
+        if len(dug.answers) <= 2 and kind != "NS":
+            mine = {loose(shown("", one)).replace('","', '" "') for one in read.rr}
+            assert dug.answers == mine, dug.said
+
+
+@pytest.mark.skipif(shutil.which("dig") is None, reason="dig (dnsutils) is not installed")
+def test_dig_asks_again_over_tcp_when_it_is_told_of_more(world: Nodes) -> None:
+    script = LiveScript(world)
+    assert script.run("many count=40 service=web") == "ok"
+
+    def got(options: str, kind: str = "A") -> tuple[int, bool]:
+        (dug,) = dig(world.here, options.split(), [("web.service.mesh", kind)])
+        return len(dug.answers), "tc" in dug.flags
+
+    assert got("+noedns") == (3, False)
+    assert got("+bufsize=512", "SRV") == (3, False)
+    script.run("options enable_truncate=true")
+    assert got("+noedns +ignore") == (3, True)
+    assert got("+noedns") == (40, False)
+    assert got("+dnssec +bufsize=512 +ignore", "SRV") == (3, True)
+    assert got("+dnssec +bufsize=512", "SRV") == (40, False)
+    some, truncated = got("+dnssec +bufsize=1232 +ignore", "SRV")
+    assert 15 < some < 40
+    assert truncated
+    assert got("+dnssec +bufsize=4096 +ignore", "SRV") == (40, False)
+    assert got("+tcp +ignore", "SRV") == (40, False)
+
+
+def test_an_agent_answers_with_what_it_holds_unless_it_is_told_not_to(world: Nodes) -> None:
+    script = LiveScript(world)
+    script.run("register node=n1 address=10.0.0.1 service=web port=80")
+    front = "options alt_domain=Corp.Example."
+
+    def held(asks: int) -> int:
+        """How many of so many questions are answered with what is held."""
+        before = _counted(world.front, "mesh_discovery_held_hits")
+        for _ in range(asks):
+            script.run("ask web.service.mesh A")
+        return _counted(world.front, "mesh_discovery_held_hits") - before
+
+    script.run(front)
+    eventually(lambda: held(5) == 5)
+    script.run(f"{front} cache_max_age_seconds=1")
+    eventually(lambda: held(5) == 5)
+    script.run(f"{front} use_cache=false")
+    assert held(5) == 0
+    script.run(f"{front} allow_stale=false")
+    assert held(5) == 0
+    script.run(f"{front} allow_stale=false use_cache=true")
+    eventually(lambda: held(5) == 5)
+
+
+def _counted(node: Meshd, name: str) -> int:
+    """A counter since the start."""
+    url = f"http://{node.address}:{node.http}/v1/agent/metrics?format=prometheus"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        rows = [line.split() for line in response.read().decode().splitlines()]
+    return sum(int(float(row[1])) for row in rows if row[0] == name)
