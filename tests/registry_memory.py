@@ -23,6 +23,7 @@ from mesh.registry.port import (
     ReadOptions,
     ServerStatus,
     WriteOptions,
+    Writer,
 )
 from mesh.registry.requests import TABLES
 from mesh.rpc.local import LocalReader
@@ -32,6 +33,10 @@ from mesh.store.live import Answers
 from mesh.store.table import Bucket
 
 T = TypeVar("T")
+
+
+async def _raise(error: MeshError) -> None:
+    raise error
 
 
 class MemoryRegistry:
@@ -87,6 +92,20 @@ class MemoryRegistry:
         self.database.ledger.remember(options.request, ended, changed)
         self.answers.committed(changed)
         return result
+
+    def begin(self, command: Command[T], options: WriteOptions, writer: Writer[T]) -> bool:
+        if self.error is not None:
+            return False
+        task = asyncio.ensure_future(self.write(command, options))
+
+        def told(task: asyncio.Future[T]) -> None:
+            if isinstance(error := task.exception(), MeshError):
+                writer.unsettled(_raise(error))
+            else:
+                writer.written(task.result())
+
+        task.add_done_callback(told)
+        return True
 
     def apply(self, command: Command[T]) -> T:
         command.validate()

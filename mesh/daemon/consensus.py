@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mesh.raft.node import Node, Peer
+from mesh.raft.waiting import Told
 
 
 class RaftConsensus:
@@ -59,5 +60,12 @@ class RaftConsensus:
 
     async def propose(self, entry: bytes) -> object:
         """Commit a log entry; its result, or the MeshError it was refused with."""
-        _, result = await self._node.begin(entry)
+        _, result = await self._node.propose(entry)
         return result
+
+    def begin(self, entry: bytes, tell: Told) -> bool:
+        """As `propose`; `tell` is called once, later: with log index and result, or an error.
+
+        False when this server does not lead.
+        """
+        return self._node.begin(entry, tell)

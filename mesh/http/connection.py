@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import respond, wire
@@ -37,9 +38,9 @@ class Connection(asyncio.Protocol):
     """Reads a request, has it answered, reads the next. A client that goes away cancels its own."""
 
     __slots__ = (
-        "_admitted", "_began", "_body", "_client", "_drained", "_ended", "_head", "_inflow",
-        "_last", "_owner", "_paused", "_pending", "_sent", "_task", "_transport", "_unsent",
-        "deadline",
+        "_admitted", "_began", "_body", "_busy", "_client", "_drained", "_ended", "_head",
+        "_inflow", "_last", "_owner", "_paused", "_pending", "_sent", "_task", "_transport",
+        "_unsent", "deadline",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -51,7 +52,8 @@ class Connection(asyncio.Protocol):
         self._admitted: Admitted | None = None
         self._body: Sized | Chunked | None = None
         self._inflow: Inflow | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._busy = False  # A request is being answered,
+        self._task: asyncio.Task[None] | None = None  # by this, unless it needs no task.
         self._drained: asyncio.Future[None] | None = None
         self._last = False  # Nothing is read from it any more.
         self._ended = False  # It sends no more.
@@ -85,13 +87,14 @@ class Connection(asyncio.Protocol):
         self._owner.closed(self._client)
         if self._task is not None:
             self._task.cancel()
+        if self._busy:
             self._note(GONE)
         self._release()
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is answered. Half a request is malformed."""
         assert self._transport is not None
-        if self._task is None:
+        if not self._busy:
             if not self._last and (self._pending or self._body is not None):
                 self._refuse("it ends early")
             return False
@@ -108,7 +111,7 @@ class Connection(asyncio.Protocol):
             return
         if (
             not self._pending
-            and self._task is None
+            and not self._busy
             and self._body is None
             and self._drained is None
             and (hit := self._owner.hit(data, self._client))
@@ -118,14 +121,14 @@ class Connection(asyncio.Protocol):
             if self._drained is None:  # Else it has until then to read.
                 self.deadline = self._owner.idle_until
             return
-        if self._body is not None and (self._task is None or self._inflow is not None):
+        if self._body is not None and (not self._busy or self._inflow is not None):
             self._feed(data)
         else:
             self._pending = self._pending + data if self._pending else data
-        if self._task is None:
+        if not self._busy:
             self._advance()
         held = self._inflow.held if self._inflow is not None else len(self._pending)
-        if held > PENDING_MAX_BYTES and self._task is not None and not self._paused:
+        if held > PENDING_MAX_BYTES and self._busy and not self._paused:
             assert self._transport is not None
             self._paused = True
             self._transport.pause_reading()
@@ -144,7 +147,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It read enough."""
-        if self._task is not None:
+        if self._busy:
             self.deadline = math.inf
         else:
             self.deadline = self._owner.now() + (
@@ -160,7 +163,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Close it: at once when idle, else after the present reply."""
         assert self._transport is not None
-        if self._task is None:
+        if not self._busy:
             self._last = True
             self._transport.close()
         elif self._head is not None:
@@ -186,14 +189,14 @@ class Connection(asyncio.Protocol):
             self._owner.slow()
         elif self._body is not None and not self._last:
             self._owner.slow()
-            if self._task is None:
+            if not self._busy:
                 self._say_last(respond.text(408, "Request Timeout: the body does not come"))
                 return
         self.abort()
 
     def _advance(self) -> None:
         """Begin the next request, if enough of it is there."""
-        while self._pending and self._body is None and self._task is None and not self._last:
+        while self._pending and self._body is None and not (self._busy or self._last):
             try:
                 if not self._begin():
                     return
@@ -319,22 +322,49 @@ class Connection(asyncio.Protocol):
         self._last = True  # Who reads the body answers.
 
     def _decide(self, admitted: Admitted | Reply) -> None:
-        self.deadline = math.inf
-        self._task = spawn(self._answer(admitted), self._owner.loop)
+        self.deadline, self._busy = math.inf, True
+        if isinstance(admitted, Reply) or not self._owner.begin(admitted, self):
+            self._task = spawn(self._answer(admitted), self._owner.loop)
 
-    async def _answer(self, admitted: Admitted | Reply) -> None:
+    def written(self, result: bool) -> None:
+        """A write that needed no task has ended: send the reply, in a task if it takes one."""
+        head, transport = self._head, self._transport
+        if head is None or transport is None or transport.is_closing():
+            return
+        if head.keep_alive and (whole := self._owner.boolean(result, head)):
+            self._write(whole)
+            if self._drained is None:
+                self._finish(head, 200)
+            else:
+                self._task = spawn(self._end_drained(head, self._drained), self._owner.loop)
+        else:
+            self._task = spawn(self._reply(respond.boolean(result)), self._owner.loop)
+
+    async def _end_drained(self, head: Head, drained: asyncio.Future[None]) -> None:
+        await drained
+        self._finish(head, 200)
+
+    def unanswered(self, rest: Coroutine[Any, Any, Reply]) -> None:
+        """A write needs a task after all."""
+        if self._transport is None or self._transport.is_closing():
+            rest.close()
+        else:
+            self._task = spawn(self._answer(rest), self._owner.loop)
+
+    async def _answer(self, admitted: Admitted | Reply | Coroutine[Any, Any, Reply]) -> None:
+        if isinstance(admitted, Admitted):
+            reply = await self._owner.answer(admitted)
+            await self._reply(reply, pretty="pretty" in admitted.request.params)
+        else:
+            await self._reply(admitted if isinstance(admitted, Reply) else await admitted)
+
+    async def _reply(self, reply: Reply, *, pretty: bool = False) -> None:
         head = self._head
         assert head is not None
-        pretty = False
-        if isinstance(admitted, Reply):
-            reply = admitted
-        else:
-            reply = await self._owner.answer(admitted)
-            pretty = "pretty" in admitted.request.params
         if self._transport is None or self._transport.is_closing():
             return
         if self._body is not None:
-            self._task = None
+            self._busy, self._task = False, None
             self._say_last(reply)  # Not all of the body was read.
             return
         if reply.stream is not None:
@@ -420,7 +450,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         self._note(status)
-        self._task = self._head = None
+        self._busy, self._task, self._head = False, None, None
         if transport.is_closing():
             return
         if not head.keep_alive:
@@ -437,7 +467,7 @@ class Connection(asyncio.Protocol):
 
     def _read_ahead(self) -> None:
         """Take more from the client, unless enough of it waits for the present request to end."""
-        if self._task is None or len(self._pending) <= PENDING_MAX_BYTES:
+        if not self._busy or len(self._pending) <= PENDING_MAX_BYTES:
             self._read_on()
 
     def _refuse(self, reason: str) -> None:

@@ -179,7 +179,9 @@ def _no_handler(method: str, allow: str) -> Reply:
 
 
 def _refuse_tenancy(given: Mapping[str, list[str]], headers: Mapping[str, str]) -> None:
-    for name in TENANCY_PARAMS if given else ():
+    if not given and TENANCY_HEADERS.keys().isdisjoint(headers):
+        return
+    for name in TENANCY_PARAMS:
         if any(given.get(name, ())):
             raise Invalid(
                 f'Invalid query parameter: "{name}": mesh has no namespaces or partitions'

@@ -47,8 +47,8 @@ async def _keys(request: Request) -> Reply:
 async def put(request: Request) -> Reply:
     """Write the body as the value; `false` when the condition does not hold."""
     key = _key(request)
-    if not request.params:
-        return await _write(request, kv.Set(key, request.body))
+    if (command := _plain(request)) is not None:
+        return await _write(request, command)
     given = [name for name in _CONDITIONS if name in request.params]
     if len(given) > 1:
         raise Invalid(f"Conflicting flags: {' and '.join(given)}; give only one")
@@ -61,6 +61,13 @@ async def put(request: Request) -> Reply:
     if "release" in given:
         return await _write(request, kv.Release(key, request.body, _session(request), flags))
     return await _write(request, kv.Set(key, request.body, flags, cas))
+
+
+def _plain(request: Request) -> kv.Set | None:
+    """What to write without conditions, as most requests want it; None for the others."""
+    if request.params or not request.rest:
+        return None
+    return kv.Set(request.rest, request.body)
 
 
 async def delete(request: Request) -> Reply:
@@ -129,6 +136,7 @@ ROUTES: tuple[Route, ...] = (
         put,
         "Write a key, lock it or give its lock back",
         limit="kv_value_max_bytes",
+        writes=_plain,
         params=(
             Param("flags", "Any number to keep with the value", "integer"),
             CAS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.http.access import AccessLog
@@ -14,6 +14,16 @@ from mesh.http.wire import Head, Heads
 
 if TYPE_CHECKING:
     from mesh.http.connection import Connection
+
+
+class Asker(Protocol):
+    """Who is told how a write ended that needed no task."""
+
+    def written(self, result: bool) -> None:
+        """It came to this."""
+
+    def unanswered(self, rest: Coroutine[Any, Any, Reply]) -> None:
+        """It needs a task now, in which this makes the reply."""
 
 
 class Owner(Protocol):
@@ -59,6 +69,12 @@ class Owner(Protocol):
 
     async def answer(self, admitted: Admitted) -> Reply:
         """Work on a request, whatever happens to it but cancellation."""
+
+    def begin(self, admitted: Admitted, asker: Asker) -> bool:
+        """Begin a write that needs no task, and tell the asker later; False for all other work."""
+
+    def boolean(self, result: bool, head: Head) -> bytes:
+        """The whole response of a write to a keep-alive client, if no option changes it."""
 
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""

@@ -210,7 +210,12 @@ def write_options(request: Request) -> WriteOptions:
 
 def _origin(request: Request) -> str:
     """Where the request came in: here, over HTTP, from this address."""
-    return f"{request.options.node_name}/http/{request.remote}".rstrip("/")
+    return _origin_at(request.options.node_name, request.remote)
+
+
+@lru_cache(maxsize=1024)
+def _origin_at(node: str, remote: str) -> str:
+    return f"{node}/http/{remote}".rstrip("/")
 
 
 def _unquoted(key: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from mesh.http.request import Handler
+from mesh.http.request import Handler, Request
+from mesh.registry.port import Command
 
 Kind: TypeAlias = Literal["string", "integer", "boolean", "present", "duration"]
 """What a parameter's text means. A boolean may be bare; `present` holds if the parameter is there,
@@ -53,6 +55,9 @@ class Route(msgspec.Struct, frozen=True):
     kept: bool = False
     """Whether a reply made of one `Request.read` follows from its value and the request's head
     alone, so that it may be given again while the value is the same."""
+    writes: Callable[[Request], Command[bool] | None] | None = None
+    """What most requests ask to write and nothing else: they need no handler, since the reply is
+    what that came to. The handler does the same; None when this request is for the handler."""
     label: str = ""
     """What it is called in figures, `METHOD path` without what the path takes; made of the rest."""
 

@@ -13,7 +13,6 @@ import socket
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -24,9 +23,12 @@ from mesh.http.access import AccessLog
 from mesh.http.connection import Connection
 from mesh.http.dispatch import Admitted, Dispatcher
 from mesh.http.hits import Hits, Kept, Source
+from mesh.http.openings import Openings
 from mesh.http.options import Options
+from mesh.http.owner import Asker
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
+from mesh.http.writing import begin
 from mesh.registry.port import Answer
 from mesh.sockets import bind
 from mesh.tasks import Tasks
@@ -41,13 +43,8 @@ STOP_SECONDS = 2.0
 SWEEP_SECONDS = (0.02, 2.0)
 """How often slow clients are looked for: some times within the shortest patience with them."""
 GZIP_LEVEL = 1
-OPENINGS_MAX = 256
-"""So many different beginnings of responses are kept for a second."""
 GZIP_BITS = 31  # What zlib calls a window of 32 KB with the head and tail of gzip.
 GZIP_INLINE_MAX_BYTES = 256 * 1024
-SERVER = "mesh"
-FRAMING = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
-"""Headers that the operator cannot choose: a client could not read the response."""
 
 
 class HttpServer:
@@ -63,7 +60,7 @@ class HttpServer:
         self._parts = parts
         self._options = options
         self._dispatcher = Dispatcher(parts, options)
-        self._common = _Common(options)
+        self._common = Openings(options)
         self._listeners: list[asyncio.Server] = []
         self._adopted: dict[int, list[asyncio.Server]] = {}
         self._tasks = Tasks()
@@ -83,6 +80,8 @@ class HttpServer:
                 0,
             )
         )
+        self.now = parts.clock.monotonic
+        """Seconds, as deadlines count them."""
         self.timers = Timers(parts.clock)
         """How long requests took, by `METHOD path`, the path without what it takes."""
         self.clients: Counter[str] = Counter()
@@ -175,7 +174,7 @@ class HttpServer:
         """
         self._options = msgspec.structs.replace(options, addresses=self._options.addresses)
         self._dispatcher = Dispatcher(self._parts, self._options)
-        self._common = _Common(options)
+        self._common = Openings(options)
         self.hits.clear()
         try:
             self._replace_access_log(self._access_log())
@@ -198,10 +197,6 @@ class HttpServer:
     def options(self) -> Options:
         """The present options."""
         return self._options
-
-    def now(self) -> float:
-        """Seconds, as deadlines count them."""
-        return self._parts.clock.monotonic()
 
     def accept(self, client: str) -> bool:
         """Count a connection of this IP address; False when it has too many."""
@@ -268,6 +263,10 @@ class HttpServer:
         finally:
             self.timers.ended(route.label, began)
         return reply
+
+    def begin(self, admitted: Admitted, asker: Asker) -> bool:
+        """Begin a write that needs no task, and tell the asker later; False for all other work."""
+        return begin(self, self._parts.registry, admitted, asker)
 
     async def _answer_later(self, admitted: Admitted) -> Reply:
         """Answer a request that may wait for news: it ends when the server stops."""
@@ -357,6 +356,13 @@ class HttpServer:
         opening = self._opening(reply, close=False, old=False, framing=kept.framing)
         kept.response, kept.told = opening + reply.body, answer
         kept.until = now + 1.0 - self._parts.clock.wall() % 1.0
+
+    def boolean(self, result: bool, head: Head) -> bytes:
+        """The whole response of a write to a keep-alive client, if no option changes it."""
+        options = self._options
+        if head.old or options.pretty_always or options.gzip_min_bytes <= len(b"false"):
+            return b""
+        return self._common.boolean(result, self._parts.clock.wall())
 
     def small(self, reply: Reply, head: Head) -> bytes:
         """A whole response to a keep-alive client, when that takes next to no time; else empty."""
@@ -449,42 +455,6 @@ class HttpServer:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
         return b"".join(parts)
-
-
-class _Common:
-    """The headers that every response has, as bytes."""
-
-    def __init__(self, options: Options) -> None:
-        given = {"Server": SERVER} | {
-            name: value
-            for name, value in options.response_headers.items()
-            if name.lower() not in FRAMING
-        }
-        given["X-Consul-Default-ACL-Policy"] = options.default_acl_policy
-        # The last one counts, in whatever case it was written.
-        latest = {name.lower(): (name, value) for name, value in given.items()}
-        self._fixed = b"".join(wire.field(name, value) for name, value in latest.values())
-        self._second, self._lines = -1, b""
-        self._openings: dict[tuple[int, int], bytes] = {}
-
-    def lines(self, now: float) -> bytes:
-        """Them and the date."""
-        if int(now) != self._second:
-            self._second = int(now)
-            self._lines = self._fixed + wire.field("Date", formatdate(now, usegmt=True))
-            self._openings.clear()
-        return self._lines
-
-    def opening(self, status: int, length: int, now: float) -> bytes:
-        """What precedes a JSON body of so many bytes, with no header but these."""
-        lines = self.lines(now)
-        opening = self._openings.get((status, length))
-        if opening is None:
-            framing = b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (JSON.encode(), length)
-            opening = wire.STATUS_LINES[status] + lines + framing
-            if len(self._openings) < OPENINGS_MAX:
-                self._openings[status, length] = opening
-        return opening
 
 
 def _accepts_gzip(accepted: str) -> bool:

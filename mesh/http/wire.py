@@ -36,7 +36,8 @@ _NAMES = {
     for name in (title, title.lower())
 }  # fmt: skip
 """Names that nearly every request has, as they are written."""
-_TARGET_BAD = re.compile(r"[\t ]")
+_METHODS = {"GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS"}
+_NO_REQUEST_LINE = "the first line is not METHOD TARGET HTTP/1.1"
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?").fullmatch
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -136,8 +137,10 @@ def parse_head(data: bytes) -> Head:
 
 def _request_line(line: str) -> tuple[str, str, str]:
     parts = line.split(" ")
-    if len(parts) != 3 or not _TOKEN(parts[0]) or not parts[1] or _TARGET_BAD.search(parts[1]):
-        raise Malformed("the first line is not METHOD TARGET HTTP/1.1")
+    if len(parts) != 3 or not parts[1] or "\t" in parts[1]:
+        raise Malformed(_NO_REQUEST_LINE)
+    if parts[0] not in _METHODS and not _TOKEN(parts[0]):
+        raise Malformed(_NO_REQUEST_LINE)
     if parts[2] not in {"HTTP/1.1", "HTTP/1.0"}:
         raise Malformed("the version is neither HTTP/1.1 nor HTTP/1.0")
     return parts[0], parts[1], parts[2]

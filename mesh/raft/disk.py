@@ -154,9 +154,14 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
+        name(error, path)
         raise
+
+
+def name(error: OSError, path: Path) -> None:
+    """Have an error that names no file name this one."""
+    if error.filename is None:
+        error.filename = str(path)
 
 
 @contextmanager

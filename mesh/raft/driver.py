@@ -20,6 +20,7 @@ from mesh.raft.journal import SEGMENT_BYTES, Journal, Segments
 from mesh.raft.messages import Message
 from mesh.raft.packer import Packer, Prepared, StateMachine, restore
 from mesh.raft.past import Past
+from mesh.raft.proposals import Done
 from mesh.raft.recovery import recover
 from mesh.raft.replica import Replica, Start, Timing
 from mesh.raft.snapshots import Incoming, Snapshots, Stored
@@ -139,6 +140,12 @@ class Driver:
         if not self._scheduled and not self.ended:
             self._scheduled = True
             self._loop.call_soon(self._run)
+
+    def propose(self, command: bytes, done: Done) -> None:
+        """Put a command into the log by a step soon: the one after the present store, if any."""
+        self.replica.propose(command, done)
+        if not self.replica.storing:
+            self.poke()
 
     # What the transport tells.
 

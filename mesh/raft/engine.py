@@ -10,7 +10,8 @@ Touched inside pysyncobj 0.3.17, all here (a new version needs this list read ag
   `monotonicTime` and `random` (our Clock and Dice), `pickle` (refuses), `logger` (ours);
 - overridden: `__doApplyCommand` (commands are opaque bytes), `__sendAppendEntries` (the leader's
   side is `replica`, with pipelining and generations), `_checkCommandsToApply` (entries are added
-  by `append`, so that their index is known at once), `__generateRaftTimeout` (never fires itself);
+  by `append`, so that their index is known at once), `__generateRaftTimeout` (never fires itself),
+  `__getCurrentLogIndex` and `__getEntries` (the same in fewer steps: every entry needs both);
 - set: `__raftElectionDeadline` (to start an election now), `__raftCommitIndex` and
   `__raftLastApplied` (after a snapshot was installed, or when the next epoch tells where this
   one ended);
@@ -30,7 +31,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 from mesh.clock import Clock, Dice
-from mesh.raft.journal import Journal
+from mesh.raft.journal import Entry, Journal
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,6 @@ class _Log:
         entries = self._journal.entries
         if not isinstance(item, slice):
             return entries[item]
-        start, stop = item.start, item.stop
-        if start is not None and stop == start + 1 and start >= 0:
-            return entries[start:stop]
         start, stop, _ = item.indices(len(entries))
         stop, size = min(stop, start + APPLY_MAX), 0
         for place in range(start, stop - 1):
@@ -99,6 +97,21 @@ class _Log:
             if size >= APPLY_BYTES_MAX:
                 return entries[start : place + 1]
         return entries[start:stop]
+
+    def last(self) -> int:
+        """The index of the newest entry."""
+        return self._journal.entries[-1][1]
+
+    def entries(self, first: int | None, count: int | None = None) -> list[Entry]:
+        """So many entries from this index on, or all; not more than may be applied at once."""
+        held = self._journal.entries
+        start = -1 if first is None else first - held[0][1]
+        if start < 0:
+            return []
+        if count == 1:
+            return held[start : start + 1]
+        found: list[Entry] = self[start : None if count is None else start + count]
+        return found
 
     def add(self, command: bytes, index: int, term: int) -> None:
         self._journal.append(command, index, term)
@@ -214,7 +227,8 @@ class Engine:
         self._hooks = hooks
         self._stopped_at = 0
         self._wire = _Wire(hooks)
-        module = _private_copy(_Log(journal, commit), clock, dice)
+        shown = _Log(journal, commit)
+        module = _private_copy(shown, clock, dice)
         node = module.Node
         self._nodes = {name: node(name) for name in others}
         overrides: dict[str, Callable[..., object]] = {
@@ -222,6 +236,8 @@ class Engine:
             "_SyncObj__sendAppendEntries": _ignore,
             "_checkCommandsToApply": _ignore,
             "_SyncObj__generateRaftTimeout": _never,
+            "_SyncObj__getCurrentLogIndex": shown.last,
+            "_SyncObj__getEntries": shown.entries,
         }
         for name in overrides:
             assert hasattr(module.SyncObj, name), f"pysyncobj has no {name} any more"
@@ -294,9 +310,15 @@ class Engine:
 
     def append(self, command: bytes, kind: bytes = COMMAND) -> int:
         """Add a command, or another kind of entry, to the leader's log; its index."""
+        return self.extend([kind + command])
+
+    def extend(self, entries: Sequence[bytes]) -> int:
+        """Add entries, each with its kind before it, to the leader's log; the index of the last."""
         assert self.leads
-        index = self.journal.last_index + 1
-        self.journal.append(kind + command, index, self.term)
+        index, term, journal = self.journal.last_index, self.term, self.journal
+        for entry in entries:
+            index += 1
+            journal.append(entry, index, term)
         return index
 
     def hear_leader(self, leader: str, term: int, commit: int) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.raft.disk import naming
+from mesh.raft.disk import name, naming
 
 Entry = tuple[bytes, int, int]  # Command, index, term: the order pysyncobj uses.
 
@@ -282,11 +282,14 @@ class Segments:
         """Append the records and return when they are on disk. Raises OSError; never retry it."""
         if self._size >= self._limit:
             self._create(self._number + 1)
-        with naming(self._path(self._number)):
-            self._synced = False
+        self._synced = False
+        try:
             self._write(b"".join([_mark(self._size), *batch.records]))
             os.fdatasync(self._file)
-            self._synced = True
+        except OSError as error:
+            name(error, self._path(self._number))
+            raise
+        self._synced = True
         self._term, self._vote = batch.term, batch.vote
         self._last[self._number] = max(self._last.get(self._number, 0), batch.last_index)
 
@@ -329,9 +332,9 @@ class Segments:
         return MAGIC + pack_record(Record(TERM, 0, self._term, self._vote.encode()))
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        written = os.write(self._file, data)
+        while written < len(data):
+            written += os.write(self._file, memoryview(data)[written:])
         self._size += len(data)
         self.bytes_stored += len(data)
 
@@ -377,7 +380,7 @@ class Segments:
 
 
 def _mark(offset: int) -> bytes:
-    return pack_record(Record(MARK, offset, 0, _MARK_DATA))
+    return _packed(MARK, offset, 0, _MARK_DATA)
 
 
 def _marked(data: bytes, offset: int) -> bool:

@@ -11,7 +11,6 @@ from mesh.clock import Clock, Dice
 from mesh.errors import (
     Conflict,
     Invalid,
-    MeshError,
     NoLeader,
     OutcomeUnknown,
     TooLarge,
@@ -31,7 +30,7 @@ from mesh.raft.packer import StateMachine
 from mesh.raft.past import Past
 from mesh.raft.replica import CHANGING
 from mesh.raft.transport import RAFT_BYTE, Streams, Transport, dial
-from mesh.raft.waiting import Waiting, settle
+from mesh.raft.waiting import Told, Waiting, settle
 from mesh.tasks import Tasks
 
 __all__ = ["RAFT_BYTE", "Node", "Options", "Peer", "PeerProgress", "StateMachine", "cluster_id"]
@@ -72,6 +71,7 @@ class Node:
         self.disk = Disk(options.directory, options.disk_floor, clock)
         self.figures = Figures(clock)
         self._waiting = Waiting(clock, options.answer_seconds)
+        self._waiting.times = self.figures.commits
         self._switched = asyncio.Event()
         self.resolve: Callable[[Peer], str] = lambda peer: peer.address
         self.dialer: Callable[[Peer], Awaitable[Streams]] | None = None
@@ -274,30 +274,29 @@ class Node:
     async def propose(self, data: bytes) -> tuple[int, object]:
         """Commit a command: its log index and what the machine returned for it here.
 
-        Raises what `begin` and its future raise.
-        """
-        return await self.begin(data)
-
-    def begin(self, data: bytes) -> asyncio.Future[tuple[int, object]]:
-        """As `propose`, with less around it.
-
         Raises NoLeader (nothing was done), Busy when 16,384 proposals or 256 MiB wait already,
         TooLarge over 1.5 MiB, and OutcomeUnknown when leadership or the deadline passed meanwhile.
         """
+        self._participating()
+        future: asyncio.Future[tuple[int, object]] = asyncio.get_running_loop().create_future()
+        if not self.begin(
+            data, lambda index, *answer: settle(future, (index, answer[0]), answer[1])
+        ):
+            raise NoLeader("this server does not lead")
+        return await future
+
+    def begin(self, data: bytes, tell: Told) -> bool:
+        """As `propose`; `tell` is called once with the answer, later in the loop.
+
+        False when this server does not lead. Raises TooLarge.
+        """
         if len(data) > COMMAND_BYTES_MAX:
             raise TooLarge(f"a log entry of {len(data)} bytes; {COMMAND_BYTES_MAX} are allowed")
-        driver, began = self._participating(), self._clock.monotonic()
-        future = self._waiting.begin(began)
-
-        def done(index: int, result: object, error: MeshError | None) -> None:
-            settle(future, (index, result), error)
-            if error is None:
-                now = self._clock.monotonic()
-                self.figures.commits.add(now - began, now)
-
-        driver.replica.propose(data, done)
-        driver.poke()
-        return future
+        driver = self._running()
+        if driver is None or driver.replica.leading is None:
+            return False
+        driver.propose(data, self._waiting.call(tell))
+        return True
 
     async def barrier(self) -> None:
         """Return when all that was acknowledged before the call is applied here.

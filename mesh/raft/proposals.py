@@ -17,7 +17,8 @@ class Proposals:
     """What one leader was asked to write. Each `done` is called exactly once."""
 
     def __init__(self) -> None:
-        self._staged: list[tuple[bytes, bytes, Done]] = []
+        self._staged: list[tuple[bytes, Done]] = []
+        """Entries, each with its kind before it."""
         self._pending: dict[int, tuple[int, Done, int]] = {}
         self._bytes = 0
 
@@ -36,16 +37,17 @@ class Proposals:
         elif self._bytes + len(command) > PENDING_BYTES_MAX:
             done(0, None, Busy(f"proposals of {PENDING_BYTES_MAX} bytes wait already"))
         else:
-            self._bytes += len(command)
-            self._staged.append((kind, command, done))
+            entry = kind + command
+            self._bytes += len(entry)
+            self._staged.append((entry, done))
 
     def append(self, engine: Engine) -> None:
         """Put all that are staged into the leader's log."""
         staged, self._staged = self._staged, []
         if staged:
-            term = engine.term
-            for kind, command, done in staged:
-                self._pending[engine.append(command, kind)] = (term, done, len(command))
+            term, last = engine.term, engine.extend([entry for entry, _ in staged])
+            for index, (entry, done) in enumerate(staged, last - len(staged) + 1):
+                self._pending[index] = (term, done, len(entry))
 
     def applied(self, index: int, term: int, result: object) -> None:
         """The entry at this index is committed, in this term, with this result."""
@@ -61,8 +63,8 @@ class Proposals:
     def refuse_staged(self, reason: str) -> None:
         """Nothing was done about those that are not in the log."""
         staged, self._staged = self._staged, []
-        for _, command, done in staged:
-            self._bytes -= len(command)
+        for entry, done in staged:
+            self._bytes -= len(entry)
             done(0, None, NoLeader(reason))
 
     def refuse_pending(self, reason: str) -> None:

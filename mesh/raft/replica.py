@@ -285,6 +285,11 @@ class Replica:
         return self.leading is not None and self.leading.restless
 
     @property
+    def storing(self) -> bool:
+        """Whether records are being stored. What is proposed meanwhile waits for that."""
+        return self._storing
+
+    @property
     def _busy(self) -> bool:
         return self._storing or self._handover.under_way
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mesh.registry.levels import SESSIONS
-from mesh.store.table import Row, Table
+from mesh.store.table import OfKey, Row, Table
 
 
 class Pair(Row, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ PAIRS: Table[Pair] = Table(
     Pair,
     key=lambda pair: pair.key,
     indexes={
-        "folder": lambda pair: folders(pair.key),
+        "folder": OfKey(folders),
         "session": lambda pair: (pair.session,) if pair.session else (),
     },
     later={"session": SESSIONS},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from mesh.store.database import Transaction, View
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 Consistency = Literal["default", "consistent", "stale"]
 Where = Literal["leader", "here"]
@@ -156,6 +157,21 @@ ORDER = OrderOptions()
 HERE = OrderOptions(where="here")
 
 
+class Writer(Protocol[T_contra]):
+    """Who began a write. Is told one of these, once, and never while it begins."""
+
+    def written(self, result: T_contra) -> None:
+        """It is durable on a majority and applied, and came to this."""
+        ...
+
+    def unsettled(self, rest: Coroutine[Any, Any, Any]) -> None:
+        """It failed, perhaps not for good: `rest` goes on, and returns or raises as `write` does.
+
+        Whoever does not want to know closes it.
+        """
+        ...
+
+
 class Registry(Protocol):
     """Reads, writes and follows the replicated state of a datacenter; operates its servers.
 
@@ -188,6 +204,13 @@ class Registry(Protocol):
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """Apply the command; returns when it is durable on a majority and applied."""
+        ...
+
+    def begin(self, command: Command[T], options: WriteOptions, writer: Writer[T]) -> bool:
+        """Begin `write` at once, and tell the writer later: for edges to which a task is much.
+
+        False when nothing was done, since it is not that simple: then it takes `write`.
+        """
         ...
 
     def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:

@@ -27,7 +27,7 @@ from mesh.registry.port import (
 )
 from mesh.rpc.client import Client
 from mesh.rpc.patience import HOLD_SECONDS, Patience
-from mesh.rpc.sending import Sending
+from mesh.rpc.sending import Sending, first
 
 T = TypeVar("T")
 
@@ -203,13 +203,9 @@ class Abroad:
         client = self._choose(datacenter)[0].client
         if options.since is None and not client.applied_index:
             await self.operate(AppliedIndex(), OrderOptions("here", datacenter))  # Connects, too.
-        sending = Sending(
-            options,
-            self._options.origin,
-            self._patience(),
-            self._world[1],
-            lambda: client.applied_index,  # In the log over there.
-        )
+        # All in the log over there.
+        sent = first(options, self._options.origin, self._world[1], client.applied_index)
+        sending = Sending(options, sent, self._patience(), lambda: client.applied_index)
         while True:
             try:
                 return await self._write_once(command, sending.options)

@@ -36,6 +36,7 @@ from mesh.registry.port import (
     Registry,
     ServerStatus,
     WriteOptions,
+    Writer,
 )
 from mesh.rpc.held import HeldAnswers
 from mesh.rpc.minding import Minding
@@ -316,6 +317,10 @@ class Discovery:
     def write(self, command: Command[T], options: WriteOptions = WRITE) -> Coroutine[Any, Any, T]:
         """See Registry.write."""
         return self._registry.write(command, options)
+
+    def begin(self, command: Command[T], options: WriteOptions, writer: Writer[T]) -> bool:
+        """See Registry.begin."""
+        return self._registry.begin(command, options, writer)
 
     def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
         """See Registry.watch."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from mesh.rpc.local import LocalReader
 from mesh.telemetry.timers import Timers
 
 T = TypeVar("T")
+Told: TypeAlias = Callable[[int, object, MeshError | None], None]
+"""Is told a log index and a result, or else an error."""
 
 
 class Consensus(Protocol):
@@ -71,6 +73,10 @@ class Consensus(Protocol):
         """Commit a log entry; its result, or the MeshError it was refused with."""
         ...
 
+    def begin(self, entry: bytes, tell: Told) -> bool:
+        """As `propose`; `tell` is called once, later. False when this server does not lead."""
+        ...
+
 
 class Operator(Protocol):
     """Who carries out orders on a server."""
@@ -105,6 +111,11 @@ class Forwarded:
         """Highest log index applied here."""
         return self._consensus.applied_index
 
+    @property
+    def changed_index(self) -> int:
+        """Highest log index applied here that is of a write."""
+        return self._gate.index
+
     def at_once(self, query: Query[T]) -> Answer[T] | None:
         """What `read` by default would answer, if this leads under a lease."""
         return self._reader.at_once(query) if self._consensus.leased() else None
@@ -133,13 +144,30 @@ class Forwarded:
             await self._found()
         if options.since is None:
             options = msgspec.structs.replace(options, since=self.applied_index)
-        began = self._timers.now() if self._timers is not None else 0.0
+        began = self.now()
         result = await self._consensus.propose(self._gate.admit(command, options))
-        if self._timers is not None:
-            self._timers.ended(_written(type(command)), began)
+        self.ended(command, began)
         if isinstance(result, MeshError):
             raise result
         return result  # type: ignore[return-value]  # The machine returns what apply returned.
+
+    def begin(self, command: Command[Any], options: WriteOptions, tell: Told) -> bool:
+        """As `write`; `tell` is called once, later. False when there is more to do first.
+
+        Raises what the gate does; then nothing was done.
+        """
+        if self._gate.fresh or options.since is None:
+            return False
+        return self._consensus.begin(self._gate.admit(command, options), tell)
+
+    def now(self) -> float:
+        """When a write begins."""
+        return self._timers.now() if self._timers is not None else 0.0
+
+    def ended(self, command: Command[Any], began: float) -> None:
+        """A write that began then is committed."""
+        if self._timers is not None:
+            self._timers.ended(_written(type(command)), began)
 
     async def _found(self) -> None:
         """Say first of all in a new log at which level the cluster begins."""

@@ -41,6 +41,11 @@ class Gate:
         """Whether nothing is known to be committed yet."""
         return self._database.index == 0
 
+    @property
+    def index(self) -> int:
+        """The log index of the last commit."""
+        return self._database.index
+
     def founding(self) -> Found | None:
         """The first command of a new cluster: the highest level that all servers speak."""
         common = min([self._highest, *self._speaking().values()])

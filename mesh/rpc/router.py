@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -32,13 +32,14 @@ from mesh.registry.port import (
     ReadOptions,
     ServerStatus,
     WriteOptions,
+    Writer,
 )
 from mesh.rpc.abroad import Abroad, no_path
 from mesh.rpc.client import Client
 from mesh.rpc.forwarded import Consensus, Forwarded
 from mesh.rpc.local import LocalReader
 from mesh.rpc.patience import HOLD_SECONDS, PAUSE_SECONDS, Patience, bounded
-from mesh.rpc.sending import Sending
+from mesh.rpc.sending import Sending, first
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class ServerRouter:
         abroad: Abroad | None = None,
     ) -> None:
         self._options, self._consensus, self._client = options, consensus, client
-        self._reader, self._as_leader = local
+        self._reader, self.leading = local
         self._world, self._abroad = world, abroad
 
     def _elsewhere(self, datacenter: str) -> Abroad | None:
@@ -113,7 +114,7 @@ class ServerRouter:
         if options.index or (datacenter and datacenter != self._options.datacenter):
             return None
         if options.consistency == "default":
-            return self._as_leader.at_once(query)
+            return self.leading.at_once(query)
         if options.consistency == "consistent":
             return None
         contact = self._consensus.last_contact
@@ -141,7 +142,7 @@ class ServerRouter:
 
     async def _read_once(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         if self._consensus.is_leader:
-            return await self._as_leader.read(query, options)
+            return await self.leading.read(query, options)
         return await self._client.read(self._leader(), query, options, forwarded=True)
 
     def _leader(self) -> str:
@@ -158,17 +159,42 @@ class ServerRouter:
         if abroad is not None:
             return await abroad.write(command, options)
         known(command, self._options.speak)
-        sending = Sending(
-            options,
-            self._options.origin,
-            Patience(self._options.hold_seconds, self._world),
-            self._world[1],
-            self._newest,
+        return await self._send(
+            command, self._sending(options, self._first(options, self._newest()))
         )
+
+    def begin(self, command: Command[T], options: WriteOptions, writer: Writer[T]) -> bool:
+        """See Registry.begin: by the leader itself, when it is for this datacenter."""
+        datacenter = options.datacenter
+        if datacenter and datacenter != self._options.datacenter:
+            return False
+        try:
+            known(command, self._options.speak)
+            sent = self._first(options, self.leading.changed_index)
+            return self.leading.begin(command, sent, _Begun(self, command, options, sent, writer))
+        except MeshError:
+            return False  # Nothing was done, and `write` says why.
+
+    def _first(self, options: WriteOptions, newest: int) -> WriteOptions:
+        return first(options, self._options.origin, self._world[1], newest)
+
+    def _sending(self, asked: WriteOptions, sent: WriteOptions) -> Sending:
+        patience = Patience(self._options.hold_seconds, self._world)
+        return Sending(asked, sent, patience, self._newest)
+
+    async def go_on(
+        self, command: Command[T], asked: WriteOptions, sent: WriteOptions, error: MeshError
+    ) -> T:
+        """What follows when a write that was begun failed so."""
+        sending = self._sending(asked, sent)
+        await sending.failed(error)
+        return await self._send(command, sending)
+
+    async def _send(self, command: Command[T], sending: Sending) -> T:
         while True:
             try:
                 if self._consensus.is_leader:
-                    return await self._as_leader.write(command, sending.options)
+                    return await self.leading.write(command, sending.options)
                 return await self._client.write(
                     self._leader(), command, sending.options, forwarded=True
                 )
@@ -193,13 +219,13 @@ class ServerRouter:
         if (abroad := self._elsewhere(options.datacenter)) is not None:
             return await abroad.operate(order, options)
         if options.where == "here":
-            return await self._as_leader.operate(order, options)
+            return await self.leading.operate(order, options)
         known(order, self._options.speak)
         patience = Patience(self._options.hold_seconds, self._world)
         while True:
             try:
                 if self._consensus.is_leader:
-                    return await self._as_leader.operate(order, options)
+                    return await self.leading.operate(order, options)
                 return await self._client.operate(self._leader(), order, options, forwarded=True)
             except OutcomeUnknown:
                 raise
@@ -211,6 +237,33 @@ class ServerRouter:
         if (abroad := self._elsewhere(datacenter)) is not None:
             return await abroad.status(datacenter)
         return ServerStatus(self._consensus.leader_address, list(self._consensus.peer_addresses))
+
+
+class _Begun(Generic[T]):
+    """A write that this leader put into the log. Is told how that ended, and tells the writer."""
+
+    __slots__ = ("_asked", "_began", "_command", "_router", "_sent", "_writer")
+
+    def __init__(
+        self,
+        router: ServerRouter,
+        command: Command[T],
+        asked: WriteOptions,
+        sent: WriteOptions,
+        writer: Writer[T],
+    ) -> None:
+        self._router, self._command, self._writer = router, command, writer
+        self._asked, self._sent = asked, sent
+        self._began = router.leading.now()
+
+    def __call__(self, _: int, result: Any, error: MeshError | None) -> None:
+        if error is None:
+            self._router.leading.ended(self._command, self._began)
+            if not isinstance(result, MeshError):
+                self._writer.written(result)
+                return
+            error = result
+        self._writer.unsettled(self._router.go_on(self._command, self._asked, self._sent, error))
 
 
 class AgentRouter:
@@ -298,13 +351,12 @@ class AgentRouter:
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
         self._check(command)
-        sending = Sending(
-            options,
-            self._options.origin,
-            Patience(self._options.hold_seconds, self._world),
-            self._dice,
+        newest, patience = (
             await self._newest(options),
+            Patience(self._options.hold_seconds, self._world),
         )
+        sent = first(options, self._options.origin, self._dice, newest())
+        sending = Sending(options, sent, patience, newest)
         while True:
             address = ""
             try:
@@ -330,6 +382,15 @@ class AgentRouter:
             index = await self.operate(AppliedIndex(), asked)
             self._abroad[datacenter] = index, now + ABROAD_SECONDS
         return lambda: index
+
+    def begin(
+        self,
+        command: Command[T],  # noqa: ARG002
+        options: WriteOptions,  # noqa: ARG002
+        writer: Writer[T],  # noqa: ARG002
+    ) -> bool:
+        """See Registry.begin: an agent has to ask a server."""
+        return False
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE

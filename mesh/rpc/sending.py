@@ -19,31 +19,39 @@ from mesh.registry.port import WriteOptions
 from mesh.rpc.patience import Patience
 
 
+def first(options: WriteOptions, origin: str, dice: Dice, newest: int) -> WriteOptions:
+    """The options of the first copy.
+
+    `origin` is where it enters if it says nothing else; `newest` the highest log index known here
+    to be applied.
+    """
+    return msgspec.structs.replace(
+        options,
+        request=options.request or dice.uuid(),
+        origin=options.origin or origin,
+        since=newest if options.since is None else options.since,
+    )
+
+
 class Sending:
     """One write on its way, again and again until its outcome is certain or patience is out.
 
-    `origin` is where it enters if it says nothing else; `newest` gives the highest log index known
-    here to be applied.
+    `asked` is how it was to be written, `options` how the next copy is: at first as `first` says.
+    `newest` gives the highest log index known here to be applied.
     """
 
     def __init__(
         self,
+        asked: WriteOptions,
         options: WriteOptions,
-        origin: str,
         patience: Patience,
-        dice: Dice,
         newest: Callable[[], int],
     ) -> None:
         self._newest = newest
-        self._ours = options.since is None and not options.attempt
+        self._ours = asked.since is None and not asked.attempt
         self._patience = patience
         self._unknown = False
-        self.options = msgspec.structs.replace(
-            options,
-            request=options.request or dice.uuid(),
-            origin=options.origin or origin,
-            since=newest() if options.since is None else options.since,
-        )
+        self.options = options
 
     async def failed(self, error: MeshError) -> None:
         """Get ready to send once more; raises what the caller is to know when that is no use."""

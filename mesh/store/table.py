@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from itertools import chain
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -48,6 +48,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 R = TypeVar("R", bound=Row)
 
 
+class OfKey(NamedTuple):
+    """An index whose values follow from the primary key alone: no write of a row changes them."""
+
+    values: Callable[[Any], Sequence[Hashable]]
+
+
 class Table(Generic[R]):
     """What a table is: its name, row type, primary key and indexes. It holds no data.
 
@@ -62,7 +68,7 @@ class Table(Generic[R]):
         name: str,
         kind: type[R],
         key: Callable[[R], Hashable],
-        indexes: Mapping[str, Callable[[R], Sequence[Hashable]]],
+        indexes: Mapping[str, Callable[[R], Sequence[Hashable]] | OfKey],
         *,
         level: int = 1,
         later: Mapping[str, int] = {},
@@ -70,10 +76,21 @@ class Table(Generic[R]):
         self.name = name
         self.kind = kind
         self.key = key
-        self.indexes = dict(indexes)
+        self.indexes = {
+            index: self._through_key(given.values) if isinstance(given, OfKey) else given
+            for index, given in indexes.items()
+        }
+        self.of_key = {
+            index: given.values for index, given in indexes.items() if isinstance(given, OfKey)
+        }
         self.level = level
         self.later = dict(later)
         self.history = kind.history
+
+    def _through_key(
+        self, values: Callable[[Any], Sequence[Hashable]]
+    ) -> Callable[[R], Sequence[Hashable]]:
+        return lambda row: values(self.key(row))
 
     def __repr__(self) -> str:
         return f"Table({self.name})"
@@ -131,15 +148,21 @@ class Content(Generic[R]):
         old = self.rows.get(key)
         self._keep(key, row, old)
         table = self.table
-        touched.add((table.name, PRIMARY, key))
-        touched.add((table.name, EVERY, ""))
+        name = table.name
+        touched.add((name, PRIMARY, key))
+        touched.add((name, EVERY, ""))
         for index, values in table.indexes.items():
-            before = values(old) if old is not None else ()
-            after = values(row) if row is not None else ()
+            if index in table.of_key:
+                both = table.of_key[index](key)
+                before = both if old is not None else ()
+                after = both if row is not None else ()
+            else:
+                before = values(old) if old is not None else ()
+                after = values(row) if row is not None else ()
             if before != after:
                 for value in set(before).difference(after):
                     self._take(index, value, key)
-                touched.update([(table.name, index, value) for value in before])
+                touched.update([(name, index, value) for value in before])
                 if row is not None:
                     self._put(index, after, key, row)
             elif row is not None:
@@ -147,7 +170,7 @@ class Content(Generic[R]):
                 for value in after:
                     buckets[value][key] = row
             for value in after:
-                touched.add((table.name, index, value))
+                touched.add((name, index, value))
 
     def _keep(self, key: Hashable, row: R | None, old: R | None) -> None:
         if row is not None:

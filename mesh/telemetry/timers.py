@@ -16,17 +16,15 @@ class Timers:
     def __init__(self, clock: Clock, names: Iterable[str] = ()) -> None:
         self._clock = clock
         self.windows = {name: Window(clock) for name in names}
-
-    def now(self) -> float:
+        self.now = clock.monotonic
         """When something begins."""
-        return self._clock.monotonic()
 
     def ended(self, name: str, began: float) -> float:
         """Something of this kind, begun then, ends now: when that is.
 
         Beyond TIMERS_MAX kinds, forget it.
         """
-        now = self._clock.monotonic()
+        now = self.now()
         window = self.windows.get(name) or self._new(name)
         if window is not None:
             window.add(now - began, now)

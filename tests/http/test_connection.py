@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 
 from mesh.clock import SeededDice, SystemClock
+from mesh.errors import Conflict
 from mesh.http.request import Reply, Request
 from mesh.http.route import Route
 from mesh.http.server import HttpServer, Options, Parts
+from mesh.registry.port import WRITE, Command, WriteOptions
 from tests.compat.conftest import Api, parse, until
 from tests.registry_memory import MemoryRegistry
 
+T = TypeVar("T")
 OPTIONS = Options(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
 
 
@@ -330,3 +336,106 @@ async def test_a_reply_that_cannot_be_sent_is_500(
     assert parse(answers).status == 500
     assert answers.count(b"HTTP/1.1 404") == 1
     assert api.server.counters["failures"] == 1
+
+
+PUT = b"PUT /v1/kv/%b HTTP/1.1\r\nContent-Length: 1\r\n\r\n1"
+
+
+class Held(MemoryRegistry):
+    """Its writes end only when they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.ended = 0
+
+    async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
+        await self.go.wait()
+        self.ended += 1
+        return await super().write(command, options)
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[tuple[Held, HttpServer, tuple[str, int]]]:
+    registry = Held()
+    server = HttpServer(Parts(registry, SystemClock(), SeededDice(1)), OPTIONS)
+    await server.start()
+    yield registry, server, server.addresses[0]
+    await server.stop()
+
+
+async def test_writes_sent_at_once_are_answered_in_order(api: Jumper) -> None:
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(
+        PUT % b"a" + PUT % b"b" + b"GET /v1/kv/b?raw HTTP/1.1\r\nConnection: close\r\n\r\n"
+    )
+    whole = await reader.read()
+    assert whole.count(b"\r\n\r\ntrue") == 2
+    assert whole.endswith(b"\r\n\r\n1")
+    assert [str(command.key) for command, _ in api.registry.writes] == ["a", "b"]  # type: ignore[attr-defined]
+    writer.close()
+
+
+async def test_a_write_that_is_refused_later_says_why(
+    api: Jumper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise Conflict("not now")
+
+    monkeypatch.setattr(api.registry, "apply", refuse)
+    response = await api.put("/v1/kv/a", b"1")
+    assert (response.status, response.body) == (500, b"not now")
+
+
+async def test_who_goes_before_the_write_ends_harms_nobody(
+    held: tuple[Held, HttpServer, tuple[str, int]],
+) -> None:
+    registry, server, address = held
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(PUT % b"a")
+    await until(lambda: server.counters["requests"] == 1)
+    at_once = struct.pack("ii", 1, 0)  # Without a word of goodbye, which leaves half of it open.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
+    await until(lambda: not server.connections)
+    registry.go.set()
+    await until(lambda: registry.ended == 1)
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(PUT % b"b")
+    assert b"200 OK" in await reader.readline()
+    writer.close()
+
+
+async def test_a_write_is_answered_though_the_server_stops(
+    held: tuple[Held, HttpServer, tuple[str, int]],
+) -> None:
+    registry, server, address = held
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(PUT % b"a")
+    await until(lambda: server.counters["requests"] == 1)
+    stopping = asyncio.ensure_future(server.stop())
+    await asyncio.sleep(0)
+    registry.go.set()
+    response = await reader.read()
+    assert b"\r\nConnection: close\r\n" in response
+    assert response.endswith(b"true")
+    await stopping
+    writer.close()
+
+
+async def test_after_a_write_a_client_that_does_not_read_is_waited_for(
+    held: tuple[Held, HttpServer, tuple[str, int]],
+) -> None:
+    registry, server, address = held
+    registry.go.set()
+    reader, writer = await asyncio.open_connection(*address)
+    await until(lambda: bool(server.connections))
+    (connection,) = server.connections
+    connection.pause_writing()
+    writer.write(PUT % b"a" + PUT % b"b")
+    await until(lambda: registry.ended == 1)
+    assert b"200 OK" in await reader.readline()
+    assert registry.ended == 1
+    connection.resume_writing()
+    await until(lambda: registry.ended == 2)
+    writer.close()

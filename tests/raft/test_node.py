@@ -261,3 +261,32 @@ async def test_a_paused_leader_is_replaced_and_follows_when_it_wakes(tmp_path: P
         await leader.ask("barrier")
         await leader.ask("propose", "second")
         assert await cluster.settled() == ["first", "second"]
+
+
+async def test_who_begins_a_write_is_told_once_and_not_at_once(tmp_path: Path) -> None:
+    server, told = single(tmp_path), list[tuple[int, object, MeshError | None]]()
+    await server.start()
+    assert not server.node.begin(b"x", lambda *answer: told.append(answer))
+    server.node.bootstrap([server.me])
+    await led(server.node)
+
+    def fails(*_: object) -> None:
+        raise ValueError("this is no concern of the others")
+
+    before = server.node.figures.commits.total
+    assert server.node.begin(b"0", fails)
+    for number in range(1, 4):
+        assert server.node.begin(b"%d" % number, lambda *answer: told.append(answer))
+    assert not told
+    await until(lambda: _true(len(told) == 3))
+    assert [(result, error) for _, result, error in told] == [(2, None), (3, None), (4, None)]
+    assert server.machine.commands == [b"0", b"1", b"2", b"3"]
+    assert server.node.figures.commits.total == before + 4
+    assert server.node.begin(b"late", lambda *answer: told.append(answer))
+    await server.node.stop()
+    await until(lambda: _true(len(told) == 4))
+    await server.stop()
+
+
+async def _true(value: bool) -> bool:
+    return value

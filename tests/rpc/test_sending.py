@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -24,7 +24,7 @@ from mesh.registry.port import (
 from mesh.rpc.abroad import Abroad, Remote
 from mesh.rpc.abroad import Options as AbroadOptions
 from mesh.rpc.client import Client
-from mesh.rpc.forwarded import Forwarded
+from mesh.rpc.forwarded import Forwarded, Told
 from mesh.rpc.gate import Gate
 from mesh.rpc.local import LocalReader
 from mesh.rpc.router import AgentRouter, Options, ServerRouter
@@ -32,7 +32,7 @@ from mesh.server.machine import Machine
 from mesh.store import ledger
 
 ENDS = ["answered", "answered", "lost", "unanswered", "late", "refused"]
-ROUTES = ["agent", "server", "agent abroad", "server abroad"]
+ROUTES = ["agent", "server", "begun", "agent abroad", "server abroad"]
 HOLD = 1.0
 AHEAD = 12
 
@@ -92,6 +92,9 @@ class Shaky:
             self.apply(self.gate.admit(kv.Delete("other"), options))
 
     async def propose(self, entry: bytes) -> object:
+        return self.end(entry)
+
+    def end(self, entry: bytes) -> object:
         end = next(self.ends)
         if end == "refused":
             raise NoLeader("No cluster leader")
@@ -102,6 +105,47 @@ class Shaky:
         if end == "answered":
             return result
         raise OutcomeUnknown("the leader changed before the write was confirmed")
+
+    def begin(self, entry: bytes, tell: Told) -> bool:
+        try:
+            result = self.end(entry)
+        except NoLeader:
+            return False
+        except OutcomeUnknown as error:
+            asyncio.get_running_loop().call_soon(tell, 0, None, error)
+        else:
+            asyncio.get_running_loop().call_soon(tell, self.applied_index, result, None)
+        return True
+
+
+class Writing:
+    """A write that was begun, to be awaited."""
+
+    def __init__(self) -> None:
+        self._told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def written(self, result: Any) -> None:
+        self._told.set_result(result)
+
+    def unsettled(self, rest: Coroutine[Any, Any, Any]) -> None:
+        self._told.set_result(rest)
+
+    async def outcome(self) -> Any:
+        told = await self._told
+        return await told if asyncio.iscoroutine(told) else told
+
+
+class Begun:
+    """Writes as the edges of a server do."""
+
+    def __init__(self, server: ServerRouter) -> None:
+        self._server = server
+
+    async def write(self, command: Command[Any], options: WriteOptions) -> Any:
+        writing = Writing()
+        if self._server.begin(command, options, writing):
+            return await writing.outcome()
+        return await self._server.write(command, options)
 
 
 class Line:
@@ -176,6 +220,7 @@ class World:
         self.routers: dict[str, Registry] = {
             "agent": self.agent,
             "server": self.server,
+            "begun": cast("Registry", Begun(self.server)),
             "server abroad": foreign,
             "agent abroad": AgentRouter(options, lambda: ["a", "b"], home, (clock, dice)),
         }
@@ -268,6 +313,15 @@ async def test_a_write_from_elsewhere_goes_by_the_log_it_is_for(through: str) ->
     for since, applied in world.shaky.asked:
         assert since is not None
         assert since <= applied
+
+
+async def test_what_cannot_begin_at_once_is_not_begun() -> None:
+    world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
+    bad, abroad = kv.Set("", b"1"), WriteOptions(datacenter="dc2")
+    assert not world.server.begin(bad, WriteOptions(), Writing())
+    assert not world.server.begin(kv.Set("a", b"1"), abroad, Writing())
+    assert not world.agent.begin(kv.Set("a", b"1"), WriteOptions(), Writing())
+    assert world.machine.answers.read(kv.Get("a")).value is None
 
 
 async def test_only_who_knows_all_copies_may_start_afresh() -> None:

@@ -14,6 +14,7 @@ from mesh.registry.envelope import Envelope, seal
 from mesh.registry.snapshots import Open, Opened, OwnSchedule, Schedules
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
+from mesh.rpc.forwarded import Told
 from mesh.server.machine import Machine
 from mesh.server.schedule import VERIFIER, Peers, Schedule
 from mesh.server.shelf import LIST, Settings, Shelf
@@ -50,6 +51,9 @@ class Alone:
         pass
 
     async def propose(self, entry: bytes) -> object:
+        raise AssertionError("nothing is written")
+
+    def begin(self, entry: bytes, tell: Told) -> bool:
         raise AssertionError("nothing is written")
 
 
