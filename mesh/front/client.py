@@ -7,6 +7,7 @@ import logging
 import math
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -254,15 +255,17 @@ class _Link(asyncio.Protocol):
         owner.tasks.start(self._connect(owner), name="front link")
 
     async def _connect(self, owner: Fronting) -> None:
-        try:
-            ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            owner.hand_over(theirs)
-            await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
-        except OSError as error:
-            owner.warn(error)
-            self._refused = True
-            self.connection_lost(error)
+        with ExitStack() as opened:
+            try:
+                ours, theirs = map(opened.enter_context, socket.socketpair())
+                ours.setblocking(False)
+                owner.hand_over(theirs)
+                opened.pop_all()  # Theirs is closed once it is sent.
+                await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+            except OSError as error:
+                owner.warn(error)
+                self._refused = True
+                self.connection_lost(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what has waited."""

@@ -322,7 +322,9 @@ class Connection(asyncio.Protocol):
         self._last = True  # Who reads the body answers.
 
     def _decide(self, admitted: Admitted | Reply) -> None:
-        self.deadline, self._busy = math.inf, True
+        self._busy = True
+        if self._drained is None:  # Else it has until then to read what came before.
+            self.deadline = math.inf
         if isinstance(admitted, Reply) or not self._owner.begin(admitted, self):
             self._task = spawn(self._answer(admitted), self._owner.loop)
 
@@ -412,7 +414,7 @@ class Connection(asyncio.Protocol):
         head.keep_alive = head.keep_alive and not head.old
         opening, pieces = self._owner.render_stream(reply, head, pieces, close=not head.keep_alive)
         self._write(opening)
-        framed: Callable[[bytes], bytes] = bytes if head.old else _chunk
+        framed: Callable[[bytes], bytes] = bytes if head.old else wire.chunk
         task = asyncio.current_task()
         assert task is not None
         self._owner.blocked.add(task)
@@ -493,7 +495,3 @@ class Connection(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-
-
-def _chunk(piece: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(piece), piece)

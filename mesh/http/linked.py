@@ -41,7 +41,7 @@ class Linked(Connection):
         self._tell()
 
     def _tell(self) -> None:
-        busy = self._task is not None or self._body is not None or self._pending
+        busy = self._busy or self._body is not None or self._pending
         if not busy and not self._last and self._told != self.received:
             self._told = self.received
             self._done(self._request)

@@ -283,3 +283,8 @@ def field(name: str, value: str) -> bytes:
     if not value.isprintable():
         value = re.sub(r"[\x00-\x1f\x7f]", " ", value)
     return f"{name}: {value}\r\n".encode(errors="surrogateescape")
+
+
+def chunk(piece: bytes) -> bytes:
+    """A piece of a body of unknown length (RFC 9112, section 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
