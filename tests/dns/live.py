@@ -99,6 +99,8 @@ class Nodes:
 
     def __init__(self, here: Meshd, there: Meshd, front: Meshd) -> None:
         self.here, self.there, self.front = here, there, front
+        self.idle_megabytes = [_resident(node) for node in (here, there, front)]
+        """What each takes of memory before anything was asked of it."""
         self.recursors = Recursors(here.address, World())
 
     def clean(self) -> None:
@@ -317,6 +319,12 @@ def over_udp(place: tuple[str, int], data: bytes, *, sure: bool = True) -> bytes
             client.send(_NO_QUESTION)
         answer = client.recv(65535)
         return None if answer[:2] == _NO_QUESTION[:2] else answer
+
+
+def _resident(node: Meshd) -> float:
+    assert node.process is not None
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def _transact(node: Meshd, operations: list[dict[str, Any]]) -> None:
