@@ -26,6 +26,12 @@ BY_DIG = [
     ("+notcp +dnssec +bufsize=1232", Form(1232, dnssec=True), False),
     ("+tcp +bufsize=4096", Form(4096), True),
 ]
+AGENTS_TOO = (
+    *("addresses", "forms", "health", "locality", "meta", "negatives"),
+    *("nodes", "reverse", "services", "tags", "ttls", "zone"),
+)
+"""Scripts that do not count what others were asked, nor ask for what this agent does otherwise,
+nor send what may get no answer."""
 NOT_BY_DIG = {"AXFR", "IXFR", "SOA"}
 """What dig does in a way of its own."""
 
@@ -47,6 +53,14 @@ def test_real_nodes_play_the_script(world: Nodes, path: Path) -> None:
             agree(script, options.split(), form, tcp=tcp)
 
 
+@pytest.mark.parametrize("name", AGENTS_TOO)
+def test_an_agent_answers_as_a_server_does(world: Nodes, name: str) -> None:
+    script = LiveScript(world, agent=True)
+    for block in (CASES / f"{name}.txt").read_text().strip().split("\n\n"):
+        play(script, *block.split("\n----\n"))
+    assert script.skipped == 0
+
+
 def play(script: LiveScript, entered: str, expected: str) -> None:
     """One case. What an agent follows may come a moment later, what a server knows may not."""
     told = script.play(entered)
@@ -54,7 +68,8 @@ def play(script: LiveScript, entered: str, expected: str) -> None:
         return
     if script.asked is script.nodes.here:
         assert loose(told) == loose(expected), entered
-    asks = "\n".join(line for line in entered.splitlines() if line.startswith("ask "))
+    lines = entered.splitlines()
+    asks = "\n".join(line for line in lines if line.startswith(("ask ", "send ")))
 
     def same() -> bool:
         return loose(script.play(asks) or "") == loose(expected)

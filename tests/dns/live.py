@@ -142,11 +142,12 @@ def nodes(folder: Path) -> Iterator[Nodes]:
 class LiveScript(Script):
     """The world of one case file, played by real nodes.
 
-    `skipped` counts the questions that they cannot be asked.
+    The server is asked, or the agent: if told so, and for options that only it has. `skipped`
+    counts the questions that they cannot be asked.
     """
 
-    def __init__(self, played_by: Nodes) -> None:
-        self.nodes = played_by
+    def __init__(self, played_by: Nodes, *, agent: bool = False) -> None:
+        self.nodes, self._agent = played_by, agent
         self.skipped = 0
         self._skipping = ""
         self._sure = True
@@ -227,7 +228,7 @@ class LiveScript(Script):
         fixed = {key: given.pop(key) for key in ASKED_OF_FRONT if key in given}
         if any(fixed[key] != ASKED_OF_FRONT[key] for key in fixed):
             raise OnlyInMemoryError("options")
-        self.asked = self.nodes.front if fixed else self.nodes.here
+        self.asked = self.nodes.front if fixed or self._agent else self.nodes.here
         config: dict[str, Any] = {"dns_config": {"soa": {}}}
         for key, value in given.items():
             name = key.removesuffix("_seconds")
