@@ -14,7 +14,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from bench import discovery, flood, history, loads, node, raft, registry, restore
+from bench import flood, history, loads, node, raft, registry, restore
+from bench.discovery import command as discovery
 from bench.gossip import __main__ as gossip
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {

@@ -48,21 +48,6 @@ def http_get(path: str) -> Callable[[Node, float], float]:
     return load
 
 
-def http_latency(node: Node, path: str, connections: int, seconds: float) -> tuple[float, ...]:
-    """Reads a second over so many connections, and p50 and p99 in milliseconds. Needs wrk."""
-    options = ["-t", "1", "-c", str(connections), "-d", f"{int(seconds)}s", "--latency"]
-    printed = _output(["wrk", *options, node.url(path)])
-    found = [_milliseconds(printed, part) for part in ("50", "99")]
-    return (_figure(r"Requests/sec:\s+([\d.]+)", printed), *found)
-
-
-def _milliseconds(printed: str, part: str) -> float:
-    found = re.search(rf"^\s+{part}%\s+([\d.]+)(us|ms|s)$", printed, re.MULTILINE)
-    if found is None:
-        raise SystemExit(f"cannot read the latency in:\n{printed}")
-    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
-
-
 WRITE_SCRIPT = """
 local n = 0
 wrk.method = "PUT"

@@ -45,9 +45,13 @@ class Node:
         return bool(json.loads(self.get("/v1/status/leader")) == self.server)
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time that it has used so far, to the nanosecond; see clock_getcpuclockid(3)."""
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def megabytes(self) -> float:
+        """Memory that it holds at present."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def put(self, path: str, body: bytes) -> None:
         request = urllib.request.Request(self.url(path), data=body, method="PUT")
@@ -130,11 +134,11 @@ def servers(name: str, count: int, module: str = "mesh.daemon") -> Iterator[list
 
 
 @contextmanager
-def agent(server: Node) -> Iterator[Node]:
-    """An agent of mesh that joined this server."""
+def agent(server: Node, name: str = "agent") -> Iterator[Node]:
+    """An agent of mesh that joined this server under this name."""
     lan, http, dns = free_ports(3)
     ports = _ports(server=-1, serf_lan=lan, serf_wan=-1, http=http, dns=dns)
-    flags = ["-node", "agent", "-bind", "127.0.0.1", "-hcl", ports, "-hcl", MANY_CLIENTS]
+    flags = ["-node", name, "-bind", "127.0.0.1", "-hcl", ports, "-hcl", MANY_CLIENTS]
     command = [sys.executable, "-m", "mesh.daemon", "agent", "-plaintext-rpc", *flags]
     one = Node("mesh", http, dns, server.server)
     with _running(one, [*command, "-retry-join", server.lan]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from mesh.clock import Clock, SystemClock
 from mesh.codec import pack
@@ -67,6 +67,11 @@ class MemoryRegistry:
         if answer is None:
             return None
         return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
+
+    def mind(
+        self, query: Query[Any], _options: ReadOptions, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        return self.reader.mind(query, changed)
 
     def _answer(self, query: Query[T]) -> Answer[T]:
         live = self.answers.read(query)

@@ -46,6 +46,7 @@ _BIG = 2**31
 RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
+    "performance.workers": (0, 64),
     "upgrade.level_max": (LOWEST, HIGHEST),
     "raft_protocol": (3, 3),
     "autopilot.max_trailing_logs": (0, _BIG),
@@ -215,7 +216,7 @@ def _choices(config: Config) -> Iterator[Complaint]:
 def _numbers(config: Config) -> Iterator[Complaint]:
     for key, (least, most) in RANGES.items():
         value = value_at(config, key)
-        if not least <= value <= most:
+        if value is not None and not least <= value <= most:
             expected = f"{least}" if least == most else f"{least} to {most}"
             yield key, f"expected {expected}, got {value}"
     for key in POSITIVE:

@@ -58,6 +58,9 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
 
     raft_multiplier: int = 1
     """Multiplies raft's timeouts, 1 to 10. Consul's default is 5."""
+    workers: int | None = None
+    """Processes that answer HTTP and DNS beside the main one, 0 to 64. By default one for each core
+    beyond the first on servers, none on agents and with `-dev`."""
     leave_drain_time: Seconds = 5.0
     """How long a leaving server still answers."""
     rpc_hold_timeout: Seconds = 7.0

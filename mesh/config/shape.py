@@ -252,6 +252,7 @@ _CONVERTERS: dict[str, Callable[[Any], Converted]] = {
     str(bool): _bool,
     str(bool | None): _bool,
     str(int): _int,
+    str(int | None): _int,
     str(float): _float,
     str(Seconds): _duration,
     str(Bytes): _bytes,

@@ -49,6 +49,10 @@ class RaftConsensus:
         """Whether this server leads and surely nobody else does at this moment."""
         return self._node.leased()
 
+    def leased_until(self) -> float:
+        """Until when that is sure, by the monotonic clock; 0 when it is not. See Node."""
+        return self._node.leased_until()
+
     async def barrier(self) -> None:
         """Return when everything acknowledged before the call is applied here."""
         await self._node.barrier()

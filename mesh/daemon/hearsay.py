@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mesh.clock import Clock
 from mesh.daemon.membership import Membership
@@ -33,6 +33,9 @@ class Hearsay:
         self.counters: Counter[str] = Counter(dict.fromkeys(("events", "news", "malformed"), 0))
         self.of_own: Callable[[float, list[Transition]], None] = lambda _, __: None
         """Called with what was heard of this node itself, and when."""
+        self.on_news: Callable[[Collection[str] | None], None] = lambda _: None
+        """Called with the nodes (in lower case) of which something new is known; None for any."""
+        self.overlay.told = lambda name: self.on_news((name,))
         self._standing = self._out = Standing()
         self._standing_until = float("-inf")
         gossip.on_event(self._heard)
@@ -63,6 +66,7 @@ class Hearsay:
     def look_again(self) -> None:
         """What is made of members' state has changed."""
         self._standing_until = float("-inf")
+        self.on_news(None)
 
     async def run(self) -> None:
         """Forget, now and then, who is no member any more."""
@@ -71,8 +75,9 @@ class Hearsay:
             members = self._gossip.members()
             self.overlay.retain({one.name.lower() for one in members if one.status != Status.LEFT})
 
-    def _member_event(self, _: MemberEvent) -> None:
-        self.look_again()
+    def _member_event(self, event: MemberEvent) -> None:
+        self._standing_until = float("-inf")
+        self.on_news((event.member.name.lower(),))
 
     def _heard(self, event: UserEvent) -> None:
         if event.name != EVENT:

@@ -35,7 +35,9 @@ from mesh.daemon.replica import Replica
 from mesh.daemon.wan import Wan, wan_name
 from mesh.datadir import open_directory
 from mesh.dns.server import DnsServer
+from mesh.dns.server import Options as DnsOptions
 from mesh.errors import explained
+from mesh.front.fronts import Fronts
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
@@ -78,6 +80,7 @@ class Node:
         self.metrics = Metrics(SystemClock(), config.telemetry.metrics_prefix)
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
+        self.fronts: Fronts | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -229,7 +232,7 @@ class Node:
 
     def _over(self, registry: Registry, holding: Holding | None) -> Discovery:
         """What the edges ask: the registry with what gossip knows of health on top."""
-        return Discovery(
+        made = Discovery(
             registry,
             self.hearsay.overlay,
             self.hearsay.standing,
@@ -237,6 +240,8 @@ class Node:
             self.ground.clock,
             holding,
         )
+        self.hearsay.on_news = made.heard
+        return made
 
     def _own_part(self, query: Query[Any]) -> Any:
         return own_part(self.agent, query)
@@ -265,22 +270,41 @@ class Node:
         await self.agent.start()
 
     async def _start_edges(self) -> None:
-        parts = Parts(self.discovery, self.ground.clock, self.ground.dice, self.agent)
-        self.http = HttpServer(parts, options.http(self.config))
-        self._stops.append(self.http.stop)
-        await self.http.start()
+        clock, copies = self.ground.clock, options.workers(self.config)
+        parts = Parts(self.discovery, clock, self.ground.dice, self.agent)
+        self.http = HttpServer(parts, options.http(self.config), copies=copies)
         made = options.dns(self.config)
         credentials = self.ground.credentials
         self.dns = DnsServer(
             self.discovery,
             made,
-            self.ground.clock,
+            clock,
             self.ground.dice,
             None if credentials is None else lambda: credentials.serving,
+            copies=copies,
         )
-        self._stops.append(self.dns.stop)
+        self._stops += [self.http.stop, self.dns.stop]
+        await self.http.start()
         await self.dns.start()
+        if copies:
+            await self._start_fronts(made)
         await self.messaging.watch(self.config.watches, self.http)
+
+    async def _start_fronts(self, made: DnsOptions) -> None:
+        """Have other processes answer beside this one."""
+        raft = None if self.replica is None else self.replica.raft
+        self.fronts = Fronts(
+            (self.http, self.dns, made),
+            self.discovery,
+            self.ground.clock,
+            raft.leased_until if raft is not None else lambda: 0.0,
+        )
+        if raft is not None:
+            raft.lease_lost = self.fronts.lease_lost
+        # Told to finish before the edges stop, ended after them.
+        self._stops.insert(self._stops.index(self.http.stop), self.fronts.stop)
+        self._stops.append(self.fronts.halt)
+        await self.fronts.start()
 
     def _member_event(self, event: MemberEvent) -> None:
         member = event.member
@@ -346,6 +370,8 @@ class Node:
             changed.append(Change("tls", "certificates", "changed"))
         self.dns.reload(options.dns(config))
         self.http.reload(options.http(config))
+        if self.fronts is not None:
+            self.fronts.reload(options.dns(config))
         if "watches" in applied:
             await self.messaging.watch(config.watches, self.http)
         if self.replica is not None:
@@ -376,6 +402,8 @@ class Node:
             "dns": dict(self.dns.counters),
             "discovery": self._discovery_stats(),
         }
+        if self.fronts is not None:
+            stats["workers"] = self.fronts.stats()
         if ground.wan is not None:
             members = ground.wan.gossip.members()
             stats["serf_wan"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from mesh.agent.local import Options as AgentOptions
@@ -156,6 +157,14 @@ def expected_voters(config: Config) -> int:
     if config.read_replica:
         return 0
     return 1 if config.bootstrap or config.dev else config.bootstrap_expect
+
+
+def workers(config: Config) -> int:
+    """How many processes answer beside the main one."""
+    asked = config.performance.workers
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) - 1 if config.server and not config.dev else 0
 
 
 def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:

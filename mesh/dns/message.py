@@ -35,6 +35,9 @@ _TYPE_CLASS = struct.Struct("!2H")
 _RECORD = struct.Struct("!2HIH")
 _SRV = struct.Struct("!3H")
 _SOA = struct.Struct("!5I")
+_ALIKE = struct.Struct("!3HIH")
+_QUESTION = 0xC000 | 12
+"""A pointer to the name of the question."""
 _SHORT = struct.Struct("!H")
 _SUBNET_HEAD = struct.Struct("!HBB")
 _SUBNET = 8
@@ -265,7 +268,14 @@ def pack(question: Question, reply: Reply, *, compress: bool = True) -> bytes:
         _note(places, question.name, 12)
     for section in sections:
         for record in section:
-            _put_record(out, record, places)
+            if places is not None and record.name is question.name and type(record.data) is bytes:
+                # Most answers are such; what the general way adds would be this pointer.
+                out += _ALIKE.pack(
+                    _QUESTION, record.kind, _IN, min(max(record.ttl, 0), TTL_MAX), len(record.data)
+                )
+                out += record.data
+            else:
+                _put_record(out, record, places)
     if edns is not None:
         rest = (reply.rcode >> 4) << 24 | (_DO if edns.wants_dnssec else 0)
         options = _subnet_option(edns.subnet, personal=reply.personal)

@@ -16,17 +16,14 @@ from mesh.dns.names import Lookup, NodeLookup, PreparedLookup, ServiceLookup
 from mesh.dns.notes import SILENT, Notes
 from mesh.dns.options import Options
 from mesh.dns.recursion import Recursion
+from mesh.dns.variants import VARIANTS, Variants
 from mesh.errors import Invalid, MeshError, NotFound
 from mesh.registry.execution import Caller, Executor, Found
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
 
-# Answers given are kept: at most so many questions and bytes, a few shuffled variants of each.
+# Answers given are kept: at most so many questions and bytes.
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 32 * 1024 * 1024
-VARIANTS = 8
-# Each time so many answers were kept bytes, one variant makes room for a new one, so that a client
-# of a large service meets all of it and not only what the first shuffles put on top.
-USES_OF_VARIANT = 128
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
 COUNTERS = (
@@ -78,40 +75,21 @@ class Work(NamedTuple):
     """More went into it than what was read: other names, or what recursors say."""
 
 
-class _Kept:
+class Kept(Variants):
     """The bytes given for one question, good for as long as the registry's value is the same.
 
     The same object, that is: a value that was replaced, or that came over a network anew, never
     passes for the old one, so a change of health shows at the next question.
     """
 
-    __slots__ = ("most", "reading", "turn", "uses", "value", "variants")
+    __slots__ = ("reading", "turn", "value")
 
     def __init__(self, reading: Reading, value: object) -> None:
+        super().__init__()
         self.reading = reading
         self.value = value
-        self.variants: list[bytes] = []
-        self.most = VARIANTS
-        self.uses = 0
         self.turn = 0
         """In which turn the registry was asked last."""
-
-    def take(self) -> bytes:
-        """A variant; empty when another one is to be made."""
-        variants, self.uses = self.variants, self.uses + 1
-        if len(variants) < self.most:
-            # The first few have an order of their own; a flood waits for none of them.
-            if self.uses & (self.uses - 1) == 0:
-                return b""
-        elif self.most > 1 and self.uses % USES_OF_VARIANT == 0:
-            return b""
-        return variants[self.uses % len(variants)]
-
-    def add(self, variant: bytes) -> int:
-        """Another one, in place of the oldest if there are many; by how much it is larger."""
-        self.variants.append(variant)
-        oldest = self.variants.pop(0) if len(self.variants) > self.most else b""
-        return len(variant) - len(oldest)
 
 
 class Resolver:
@@ -145,7 +123,7 @@ class Resolver:
         self.offered = RA if asks_others else 0
         self._following = Following(self._recursion if asks_others else None, zones)
         self._read = options.reads
-        self._kept: dict[Hashable, _Kept] = {}
+        self._kept: dict[Hashable, Kept] = {}
         self.kept_bytes = 0
 
     async def resolve(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
@@ -311,6 +289,10 @@ class Resolver:
         kept = self._kept.get((tcp, data[2:]))
         return (0, 0) if kept is None else (len(kept.variants), kept.uses)
 
+    def keeping(self, data: bytes, *, tcp: bool) -> Kept | None:
+        """What is kept for this message, whether it still holds or not."""
+        return self._kept.get((tcp, data[2:]))
+
     async def _execute(self, lookup: PreparedLookup, asked: Asked, peer: str) -> Answer[Found]:
         """Execute a prepared query. The answer is not kept: each has an order of its own."""
         options, edns = asked.options, asked.question.edns
@@ -352,7 +334,7 @@ class Resolver:
         kept = self._kept.get(key)
         if kept is None or kept.value is not answer.value:
             self._forget(key)
-            kept = self._kept[key] = _Kept(reading, answer.value)
+            kept = self._kept[key] = Kept(reading, answer.value)
         kept.most = VARIANTS if len(reply.answers) > 1 else 1
         self.kept_bytes += kept.add(packed[2:])
         while len(self._kept) > KEPT_MAX or self.kept_bytes > KEPT_BYTES_MAX:

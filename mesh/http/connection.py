@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
             assert self._transport is not None
             self._transport.write(hit)
             if self._drained is None:  # Else it has until then to read.
-                self.deadline = self._owner.now() + self._owner.options.idle_seconds
+                self.deadline = self._owner.idle_until
             return
         if self._body is not None and (self._task is None or self._inflow is not None):
             self._feed(data)

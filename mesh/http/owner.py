@@ -27,6 +27,8 @@ class Owner(Protocol):
     blocked: set[asyncio.Task[Any]]
     """What is ended at once when the server stops."""
     heads: Heads
+    idle_until: float
+    """How long the connection that was given the last hit may stay idle."""
     loop: asyncio.AbstractEventLoop | None
     access: AccessLog | None
     """Hears of every request that was answered; None for nobody."""

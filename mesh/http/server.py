@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import itertools
 import logging
+import math
+import os
+import socket
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -23,6 +28,7 @@ from mesh.http.options import Options
 from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
 from mesh.registry.port import Answer
+from mesh.sockets import bind
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -51,7 +57,9 @@ class HttpServer:
     since the start. A client that goes away cancels its request, half a minute later at the latest.
     """
 
-    def __init__(self, parts: Parts, options: Options) -> None:
+    def __init__(self, parts: Parts, options: Options, *, copies: int = 0) -> None:
+        """`copies` has so many more sockets share each address, for others to answer there."""
+        self.shares: list[list[socket.socket]] = [[] for _ in range(copies)]
         self._parts = parts
         self._options = options
         self._dispatcher = Dispatcher(parts, options)
@@ -81,6 +89,7 @@ class HttpServer:
         self.blocked: set[asyncio.Task[Any]] = set()
         self.heads = Heads()
         self.hits = Hits()
+        self.idle_until = math.inf
         self.loop: asyncio.AbstractEventLoop | None = None
         self.access: AccessLog | None = None
 
@@ -93,16 +102,20 @@ class HttpServer:
         self.loop = loop = asyncio.get_running_loop()
         self._stopping = False
         for host, port in self._options.addresses:
+            kind = (socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
             try:
+                own, *others = bind(kind, host, port, len(self.shares))
+                for share, one in zip(self.shares, others, strict=True):
+                    share.append(one)
                 listener = await loop.create_server(
-                    lambda: Connection(self), host, port, backlog=BACKLOG
+                    lambda: Connection(self), sock=own, backlog=BACKLOG
                 )
             except OSError as error:
                 await self.stop()
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno or errno.EIO)
                 raise Conflict(f"http: cannot listen on {host}:{port}: {reason}") from error
             self._listeners.append(listener)
-            bound = listener.sockets[0].getsockname()
+            bound = own.getsockname()
             self.addresses.append((bound[0], bound[1]))
         self._tasks.start(self._sweep(), name="http sweep")
 
@@ -111,6 +124,10 @@ class HttpServer:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        for one in itertools.chain(*self.shares):
+            one.close()
+        for share in self.shares:
+            share.clear()
         for task in self.blocked:
             task.cancel()
         for connection in [*self.connections]:
@@ -263,18 +280,28 @@ class HttpServer:
         reply.body = reply.body or b"".join(reply.pieces)
         return reply
 
-    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> None:
+    def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        What is not there is not kept: of that is no end. Nor what was made by other options.
+        The response; empty if it is not the one for who asked now. What is not there is not kept: of that is no end.
+        Nor what was made by other options.
         """
         source: Source = reply.source
         if reply.status != 200 or head.old or source.by is not self._options:
-            return
+            return b""
         now = self._at_once(source)
-        if now is not None and now.value is source.answer.value:
-            sent = msgspec.structs.replace(reply, body=body, kept=None)
-            self.hits.keep(head.raw, Kept(source, sent, framing))
+        if now is None or now.value is not source.answer.value:
+            return b""
+        sent = msgspec.structs.replace(reply, body=body, kept=None)
+        kept = Kept(source, sent, framing)
+        self._tell(kept, now, self.now())
+        self.hits.keep(head.raw, kept)
+        return kept.response if kept.tells(source.answer) else b""
+
+    def kept(self, head: bytes, response: object) -> Source | None:
+        """What the response kept under this head was made of, if it is this very one."""
+        found = self.hits.find(head)
+        return found.source if found is not None and found.response is response else None
 
     def _at_once(self, source: Source) -> Answer[Any] | None:
         try:
@@ -288,7 +315,10 @@ class HttpServer:
         if kept is None:
             return b""
         began, source = self.timers.now(), kept.source
-        answer = self._at_once(source)
+        try:
+            answer = self._parts.registry.at_once(source.query, source.options)
+        except MeshError:
+            return b""  # Who asks the long way is told why.
         if answer is None:
             return b""
         if answer is not kept.told or began >= kept.until:
@@ -296,11 +326,13 @@ class HttpServer:
                 return b""
             if began >= kept.until or not kept.tells(answer):
                 self._tell(kept, answer, began)
-        self.counters["requests"] += 1
-        self.counters["hits"] += 1
-        self.timers.ended(source.label, began)
+        counters = self.counters
+        counters["requests"] += 1
+        counters["hits"] += 1
+        ended = self.timers.ended(source.label, began)
+        self.idle_until = ended + self._options.idle_seconds
         if self.access is not None:
-            self.access.hit(client or "", data, kept.response, self.timers.now() - began)
+            self.access.hit(client or "", data, kept.response, ended - began)
         return kept.response
 
     def _tell(self, kept: Kept, answer: Answer[Any], now: float) -> None:
@@ -345,8 +377,9 @@ class HttpServer:
                         small = forms[form] = await _compressed(body)
                     body = small
             framing += b"Content-Length: %d\r\n" % len(body)
-            if reply.source is not None and not close and head.raw and head.method == "GET":
-                self._keep(head, reply, body, framing)
+            keeps = reply.source is not None and not close and head.raw
+            if keeps and head.method == "GET" and (kept := self._keep(head, reply, body, framing)):
+                return (kept,)
             opening = self.render_head(reply, head, close=close, framing=framing)
             return (opening if head.method == "HEAD" else opening + body,)
         framing = b"Vary: Accept-Encoding\r\n"

@@ -48,6 +48,7 @@ class Handover:
         elif leading.peers[wish.target].match == last_index and not wish.asked:
             # For good: nobody knows when it asks for votes, nor that it ever will not.
             leading.lease_allowed = False
+            leading.lease_lost()
             wish.asked = True
             self._send(wish.target, TimeoutNow(leading.term))
 

@@ -39,6 +39,9 @@ class Leading:
         self.peers = {peer: Progress(engine.journal.last_index, connected=False) for peer in others}
         self.everybody = dict(self.peers)  # And learners, who count for nothing.
         self.lease_allowed = True  # Not any more once leadership was handed to another.
+        self.lease_lost: Callable[[], None] = lambda: None
+        """Called when that comes to an end, before anything is sent that may make another lead."""
+        self._was_in_charge = False  # What is applied stays so; asked at every read.
         self.restless = False  # Whether something waits for the next step, which should be soon.
         self._round = 1
         self._round_wanted = True
@@ -55,10 +58,23 @@ class Leading:
         Assumes that no clock changes its rate by more than a tenth from one answer to the next:
         a voter counts only while its rate is proved to be near ours, see `ClockRate`.
         """
-        if not (self.in_charge and self.lease_allowed):
+        if not (self.lease_allowed and (self._was_in_charge or self.in_charge)):
             return False
+        self._was_in_charge = True
+        if not self.peers:
+            return True
         now = self._clock.monotonic()
-        return not self.peers or self._majority_sent(now) + self._lease > now
+        return self._majority_sent(now) + self._lease > now
+
+    def leased_until(self) -> float:
+        """Until when surely no other voter leads, unless `lease_lost` is called before.
+
+        By the monotonic clock; 0 when that is not sure now.
+        """
+        if not self.leased():
+            return 0.0
+        now = self._clock.monotonic()
+        return (self._majority_sent(now) if self.peers else now) + self._lease
 
     @property
     def odd_clocks(self) -> dict[str, int]:
@@ -88,6 +104,7 @@ class Leading:
     def retire(self, error: MeshError) -> None:
         """Answer no reads any more, but go on telling the others."""
         self.lease_allowed = False
+        self.lease_lost()
         barriers, self._barriers = self._barriers, []
         for _, _, done in barriers:
             done(error)

@@ -76,6 +76,8 @@ class Node:
         self.resolve: Callable[[Peer], str] = lambda peer: peer.address
         self.dialer: Callable[[Peer], Awaitable[Streams]] | None = None
         self.identity: Callable[[asyncio.StreamWriter], str | None] = lambda _writer: None
+        self.lease_lost: Callable[[], None] = lambda: None
+        """Called, before anybody else may lead, when what `leased_until` said is true no longer."""
         self.founding = True
 
     async def start(self) -> None:
@@ -127,6 +129,7 @@ class Node:
         driver.open(self, Past(self._epochs), fresh=fresh, carried=carried)
         claim(journal, self.me.id)
         driver.replica.room, driver.figures = self.disk.room, self.figures
+        driver.replica.lease_lost = self._lease_lost
         driver.on_step, driver.on_fatal = self._stepped, self._on_fatal
         driver.on_snapshot = self._forget_past
         if fresh:  # After the journal: a record without a journal means that it was lost.
@@ -310,6 +313,17 @@ class Node:
         """Whether this node leads, and surely no other does at this moment."""
         leading = self._leading()
         return leading is not None and leading.leased()
+
+    def leased_until(self) -> float:
+        """Until when this node surely leads alone, by the monotonic clock, unless `lease_lost`.
+
+        0 when that is not sure now.
+        """
+        leading = self._leading()
+        return leading.leased_until() if leading is not None else 0.0
+
+    def _lease_lost(self) -> None:
+        self.lease_lost()
 
     @property
     def bootstrapped(self) -> bool:

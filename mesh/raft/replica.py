@@ -116,6 +116,8 @@ class Replica:
         self.elections = Elections(self.engine, self._others, timing.election, chance, sends)
         self.elections.eligible = self._eligible
         self.leading: Leading | None = None
+        self.lease_lost: Callable[[], None] = lambda: None
+        """Called when what `leased_until` of the leading side said is true no longer."""
         self.proposals = Proposals()
         self.stop: Stop | None = None
         self._learners: list[str] = []
@@ -362,6 +364,7 @@ class Replica:
         if self.engine.leads and self.leading is None:
             seconds = (self._timing.heartbeat, self._timing.election[0])
             self.leading = Leading(self.engine, self._others, self.snapshots, self._clock, seconds)
+            self.leading.lease_lost = self.lease_lost
             for peer in self._connected & set(self._others):
                 self.leading.peers[peer].connected = True
             self.follow(self._learners)

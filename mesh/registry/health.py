@@ -45,15 +45,14 @@ class Instance(msgspec.Struct, frozen=True):
 
 def worst(checks: Iterable[Check]) -> str:
     """Aggregate checks: maintenance > critical > warning > passing; none at all is passing."""
-    seen = set()
+    found = "passing"
     for check in checks:
         if check.id == NODE_MAINTENANCE or check.id.startswith(_MAINTENANCE):
             return "maintenance"
-        seen.add(check.status)
-    for status in ("critical", "warning"):
-        if status in seen:
-            return status
-    return "passing"
+        status = check.status
+        if status == "critical" or (status == "warning" and found == "passing"):
+            found = status
+    return found
 
 
 class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
@@ -77,13 +76,9 @@ def with_checks(view: View, service: Service) -> Instance:
     name = service.node.lower()
     node = view.get(NODES, name)
     assert node is not None, "an instance has a node"
-    checks = [
-        check
-        for owner in ("", service.id)
-        for check in view.select(CHECKS, "instance", (name, owner))
-        if check.id not in ASIDE
-    ]
-    return Instance(node, service, checks)
+    checks = view.select(CHECKS, "instance", (name, ""))
+    checks += view.select(CHECKS, "instance", (name, service.id))
+    return Instance(node, service, [check for check in checks if check.id not in ASIDE])
 
 
 class Connected(Query[list[Instance]], frozen=True, tag="health.connected"):

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -131,6 +131,8 @@ class Overlay:
         """Grows with every change; see `changed_since`."""
         self.refused = 0
         """Statements not kept because the node has too many."""
+        self.told: Callable[[str], None] = lambda _: None
+        """Called with each node of which something else is known now."""
 
     def hear(self, now: float, node: str, transitions: Iterable[Transition]) -> int:
         """Take statements over; returns how many were news."""
@@ -162,6 +164,7 @@ class Overlay:
     def _changed(self, name: str) -> None:
         self.version += 1
         self._changes.append((self.version, name))
+        self.told(name)
 
     def changed_since(self, version: int) -> set[str] | None:
         """The nodes of which something else is known than then; None if that is too long ago."""
@@ -227,6 +230,13 @@ class _Laying:
     def instance(self, instance: Instance, node: str) -> Instance | None:
         """The instance by what was heard; None when it was deregistered."""
         owner, rows = instance.service.id, instance.checks
+        if node not in self._nodes and node not in self._standing.absent:
+            # Nothing was heard of its checks, as of most; that its member is well may be news.
+            for row in rows:
+                if row.status != "passing" and row.id == SERF_HEALTH:
+                    break
+            else:
+                return instance
         added: list[Check] = []
         if node in self._nodes:
             gone = self._nodes[node].get(_key(owner, ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -173,6 +173,16 @@ class Registry(Protocol):
 
         For edges that keep what they made of an answer: as long as nothing changed the value is
         the same object, and this takes a few microseconds. Raises a MeshError as `read` does.
+        """
+        ...
+
+    def mind(
+        self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call back whenever `at_once` may from now on say something else; returns what ends that.
+
+        What only time changes (how long ago a leader was heard, whether a lease has run out) is not
+        told. Called within the commit that changes the answer, so before anybody learns of it.
         """
         ...
 

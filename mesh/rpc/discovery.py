@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -38,6 +38,7 @@ from mesh.registry.port import (
     WriteOptions,
 )
 from mesh.rpc.held import HeldAnswers
+from mesh.rpc.minding import Minding
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ class Discovery:
         self._registry, self._overlay, self._standing = registry, overlay, standing
         self._datacenter, self._clock, self._holding = datacenter, clock, holding
         self._laid: OrderedDict[tuple[Query[Any], str], _Laid] = OrderedDict()
+        self._minding = Minding()
         self._asked_before: OrderedDict[tuple[Query[Any], str], None] = OrderedDict()
         self.counters: Counter[str] = Counter(
             dict.fromkeys(("held_hits", "held_stale", "own_services", "laid_over"), 0)
@@ -161,6 +163,30 @@ class Discovery:
         if answer is None or not _among(query, LAID):
             return answer
         return self._lay(query, options.token, answer)
+
+    def mind(
+        self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        """See Registry.mind. To be asked anew for each answer of `at_once`."""
+        stale = options.cached or options.consistency == "stale"
+        if stale and self._holding is not None and _among(query, HOLDABLE):
+            end = self._holding.answers.mind(query, options.token, changed)
+        else:
+            end = self._registry.mind(query, options, changed)
+        laid = self._laid.get((query, options.token))
+        if not stale or laid is None:
+            return end
+        forget = self._minding.add(laid.patch.nodes, changed)
+
+        def both() -> None:
+            end()
+            forget()
+
+        return both
+
+    def heard(self, nodes: Collection[str] | None) -> None:
+        """Gossip said something of these nodes (in lower case), or perhaps of any."""
+        self._minding.tell(nodes)
 
     def _at_once_from_tables(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:
         if not options.cached or options.consistency != "default":

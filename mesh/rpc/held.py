@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -81,6 +82,7 @@ class _Held:
         self.settled.set()
         self.task: asyncio.Task[None] | None = None
         self.waiting: set[asyncio.Future[None]] = set()
+        self.minding: dict[object, Callable[[], None]] = {}
 
     def is_older(self, answer: Answer[Any], now: float) -> bool:
         """Whether a server's word is of before what another said, and must not undo it.
@@ -109,7 +111,13 @@ class _Held:
         if changed:
             for future in self.waiting:
                 _end(future)
+        self.tell()
         return changed
+
+    def tell(self) -> None:
+        """Call who minds: what `at_once` gives may be another answer."""
+        for changed in list(self.minding.values()):
+            changed()
 
     def lose(self, now: float, *, failing: bool) -> None:
         """Nobody stands by it from now on."""
@@ -117,6 +125,7 @@ class _Held:
             self.confirmed = now
         self.live, self.failing = False, failing
         self.settled.set()
+        self.tell()
 
     def shown(self, now: float) -> Answer[Any]:
         """The answer with its true age."""
@@ -206,6 +215,19 @@ class HeldAnswers:
         now = one.asked = self._clock.monotonic()
         return one.shown(now)
 
+    def mind(
+        self, query: Query[Any], token: str, changed: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call back whenever `at_once` may say something else; returns what ends that.
+
+        Of what is not held there is nothing to mind: who asks is told so.
+        """
+        one, mark = self._held.get((query, token)), object()
+        if one is None:
+            return lambda: None
+        one.minding[mark] = changed
+        return lambda: _forget(one.minding, mark)
+
     def hold(self, query: Query[T], token: str, answer: Answer[T]) -> None:
         """Keep an answer that a server gave just now, and follow it."""
         key = (query, token)
@@ -234,6 +256,7 @@ class HeldAnswers:
             self.bytes -= one.size
         for future in one.waiting:
             _end(future)
+        one.tell()
         if one.task is not None:
             one.task.cancel()
 
@@ -291,6 +314,10 @@ async def _woken(waiting: set[asyncio.Future[None]], seconds: float) -> None:
     finally:
         waiting.discard(future)
         timer.cancel()
+
+
+def _forget(minding: dict[object, Callable[[], None]], mark: object) -> None:
+    minding.pop(mark, None)
 
 
 def _end(future: asyncio.Future[None]) -> None:

@@ -66,6 +66,10 @@ class LocalReader:
             told = live.told = Answer(live.value, live.index)
         return told
 
+    def mind(self, query: Query[Any], changed: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever `at_once` may say something else; returns what ends that."""
+        return self._answers.listen(query, changed)
+
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Answer at once, or when the index is above the one in the options, or time is out.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -122,6 +122,15 @@ class ServerRouter:
         answer = self._reader.at_once(query)
         # The leader itself has a contact of 0, and there is nothing to say of it.
         return self._stale(answer) if answer is not None and contact else answer
+
+    def mind(
+        self,
+        query: Query[Any],
+        options: ReadOptions,  # noqa: ARG002
+        changed: Callable[[], None],
+    ) -> Callable[[], None]:
+        """See Registry.mind."""
+        return self._reader.mind(query, changed)
 
     def _stale(self, answer: Answer[T]) -> Answer[T]:
         return msgspec.structs.replace(
@@ -259,6 +268,15 @@ class AgentRouter:
     def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:  # noqa: ARG002
         """See Registry.at_once: an agent has no tables."""
         return None
+
+    def mind(
+        self,
+        query: Query[Any],  # noqa: ARG002
+        options: ReadOptions,  # noqa: ARG002
+        changed: Callable[[], None],  # noqa: ARG002
+    ) -> Callable[[], None]:
+        """See Registry.mind: nothing is ever said at once."""
+        return lambda: None
 
     async def read_once(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Ask one server once. Raises Unreachable when there is none; the next call asks another.

@@ -38,11 +38,10 @@ class Database:
     def changed_at(self, bucket: Bucket) -> int:
         """The log index of the last change to the bucket."""
         table, index, value = bucket
-        if table == ledger.NAME:
-            return self.ledger.changed_at(value)
-        if table == chronicle.NAME:
-            return self.chronicle.pruned_at
-        return max(self.floor, self.contents[table].mark(index, value))
+        if (content := self.contents.get(table)) is not None:
+            at = content.mark(index, value)
+            return max(self.floor, at)
+        return self.ledger.changed_at(value) if table == ledger.NAME else self.chronicle.pruned_at
 
     def rise(self, before: int, level: int, index: int) -> None:
         """The log entry at this index took the cluster to another level.
@@ -83,7 +82,8 @@ class View:
     def get(self, table: Table[R], key: Hashable) -> R | None:
         """The row with this primary key."""
         self.touched.add((table.name, PRIMARY, key))
-        return self._content(table).rows.get(key)
+        row: R | None = self._database.contents[table.name].rows.get(key)
+        return row
 
     def select(self, table: Table[R], index: str, value: Hashable, prefix: str = "") -> list[R]:
         """The rows with this value in the named index, ordered by primary key.
@@ -91,7 +91,7 @@ class View:
         With a prefix only those whose primary keys, texts, begin with it.
         """
         self.touched.add((table.name, index, value))
-        return list(self._content(table).select(index, value, prefix))
+        return list(self._database.contents[table.name].select(index, value, prefix))
 
     def keys(self, table: Table[R], index: str, value: Hashable, prefix: str = "") -> list[Any]:
         """The primary keys of the rows that `select` gives."""
@@ -145,12 +145,11 @@ class View:
 
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        dates = self._dates
-        changed = (
-            dates[bucket] if bucket in dates else self._database.changed_at(bucket)
-            for bucket in self.touched
-        )
-        return max(changed, default=1) or 1
+        dates, changed_at, newest = self._dates, self._database.changed_at, 1
+        for bucket in self.touched:
+            at = dates[bucket] if dates and bucket in dates else changed_at(bucket)
+            newest = max(newest, at)
+        return newest
 
 
 class Transaction(View):

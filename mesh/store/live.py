@@ -74,12 +74,11 @@ class Answers:
 
     def read(self, question: Question[T]) -> Live[T]:
         """The up-to-date answer."""
-        live = self._heard.get(question)
-        if live is None:
-            live = self._idle.get(question)
-            if live is None:
-                live = self._idle[question] = Live(question)
+        live = self._idle.get(question)
+        if live is not None:
             self._idle.move_to_end(question)
+        elif (live := self._heard.get(question)) is None:
+            live = self._idle[question] = Live(question)
         if live.dirty:
             self._compute(live)
             self._evict()
@@ -155,7 +154,10 @@ class Answers:
         for bucket in live.touched - touched:
             self._forget(live, bucket)
         for bucket in touched - live.touched:
-            self._readers.setdefault(bucket, set()).add(live)
+            if (readers := self._readers.get(bucket)) is None:
+                self._readers[bucket] = {live}
+            else:
+                readers.add(live)
         live.touched = touched
 
     def _forget(self, live: Live[Any], bucket: Bucket) -> None:

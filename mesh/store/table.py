@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from itertools import chain
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -92,13 +92,6 @@ class Marks:
         self.emptied: dict[Hashable, int] = {}
         self.floor = 0
 
-    def of(self, value: Hashable) -> int:
-        """The log index of the bucket's last change."""
-        mark = self.filled.get(value)
-        if mark is None:
-            mark = self.emptied.get(value, self.floor)
-        return mark
-
     def became_empty(self, value: Hashable, index: int) -> None:
         """Note that the bucket lost its last row at this log index."""
         self.emptied.pop(value, None)
@@ -116,6 +109,9 @@ class Marks:
         """Put marks of buckets that hold rows, as they are."""
         self.filled.update(filled)
         self.filled = fitted(self.filled)
+
+
+_NONE: dict[Hashable, Any] = {}
 
 
 class Content(Generic[R]):
@@ -198,8 +194,11 @@ class Content(Generic[R]):
 
     def mark(self, index: str, value: Hashable) -> int:
         """The log index at which the bucket changed last."""
-        row = self.rows.get(value) if index == PRIMARY else None
-        return self.marks[index].of(value) if row is None else row.modify_index
+        if index == PRIMARY and (row := self.rows.get(value)) is not None:
+            return row.modify_index
+        marks = self.marks[index]
+        at = marks.filled.get(value)
+        return marks.emptied.get(value, marks.floor) if at is None else at
 
     def changed(self, index: str, value: Hashable, log_index: int) -> bool:
         """Note that the bucket was changed by the log entry at this index, unless it is empty.
@@ -237,9 +236,9 @@ class Content(Generic[R]):
 
     def select(self, index: str, value: Hashable, prefix: str = "") -> Iterator[R]:
         """The rows of a bucket, ordered by primary key; only those whose keys begin so."""
-        rows = self._bucket(index, value)
-        if isinstance(rows, dict) and not prefix:
-            return map(rows.__getitem__, sorted(rows))
+        rows = self.rows if index == EVERY else self.buckets[index].get(value, _NONE)
+        if type(rows) is dict and not prefix:
+            return map(rows.__getitem__, sorted(rows)) if len(rows) > 1 else iter(rows.values())
         return chain.from_iterable(part.values() for part in parts(rows, prefix))
 
     def _bucket(self, index: str, value: Hashable) -> Mapping[Hashable, R]:

@@ -21,12 +21,25 @@ class Timers:
         """When something begins."""
         return self._clock.monotonic()
 
-    def ended(self, name: str, began: float) -> None:
-        """Something of this kind, begun then, ends now. Beyond TIMERS_MAX kinds, forget it."""
-        window = self.windows.get(name)
-        if window is None:
-            if len(self.windows) >= TIMERS_MAX:
-                return
-            window = self.windows[name] = Window(self._clock)
+    def ended(self, name: str, began: float) -> float:
+        """Something of this kind, begun then, ends now: when that is.
+
+        Beyond TIMERS_MAX kinds, forget it.
+        """
         now = self._clock.monotonic()
-        window.add(now - began, now)
+        window = self.windows.get(name) or self._new(name)
+        if window is not None:
+            window.add(now - began, now)
+        return now
+
+    def add(self, name: str, count: int, seconds: float, samples: Iterable[float]) -> None:
+        """So many things of this kind took so long in all, and some of them as the samples say."""
+        window = self.windows.get(name) or self._new(name)
+        if window is not None:
+            window.merge(count, seconds, samples)
+
+    def _new(self, name: str) -> Window | None:
+        if len(self.windows) >= TIMERS_MAX:
+            return None
+        window = self.windows[name] = Window(self._clock)
+        return window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -44,6 +44,13 @@ class Window:
         """Remember a duration that ends now, which is this by the clock if it is given."""
         self._samples.append((self._clock.monotonic() if now is None else now, seconds))
         self.total += 1
+        self.sum += seconds
+
+    def merge(self, count: int, seconds: float, samples: Iterable[float]) -> None:
+        """Remember so many durations that took so long in all, some of them one by one."""
+        now = self._clock.monotonic()
+        self._samples.extend((now, one) for one in samples)
+        self.total += count
         self.sum += seconds
 
     def timed(self, work: Callable[..., T], *arguments: object) -> T:

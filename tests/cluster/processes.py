@@ -107,7 +107,7 @@ class Meshd:
                 "http": self.http,
                 "dns": self.dns,
             },
-            "performance": {"raft_multiplier": 1},
+            "performance": {"raft_multiplier": 1, "workers": 0},
             "gossip_lan": {
                 "probe_interval": "200ms",
                 "probe_timeout": "100ms",

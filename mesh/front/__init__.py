@@ -1,0 +1,1 @@
+"""Fronts: processes that answer beside the main one what it lets them keep."""
