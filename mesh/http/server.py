@@ -283,8 +283,8 @@ class HttpServer:
     def _keep(self, head: Head, reply: Reply, body: bytes, framing: bytes) -> bytes:
         """Keep a response for who asks the same, if the registry would say the same at once.
 
-        The response; empty if it is not the one for who asked now. What is not there is not kept: of that is no end.
-        Nor what was made by other options.
+        The response; empty if it is not the one for who asked now. What is not there is not kept:
+        of that is no end. Nor what was made by other options.
         """
         source: Source = reply.source
         if reply.status != 200 or head.old or source.by is not self._options:
