@@ -50,7 +50,7 @@ def test_real_nodes_play_the_script(world: Nodes, path: Path) -> None:
     assert script.skipped == SKIPPED.get(path.stem, 0)
     if shutil.which("dig"):
         for options, form, tcp in BY_DIG:
-            agree(script, options.split(), form, tcp=tcp)
+            assert any(agree(script, options.split(), form, tcp=tcp) for _ in range(10))
 
 
 @pytest.mark.parametrize("name", AGENTS_TOO)
@@ -62,11 +62,14 @@ def test_an_agent_answers_as_a_server_does(world: Nodes, name: str) -> None:
 
 
 def play(script: LiveScript, entered: str, expected: str) -> None:
-    """One case. What an agent follows may come a moment later, what a server knows may not."""
+    """One case. What a server knows, it knows at once.
+
+    What an agent follows may come a moment later, and another datacenter be slow for a while.
+    """
     told = script.play(entered)
     if told is None:
         return
-    if script.asked is script.nodes.here:
+    if script.asked is script.nodes.here and not told.startswith("SERVFAIL"):
         assert loose(told) == loose(expected), entered
     lines = entered.splitlines()
     asks = "\n".join(line for line in lines if line.startswith(("ask ", "send ")))
@@ -78,23 +81,29 @@ def play(script: LiveScript, entered: str, expected: str) -> None:
         eventually(same)
 
 
-def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> None:
-    """What dig takes for the answers to all the questions of a script is what we read in them."""
+def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> bool:
+    """What dig takes for the answers to all the questions of a script is what we read in them.
+
+    False when another datacenter was slow.
+    """
     questions = [(name, kind) for name, kind in script.questions if kind not in NOT_BY_DIG]
     told = dig(script.asked, options, questions)
     assert len(told) == len(questions)
     for (name, kind), dug in zip(questions, told, strict=True):
         read = dnslib.DNSRecord.parse(script.exchange(put(name, kind, form), tcp=tcp, peer=""))
         assert not re.search("(?i)warning|bad packet|extra bytes|malformed|mismatch", dug.said)
+        status = dnslib.RCODE[read.header.rcode]
+        if status != dug.status and "SERVFAIL" in {status, dug.status}:
+            return False
         flags = {flag for flag in ("aa", "tc", "ra") if getattr(read.header, flag)}
-        assert {dug.status} | (dug.flags & {"aa", "tc", "ra"}) == flags | {
-            dnslib.RCODE[read.header.rcode]
-        }
+        assert dug.status == status, dug.said
+        assert dug.flags & {"aa", "tc", "ra"} == flags, dug.said
         assert len(dug.answers) == len(read.rr), dug.said
         # Those of many instances are others each time.
         if len(dug.answers) <= 2 and kind != "NS":
             mine = {loose(shown("", one)).replace('","', '" "') for one in read.rr}
             assert dug.answers == mine, dug.said
+    return True
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig (dnsutils) is not installed")

@@ -100,7 +100,7 @@ class Nodes:
     def __init__(self, here: Meshd, there: Meshd, front: Meshd) -> None:
         self.here, self.there, self.front = here, there, front
         self.idle_megabytes = [_resident(node) for node in (here, there, front)]
-        """What each takes of memory before anything was asked of it."""
+        """What the main process of each takes of memory before anything was asked of it."""
         self.recursors = Recursors(here.address, World())
 
     def clean(self) -> None:
@@ -130,8 +130,12 @@ class Nodes:
 
 @contextmanager
 def nodes(folder: Path) -> Iterator[Nodes]:
-    """A server with an agent, and one of another datacenter."""
-    with federation(folder, [(1, 1), (1, 0)], agents=FRONT) as (dc1, dc2):
+    """A server with an agent, and one of another datacenter; the servers with a worker each."""
+    quick = {"raft_multiplier": 1}
+    alone = FRONT | {"performance": quick | {"workers": 0}}
+    helped = quick | {"workers": 1}
+    sizes = [(1, 1), (1, 0)]
+    with federation(folder, sizes, agents=alone, performance=helped) as (dc1, dc2):
         made = Nodes(dc1.servers[0], dc2.servers[0], dc1.agents[0])
         try:
             yield made
