@@ -233,6 +233,18 @@ def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(kept) == resolver.kept_bytes > 0
 
 
+def test_long_questions_are_not_kept() -> None:
+    """What follows the last record does not matter, and may be anything."""
+    _, resolver = make(1)
+    for number in range(20):
+        long = ASK + number.to_bytes(60_000)
+        for tcp in (False, True):
+            assert len(ask(resolver, long, tcp=tcp).rr) == 1
+    assert len(resolver._kept) == 0
+    ask(resolver, ASK + bytes(100))
+    assert len(resolver._kept) == 1
+
+
 def test_bytes_of_answers_that_changed_are_let_go() -> None:
     registry, resolver = make(3)
     for number in range(40):
