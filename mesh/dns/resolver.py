@@ -24,6 +24,8 @@ from mesh.registry.port import Answer, Query, ReadOptions, Registry
 # Answers given are kept: at most so many questions and bytes.
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 32 * 1024 * 1024
+QUESTION_BYTES_MAX = 1024
+"""Longer questions are not kept, nor their answers: nobody needs such."""
 STALE_SECONDS = 5.0  # A longer last contact is counted.
 
 COUNTERS = (
@@ -188,7 +190,7 @@ class Resolver:
             return None
         self.counters["questions"] += 1
         work = self._done(asked, lookup, told, reply, tcp=tcp)
-        self._account(work, (tcp, data[2:]), self.options)
+        self._account(work, data, self.options, tcp=tcp)
         return work.packed
 
     async def resolve_anew(self, data: bytes, *, tcp: bool, peer: str = "") -> bytes | None:
@@ -201,10 +203,10 @@ class Resolver:
             return message.refusal(data)
         options = self.options
         work = await self.work(question, tcp=tcp, peer=peer)
-        self._account(work, (tcp, data[2:]), options)
+        self._account(work, data, options, tcp=tcp)
         return work.packed
 
-    def _account(self, work: Work, key: Hashable, options: Options) -> None:
+    def _account(self, work: Work, data: bytes, options: Options, *, tcp: bool) -> None:
         """Count how a question was answered by these options, and keep the bytes if they may be."""
         reading, answer = work.reading, work.answer
         if work.error is not None:
@@ -216,8 +218,9 @@ class Resolver:
         # From abroad comes a new value each time, which never passes for the old one.
         at_home = reading is not None and not reading.options.datacenter
         fresh = at_home and not work.followed and options is self.options
+        fresh = fresh and len(data) <= QUESTION_BYTES_MAX
         if reading is not None and answer is not None and fresh:
-            self._note(answer, reading, work.reply, work.packed, key)
+            self._note(answer, reading, work.reply, work.packed, (tcp, data[2:]))
 
     async def work(
         self, question: Question, *, tcp: bool, peer: str, notes: Notes = SILENT

@@ -26,6 +26,12 @@ BY_DIG = [
     ("+notcp +dnssec +bufsize=1232", Form(1232, dnssec=True), False),
     ("+tcp +bufsize=4096", Form(4096), True),
 ]
+AGENTS_TOO = (
+    *("addresses", "forms", "health", "locality", "meta", "negatives"),
+    *("nodes", "reverse", "services", "tags", "ttls", "zone"),
+)
+"""Scripts that do not count what others were asked, nor ask for what this agent does otherwise,
+nor send what may get no answer."""
 NOT_BY_DIG = {"AXFR", "IXFR", "SOA"}
 """What dig does in a way of its own."""
 
@@ -44,17 +50,29 @@ def test_real_nodes_play_the_script(world: Nodes, path: Path) -> None:
     assert script.skipped == SKIPPED.get(path.stem, 0)
     if shutil.which("dig"):
         for options, form, tcp in BY_DIG:
-            agree(script, options.split(), form, tcp=tcp)
+            assert any(agree(script, options.split(), form, tcp=tcp) for _ in range(10))
+
+
+@pytest.mark.parametrize("name", AGENTS_TOO)
+def test_an_agent_answers_as_a_server_does(world: Nodes, name: str) -> None:
+    script = LiveScript(world, agent=True)
+    for block in (CASES / f"{name}.txt").read_text().strip().split("\n\n"):
+        play(script, *block.split("\n----\n"))
+    assert script.skipped == 0
 
 
 def play(script: LiveScript, entered: str, expected: str) -> None:
-    """One case. What an agent follows may come a moment later, what a server knows may not."""
+    """One case. What a server knows, it knows at once.
+
+    What an agent follows may come a moment later, and another datacenter be slow for a while.
+    """
     told = script.play(entered)
     if told is None:
         return
-    if script.asked is script.nodes.here:
+    if script.asked is script.nodes.here and not told.startswith("SERVFAIL"):
         assert loose(told) == loose(expected), entered
-    asks = "\n".join(line for line in entered.splitlines() if line.startswith("ask "))
+    lines = entered.splitlines()
+    asks = "\n".join(line for line in lines if line.startswith(("ask ", "send ")))
 
     def same() -> bool:
         return loose(script.play(asks) or "") == loose(expected)
@@ -63,23 +81,29 @@ def play(script: LiveScript, entered: str, expected: str) -> None:
         eventually(same)
 
 
-def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> None:
-    """What dig takes for the answers to all the questions of a script is what we read in them."""
+def agree(script: LiveScript, options: list[str], form: Form, *, tcp: bool) -> bool:
+    """What dig takes for the answers to all the questions of a script is what we read in them.
+
+    False when another datacenter was slow.
+    """
     questions = [(name, kind) for name, kind in script.questions if kind not in NOT_BY_DIG]
     told = dig(script.asked, options, questions)
     assert len(told) == len(questions)
     for (name, kind), dug in zip(questions, told, strict=True):
         read = dnslib.DNSRecord.parse(script.exchange(put(name, kind, form), tcp=tcp, peer=""))
         assert not re.search("(?i)warning|bad packet|extra bytes|malformed|mismatch", dug.said)
+        status = dnslib.RCODE[read.header.rcode]
+        if status != dug.status and "SERVFAIL" in {status, dug.status}:
+            return False
         flags = {flag for flag in ("aa", "tc", "ra") if getattr(read.header, flag)}
-        assert {dug.status} | (dug.flags & {"aa", "tc", "ra"}) == flags | {
-            dnslib.RCODE[read.header.rcode]
-        }
+        assert dug.status == status, dug.said
+        assert dug.flags & {"aa", "tc", "ra"} == flags, dug.said
         assert len(dug.answers) == len(read.rr), dug.said
         # Those of many instances are others each time.
         if len(dug.answers) <= 2 and kind != "NS":
             mine = {loose(shown("", one)).replace('","', '" "') for one in read.rr}
             assert dug.answers == mine, dug.said
+    return True
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig (dnsutils) is not installed")
@@ -103,6 +127,11 @@ def test_dig_asks_again_over_tcp_when_it_is_told_of_more(world: Nodes) -> None:
     assert truncated
     assert got("+dnssec +bufsize=4096 +ignore", "SRV") == (40, False)
     assert got("+tcp +ignore", "SRV") == (40, False)
+
+
+def test_an_idle_node_takes_no_more_memory_than_consul(world: Nodes) -> None:
+    """An idle Consul 1.10 server has 66 to 94 MB resident on the machine of docs/performance.md."""
+    assert max(world.idle_megabytes) < 94, world.idle_megabytes
 
 
 def test_an_agent_answers_with_what_it_holds_unless_it_is_told_not_to(world: Nodes) -> None:

@@ -99,6 +99,8 @@ class Nodes:
 
     def __init__(self, here: Meshd, there: Meshd, front: Meshd) -> None:
         self.here, self.there, self.front = here, there, front
+        self.idle_megabytes = [_resident(node) for node in (here, there, front)]
+        """What the main process of each takes of memory before anything was asked of it."""
         self.recursors = Recursors(here.address, World())
 
     def clean(self) -> None:
@@ -128,8 +130,12 @@ class Nodes:
 
 @contextmanager
 def nodes(folder: Path) -> Iterator[Nodes]:
-    """A server with an agent, and one of another datacenter."""
-    with federation(folder, [(1, 1), (1, 0)], agents=FRONT) as (dc1, dc2):
+    """A server with an agent, and one of another datacenter; the servers with a worker each."""
+    quick = {"raft_multiplier": 1}
+    alone = FRONT | {"performance": quick | {"workers": 0}}
+    helped = quick | {"workers": 1}
+    sizes = [(1, 1), (1, 0)]
+    with federation(folder, sizes, agents=alone, performance=helped) as (dc1, dc2):
         made = Nodes(dc1.servers[0], dc2.servers[0], dc1.agents[0])
         try:
             yield made
@@ -140,11 +146,12 @@ def nodes(folder: Path) -> Iterator[Nodes]:
 class LiveScript(Script):
     """The world of one case file, played by real nodes.
 
-    `skipped` counts the questions that they cannot be asked.
+    The server is asked, or the agent: if told so, and for options that only it has. `skipped`
+    counts the questions that they cannot be asked.
     """
 
-    def __init__(self, played_by: Nodes) -> None:
-        self.nodes = played_by
+    def __init__(self, played_by: Nodes, *, agent: bool = False) -> None:
+        self.nodes, self._agent = played_by, agent
         self.skipped = 0
         self._skipping = ""
         self._sure = True
@@ -225,7 +232,7 @@ class LiveScript(Script):
         fixed = {key: given.pop(key) for key in ASKED_OF_FRONT if key in given}
         if any(fixed[key] != ASKED_OF_FRONT[key] for key in fixed):
             raise OnlyInMemoryError("options")
-        self.asked = self.nodes.front if fixed else self.nodes.here
+        self.asked = self.nodes.front if fixed or self._agent else self.nodes.here
         config: dict[str, Any] = {"dns_config": {"soa": {}}}
         for key, value in given.items():
             name = key.removesuffix("_seconds")
@@ -317,6 +324,12 @@ def over_udp(place: tuple[str, int], data: bytes, *, sure: bool = True) -> bytes
             client.send(_NO_QUESTION)
         answer = client.recv(65535)
         return None if answer[:2] == _NO_QUESTION[:2] else answer
+
+
+def _resident(node: Meshd) -> float:
+    assert node.process is not None
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def _transact(node: Meshd, operations: list[dict[str, Any]]) -> None:

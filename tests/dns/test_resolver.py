@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 from collections import Counter
 
 import dnslib
@@ -45,6 +46,14 @@ def addresses(resolver: Resolver) -> list[str]:
     return [str(record.rdata) for record in ask(resolver).rr]
 
 
+def first_address(resolver: Resolver) -> bytes:
+    """Of the first record, read where it stands: this is asked many thousand times."""
+    resolver.turn()
+    answer = resolver.at_once(ASK, tcp=False)
+    assert answer is not None
+    return answer[len(ASK) + 12 : len(ASK) + 16]
+
+
 def test_health_shows_at_once_though_bytes_are_kept() -> None:
     registry, resolver = make(1)
     for status, expected in [("passing", ["10.0.0.1"]), ("critical", [])] * 3:
@@ -63,7 +72,7 @@ def test_kept_answers_carry_the_new_id() -> None:
 
 def test_every_instance_has_its_turn() -> None:
     _, resolver = make(30)
-    first: Counter[str] = Counter(addresses(resolver)[0] for _ in range(20_000))
+    first = Counter(first_address(resolver) for _ in range(20_000))
     assert len(first) == 30
     assert resolver.counters["kept_hits"] > 19_000
     assert max(first.values()) < 6 * min(first.values())
@@ -74,7 +83,7 @@ def test_the_first_answer_is_as_likely_each_instance(instances: int) -> None:
     """Pearson's chi-squared over the variants, which are independent draws: p > 0.001."""
     _, resolver = make(instances)
     asked = 128 * 10 * instances
-    drawn = Counter(addresses(resolver)[0] for _ in range(asked))
+    drawn = Counter(first_address(resolver) for _ in range(asked))
     # Each variant is given about 128 times before it makes room, so that many are one draw.
     expected = asked / 128 / instances
     squares = sum((drawn[one] / 128 - expected) ** 2 for one in drawn) / expected
@@ -175,6 +184,40 @@ def test_random_names_leave_nothing_behind() -> None:
     assert resolver.counters["kept_hits"] > 80
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("web.service.mesh", "A"),
+        ("web.service.mesh", "SRV"),
+        ("n1.node.mesh", "A"),
+        ("none.service.mesh", "A"),
+        ("3.0.0.10.in-addr.arpa", "PTR"),
+    ],
+)
+def test_the_work_of_a_first_answer_does_not_grow_with_other_services(name: str, kind: str) -> None:
+    """Counted in calls, which no other process disturbs; both tables are large enough to be in
+    parts, and what is drawn makes a few calls of difference."""
+    counts = []
+    for others in (2000, 6000):
+        registry, resolver = make(20)
+        for number in range(others):
+            node = Node(name=f"o{number}", address=f"10.1.{number // 200}.{number % 200}")
+            own = Service(node="", id="s", name=f"other-{number}")
+            registry.apply(Register(node, own, [Check(node="", id="c", status="passing")]))
+        data, called = question(name, kind), 0
+
+        def count(*_: object) -> None:
+            nonlocal called
+            called += 1
+
+        sys.setprofile(count)
+        answer = resolver.at_once(data, tcp=False)
+        sys.setprofile(None)
+        assert answer is not None
+        counts.append(called)
+    assert counts[1] <= counts[0] * 1.03 + 10, counts
+
+
 def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_MAX", 10)
     _, resolver = make(1)
@@ -188,6 +231,18 @@ def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert resolver.kept_bytes <= 200
     kept = [len(data) for kept in resolver._kept.values() for data in kept.variants]
     assert sum(kept) == resolver.kept_bytes > 0
+
+
+def test_long_questions_are_not_kept() -> None:
+    """What follows the last record does not matter, and may be anything."""
+    _, resolver = make(1)
+    for number in range(20):
+        long = ASK + number.to_bytes(60_000)
+        for tcp in (False, True):
+            assert len(ask(resolver, long, tcp=tcp).rr) == 1
+    assert len(resolver._kept) == 0
+    ask(resolver, ASK + bytes(100))
+    assert len(resolver._kept) == 1
 
 
 def test_bytes_of_answers_that_changed_are_let_go() -> None:

@@ -69,7 +69,7 @@ class _World:
     """A registry with a little of everything, and recursors that know one answer."""
 
     def __init__(self) -> None:
-        registry = MemoryRegistry()
+        registry = self.registry = MemoryRegistry()
         for number in range(12):
             node = Node(name=f"n{number}", address=f"10.0.0.{number}", datacenter="dc1")
             registry.apply(Register(node, Service(node="", id="", name="web", tags=["v1"])))
@@ -107,6 +107,7 @@ def ask(data: bytes) -> None:
             assert len(data) < 12 or data[2] & 0x80
         else:
             fitting(data, answer, tcp=tcp)
+    world.registry.reads.clear()  # It remembers them all, for tests that want to know.
     world.resolver.turn()
     assert world.resolver.at_once(KNOWN, tcp=False) == world.right
 

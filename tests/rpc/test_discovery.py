@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from mesh.clock import SeededDice
+from mesh.dns.options import Options
+from mesh.dns.resolver import Resolver
 from mesh.errors import Denied, Unreachable
 from mesh.registry import kv
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Register, Service, ServiceNodes
@@ -20,6 +22,7 @@ from mesh.registry.transitions import Transition
 from mesh.rpc import discovery
 from mesh.rpc.discovery import Discovery, Holding
 from mesh.rpc.held import HeldAnswers
+from tests.dns.script import question
 from tests.registry_memory import MemoryRegistry
 from tests.rpc.ahead import Ahead
 from tests.rpc.stack import until
@@ -261,6 +264,40 @@ async def test_an_agent_asks_anew_when_what_it_holds_is_too_old(
         else:
             with pytest.raises(Unreachable):
                 await made.discovery.read(WEB, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reads"),
+    [
+        ("web.service.mesh", "A", 1),
+        ("web.service.mesh", "SRV", 1),
+        ("v1.web.service.mesh", "A", 1),
+        ("n1.node.mesh", "A", 1),
+        ("1.0.0.10.in-addr.arpa", "PTR", 1),
+        ("none.service.mesh", "A", 1),
+        ("mesh", "NS", 1),
+        ("0a000001.addr.mesh", "A", 0),
+        ("nonsense.mesh", "A", 0),
+    ],
+)
+async def test_a_new_name_takes_one_round_trip_to_a_server_and_then_none(
+    world: Callable[..., World], name: str, kind: str, reads: int
+) -> None:
+    made = world()
+    resolver = Resolver(made.discovery, Options(), made.clock, SeededDice(1))
+
+    def asked() -> int:
+        """Reads that were answered; what waits for changes is none of an answer."""
+        return sum(not options.index for _, options in made.servers.reads)
+
+    first = await resolver.resolve(question(name, kind), tcp=False)
+    assert asked() == reads
+    again = await resolver.resolve(question(name, kind), tcp=False)
+    assert first is not None
+    assert again is not None
+    assert len(first) == len(again)
+    there = name not in {"none.service.mesh", "v1.web.service.mesh", "mesh"}
+    assert asked() == (reads if there or name.startswith("v1") else 2 * reads)
 
 
 async def test_who_wants_nothing_held_is_answered_by_servers_each_time(
