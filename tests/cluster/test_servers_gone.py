@@ -33,7 +33,19 @@ def everywhere(nodes: list[Meshd], ports: set[int]) -> float:
     """Wait until DNS on every node gives these ports; seconds that took."""
     began = time.monotonic()
     for node in nodes:
-        eventually(lambda node=node: node.srv_ports("web") == ports)  # type: ignore[misc]
+        given: set[int] = set()
+
+        def same(node: Meshd = node, given: set[int] = given) -> bool:
+            given.clear()
+            given.update(node.srv_ports("web"))
+            return given == ports
+
+        try:
+            eventually(same)
+        except AssertionError:
+            members = {one["Name"]: one["Status"] for one in node.get("/v1/agent/members")}
+            told = f"{node.name} gives {given}, wanted {ports}; members {members}; {stats(node)}"
+            raise AssertionError(f"{told}\n{node.log()[-4000:]}") from None
     return time.monotonic() - began
 
 
