@@ -85,7 +85,16 @@ class Asker:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     with dev_node(tmp_path_factory.mktemp("twenty"), more='session_ttl_min = "1s"') as node:
-        yield Asker(node)
+        asker = Asker(node)
+        # What the node says of itself comes a moment later, and moves indexes too.
+        eventually(lambda: all(one["TaggedAddresses"] for one in nodes(asker)))
+        yield asker
+
+
+def nodes(api: Asker) -> list[Any]:
+    found: list[Any] = api.get("/v1/catalog/nodes").json
+    assert found
+    return found
 
 
 def test_01_an_index_is_never_0(api: Asker) -> None:
