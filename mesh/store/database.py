@@ -145,10 +145,18 @@ class View:
 
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        dates, changed_at, newest = self._dates, self._database.changed_at, 1
+        dates, database, newest = self._dates, self._database, 1
+        contents, floor = database.contents, database.floor
         for bucket in self.touched:
-            at = dates[bucket] if dates and bucket in dates else changed_at(bucket)
-            newest = max(newest, at)
+            table, index, value = bucket
+            if dates and bucket in dates:
+                at = dates[bucket]
+            elif (content := contents.get(table)) is None:
+                at = database.changed_at(bucket)
+            elif (at := content.mark(index, value)) < floor:
+                at = floor
+            if at > newest:  # noqa: PLR1730  (a call costs more, for each of some dozens)
+                newest = at
         return newest
 
 

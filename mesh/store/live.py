@@ -151,9 +151,10 @@ class Answers:
                 self._empty[live.question] = None
 
     def _follow(self, live: Live[Any], touched: set[Bucket]) -> None:
-        for bucket in live.touched - touched:
+        before = live.touched
+        for bucket in before - touched if before else ():
             self._forget(live, bucket)
-        for bucket in touched - live.touched:
+        for bucket in touched - before if before else touched:
             if (readers := self._readers.get(bucket)) is None:
                 self._readers[bucket] = {live}
             else:
