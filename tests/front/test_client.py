@@ -18,7 +18,7 @@ import pytest
 from mesh.clock import SystemClock
 from mesh.http.access import AccessLog
 from tests.compat.conftest import until
-from tests.compat.test_hits import Client, client
+from tests.compat.test_hits import Client, client, read_while_it_is_written
 from tests.front.conftest import Fronted
 
 Serve = Callable[..., Awaitable[Fronted]]
@@ -35,29 +35,7 @@ async def warm(api: Fronted, one: Client, path: str, headers: str = "") -> bytes
 
 
 async def test_no_answer_is_older_than_the_last_write_that_was_acknowledged(api: Fronted) -> None:
-    written, checked = 0, 0
-
-    async def write() -> None:
-        nonlocal written
-        one = await client(api)
-        for number in range(1, 300):
-            assert (await one.put("/v1/kv/a", str(number))).body == b"true"
-            written = number
-            if number % 4 == 0:
-                await asyncio.sleep(0.001)
-        one.writer.close()
-
-    async def read() -> None:
-        nonlocal checked
-        one = await client(api)
-        while written < 299:
-            before = written
-            got = await one.get("/v1/kv/a?raw")
-            assert before <= int(got.body or b"0") if got.status == 200 else before == 0
-            checked += 1
-        one.writer.close()
-
-    await asyncio.gather(write(), *(read() for _ in range(6)))
+    checked = await read_while_it_is_written(api, 299)
     assert api.hits > 100
     assert checked > api.hits
 
