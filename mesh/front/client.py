@@ -105,7 +105,7 @@ class Client(asyncio.Protocol):
         peer: tuple[Any, ...] = transport.get_extra_info("peername") or ("", 0)
         self._peer = (peer[0], peer[1])
         self._owner.connections.add(self)
-        self._link = _Link(self)
+        self._link = _Link(self, self._owner)
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -129,7 +129,7 @@ class Client(asyncio.Protocol):
         else:
             self._response = None
         if self._link is None:  # It was idle, so everything is answered.
-            self._link, self._sent, self._done = _Link(self), 0, 0
+            self._link, self._sent, self._done = _Link(self, self._owner), 0, 0
         self._sent += len(data)
         self._link.write(frames.data(data))
 
@@ -245,13 +245,12 @@ class Client(asyncio.Protocol):
 class _Link(asyncio.Protocol):
     """The connection to the main process for one client."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, owner: Fronting) -> None:
         self._client: Client | None = client
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
         self._waiting = [frame(Kind.OPEN, msgspec.msgpack.encode(client.peer))]
         self._paused = self._refused = False
-        owner = client._owner  # noqa: SLF001
         owner.tasks.start(self._connect(owner), name="front link")
 
     async def _connect(self, owner: Fronting) -> None:
