@@ -101,6 +101,12 @@ class Launcher:
             kept.bootstrap = None
             kept.changed.set()
 
+    async def gone(self, proxy: str) -> None:
+        """Return when the Envoy of a proxy that was dropped has ended."""
+        kept = self._kept.get(proxy)
+        if kept is not None and kept.bootstrap is None:
+            await kept.over.wait()
+
     def sidecars(self) -> list[Sidecar]:
         """How each fares, by proxy."""
         return [kept.shown() for _, kept in sorted(self._kept.items())]

@@ -28,6 +28,7 @@ from mesh.daemon.hearsay import Hearsay
 from mesh.daemon.keyrings import WAN, open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Membership, keep_joining, meet_again
+from mesh.daemon.mesh import Mesh, when_enabled
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.reloading import FileWatch, option_changes
@@ -81,6 +82,7 @@ class Node:
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
+        self.mesh: Mesh | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -115,7 +117,10 @@ class Node:
             self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
+        self.mesh = when_enabled(ground, self.discovery, self.agent, self._stops)
         await self._start_edges()
+        if self.mesh is not None:
+            await self.mesh.start()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")
@@ -343,6 +348,8 @@ class Node:
         if self.ground.wan is not None:
             await self.ground.wan.gossip.leave()
         await self.ground.gossip.leave()
+        if self.mesh is not None:
+            await self.mesh.retire()
 
     async def reload(self) -> list[Change]:
         """Read the configuration anew and apply what can be; says what changed.
