@@ -24,6 +24,7 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    proxies,
     query,
     session,
     settings,
@@ -64,6 +65,7 @@ class AsyncClient:
         self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
+        self.proxies = Proxies(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -314,6 +316,15 @@ class Maintenance(_Noun):
     every = _awaiting(maintenance.every)
     begin = _awaiting(maintenance.begin)
     end = _awaiting(maintenance.end)
+
+
+class Proxies(_Noun):
+    """The agent's proxies, and their Envoys."""
+
+    every = _awaiting(proxies.every)
+    one = _awaiting(proxies.one)
+    bootstrap = _awaiting(proxies.bootstrap)
+    manage = _awaiting(proxies.manage)
 
 
 class History(_Noun):

@@ -25,6 +25,7 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    proxies,
     query,
     session,
     settings,
@@ -66,6 +67,7 @@ class Client:
         self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
+        self.proxies = Proxies(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -374,6 +376,15 @@ class Maintenance(_Noun):
     every = _blocking(maintenance.every)
     begin = _blocking(maintenance.begin)
     end = _blocking(maintenance.end)
+
+
+class Proxies(_Noun):
+    """The agent's proxies, and their Envoys."""
+
+    every = _blocking(proxies.every)
+    one = _blocking(proxies.one)
+    bootstrap = _blocking(proxies.bootstrap)
+    manage = _blocking(proxies.manage)
 
 
 class History(_Noun):

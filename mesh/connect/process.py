@@ -224,18 +224,35 @@ async def settle(process: Process, clock: Clock, seconds: float) -> None:
 
 def adopt(place: Place) -> Process | None:
     """The Envoy that an agent before us left running here, if it still is that one."""
+    running = _recorded(place.record)
     try:
-        running = msgspec.json.decode(_read(place.record), type=Running)
+        return None if running is None else Process(place, running)
+    except ProcessLookupError:
+        return None
+
+
+def kill_left(folder: Path) -> list[int]:
+    """Kill the Envoys that agents left running whose data is somewhere below; their pids."""
+    found = []
+    for record in sorted(folder.rglob("envoy.json")):
+        running = _recorded(record)
+        if running is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, signal.SIGKILL)
+                found.append(running.pid)
+    return found
+
+
+def _recorded(record: Path) -> Running | None:
+    """The process that a record is about, if it still is that one."""
+    try:
+        running = msgspec.json.decode(_read(record), type=Running)
     except msgspec.DecodeError:
         return None
     arguments = _read(Path(f"/proc/{running.pid}/cmdline")).split("\0")
-    ours = str(place.folder / f"bootstrap-{running.epoch % 2}.json")
-    if ours not in arguments or _start_time(running.pid) != running.started:
-        return None
-    try:
-        return Process(place, running)
-    except ProcessLookupError:
-        return None
+    ours = str(record.parent / f"bootstrap-{running.epoch % 2}.json")
+    same = ours in arguments and _start_time(running.pid) == running.started
+    return running if same else None
 
 
 def forget(process: Process) -> None:
