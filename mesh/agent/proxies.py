@@ -12,8 +12,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-import msgspec
-
 from mesh.agent.following import Followed, Following
 from mesh.agent.state import Here, LocalService
 from mesh.connect import registration
@@ -213,10 +211,10 @@ class _Proxy:
     def __init__(self, local: LocalService, tasks: Tasks, before: _Proxy | None) -> None:
         self.local = local
         self.definition = registration.read(local.row.proxy)
-        self.blueprint = before.blueprint if before is not None else None
+        self.blueprint: Blueprint | None = before.blueprint if before is not None else None
         self.problem = ""
         self.changed: Callable[[], None] = _nothing
-        self._leaf = before._leaf if before is not None else None  # noqa: SLF001 - one of us.
+        self.leaf: Leaf | None = before.leaf if before is not None else None
         self._tasks = tasks
         self._ends: list[Callable[[], object]] = []
         self._upstreams: dict[
@@ -254,14 +252,17 @@ class _Proxy:
         self._ends.append(watching.cancel)
 
     def _follow(self, query: Any) -> Any:
-        followed, end = self._following.follow(query, lambda: self.changed())
+        followed, end = self._following.follow(query, self._told)
         self._ends.append(end)
         return followed
 
     async def _follow_leaf(self, leaves: Leaves) -> None:
         async for leaf in leaves.watch(self.service):
-            self._leaf = leaf
-            self.changed()
+            self.leaf = leaf
+            self._told()
+
+    def _told(self) -> None:
+        self.changed()
 
     def end(self) -> None:
         """Follow nothing more."""
@@ -278,7 +279,7 @@ class _Proxy:
             if own.value is not None and instances.value is not None
         }
         trust, policy = self._roots.value, self._policy.value
-        if trust is None or not trust.trust_domain or policy is None or self._leaf is None:
+        if trust is None or not trust.trust_domain or policy is None or self.leaf is None:
             return None
         if len(upstreams) < len(self._upstreams):
             return None
@@ -289,7 +290,7 @@ class _Proxy:
             return None
         facts = Facts(
             bundle=bundle(trust),
-            leaf=self._leaf,
+            leaf=self.leaf,
             settings=self._settings.value,
             mesh=self._mesh.value,
             policy=policy,
@@ -298,15 +299,13 @@ class _Proxy:
         )
         return compose(self.local.row, self.definition, place, facts)
 
-    def _follow_providers(
-        self, policy: intentions.Policy
-    ) -> list[intentions.JwtProvider] | None:
+    def _follow_providers(self, policy: intentions.Policy) -> list[intentions.JwtProvider] | None:
         names = tuple(intentions.named_providers(policy))
         if not names:
             return []
         if self._providers is None or self._providers[0] != names:
             old, query = self._providers, intentions.Providers(names)
-            self._providers = (names, *self._following.follow(query, lambda: self.changed()))
+            self._providers = (names, *self._following.follow(query, self._told))
             if old is not None:
                 old[2]()
         found: list[intentions.JwtProvider] | None = self._providers[1].value

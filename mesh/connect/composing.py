@@ -186,8 +186,7 @@ def _inbound(
             opaque.seconds("local_request_timeout_ms"), settings.request_seconds
         ),
         idle_seconds=opaque.seconds("local_idle_timeout_ms"),
-        max_connections=opaque.whole("max_inbound_connections")
-        or settings.max_inbound_connections,
+        max_connections=opaque.whole("max_inbound_connections") or settings.max_inbound_connections,
         balance_connections=settings.balance_connections
         or opaque.text("balance_inbound_connections") == "exact_balance",
         exposed=_exposed(proxy, settings),

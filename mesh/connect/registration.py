@@ -106,10 +106,8 @@ def _upstream_problems(upstream: Upstream) -> list[str]:
         found.append("DestinationName: which service?")
     elif upstream.destination_name == "*":
         found.append("DestinationName: expected one service, got *")
-    if upstream.destination_type not in {"", "service", "prepared_query"}:
-        found.append(
-            f'DestinationType: expected service or prepared_query, got "{upstream.destination_type}"'
-        )
+    if (kind := upstream.destination_type) not in {"", "service", "prepared_query"}:
+        found.append(f'DestinationType: expected service or prepared_query, got "{kind}"')
     socket, port = upstream.local_bind_socket_path, upstream.local_bind_port
     if not socket and not 1 <= port <= 65535:
         found.append(f"LocalBindPort: expected 1 to 65535, or a LocalBindSocketPath, got {port}")

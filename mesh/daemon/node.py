@@ -132,6 +132,10 @@ class Node:
         )
         if ground.wan is not None:
             self._find_datacenters(ground.wan)
+        self._say_that_it_is_up()
+
+    def _say_that_it_is_up(self) -> None:
+        config, ground = self.config, self.ground
         log.info(
             "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
             "server" if config.server else "agent",

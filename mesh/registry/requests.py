@@ -7,11 +7,14 @@ from typing import Any, TypeAlias
 from mesh.registry import (
     autopilot,
     catalog,
+    config,
     coordinates,
     entries,
     health,
     history,
     imports,
+    intention_writes,
+    intentions,
     kv,
     levels,
     maintenance,
@@ -22,6 +25,7 @@ from mesh.registry import (
     prepared_rows,
     restores,
     sessions,
+    settings,
     snapshots,
     txn,
 )
@@ -64,6 +68,12 @@ AnyCommand: TypeAlias = (
     | coordinates.Update
     | entries.Set
     | entries.Delete
+    | config.Write
+    | config.Create
+    | config.Erase
+    | intention_writes.Put
+    | intention_writes.Drop
+    | intention_writes.Promote
     | history.Limit
     | history.Revert
     | txn.Apply
@@ -116,6 +126,14 @@ AnyQuery: TypeAlias = (
     | maintenance.All
     | entries.Get
     | entries.List
+    | intentions.Matching
+    | intentions.All
+    | intentions.OfSource
+    | intentions.Exact
+    | intentions.Get
+    | intentions.Providers
+    | settings.Service
+    | settings.Mesh
     | history.Present
     | history.Of
     | history.At

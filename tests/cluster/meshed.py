@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 class Door:
-    """Where an application finds an upstream: its side of the sidecar, one kept-alive connection."""
+    """Where an application finds an upstream, with one kept-alive connection."""
 
     def __init__(self, address: str, port: int) -> None:
         self.address, self.port = address, port

@@ -13,9 +13,7 @@ def test_both_spellings_are_read_and_what_is_opaque_stays() -> None:
         "DestinationServiceName": "web",
         "LocalServicePort": 8080,
         "Config": {"local_connect_timeout_ms": 5, "Protocol": "http"},
-        "Upstreams": [
-            {"DestinationName": "db", "LocalBindPort": 9191, "Config": {"Connect_X": 1}}
-        ],
+        "Upstreams": [{"DestinationName": "db", "LocalBindPort": 9191, "Config": {"Connect_X": 1}}],
         "Expose": {"Paths": [{"Path": "/health", "LocalPathPort": 1, "ListenerPort": 2}]},
     }
     snake = {
