@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from mesh.registry import (
+    authority,
     autopilot,
     catalog,
     coordinates,
@@ -41,6 +42,10 @@ TABLES: tuple[Table[Any], ...] = (
     history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
+    authority.SETTINGS,
+    authority.ROOTS,
+    authority.KEYS,
+    authority.REPORTS,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -78,6 +83,9 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
+    | authority.Amend
+    | authority.Tell
+    | authority.Forget
 )
 
 AnyQuery: TypeAlias = (
@@ -124,6 +132,9 @@ AnyQuery: TypeAlias = (
     | prepared.Get
     | prepared.Named
     | prepared.Templates
+    | authority.Roots
+    | authority.Configured
+    | authority.Reports
 )
 
 AnyOrder: TypeAlias = (
@@ -145,4 +156,10 @@ AnyOrder: TypeAlias = (
     | snapshots.Close
     | snapshots.Schedules
     | snapshots.OwnSchedule
+    | authority.Sign
+    | authority.Configure
+    | authority.Prepare
+    | authority.Activate
+    | authority.Retire
+    | authority.Recover
 )
