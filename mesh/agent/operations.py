@@ -13,6 +13,7 @@ from mesh.agent.events import Events
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
 from mesh.connect.launcher import Sidecar
+from mesh.connect.leaves import Leaves
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
 from mesh.telemetry.metrics import Metrics
@@ -124,6 +125,7 @@ class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
     events: Events
+    leaves: Leaves
 
     @property
     def mesh(self) -> MeshOperations | None:

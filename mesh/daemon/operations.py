@@ -17,6 +17,7 @@ from mesh.config.describe import to_plain
 from mesh.config.schema import Config
 from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
+from mesh.daemon.identities import Identities
 from mesh.daemon.mesh import Mesh
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.wan import wan_name
@@ -50,6 +51,7 @@ class Running(Protocol):
 
     metrics: Metrics
     messaging: Messaging
+    identities: Identities
     mesh: Mesh | None
 
     def stats(self) -> dict[str, dict[str, object]]:
@@ -63,6 +65,7 @@ class Operations:
     def __init__(self, ground: Ground, running: Running) -> None:
         self._ground, self._running = ground, running
         self.events = running.messaging.events
+        self.leaves = running.identities.leaves
 
     @property
     def mesh(self) -> Mesh | None:

@@ -21,7 +21,7 @@ import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, NoLeader, Unreachable
-from mesh.registry import catalog, health, intentions, prepared, settings
+from mesh.registry import authority, catalog, health, intentions, prepared, settings
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
     ORDER,
@@ -62,6 +62,7 @@ HOLDABLE: frozenset[type] = frozenset(
         intentions.Providers,
         settings.Service,
         settings.Mesh,
+        authority.Roots,
     )
 )
 PATCHES_MAX = 4096
