@@ -13,12 +13,13 @@ from mesh.store.database import Database, Transaction, View
 from mesh.store.table import Row, Table
 
 LOWEST = 1
-HIGHEST = 4
+HIGHEST = 5
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
 hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates, and
 checks hold the health sequence that their node gave the status, which tells it from what gossip
 says of the same check. 4: sessions and locks, transactions, prepared queries, config entries,
-maintenance of the whole cluster, history, and snapshots restored through the log."""
+maintenance of the whole cluster, history, and snapshots restored through the log. 5: the mesh, with
+its authority, checked config entries and intentions."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
 COORDINATES = SEQUENCED = FEDERATED = 3
@@ -30,6 +31,8 @@ SESSIONS = TRANSACTIONS = PREPARED = ENTRIES = MAINTENANCE = HISTORY = RESTORES 
 """The level from which on there is each of these."""
 FILTERED = 4
 """The level of programs that tell all instances at once, to whoever filters them."""
+MESH = 5
+"""The level from which on there is a certificate authority, and intentions."""
 
 
 class Level(Row, frozen=True, kw_only=True):
