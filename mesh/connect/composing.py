@@ -256,15 +256,17 @@ def _escapes(central: Central) -> dict[str, Any]:
 
 def _limits(own: _Opaque, central: Central) -> Limits:
     given = central.limits
-    return Limits(
-        connections=_said(own.whole("max_connections"), given and given.connections),
-        pending=_said(own.whole("max_pending_requests"), given and given.pending),
-        requests=_said(own.whole("max_concurrent_requests"), given and given.requests),
-    )
+    base = Limits() if given is None else Limits(**msgspec.structs.asdict(given))
+    said = {
+        "connections": own.whole("max_connections"),
+        "pending": own.whole("max_pending_requests"),
+        "requests": own.whole("max_concurrent_requests"),
+    }
+    return msgspec.structs.replace(base, **_given(said))
 
 
-def _said(own: int | None, central: int | None) -> int | None:
-    return central if own is None else own
+def _given(said: dict[str, int | None]) -> dict[str, int]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
@@ -277,9 +279,7 @@ def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
         "enforcing_percent": own.whole("enforcing_consecutive5xx"),
         "max_ejection_percent": own.whole("max_ejection_percent"),
     }
-    return msgspec.structs.replace(
-        base, **{name: value for name, value in said.items() if value is not None}
-    )
+    return msgspec.structs.replace(base, **_given(said))
 
 
 def endpoint(instance: Instance) -> Endpoint:

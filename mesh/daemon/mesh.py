@@ -13,41 +13,45 @@ from mesh.agent.following import Following
 from mesh.agent.local import Agent
 from mesh.agent.operations import ProxyInfo
 from mesh.agent.proxies import Proxies
-from mesh.config.addresses import advertised, bound, parse_ip
+from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.connect.composing import Place
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
-from mesh.connect.leaves import Leaves
 from mesh.connect.xds.blueprint import Blueprint
 from mesh.daemon.ground import Ground
+from mesh.daemon.identities import Identities
+from mesh.daemon.options import sidecar_bind
 from mesh.registry.port import Registry
 from mesh.registry.services import PROXY
-from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 SOCKET = "xds.sock"
+CONFIGURATION, NAME = "mesh-configuration", "Mesh configuration"
+"""The check of a proxy that refused something: it goes on with what it had."""
 
 
 class Mesh:
     """Starts what the mesh needs here, as soon as something here needs the mesh."""
 
-    def __init__(self, ground: Ground, registry: Registry, agent: Agent) -> None:
-        self._ground, self._agent = ground, agent
+    def __init__(
+        self, ground: Ground, registry: Registry, agent: Agent, identities: Identities
+    ) -> None:
+        self._ground, self._agent, self._acks = ground, agent, identities.acks
         config, world = ground.config, (ground.clock, ground.dice)
-        self._tasks = Tasks()
         self._folder = Path(ground.directory.folder("proxies"))
         self.following = Following(registry, ground.clock)
-        self.leaves = Leaves(registry, config.datacenter, *world, self._tasks)
         self.control = Control(config, self._folder, ground)
+        self.control.heard = self._heard
+        self._current: set[str] = set()
         self.launcher = (
             Launcher(self._folder, _launching(config), world)
             if config.connect.manage_sidecars
             else None
         )
         self.keeper = Proxies(
-            agent, self.following, self.leaves, self.control, self.launcher, self._place
+            agent, self.following, identities.leaves, self.control, self.launcher, self._place
         )
 
     async def start(self) -> None:
@@ -62,7 +66,6 @@ class Mesh:
         if self.launcher is not None:
             await self.launcher.stop(keep=keep)
             self.launcher = None
-        await self._tasks.stop()
         await self.following.stop()
         await self.control.stop()
 
@@ -72,6 +75,29 @@ class Mesh:
         if self.launcher is not None:
             await self.launcher.stop(keep=False)
             self.launcher = None
+
+    def _heard(self, proxy: str) -> None:
+        """A proxy acknowledged or refused something, came or went."""
+        found = self.control.what_heard(proxy)
+        if proxy not in self._agent.services():
+            self._acks.proxy_gone(proxy)
+            self._current.discard(proxy)
+            return
+        if found is None:
+            self._current.discard(proxy)
+            return
+        self._acks.proxy(proxy, found.roots, found.leaf)
+        if found.current and proxy not in self._current:
+            # Its listeners are open: nobody has to wait until the next check says so.
+            self._current.add(proxy)
+            self._agent.recheck(proxy)
+        elif not found.current:
+            self._current.discard(proxy)
+        check_id = f"{CONFIGURATION}:{proxy}"
+        if found.refused:
+            self._agent.tell(check_id, NAME, "warning", found.refused, service_id=proxy)
+        elif check_id in self._agent.checks():
+            self._agent.deregister_check(check_id)
 
     def proxies(self) -> list[ProxyInfo]:
         """See MeshOperations.proxies."""
@@ -125,13 +151,10 @@ class Mesh:
 
     def _place(self) -> Place:
         config = self._ground.config
-        address = bound(config, "serf_lan")[0]
-        found = parse_ip(address)
-        anywhere = found is None or found.is_unspecified
         return Place(
             node=config.node_name,
             datacenter=config.datacenter,
-            bind="0.0.0.0" if anywhere else address,  # noqa: S104 - as the node itself.
+            bind=sidecar_bind(config) or "0.0.0.0",  # noqa: S104 - as the node itself.
             addresses=(advertised(config),),
             default_allow=config.default_intention_policy != "deny",
         )
@@ -144,7 +167,7 @@ class Control:
         self._config, self._folder, self._ground = config, folder, ground
         self._control: Any = None
         self._starting = asyncio.Lock()
-        self.changed: Callable[[str], None] = lambda _: None
+        self.heard: Callable[[str], None] = lambda _: None
         self.socket = ""
 
     async def start(self) -> str:
@@ -156,7 +179,7 @@ class Control:
                 )
                 folder = await asyncio.to_thread(short_folder, self._folder, len(SOCKET))
                 self.socket = f"unix:{folder / SOCKET}"
-                control = module.Control(self._ground.clock, self.changed)
+                control = module.Control(self._ground.clock, self.heard)
                 await control.start([self.socket, *_listeners(self._config)])
                 self._control = control
         return self.socket
@@ -168,6 +191,10 @@ class Control:
     def drop(self, proxy: str) -> None:
         """The proxy is gone."""
         self._control.drop(proxy)
+
+    def what_heard(self, proxy: str) -> Any:
+        """What a proxy acknowledged; None while it has no stream."""
+        return None if self._control is None else self._control.heard(proxy)
 
     def status(self) -> list[Any]:
         """What each proxy was told and acknowledged."""
@@ -207,13 +234,18 @@ def _launching(config: Config) -> LaunchOptions:
     )
 
 
-def when_enabled(
-    ground: Ground, registry: Registry, agent: Agent, stops: list[Callable[[], object]]
+async def start(
+    ground: Ground,
+    registry: Registry,
+    agent: Agent,
+    identities: Identities,
+    stops: list[Callable[[], object]],
 ) -> Mesh | None:
-    """The node's part in the mesh, to be stopped with the rest; None where it is off."""
+    """Start the node's part in the mesh, to be stopped with the rest; None where it is off."""
     if not ground.config.connect.enabled:
         return None
-    mesh = Mesh(ground, registry, agent)
+    mesh = Mesh(ground, registry, agent, identities)
     # Nobody would find an Envoy again whose files go with the data directory.
     stops.append(lambda: mesh.stop(keep=bool(ground.config.data_dir)))
+    await mesh.start()
     return mesh

@@ -20,7 +20,7 @@ from mesh.agent.reloading import reload
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import reloaded
 from mesh.config.schema import Config
-from mesh.daemon import encryption, options
+from mesh.daemon import encryption, mesh, options
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
@@ -29,7 +29,6 @@ from mesh.daemon.identities import Identities
 from mesh.daemon.keyrings import WAN, open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Membership, keep_joining, meet_again
-from mesh.daemon.mesh import Mesh, when_enabled
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.operations import Operations
 from mesh.daemon.reloading import FileWatch, option_changes
@@ -83,7 +82,7 @@ class Node:
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
-        self.mesh: Mesh | None = None
+        self.mesh: mesh.Mesh | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -118,10 +117,10 @@ class Node:
             self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
-        self.mesh = when_enabled(ground, self.discovery, self.agent, self._stops)
         await self._start_edges()
-        if self.mesh is not None:
-            await self.mesh.start()
+        self.mesh = await mesh.start(
+            ground, self.discovery, self.agent, self.identities, self._stops
+        )
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")
