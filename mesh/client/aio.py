@@ -15,12 +15,14 @@ from yarl import URL
 from mesh.client import (
     agent,
     catalog,
+    config,
     coordinate,
     dns,
     doctor,
     event,
     health,
     history,
+    intention,
     kv,
     maintenance,
     operator,
@@ -57,6 +59,8 @@ class AsyncClient:
         self.kv = KV(self)
         self.txn = Txn(self)
         self.query = Query(self)
+        self.config = Config(self)
+        self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -266,6 +270,30 @@ class Query(_Noun):
     get = _awaiting(query.get)
     execute = _awaiting(query.execute)
     explain = _awaiting(query.explain)
+
+
+class Config(_Noun):
+    """Config entries."""
+
+    write = _awaiting(config.write)
+    read = _awaiting(config.read)
+    listed = _awaiting(config.listed)
+    delete = _awaiting(config.delete)
+
+
+class Intention(_Noun):
+    """Intentions: which service may call which."""
+
+    listed = _awaiting(intention.listed)
+    get = _awaiting(intention.get)
+    get_by_id = _awaiting(intention.get_by_id)
+    put = _awaiting(intention.put)
+    create = _awaiting(intention.create)
+    delete = _awaiting(intention.delete)
+    delete_by_id = _awaiting(intention.delete_by_id)
+    promote = _awaiting(intention.promote)
+    match = _awaiting(intention.match)
+    check = _awaiting(intention.check)
 
 
 class Catalog(_Noun):

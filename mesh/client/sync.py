@@ -16,12 +16,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 from mesh.client import (
     agent,
     catalog,
+    config,
     coordinate,
     dns,
     doctor,
     event,
     health,
     history,
+    intention,
     kv,
     maintenance,
     operator,
@@ -59,6 +61,8 @@ class Client:
         self.kv = KV(self)
         self.txn = Txn(self)
         self.query = Query(self)
+        self.config = Config(self)
+        self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
         self.health = Health(self)
@@ -326,6 +330,30 @@ class Query(_Noun):
     get = _blocking(query.get)
     execute = _blocking(query.execute)
     explain = _blocking(query.explain)
+
+
+class Config(_Noun):
+    """Config entries."""
+
+    write = _blocking(config.write)
+    read = _blocking(config.read)
+    listed = _blocking(config.listed)
+    delete = _blocking(config.delete)
+
+
+class Intention(_Noun):
+    """Intentions: which service may call which."""
+
+    listed = _blocking(intention.listed)
+    get = _blocking(intention.get)
+    get_by_id = _blocking(intention.get_by_id)
+    put = _blocking(intention.put)
+    create = _blocking(intention.create)
+    delete = _blocking(intention.delete)
+    delete_by_id = _blocking(intention.delete_by_id)
+    promote = _blocking(intention.promote)
+    match = _blocking(intention.match)
+    check = _blocking(intention.check)
 
 
 class Catalog(_Noun):

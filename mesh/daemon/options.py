@@ -10,7 +10,7 @@ import msgspec
 
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
-from mesh.config import certificates, connect
+from mesh.config import certificates, connect, entries
 from mesh.config.addresses import advertised, advertised_wan, bound, parse_ip, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
@@ -22,6 +22,7 @@ from mesh.gossip.profiles import WanOptions
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
+from mesh.registry.config import Write
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
 from mesh.server.authority import Options as AuthorityOptions
@@ -156,6 +157,11 @@ def snapshots(config: Config) -> Scheduled:
 def history(config: Config) -> Limit:
     """How much of what was changed is kept."""
     return Limit(config.history.max_bytes, config.history.max_age)
+
+
+def bootstrap_entries(config: Config) -> list[Write]:
+    """The config entries that are created when they are missing."""
+    return entries.wanted(config)
 
 
 def expected_voters(config: Config) -> int:
