@@ -17,7 +17,7 @@ NOT_YET = _names(
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
     cloud config_entries connect.enable_mesh_gateway_wan_federation
-    connect.enable_serverless_plugin default_intention_policy
+    connect.enable_serverless_plugin
     enable_central_service_config enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate

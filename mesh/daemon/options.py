@@ -205,6 +205,7 @@ def http(config: Config) -> HttpOptions:
         default_query_seconds=config.default_query_time,
         max_query_seconds=config.max_query_time,
         discovery_max_stale_seconds=config.discovery_max_stale,
+        default_intention_policy=config.default_intention_policy,
         pretty_always=config.dev,
         response_headers=config.http_config.response_headers,
         block_endpoints=list(config.http_config.block_endpoints),

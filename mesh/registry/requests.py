@@ -8,11 +8,14 @@ from mesh.registry import (
     authority,
     autopilot,
     catalog,
+    config,
     coordinates,
     entries,
     health,
     history,
     imports,
+    intention_writes,
+    intentions,
     kv,
     levels,
     maintenance,
@@ -23,6 +26,7 @@ from mesh.registry import (
     prepared_rows,
     restores,
     sessions,
+    settings,
     snapshots,
     txn,
 )
@@ -69,6 +73,12 @@ AnyCommand: TypeAlias = (
     | coordinates.Update
     | entries.Set
     | entries.Delete
+    | config.Write
+    | config.Create
+    | config.Erase
+    | intention_writes.Put
+    | intention_writes.Drop
+    | intention_writes.Promote
     | history.Limit
     | history.Revert
     | txn.Apply
@@ -124,6 +134,14 @@ AnyQuery: TypeAlias = (
     | maintenance.All
     | entries.Get
     | entries.List
+    | intentions.Matching
+    | intentions.All
+    | intentions.OfSource
+    | intentions.Exact
+    | intentions.Get
+    | intentions.Providers
+    | settings.Service
+    | settings.Mesh
     | history.Present
     | history.Of
     | history.At

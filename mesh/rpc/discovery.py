@@ -20,7 +20,7 @@ import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import NoLeader, Unreachable
-from mesh.registry import authority, catalog, health, prepared
+from mesh.registry import authority, catalog, health, intentions, prepared, settings
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
     ORDER,
@@ -56,6 +56,10 @@ HOLDABLE: frozenset[type] = frozenset(
         prepared.Named,
         prepared.Templates,
         authority.Roots,
+        intentions.Matching,
+        intentions.Providers,
+        settings.Service,
+        settings.Mesh,
     )
 )
 PATCHES_MAX = 4096

@@ -1,0 +1,143 @@
+"""The HTTP side of listeners: connection managers and the filters in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.connect.xds import access_logs
+from mesh.connect.xds.blueprint import Blueprint, Normalization, Protocol
+from mesh.connect.xds.messages import (
+    ADS,
+    GrpcBridge,
+    GrpcStats,
+    HeaderToMetadata,
+    HttpConnectionManager,
+    HttpFilter,
+    HttpRbac,
+    JwtAuthentication,
+    Router,
+    TypedExtensionConfig,
+    any_of,
+    resource,
+    value,
+)
+from mesh.connect.xds.rbac import Rules
+from mesh.connect.xds.snapshot import Resource
+from mesh.connect.xds.tokens import FILTER_NAME
+
+RBAC_NAME = "envoy.filters.http.rbac"
+SHADOW_PREFIX = "dry_run_"
+"""Stands before the counters of rules that are only tried."""
+_NETWORK_FILTER = "envoy.filters.network.http_connection_manager"
+_CALLER = r".*URI=spiffe://([^/;,]+)(?:/ap/([^/;,]+))?/ns/([^/;,]+)/dc/([^/;,]+)/svc/([^/;,]+).*"
+_CALLER_PARTS = ("trust-domain", "partition", "namespace", "datacenter", "service")
+
+
+def manager(
+    stat_prefix: str,
+    route_config: dict[str, Any],
+    filters: list[Any],
+    blueprint: Blueprint,
+    protocol: Protocol = "http",
+) -> Any:
+    """A connection manager with these routes and filters, and the router at the end."""
+    if protocol == "grpc":
+        stats = GrpcStats(stats_for_all_methods=value(True))
+        filters = [
+            HttpFilter(name="envoy.filters.http.grpc_stats", typed_config=any_of(stats)),
+            HttpFilter(
+                name="envoy.filters.http.grpc_http1_bridge", typed_config=any_of(GrpcBridge())
+            ),
+            *filters,
+        ]
+    router = HttpFilter(name="envoy.filters.http.router", typed_config=any_of(Router()))
+    found = HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        route_config=route_config,
+        http_filters=[*filters, router],
+        tracing={"random_sampling": value(0)},
+        access_log=access_logs.requests(blueprint.access_log),
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+    )
+    if protocol in {"http2", "grpc"}:
+        found.http2_protocol_options.SetInParent()
+    return found
+
+
+def as_network_filter(found: Any) -> dict[str, Any]:
+    """The connection manager as the last filter of a chain."""
+    return {"name": _NETWORK_FILTER, "typed_config": any_of(found)}
+
+
+def normalise(found: Any, rules: Normalization) -> None:
+    """Have the manager read paths and headers as those who wrote the rules meant them."""
+    found.normalize_path.value = rules.paths
+    found.merge_slashes = rules.merge_slashes
+    if rules.escaped_slashes:
+        found.path_with_escaped_slashes_action = found.PathWithEscapedSlashesAction.Value(
+            rules.escaped_slashes
+        )
+    if rules.underscores:
+        options = found.common_http_protocol_options
+        options.headers_with_underscores_action = options.HeadersWithUnderscoresAction.Value(
+            rules.underscores
+        )
+
+
+def tell_caller(found: Any, blueprint: Blueprint) -> None:
+    """Tell the application who calls, unless that is switched off."""
+    if blueprint.sanitize_client_cert:
+        found.forward_client_cert_details = HttpConnectionManager.SANITIZE
+        return
+    found.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
+    details = found.set_current_client_cert_details
+    details.subject.value = True
+    details.cert = details.chain = details.dns = details.uri = True
+
+
+def guards(*, tokens: bool) -> list[Any]:
+    """The filters that decide whether a request passes; what they do comes on its own."""
+    found = [_discovered(RBAC_NAME, HttpRbac)]
+    if tokens:
+        found.insert(0, _discovered(FILTER_NAME, JwtAuthentication))
+    return found
+
+
+def rbac_filter(rules: Rules) -> Resource:
+    """What the RBAC filter does."""
+    config = HttpRbac(rules=rules.enforced)
+    if rules.shadow is not None:
+        config.shadow_rules.CopyFrom(rules.shadow)
+        config.shadow_rules_stat_prefix = SHADOW_PREFIX
+    found = TypedExtensionConfig(name=RBAC_NAME, typed_config=any_of(config))
+    return resource(found, RBAC_NAME, causes=rules.causes)
+
+
+def caller_metadata() -> Any:
+    """The filter that takes the caller's identity apart, for logs and other filters."""
+    rules = [
+        {
+            "header": "x-forwarded-client-cert",
+            "on_header_present": {
+                "metadata_namespace": "consul",
+                "key": key,
+                "type": "STRING",
+                "regex_value_rewrite": {
+                    "pattern": {"regex": _CALLER},
+                    "substitution": f"\\{number}",
+                },
+            },
+        }
+        for number, key in enumerate(_CALLER_PARTS, 1)
+    ]
+    config = HeaderToMetadata(request_rules=rules)
+    return HttpFilter(name="envoy.filters.http.header_to_metadata", typed_config=any_of(config))
+
+
+def _discovered(name: str, message: Any) -> Any:
+    """A filter whose configuration is a resource: it changes without touching connections.
+
+    The resource has the filter's name.
+    """
+    config = {"config_source": ADS, "type_urls": [any_of(message()).type_url]}
+    return HttpFilter(name=name, config_discovery=config)

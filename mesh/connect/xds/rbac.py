@@ -1,0 +1,243 @@
+"""Intentions as Envoy's rules: who may do what, in rules whose order does not matter.
+
+Of intentions the first whose source is the caller decides, and of its permissions the first that
+matches. Envoy's rules of one action have no order, so each says what those before it leave over.
+All that look at nothing but the caller become one rule with one expression: Envoy tries rules one
+by one, and a thousand of them would cost more than all the rest of a request.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.messages import RBAC, Policy
+from mesh.connect.xds.snapshot import Cause
+from mesh.registry.intentions import (
+    ANY,
+    HeaderMatch,
+    HttpMatch,
+    Intention,
+    JwtNeed,
+    Permission,
+)
+
+LAYER4 = "consul-intentions-layer4"
+LAYER7 = "consul-intentions-layer7"
+TOKENS = "consul-intentions-jwt"
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+_EVERYTHING: dict[str, Any] = {"any": True}
+_SERVICE = r"[^/]+"
+
+
+class Rules(msgspec.Struct):
+    """What to enforce and what to try only; None: everything is allowed."""
+
+    enforced: Any
+    shadow: Any
+    causes: list[Cause] = []
+
+
+def payload_key(provider: str) -> str:
+    """Under which the claims of a provider's token are kept with the request."""
+    return f"jwt_payload_{provider}"
+
+
+def rules(blueprint: Blueprint, *, http: bool) -> Rules:
+    """What the policy comes to, for requests, or for connections that nobody looks into."""
+    intentions = [one for one in blueprint.policy.intentions if not one.peer]
+    real = [one for one in intentions if not one.dry_run]
+    trying = len(real) < len(intentions)
+    return Rules(
+        _rendered(blueprint, real, http=http),
+        _rendered(blueprint, intentions, http=http) or RBAC(action="DENY") if trying else None,
+        _causes(blueprint.policy.destination, intentions),
+    )
+
+
+def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
+    found = [Cause(f"service-intentions {destination}")]
+    for intention in intentions:
+        whose = f"service-intentions {intention.destination}: source {intention.source}"
+        for place, permission in enumerate(intention.permissions):
+            where = f"{whose}: Permissions[{place}].HTTP"
+            if permission.http is None:
+                continue
+            if permission.http.path_regex:
+                found.append(Cause(f"{where}.PathRegex", permission.http.path_regex))
+            for number, header in enumerate(permission.http.headers):
+                if header.regex:
+                    found.append(Cause(f"{where}.Header[{number}].Regex", header.regex))
+    return found
+
+
+def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) -> Any:
+    """The rules of these; None: everything is allowed."""
+    default = "allow" if blueprint.default_allow else "deny"
+    listed = "deny" if blueprint.default_allow else "allow"
+    deciding = _deciding(intentions)
+    policies: dict[str, Any] = {}
+    flat: list[str] = []
+    tokens = blueprint.policy.jwt if http else []
+    for number, intention in enumerate(deciding.values()):
+        action = intention.action
+        if intention.permissions:
+            action = None if http else "deny"
+        if action == listed:
+            flat.append(intention.source)
+        if action is not None:
+            continue
+        wanted = _permissions(intention.permissions, listed)
+        if wanted:
+            who = _principal(blueprint, [intention.source], deciding)
+            policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
+    if flat:
+        who = _principal(blueprint, flat, deciding)
+        policies[LAYER4] = {"permissions": [_EVERYTHING], "principals": [who]}
+    if tokens:
+        _demand(policies, tokens, default)
+    if not policies and default == "allow":
+        return None
+    return RBAC(
+        action=listed.upper(),
+        policies={name: Policy(**policies[name]) for name in sorted(policies)},
+    )
+
+
+def _deciding(intentions: list[Intention]) -> dict[str, Intention]:
+    """By source, the one that decides about it; what stands below one about all is left out."""
+    found: dict[str, Intention] = {}
+    for intention in intentions:
+        if ANY not in found:
+            found.setdefault(intention.source, intention)
+    return found
+
+
+# Who.
+
+
+def _principal(
+    blueprint: Blueprint, sources: list[str], deciding: dict[str, Intention]
+) -> dict[str, Any]:
+    """The callers with these sources; `*` are those that nothing more exact is about."""
+    if ANY not in sources:
+        return _callers(blueprint, _either(sources))
+    others = sorted(one for one in deciding if one != ANY and one not in sources)
+    everyone = _callers(blueprint, _SERVICE)
+    if not others:
+        return everyone
+    but = {"not_id": _callers(blueprint, _either(others))}
+    return {"and_ids": {"ids": [everyone, but]}}
+
+
+def _either(sources: list[str]) -> str:
+    names = [re.escape(quote(one, safe="")) for one in sorted(sources)]
+    return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
+
+
+def _callers(blueprint: Blueprint, services: str) -> dict[str, Any]:
+    trust = re.escape(blueprint.bundle.trust_domain)
+    expression = f"^spiffe://{trust}/ns/default/dc/[^/]+/svc/{services}$"
+    return {"authenticated": {"principal_name": {"safe_regex": {"regex": expression}}}}
+
+
+# What.
+
+
+def _permissions(permissions: list[Permission], listed: str) -> list[dict[str, Any]]:
+    """The requests with this outcome: each permission but for what those before it match."""
+    found: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for permission in permissions:
+        matches = _match(permission)
+        if permission.action == listed:
+            found.append(_all([matches, *({"not_rule": one} for one in others)]))
+        else:
+            others.append(matches)
+    return found
+
+
+def _match(permission: Permission) -> dict[str, Any]:
+    conditions = _http(permission.http) if permission.http else []
+    if permission.jwt:
+        conditions.append({"or_rules": {"rules": [_token(need) for need in permission.jwt]}})
+    return _all(conditions)
+
+
+def _all(conditions: list[dict[str, Any]]) -> dict[str, Any]:
+    conditions = [one for one in conditions if one != _EVERYTHING]
+    if len(conditions) < 2:
+        return conditions[0] if conditions else _EVERYTHING
+    return {"and_rules": {"rules": conditions}}
+
+
+def _http(match: HttpMatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if match.path_exact:
+        found.append({"url_path": {"path": {"exact": match.path_exact}}})
+    elif match.path_prefix:
+        found.append({"url_path": {"path": {"prefix": match.path_prefix}}})
+    elif match.path_regex:
+        found.append({"url_path": {"path": {"safe_regex": {"regex": match.path_regex}}}})
+    found += [{"header": _header(one)} for one in match.headers]
+    if match.methods:
+        methods = [
+            {"header": {"name": ":method", "string_match": {"exact": one}}}
+            for one in sorted(set(match.methods))
+        ]
+        found.append(methods[0] if len(methods) == 1 else {"or_rules": {"rules": methods}})
+    return found
+
+
+def _header(match: HeaderMatch) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": match.name, "invert_match": match.invert}
+    for way in ("exact", "prefix", "suffix", "contains"):
+        if wanted := getattr(match, way):
+            found["string_match"] = {way: wanted, "ignore_case": match.ignore_case}
+            return found
+    if match.regex:
+        flag = "(?i)" if match.ignore_case else ""
+        found["string_match"] = {"safe_regex": {"regex": f"{flag}{match.regex}"}}
+    else:
+        found["present_match"] = True
+    return found
+
+
+# Tokens.
+
+
+def _token(need: JwtNeed) -> dict[str, Any]:
+    """A valid token of the provider with all of the claims, as the JWT filter noted it."""
+    return _all([{"metadata": one} for one in _claims(need)])
+
+
+def _claims(need: JwtNeed) -> list[dict[str, Any]]:
+    payload = {"key": payload_key(need.provider)}
+    there = {"filter": JWT_FILTER, "path": [payload], "value": {"present_match": True}}
+    found = [there]
+    for claim in need.claims:
+        path = [payload, *({"key": part} for part in claim.path)]
+        exact = {"string_match": {"exact": claim.value}}
+        # A claim may be one value or a list that has it.
+        either = {"or_match": {"value_matchers": [exact, {"list_match": {"one_of": exact}}]}}
+        found.append({"filter": JWT_FILTER, "path": path, "value": either})
+    return found
+
+
+def _demand(policies: dict[str, Any], tokens: list[JwtNeed], default: str) -> None:
+    """Every request needs one of the tokens, whatever else is said."""
+    proof = {"or_ids": {"ids": [{"and_ids": {"ids": _noted(one)}} for one in tokens]}}
+    if default == "allow":
+        policies[TOKENS] = {"permissions": [_EVERYTHING], "principals": [{"not_id": proof}]}
+        return
+    for policy in policies.values():
+        who = policy["principals"][0]
+        policy["principals"] = [{"and_ids": {"ids": [who, proof]}}]
+
+
+def _noted(need: JwtNeed) -> list[dict[str, Any]]:
+    return [{"metadata": one} for one in _claims(need)]

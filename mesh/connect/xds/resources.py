@@ -1,0 +1,135 @@
+"""Blueprints to snapshots: all of a sidecar's configuration, as one pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from mesh.connect.xds import clusters, endpoints, listeners, secrets, tokens
+from mesh.connect.xds.blueprint import Blueprint, Inbound, Upstream
+from mesh.connect.xds.snapshot import Resource, Snapshot, grouped
+from mesh.errors import Invalid
+
+
+class _Part(NamedTuple):
+    """Resources, and all that they follow from."""
+
+    name: str
+    given: Any
+    make: Callable[[], list[Resource]]
+    plain: Callable[[], list[Resource]] | None = None
+    """Without what the user wrote in Envoy's own terms, for when that cannot be read."""
+
+
+def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
+    """What the sidecar is to have. What did not change is taken over from the snapshot before."""
+    parts: dict[str, tuple[Any, tuple[Resource, ...]]] = {}
+    problems: dict[str, str] = {}
+    known = before.parts if before is not None else {}
+    for part in _parts(blueprint):
+        old = known.get(part.name)
+        if old is not None and old[0] == part.given:
+            parts[part.name] = old
+            if before is not None and part.name in before.problems:
+                problems[part.name] = before.problems[part.name]
+            continue
+        try:
+            made = part.make()
+        except Invalid as error:
+            problems[part.name] = error.message
+            made = part.plain() if part.plain else []
+        parts[part.name] = (part.given, tuple(made))
+    resources = {(one.kind, one.name): one for _, made in parts.values() for one in made}
+    found = grouped([*resources.values()])
+    return Snapshot(resources=found, parts=parts, problems=problems)
+
+
+def _parts(blueprint: Blueprint) -> Iterator[_Part]:
+    leaf = blueprint.leaf
+    if leaf is None:
+        return  # Nothing could be opened or called without one.
+    bundle = blueprint.bundle
+    yield _Part("leaf", leaf, lambda: [secrets.leaf_secret(leaf)])
+    yield _Part("roots", bundle, lambda: [secrets.roots_secret(bundle)])
+    if blueprint.inbound is not None:
+        yield from _inbound(blueprint, blueprint.inbound)
+    for place, upstream in enumerate(blueprint.upstreams):
+        yield from _upstream(blueprint, upstream, f"upstream {place}")
+
+
+def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
+    without = replace(blueprint, config={})
+    bare = replace(inbound, exposed=[], agent_addresses=[])
+    settings = (_settings(blueprint), blueprint.config, bare, blueprint.incoming)
+    used = tokens.used(blueprint)
+    policy = (blueprint.policy, blueprint.default_allow, used)
+    given: tuple[Any, ...] = (settings, bool(used))
+    if inbound.protocol == "tcp":
+        given = (settings, policy)
+    else:
+        yield _Part(
+            "rules",
+            (policy, blueprint.bundle.trust_domain),
+            lambda: [*listeners.guards(blueprint), *tokens.clusters(blueprint)],
+        )
+    yield _Part(
+        "application",
+        settings,
+        lambda: [clusters.local_app(inbound, blueprint)],
+        lambda: [clusters.local_app(inbound, without)],
+    )
+    yield _Part(
+        "public listener",
+        given,
+        lambda: [listeners.public(inbound, blueprint)],
+        lambda: [listeners.public(inbound, without)],
+    )
+
+    def exposed() -> list[Resource]:
+        found = []
+        for one in inbound.exposed:
+            found.append(listeners.exposed_path(one, inbound, blueprint))
+            if listeners.exposed_cluster(one, inbound) != clusters.LOCAL_APP:
+                found.append(clusters.exposed_app(one, inbound))
+        return found
+
+    yield _Part("exposed paths", (settings, inbound.exposed, inbound.agent_addresses), exposed)
+
+
+def _upstream(blueprint: Blueprint, upstream: Upstream, part: str) -> Iterator[_Part]:
+    bare = replace(upstream, endpoints=[])
+    without = replace(bare, config={})
+
+    def make(wanted: Upstream) -> list[Resource]:
+        return [
+            clusters.upstream_cluster(wanted, blueprint),
+            listeners.upstream(wanted, blueprint),
+        ]
+
+    yield _Part(
+        part,
+        (_settings(blueprint), bare, blueprint.outgoing),
+        lambda: make(bare),
+        lambda: make(without),
+    )
+    name = clusters.cluster_name(blueprint, upstream)
+    origin = f"instances of {upstream.service}"
+    yield _Part(
+        f"{part}: instances",
+        (name, upstream.endpoints),
+        lambda: [endpoints.assignment(name, upstream.endpoints, origin)],
+    )
+
+
+def _settings(blueprint: Blueprint) -> tuple[Any, ...]:
+    """What every listener and cluster may follow from."""
+    return (
+        blueprint.proxy,
+        blueprint.datacenter,
+        blueprint.bundle.trust_domain,
+        blueprint.access_log,
+        blueprint.normalization,
+        blueprint.sanitize_client_cert,
+    )

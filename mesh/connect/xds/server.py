@@ -1,0 +1,266 @@
+"""The discovery service: streams of sidecars and gRPC clients, and what each was sent and said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from mesh.clock import Clock
+from mesh.connect.xds import wire
+from mesh.connect.xds.messages import DeltaDiscoveryRequest, DiscoveryRequest
+from mesh.connect.xds.snapshot import Snapshot
+from mesh.connect.xds.status import ProxyStatus, status_of
+from mesh.connect.xds.stream import Change, Request, Stream
+from mesh.errors import MeshError, Unreachable
+from mesh.tasks import Tasks, spawn
+
+log = logging.getLogger(__name__)
+
+STREAMS_MAX = 4096
+STREAMS_PER_PROXY = 4
+"""Envoy has two of them while it restarts hot."""
+NODE_ID_MAX = 256
+MESSAGE_MAX = 16 << 20
+"""Bytes of a request: one of a client with 65,536 names has some 10 MB."""
+TICK_SECONDS = 5.0
+SILENCE_SECONDS = 60.0
+"""A client that answers nothing for so long is disconnected: it comes again."""
+STOP_SECONDS = 2.0
+_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+
+class _Connection:
+    """A stream of a proxy."""
+
+    def __init__(self, proxy: str, stream: Stream, since: float) -> None:
+        self.proxy, self.stream, self.since = proxy, stream, since
+        self.ended = False
+        self.failure: MeshError | None = None
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._event.set()
+
+    async def woken(self) -> None:
+        """Wait until there may be."""
+        await self._event.wait()
+        self._event.clear()
+
+    def end(self, failure: MeshError | None = None) -> None:
+        """Send no more."""
+        self.ended, self.failure = True, failure
+        self.wake()
+
+
+class XdsServer:
+    """Answers the discovery streams of proxies with the newest snapshot put for each.
+
+    Whoever asks before there is one waits for it. What is called back must not raise.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        joined: Callable[[str], None] = lambda _: None,
+        left: Callable[[str], None] = lambda _: None,
+        streams_max: int = STREAMS_MAX,
+    ) -> None:
+        self._clock, self._joined, self._left = clock, joined, left
+        self._streams_max = streams_max
+        self._snapshots: dict[str, Snapshot] = {}
+        self._connections: dict[str, list[_Connection]] = {}
+        self._server: Any = None
+        self._tasks = Tasks()
+        self._stopping = False
+        self.addresses: list[str] = []
+        """What is listened on; ports as they were given by the system."""
+        self.refused_streams = 0
+        """Turned away because there were too many."""
+
+    async def start(self, addresses: Sequence[str]) -> None:
+        """Listen on addresses such as unix:/run/xds.sock and 127.0.0.1:0.
+
+        Raises Unreachable for one that cannot be had.
+        """
+        options = [
+            ("grpc.max_receive_message_length", MESSAGE_MAX),
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(options=options)
+        handlers = {
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._whole, DiscoveryRequest.FromString, None
+            ),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._delta, DeltaDiscoveryRequest.FromString, None
+            ),
+        }
+        handler = grpc.method_handlers_generic_handler(_SERVICE, handlers)
+        self._server.add_generic_rpc_handlers((handler,))
+        for address in addresses:
+            try:
+                port = self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise Unreachable(f"xDS: cannot listen on {address}") from error
+            host, colon, _ = address.rpartition(":")
+            plain = colon and not address.startswith("unix:")
+            self.addresses.append(f"{host}:{port}" if plain else address)
+        await self._server.start()
+        self._tasks.start(self._tick(), name="xds watchdog")
+
+    async def stop(self) -> None:
+        """End all streams, then listen no more."""
+        self._stopping = True
+        for connection in self._all():
+            connection.end(Unreachable("the discovery service stops"))
+        await self._tasks.stop()
+        if self._server is not None:
+            await self._server.stop(STOP_SECONDS)
+
+    def put(self, proxy: str, snapshot: Snapshot | None) -> None:
+        """From now on the proxy is to have this. None: it keeps what it has."""
+        if snapshot is None:
+            self._snapshots.pop(proxy, None)
+        else:
+            self._snapshots[proxy] = snapshot
+        for connection in self._connections.get(proxy, ()):
+            connection.stream.put(snapshot)
+            connection.wake()
+
+    def status(self) -> list[ProxyStatus]:
+        """All streams, by proxy."""
+        now = self._clock.monotonic()
+        return [
+            status_of(one.proxy, one.stream, now, one.since)
+            for proxy in sorted(self._connections)
+            for one in self._connections[proxy]
+        ]
+
+    def _all(self) -> list[_Connection]:
+        return [one for several in self._connections.values() for one in several]
+
+    async def _tick(self) -> None:
+        """Wake streams on which time alone changes something, and end those that went silent."""
+        while True:
+            await self._clock.sleep(TICK_SECONDS)
+            now = self._clock.monotonic()
+            for connection in self._all():
+                silence = connection.stream.unanswered(now)
+                if silence > SILENCE_SECONDS:
+                    log.warning("proxy %s answered nothing for %d s", connection.proxy, silence)
+                    connection.end(Unreachable("the client did not answer"))
+                elif connection.stream.waiting():
+                    connection.wake()
+
+    # Streams.
+
+    async def _delta(self, _: Any, context: Any) -> None:
+        await self._serve(context, Stream(), _delta_request, _delta_response)
+
+    async def _whole(self, _: Any, context: Any) -> None:
+        await self._serve(context, Stream(whole=True), _whole_request, _whole_response)
+
+    async def _serve(
+        self,
+        context: Any,
+        stream: Stream,
+        request: Callable[[Any], Request],
+        response: Callable[[Change], bytes],
+    ) -> None:
+        first = await context.read()
+        if first is grpc.aio.EOF:
+            return
+        proxy = first.node.id
+        await self._admit(proxy, context)
+        now = self._clock.monotonic()
+        connection = _Connection(proxy, stream, now)
+        mates = self._connections.setdefault(proxy, [])
+        mates.append(connection)
+        stream.put(self._snapshots.get(proxy))
+        reader = spawn(self._read(first, context, connection, request))
+        try:
+            self._joined(proxy)
+            await self._write(context, connection, response)
+        finally:
+            reader.cancel()
+            mates.remove(connection)
+            if not mates:
+                del self._connections[proxy]
+            self._left(proxy)
+        if connection.failure is not None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, connection.failure.message)
+
+    async def _admit(self, proxy: str, context: Any) -> None:
+        if not 0 < len(proxy) <= NODE_ID_MAX:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the node has no usable id")
+        crowded = len(self._connections.get(proxy, ())) >= STREAMS_PER_PROXY
+        if self._stopping or crowded or len(self._all()) >= self._streams_max:
+            self.refused_streams += 1
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
+
+    async def _read(
+        self,
+        message: Any,
+        context: Any,
+        connection: _Connection,
+        request: Callable[[Any], Request],
+    ) -> None:
+        """Take in what the client says, until it says no more."""
+        try:
+            while message is not grpc.aio.EOF:
+                connection.stream.receive(request(message), self._clock.monotonic())
+                connection.wake()
+                message = await context.read()
+            connection.end()
+        except MeshError as error:
+            connection.end(error)
+
+    async def _write(
+        self, context: Any, connection: _Connection, response: Callable[[Change], bytes]
+    ) -> None:
+        while True:
+            await connection.woken()
+            if connection.ended:
+                return
+            for change in connection.stream.due(self._clock.monotonic()):
+                await context.write(response(change))
+
+
+def _delta_request(message: Any) -> Request:
+    return Request(
+        kind=message.type_url,
+        nonce=message.response_nonce,
+        error=_error(message),
+        subscribe=tuple(message.resource_names_subscribe),
+        unsubscribe=tuple(message.resource_names_unsubscribe),
+        versions=dict(message.initial_resource_versions),
+    )
+
+
+def _whole_request(message: Any) -> Request:
+    return Request(
+        kind=message.type_url,
+        nonce=message.response_nonce,
+        error=_error(message),
+        names=tuple(message.resource_names),
+    )
+
+
+def _error(message: Any) -> str:
+    if not message.HasField("error_detail"):
+        return ""
+    return message.error_detail.message or f"code {message.error_detail.code}"
+
+
+def _delta_response(change: Change) -> bytes:
+    return wire.delta(change.kind, change.nonce, change.put, change.removed)
+
+
+def _whole_response(change: Change) -> bytes:
+    return wire.whole(change.kind, change.nonce, change.version, change.put)
