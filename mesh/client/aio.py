@@ -14,6 +14,7 @@ from yarl import URL
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
     coordinate,
     dns,
@@ -58,6 +59,7 @@ class AsyncClient:
         self.query = Query(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
@@ -314,6 +316,21 @@ class Maintenance(_Noun):
     every = _awaiting(maintenance.every)
     begin = _awaiting(maintenance.begin)
     end = _awaiting(maintenance.end)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _awaiting(ca.roots)
+    leaf = _awaiting(ca.leaf)
+    reissue = _awaiting(ca.reissue)
+    configuration = _awaiting(ca.configuration)
+    configure = _awaiting(ca.configure)
+    rotation = _awaiting(ca.rotation)
+    prepare = _awaiting(ca.prepare)
+    activate = _awaiting(ca.activate)
+    retire = _awaiting(ca.retire)
+    recover = _awaiting(ca.recover)
 
 
 class History(_Noun):
