@@ -14,6 +14,7 @@ from yarl import URL
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
     config,
     coordinate,
@@ -63,6 +64,7 @@ class AsyncClient:
         self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
@@ -353,6 +355,21 @@ class Proxies(_Noun):
     one = _awaiting(proxies.one)
     bootstrap = _awaiting(proxies.bootstrap)
     manage = _awaiting(proxies.manage)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _awaiting(ca.roots)
+    leaf = _awaiting(ca.leaf)
+    reissue = _awaiting(ca.reissue)
+    configuration = _awaiting(ca.configuration)
+    configure = _awaiting(ca.configure)
+    rotation = _awaiting(ca.rotation)
+    prepare = _awaiting(ca.prepare)
+    activate = _awaiting(ca.activate)
+    retire = _awaiting(ca.retire)
+    recover = _awaiting(ca.recover)
 
 
 class History(_Noun):

@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
     config,
     coordinate,
@@ -65,6 +66,7 @@ class Client:
         self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
@@ -413,6 +415,21 @@ class Proxies(_Noun):
     one = _blocking(proxies.one)
     bootstrap = _blocking(proxies.bootstrap)
     manage = _blocking(proxies.manage)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _blocking(ca.roots)
+    leaf = _blocking(ca.leaf)
+    reissue = _blocking(ca.reissue)
+    configuration = _blocking(ca.configuration)
+    configure = _blocking(ca.configure)
+    rotation = _blocking(ca.rotation)
+    prepare = _blocking(ca.prepare)
+    activate = _blocking(ca.activate)
+    retire = _blocking(ca.retire)
+    recover = _blocking(ca.recover)
 
 
 class History(_Noun):

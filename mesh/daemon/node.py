@@ -42,7 +42,7 @@ from mesh.front.fronts import Fronts
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
-from mesh.registry.health import GOSSIP_HEALTH, SNAPSHOT_HEALTH
+from mesh.registry.health import CA_HEALTH, GOSSIP_HEALTH, SNAPSHOT_HEALTH
 from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -110,11 +110,7 @@ class Node:
         await self._start_agent()
         self._tell_of_health()
         if self.replica is not None:
-            election = options.raft(config, "").election_seconds[1]
-            health = Health(self.replica.raft, self.agent, election, ground.clock)
-            self._tasks.start(health.run(), name="health of the log")
-            self.replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
-            self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
+            self._tell_of_servers(self.replica)
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
@@ -146,6 +142,14 @@ class Node:
         )
         if self.dns.tls_addresses:
             log.info("DNS over TLS: %s", options.names(self.dns.tls_addresses))
+
+    def _tell_of_servers(self, replica: Replica) -> None:
+        election = options.raft(self.config, "").election_seconds[1]
+        health = Health(replica.raft, self.agent, election, self.ground.clock)
+        self._tasks.start(health.run(), name="health of the log")
+        replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
+        self._tasks.start(replica.schedule.run(), name="scheduled snapshots")
+        replica.authority.tell = partial(self.agent.tell, CA_HEALTH, "Mesh authority")
 
     def _watch_files(self) -> None:
         ground = self.ground
