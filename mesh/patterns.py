@@ -131,14 +131,19 @@ class _State(msgspec.Struct, eq=False):
 
 
 class Pattern:
-    """An expression that can be looked for. `steps` is what one character of a text may cost."""
+    """An expression that can be looked for. `steps` is what one character of a text may cost.
 
-    def __init__(self, expression: str) -> None:
+    As a `whole` one it is found only where it matches all of the text.
+    """
+
+    def __init__(self, expression: str, *, whole: bool = False) -> None:
         """Raises Invalid, saying what is wrong or too much."""
         if len(expression) > EXPRESSION_MAX:
             raise Invalid(f"expression of more than {EXPRESSION_MAX} characters")
         parser, compiler = Parser(expression), _Compiler()
         self._tree = parser.whole()
+        if whole:
+            self._tree = Row([Assert("A"), self._tree, Assert("z")])
         self._groups = parser.groups
         compiler.add(self._tree)
         self._program = compiler.program

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="rewrite expected output in tests/cases")
 
 
+LONG = (
+    "tests/fuzz/",
+    "tests/gossip/netns/",
+    "tests/gossip/serf/",
+    "tests/gossip/sim/",
+    "tests/sim/",
+)
+"""Where tests take seconds each, as modules with clusters do."""
+LONG_UNTIL = 0.8
+"""Of the tests: nothing long begins after these, so that all processes end at about one time."""
+
+
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
     """Spreads tests one by one, but keeps a module marked `together` whole, for its clusters.
 
@@ -27,8 +40,12 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return module if _marked(self.config.rootpath / module) else nodeid.partition("[")[0]
+        return _unit(self.config.rootpath, nodeid)
+
+
+def _unit(top: Path, nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
+    return module if _marked(top / module) else nodeid.partition("[")[0]
 
 
 @cache
@@ -37,4 +54,20 @@ def _marked(module: Path) -> bool:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # They have their order already.
     return Together(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, what waits runs beside what works: the long in any order, the short between."""
+    if not hasattr(config, "workerinput"):
+        return
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(_unit(config.rootpath, item.nodeid), []).append(item)
+    long = [unit for unit in units if "::" not in unit or unit.startswith(LONG)]
+    long.sort(key=lambda unit: crc32(unit.encode()))
+    short = [unit for unit in units if unit not in long]
+    places = {unit: LONG_UNTIL * place / len(long) for place, unit in enumerate(long)}
+    places |= {unit: place / len(short) for place, unit in enumerate(short)}
+    items[:] = [item for unit in sorted(units, key=places.__getitem__) for item in units[unit]]

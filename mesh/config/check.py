@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from mesh.agent.watches import read_watch
-from mesh.config import calm, certificates, history, snapshots
+from mesh.config import calm, certificates, connect, history, snapshots
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip, recursor
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -125,6 +125,7 @@ def problems(config: Config) -> Iterator[Complaint]:
     yield from calm.problems(config)
     yield from snapshots.problems(config)
     yield from history.problems(config)
+    yield from connect.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

@@ -10,7 +10,7 @@ import msgspec
 
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
-from mesh.config import certificates
+from mesh.config import certificates, connect
 from mesh.config.addresses import advertised, advertised_wan, bound, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
@@ -24,6 +24,7 @@ from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
+from mesh.server.authority import Options as AuthorityOptions
 from mesh.server.pilot import Options as PilotOptions
 from mesh.server.shelf import Settings as Scheduled
 
@@ -204,6 +205,7 @@ def http(config: Config) -> HttpOptions:
         default_query_seconds=config.default_query_time,
         max_query_seconds=config.max_query_time,
         discovery_max_stale_seconds=config.discovery_max_stale,
+        default_intention_policy=config.default_intention_policy,
         pretty_always=config.dev,
         response_headers=config.http_config.response_headers,
         block_endpoints=list(config.http_config.block_endpoints),
@@ -259,6 +261,15 @@ def dns(config: Config) -> DnsOptions:
         recursors=tuple(recursor(text) for text in config.recursors),
         recursor_strategy=knobs.recursor_strategy,
         recursor_timeout_seconds=knobs.recursor_timeout,
+    )
+
+
+def authority(config: Config) -> AuthorityOptions:
+    """For the mesh's certificate authority."""
+    return AuthorityOptions(
+        datacenter=config.datacenter,
+        enabled=config.connect.enabled,
+        wanted=connect.wanted(config),
     )
 
 

@@ -28,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """CIDR networks that may do more than read; empty: all [http_config.allow_write_http_from]."""
     default_acl_policy: str = "allow"
     """Shown in `X-Consul-Default-ACL-Policy`."""
+    default_intention_policy: str = ""
+    """allow or deny what no intention is about; empty for allow, as long as there are no ACLs."""
     kv_value_max_bytes: int = 512 * 1024
     """Largest value of a key [limits.kv_max_value_size]."""
     txn_max_bytes: int = 512 * 1024

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from mesh.codec import check_depth
 from mesh.errors import Invalid
-from mesh.registry.levels import ENTRIES
+from mesh.registry.levels import ENTRIES, MESH
 from mesh.registry.port import Command, Query
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
 NAME_MAX_BYTES = 512
+INTENTIONS = "service-intentions"
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
@@ -25,16 +27,53 @@ class Entry(Row, frozen=True, kw_only=True):
     body: dict[str, Any] = {}
 
 
+def _sources(entry: Entry) -> Iterator[dict[str, Any]]:
+    """Those of an entry about intentions, whatever else an import left in it."""
+    sources = entry.body.get("Sources") if entry.kind == INTENTIONS else None
+    for source in sources if isinstance(sources, list) else ():
+        if isinstance(source, dict):
+            yield source
+
+
+def _texts(values: Iterator[Any]) -> Sequence[str]:
+    return sorted({one for one in values if isinstance(one, str) and one})
+
+
+def _providers(value: Any, within: str = "") -> Iterator[Any]:
+    """The names of all providers below a JWT."""
+    if isinstance(value, list):
+        for inside in value:
+            if within == "Providers" and isinstance(inside, dict):
+                yield inside.get("Name")
+            else:
+                yield from _providers(inside)
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _providers(inside, key)
+
+
+def _used(entry: Entry) -> Iterator[Any]:
+    if entry.kind == INTENTIONS:
+        yield from _providers({key: entry.body.get(key) for key in ("JWT", "Sources")})
+
+
 TABLE: Table[Entry] = Table(
     "entries",
     Entry,
     key=lambda entry: (entry.kind, entry.name),
-    indexes={"kind": lambda entry: (entry.kind,)},
+    indexes={
+        "kind": lambda entry: (entry.kind,),
+        "source": lambda entry: _texts(one.get("Name") for one in _sources(entry)),
+        "intention": lambda entry: _texts(one.get("LegacyID") for one in _sources(entry)),
+        "provider": lambda entry: _texts(_used(entry)),
+    },
     level=ENTRIES,
+    later={"source": MESH, "intention": MESH, "provider": MESH},
 )
 
 
-def _check(kind: str, name: str) -> None:
+def check_name(kind: str, name: str) -> None:
+    """Raise Invalid for a kind or a name that no entry can have."""
     if not _KIND.fullmatch(kind):
         raise Invalid(f'Kind: expected lower-case letters, digits and dashes, got "{kind[:64]}"')
     if not name:
@@ -80,7 +119,7 @@ class Set(Command[bool], frozen=True, tag="entries.set"):
 
     def validate(self) -> None:
         """Kind and name have limits."""
-        _check(self.kind, self.name)
+        check_name(self.kind, self.name)
         check_depth("Entry", self.body)
 
     def apply(self, transaction: Transaction) -> bool:
@@ -103,7 +142,7 @@ class Delete(Command[bool], frozen=True, tag="entries.delete"):
 
     def validate(self) -> None:
         """Kind and name have limits."""
-        _check(self.kind, self.name)
+        check_name(self.kind, self.name)
 
     def apply(self, transaction: Transaction) -> bool:
         """Delete; False when it is there with another modify index."""

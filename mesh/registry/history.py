@@ -14,7 +14,7 @@ import msgspec
 
 from mesh.codec import pack
 from mesh.errors import Conflict, Invalid, NotFound
-from mesh.registry import autopilot, catalog, entries, kv, prepared
+from mesh.registry import autopilot, catalog, config, entries, kv, levels, prepared
 from mesh.registry.levels import HISTORY
 from mesh.registry.port import Command, Query
 from mesh.registry.prepared_rows import Prepared
@@ -368,8 +368,10 @@ def _pair(_: View, key: str, row: kv.Pair | None) -> Command[Any]:
     return kv.Delete(key) if row is None else kv.Set(key, row.value, row.flags)
 
 
-def _entry(_: View, key: str, row: entries.Entry | None) -> Command[Any]:
+def _entry(view: View, key: str, row: entries.Entry | None) -> Command[Any]:
     kind, name = key.split("/", 1)
+    if levels.Present().run(view) >= levels.MESH:
+        return config.Restore(kind, name, None if row is None else row.body)
     return entries.Delete(kind, name) if row is None else entries.Set(kind, name, row.body)
 
 

@@ -39,6 +39,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
     result: ClassVar[Any]
     needs: ClassVar[int] = 1
     """The level that the cluster must have finalized; see `registry.levels`."""
+    internal: ClassVar[bool] = False
+    """Whether only the leader makes it: it is refused over any connection."""
 
     def validate(self) -> None:
         """Raise Invalid when no state of the tables could make this command right."""

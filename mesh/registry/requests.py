@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from mesh.registry import (
+    authority,
     autopilot,
     catalog,
+    config,
     coordinates,
     entries,
     health,
     history,
     imports,
+    intention_writes,
+    intentions,
     kv,
     levels,
     maintenance,
@@ -22,6 +26,7 @@ from mesh.registry import (
     prepared_rows,
     restores,
     sessions,
+    settings,
     snapshots,
     txn,
 )
@@ -41,6 +46,10 @@ TABLES: tuple[Table[Any], ...] = (
     history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
+    authority.SETTINGS,
+    authority.ROOTS,
+    authority.KEYS,
+    authority.REPORTS,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -64,6 +73,12 @@ AnyCommand: TypeAlias = (
     | coordinates.Update
     | entries.Set
     | entries.Delete
+    | config.Write
+    | config.Create
+    | config.Erase
+    | intention_writes.Put
+    | intention_writes.Drop
+    | intention_writes.Promote
     | history.Limit
     | history.Revert
     | txn.Apply
@@ -78,6 +93,9 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
+    | authority.Amend
+    | authority.Tell
+    | authority.Forget
 )
 
 AnyQuery: TypeAlias = (
@@ -116,6 +134,14 @@ AnyQuery: TypeAlias = (
     | maintenance.All
     | entries.Get
     | entries.List
+    | intentions.Matching
+    | intentions.All
+    | intentions.OfSource
+    | intentions.Exact
+    | intentions.Get
+    | intentions.Providers
+    | settings.Service
+    | settings.Mesh
     | history.Present
     | history.Of
     | history.At
@@ -124,6 +150,9 @@ AnyQuery: TypeAlias = (
     | prepared.Get
     | prepared.Named
     | prepared.Templates
+    | authority.Roots
+    | authority.Configured
+    | authority.Reports
 )
 
 AnyOrder: TypeAlias = (
@@ -145,4 +174,10 @@ AnyOrder: TypeAlias = (
     | snapshots.Close
     | snapshots.Schedules
     | snapshots.OwnSchedule
+    | authority.Sign
+    | authority.Configure
+    | authority.Prepare
+    | authority.Activate
+    | authority.Retire
+    | authority.Recover
 )

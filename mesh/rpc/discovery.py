@@ -20,7 +20,7 @@ import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import NoLeader, Unreachable
-from mesh.registry import catalog, health, prepared
+from mesh.registry import authority, catalog, health, intentions, prepared, settings
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
     ORDER,
@@ -55,6 +55,11 @@ HOLDABLE: frozenset[type] = frozenset(
         catalog.Services,
         prepared.Named,
         prepared.Templates,
+        intentions.Matching,
+        intentions.Providers,
+        settings.Service,
+        settings.Mesh,
+        authority.Roots,
     )
 )
 PATCHES_MAX = 4096

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster.processes import TOP, eventually, free_ports
+from tests.cluster.forked import Forked
+from tests.cluster.processes import eventually, free_ports
 
 ADDRESS = "127.0.0.1"
 PORTS = {"http": 8500, "dns": 8600, "server": 8300, "serf_lan": 8301, "serf_wan": 8302}
@@ -26,13 +25,7 @@ class DevNode:
         ports = " ".join(f"{name} = {self.real[usual]}" for name, usual in PORTS.items())
         flags = ["-node", "dev", "-bind", ADDRESS, "-data-dir", str(folder / "data")]
         flags += ["-hcl", f"ports {{ {ports} }}\n{more}"]
-        with (folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mesh.daemon", "agent", "-dev", *flags],
-                cwd=TOP,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = Forked(["agent", "-dev", *flags], folder / "log")
 
     @property
     def address(self) -> str:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from mesh.connect.certs import Role
 from tests.certificates import Certificates
+from tests.cluster.forked import MESHD, Forked
 
 TOP = Path(__file__).parent.parent.parent
 T = TypeVar("T")
@@ -121,10 +122,11 @@ class Meshd:
             made = certificates().beside(folder)
             self.config["tls"] = made.config(role, self.config["node_name"])
         self.flags: list[str] = []
-        self.process: subprocess.Popen[bytes] | None = None
-        self.module = "mesh.daemon"
+        self.process: subprocess.Popen[bytes] | Forked | None = None
+        self.module = MESHD
         self.environment: dict[str, str] = {}
         self.prefix: list[str] = []  # A program to start it with, which becomes it.
+        self.forked = True  # Its modules need not be loaded anew. A prefix has them loaded anyway.
 
     @property
     def client_address(self) -> str:
@@ -144,9 +146,14 @@ class Meshd:
 
     def start(self) -> None:
         """Run it; returns at once."""
-        file = self.write_config()
-        command = [sys.executable, "-m", self.module, "agent", "-config-file", str(file)]
-        command += self.flags
+        arguments = ["agent", "-config-file", str(self.write_config()), *self.flags]
+        if self.forked and not self.prefix:
+            log_file = self.folder / "log"
+            self.process = Forked(
+                arguments, log_file, module=self.module, environment=self.environment
+            )
+            return
+        command = [sys.executable, "-m", self.module, *arguments]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, *command],

@@ -27,6 +27,7 @@ UNUSED_BY = {  # They follow nothing.
     "/v1/txn": {"index", "wait"},
     "/v1/query/:idOrName/execute": {"index", "wait"},
     "/v1/query/:idOrName/explain": {"index", "wait"},
+    "/v1/connect/intentions/check": {"index", "wait"},
 }
 RAW = {dict[str, Any], bytes, None}
 

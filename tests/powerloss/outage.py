@@ -35,6 +35,7 @@ def powered(
                 "slowest": SLOWEST_SYNC_SECONDS,
             }
             server.environment["MESH_POWER"] = json.dumps(about)
+            server.forked = False  # The disk comes before the modules that use it.
         return cluster
 
     return made

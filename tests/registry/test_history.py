@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mesh.codec import unpack
 from mesh.errors import Conflict, Invalid, MeshError, NotFound
-from mesh.registry import autopilot, catalog, entries, history, kv, prepared, restores
+from mesh.registry import autopilot, catalog, config, entries, history, kv, prepared, restores
 from mesh.registry.envelope import Envelope, seal
-from mesh.registry.levels import HISTORY, Finalize, Found
+from mesh.registry.levels import HISTORY, MESH, Finalize, Found
 from mesh.registry.port import Command
 from mesh.registry.prepared_rows import Prepared, ServiceQuery
 from mesh.server.machine import Machine
@@ -363,3 +363,23 @@ def test_prepared_queries_are_reverted_with_their_tokens() -> None:
     world.do(history.Revert("query", query.id, 1))
     assert world.machine.answers.read(prepared.Get(query.id)).value is None
     assert world.do(history.Revert("query", query.id, 1)) is False
+
+
+def test_checked_entries_are_reverted_unless_others_need_them() -> None:
+    world = World()
+    world.do(Finalize(MESH))
+    for protocol in ("tcp", "http"):
+        world.do(config.Write.of("service-defaults", "db", {"Protocol": protocol}))
+    permission = {"Action": "allow", "HTTP": {"PathPrefix": "/"}}
+    body = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
+    world.do(config.Write.of("service-intentions", "db", body))
+    index = world.index
+    with pytest.raises(Conflict, match="would speak tcp"):
+        world.do(history.Revert("config", "service-defaults/db", index - 2))
+    assert world.do(history.Revert("config", "service-intentions/db", index - 1))
+    assert world.do(history.Revert("config", "service-defaults/db", index - 2))
+    with pytest.raises(Invalid, match="speaks tcp"):
+        world.do(history.Revert("config", "service-intentions/db", index))
+    found = world.machine.answers.read(entries.Get("service-defaults", "db")).value
+    assert found is not None
+    assert found.body == {"Protocol": "tcp"}

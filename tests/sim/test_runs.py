@@ -15,8 +15,8 @@ from tests.sim.runs import CONFIGURATIONS, run
 TOP = Path(__file__).parent.parent.parent
 
 
-SEEDS = dict.fromkeys(CONFIGURATIONS, 6) | {"three": 24, "three-compact": 24}
-SEEDS |= {"five": 12, "five-compact": 12, "changing": 24, "changing-compact": 24}
+SEEDS = dict.fromkeys(CONFIGURATIONS, 6) | {"three": 18, "three-compact": 18}
+SEEDS |= {"five": 12, "five-compact": 12, "changing": 18, "changing-compact": 18}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from tests.sim.runs import CONFIGURATIONS, run
 from tests.sim.switches import Switch
 
 SEEDS = 60  # So many random worlds at most; the first that notices ends the search.
+NOTICED: dict[Switch, int] = {switches.torn_tail: 21, switches.the_stop_sign_itself: 26}
+"""Where the search begins for what few worlds notice."""
 
 
 def random(name: str) -> scenarios.Scenario:
@@ -96,9 +98,9 @@ TABLE: list[tuple[Switch, Callable[[int], None], set[str]]] = [
 ]
 
 
-def search(live: Callable[[int], None]) -> Violation | None:
-    """The first violation, if any."""
-    for seed in range(SEEDS):
+def search(live: Callable[[int], None], first: int) -> Violation | None:
+    """A violation, if there is any."""
+    for seed in (*range(first, SEEDS), *range(first)):
         try:
             live(seed)
         except Violation as violation:
@@ -117,7 +119,7 @@ def test_the_absence_of_a_rule_is_noticed(
     switch: Switch, live: scenarios.Scenario, rules: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switch(monkeypatch)
-    violation = search(live)
+    violation = search(live, NOTICED.get(switch, 0))
     assert violation is not None, f"without {switch.__name__} nothing went wrong in {SEEDS} worlds"
     assert violation.rule in rules, str(violation)
 

@@ -1,0 +1,183 @@
+"""Config entries as users write them: what is stored, what is refused and where, what depends.
+
+Every case in tests/cases/entries gives the output written in it; --update rewrites it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.errors import Invalid, MeshError
+from mesh.registry import config, entries, imports, intentions, kinds, settings
+from mesh.registry.entries import Entry
+from tests.registry.world import World
+
+CASES = Path(__file__).parent.parent / "cases" / "entries"
+KEYS = "eyJrZXlzIjpbeyJrdHkiOiJvY3QifV19"
+
+
+def write(world: World, kind: str, name: str, body: Any, **more: Any) -> bool:
+    return world.do(config.Write.of(kind, name, body, **more))
+
+
+def run(world: World, text: str) -> str:
+    """One block: `write KIND NAME [owner=] [force]` with a body below it, `delete ...`, `show`."""
+    first, _, rest = text.partition("\n")
+    verb, kind, name, *flags = shlex.split(first)
+    body = yaml.safe_load(rest)
+    options = {key: value or True for key, _, value in (flag.partition("=") for flag in flags)}
+    try:
+        if verb == "show":
+            found = world.ask(entries.Get(kind, name))
+            return yaml.safe_dump(found.body if found else None, sort_keys=False).rstrip(".\n")
+        if verb == "delete":
+            return str(world.do(config.Erase(kind, name, **options))).lower()  # type: ignore[arg-type]
+        return str(write(world, kind, name, {} if body is None else body, **options)).lower()
+    except MeshError as error:
+        return f"{error.code}: {error.message}"
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.txt")), ids=lambda path: path.stem)
+def test_cases(path: Path, request: pytest.FixtureRequest) -> None:
+    world, made = World(), []
+    for case in path.read_text().split("\n\n\n"):
+        entered, _, _ = case.partition("\n----")
+        made.append(f"{entered.strip()}\n----\n{run(world, entered.strip())}")
+    text = "\n\n\n".join(made) + "\n"
+    if request.config.getoption("--update"):
+        path.write_text(text)
+    assert path.read_text() == text
+
+
+def test_what_is_equal_is_no_change() -> None:
+    world = World()
+    body = {"sources": [{"name": "b", "action": "allow"}, {"Name": "*", "Action": "deny"}]}
+    assert write(world, "service-intentions", "db", body)
+    before = world.database.index
+    same = {"Sources": [*reversed(body["sources"])], "Kind": "service-intentions", "Hash": 3}
+    assert write(world, "service-intentions", "db", same)
+    found = world.ask(entries.Get("service-intentions", "db"))
+    assert found is not None
+    assert found.modify_index == before
+    assert [one["Precedence"] for one in found.body["Sources"]] == [9, 8]
+
+
+def test_conditions() -> None:
+    world = World()
+    assert write(world, "mesh", "", {}, check_index=0)
+    assert not write(world, "mesh", "mesh", {"ValidateClusters": True}, check_index=0)
+    found = world.ask(entries.Get("mesh", "mesh"))
+    assert found is not None
+    assert not world.do(config.Erase("mesh", "mesh", found.modify_index + 1))
+    assert world.do(config.Erase("mesh", "mesh", found.modify_index))
+    assert world.do(config.Create(config.Write.of("mesh", "mesh", {})))
+    assert not world.do(config.Create(config.Write.of("mesh", "mesh", {"ValidateClusters": True})))
+    assert world.ask(settings.Mesh()) == settings.MeshSettings()
+
+
+def test_only_the_stored_form_lies_in_the_log() -> None:
+    with pytest.raises(Invalid, match="form"):
+        config.Write("mesh", "mesh", {"validate_clusters": True}).validate()
+
+
+def test_kinds_that_mean_nothing_yet_can_be_deleted_and_read() -> None:
+    world = World()
+    world.do(imports.Merge(entries=[Entry(kind="service-router", name="web", body={"a": 1})]))
+    with pytest.raises(Invalid, match="kinds that can be written: jwt-provider, mesh"):
+        write(world, "service-router", "web", {})
+    assert world.do(config.Erase("service-router", "web"))
+    with pytest.raises(Invalid, match="did you mean service-defaults"):
+        kinds.check_kind("service_default")
+
+
+def test_only_readers_of_the_destination_are_woken() -> None:
+    world = World()
+    view = world.database.view()
+    intentions.Matching("db").run(view)
+    touched = {bucket[2] for bucket in view.touched}
+    assert touched == {("service-intentions", "db"), ("service-intentions", "*")}
+    view = world.database.view()
+    settings.Service("db").run(view)
+    assert {bucket[2] for bucket in view.touched} == {
+        ("proxy-defaults", "global"),
+        ("service-defaults", "db"),
+    }
+
+
+def test_settings_of_a_service() -> None:
+    world = World()
+    write(
+        world,
+        "proxy-defaults",
+        "global",
+        {
+            "Config": {"protocol": "http", "a": {}},
+            "AccessLogs": {"Enabled": True, "Type": "stderr"},
+        },
+    )
+    assert world.ask(settings.Service("any")).protocol == "http"
+    body = {
+        "Protocol": "GRPC",
+        "LocalConnectTimeoutMs": 1500,
+        "MaxInboundConnections": 7,
+        "BalanceInboundConnections": "exact_balance",
+        "Expose": {
+            "Checks": True,
+            "Paths": [{"Path": "/m", "ListenerPort": 1, "LocalPathPort": 2}],
+        },
+        "UpstreamConfig": {
+            "Defaults": {"ConnectTimeoutMs": 500, "Limits": {"MaxConnections": 3}},
+            "Overrides": [{"Name": "db", "PassiveHealthCheck": {"Interval": "5s"}}],
+        },
+    }
+    write(world, "service-defaults", "web", body)
+    found = world.ask(settings.Service("web"))
+    assert (found.protocol, found.connect_seconds, found.max_inbound_connections) == (
+        "grpc",
+        1.5,
+        7,
+    )
+    assert found.balance_connections
+    assert found.expose_paths == [settings.Path(path="/m", listener_port=1, local_port=2)]
+    assert found.access_logs == settings.AccessLogs(enabled=True, kind="stderr")
+    assert found.config == {"protocol": "http", "a": {}}
+    upstream = found.upstream("db")
+    assert upstream.connect_seconds == 0.5
+    assert upstream.limits == settings.Limits(connections=3)
+    assert upstream.passive == settings.PassiveCheck(interval_seconds=5.0)
+    assert found.upstream("other").passive is None
+
+
+def test_what_an_import_left_and_nobody_understands_fails_closed() -> None:
+    world = World()
+    sources: list[Any] = [
+        {"Name": "web", "Action": "allow", "Unknown": 1},
+        {"Name": "api", "action": "allow"},
+        {"Name": "far", "Action": "allow", "Peer": "dc9"},
+        "what",
+    ]
+    body = {"Sources": sources, "JWT": {"Providers": "none"}}
+    rows = [Entry(kind="service-intentions", name="db", body=body)]
+    rows.append(Entry(kind="service-defaults", name="db", body={"Protocol": "http", "X": 1}))
+    world.do(imports.Merge(entries=rows))
+    policy = world.ask(intentions.Matching("db"))
+    found = {one.source: one.action for one in policy.intentions}
+    assert found == {"web": "deny", "api": "allow", "*": "deny"}
+    assert [one.provider for one in policy.jwt] == [""]
+    assert world.ask(settings.Service("db")).protocol == "http"
+    assert {one.source for one in world.ask(intentions.OfSource("web"))} == {"web", "*"}
+    # Such an entry can be replaced and deleted.
+    world.do(config.Erase("service-intentions", "db"))
+
+
+def test_providers() -> None:
+    world = World()
+    write(world, "jwt-provider", "okta", {"JSONWebKeySet": {"Local": {"JWKS": KEYS}}})
+    (found,) = world.ask(intentions.Providers(["okta", "none"]))
+    assert found.keys == '{"keys":[{"kty":"oct"}]}'
+    assert (found.skew_seconds, found.fetch_seconds) == (30, 1.0)
