@@ -65,7 +65,7 @@ def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
     settings = (_settings(blueprint), blueprint.config, bare, blueprint.incoming)
     used = tokens.used(blueprint)
     policy = (blueprint.policy, blueprint.default_allow, used)
-    given: tuple[Any, ...] = (settings, bool(used))
+    given: tuple[Any, ...] = settings
     if inbound.protocol == "tcp":
         given = (settings, policy)
     else:

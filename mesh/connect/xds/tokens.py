@@ -38,20 +38,24 @@ def authentication(blueprint: Blueprint) -> Resource:
     providers = used(blueprint)
     known = {provider.name for provider in providers}
     demanded = sorted({need.provider for need in blueprint.policy.jwt} & known)
-    others = [name for name in sorted(known) if name not in demanded]
-    # Rules refuse what lacks a token they want: here a bad one counts as none.
-    asked = [_any([name], optional=True) for name in others]
+    # Rules refuse what lacks a token they want: here a bad one counts as none. Where any of several
+    # will do, the first that is good ends the search, though rules may look at the others too.
+    alone = demanded if len(demanded) == 1 else []
+    asked = [_any([name], optional=True) for name in sorted(known) if name not in alone]
     if demanded:
         asked.insert(0, _any(demanded, optional=False))
-    requires = asked[0] if len(asked) == 1 else {"requires_all": {"requirements": asked}}
+    rules: list[dict[str, Any]] = []
+    if asked:
+        requires = asked[0] if len(asked) == 1 else {"requires_all": {"requirements": asked}}
+        rules.append({"match": {"prefix": "/"}, "requires": requires})
     found = JwtAuthentication(
         providers={one.name: _provider(one) for one in providers},
-        rules=[{"match": {"prefix": "/"}, "requires": requires}],
+        rules=rules,
         bypass_cors_preflight=False,
     )
     config = TypedExtensionConfig(name=FILTER_NAME, typed_config=any_of(found))
     needs = [cluster_name(one) for one in providers if _fetched(one)]
-    causes = [Cause(f"jwt-provider {', '.join(sorted(known))}")]
+    causes = [Cause("jwt-provider entries")]
     causes += [Cause(f"jwt-provider {one}", one) for one in sorted(known)]
     return resource(config, FILTER_NAME, needs=needs, causes=causes)
 

@@ -16,9 +16,16 @@ from msgspec.structs import replace
 
 from mesh.connect.credentials import Leaf
 from mesh.connect.xds.blueprint import Endpoint
-from mesh.registry.intentions import HttpMatch, Intention, Permission, Policy
+from mesh.registry.intentions import (
+    Claim,
+    HttpMatch,
+    Intention,
+    JwtNeed,
+    Permission,
+    Policy,
+)
 from tests.connect.xds.sidecars import Mesh, until
-from tests.connect.xds.signing import Signer
+from tests.connect.xds.signing import Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
 OPEN = Policy(destination="payments")
@@ -248,9 +255,7 @@ async def test_an_instance_that_is_another_service_is_not_called(mesh: Mesh) -> 
 
 async def test_a_refused_upstream_keeps_nothing_else_back_and_says_its_cause(mesh: Mesh) -> None:
     (upstream,) = mesh.blueprints["web"].upstreams
-    bad = json.dumps(
-        {"type": "STATIC", "connect_timeout": "1s", "lb_policy": "CLUSTER_PROVIDED"}
-    )
+    bad = json.dumps({"type": "STATIC", "connect_timeout": "1s", "lb_policy": "CLUSTER_PROVIDED"})
     broken = replace(
         upstream, service="orders", port=mesh.spare, config={"envoy_cluster_json": bad}
     )
@@ -269,3 +274,38 @@ async def test_a_refused_upstream_keeps_nothing_else_back_and_says_its_cause(mes
 def _refused(mesh: Mesh, proxy: str) -> list[Any]:
     status = mesh.status(proxy)
     return [one for kind in status.kinds for one in kind.refused] if status else []
+
+
+# Tokens.
+
+PROVIDER = "okta"
+
+
+async def _bearer(mesh: Mesh, token: str) -> int:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return (await mesh.get(headers=headers))[0]
+
+
+async def test_tokens_and_their_claims_decide(mesh: Mesh) -> None:
+    issuer, other = Issuer(PROVIDER), Issuer(PROVIDER)
+    admin = JwtNeed(provider=PROVIDER, claims=[Claim(path=["team", "role"], value="admin")])
+    permission = Permission(action="allow", jwt=[admin])
+    await mesh.changed(
+        "payments",
+        policy=policy(intention(permissions=[permission])),
+        default_allow=False,
+        jwt_providers=[issuer.provider],
+    )
+    assert await _bearer(mesh, issuer.token(team={"role": "admin"})) == 200
+    assert await _bearer(mesh, issuer.token(team={"role": "guest"})) == 403
+    assert await _bearer(mesh, other.token(team={"role": "admin"})) == 403
+    assert await _bearer(mesh, "") == 403
+
+
+async def test_a_destination_may_want_a_token_with_every_request(mesh: Mesh) -> None:
+    issuer = Issuer(PROVIDER)
+    need = JwtNeed(provider=PROVIDER, claims=[Claim(path=["role"], value="admin")])
+    await mesh.changed("payments", policy=policy(jwt=[need]), jwt_providers=[issuer.provider])
+    assert await _bearer(mesh, issuer.token(role="admin")) == 200
+    assert await _bearer(mesh, issuer.token(role="guest")) == 403
+    assert await _bearer(mesh, "") == 401
