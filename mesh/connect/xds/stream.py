@@ -292,6 +292,11 @@ class Stream:
         topics = self.topics.values()
         return any(one.pending or one.blocked_since is not None for one in topics)
 
+    def complete(self) -> bool:
+        """Whether the client has all that its clusters and listeners wait for."""
+        parents = (self.topics[kind] for kind in (CLUSTER, LISTENER) if kind in self.topics)
+        return all(self._complete(one) for topic in parents for one in topic.have.values())
+
     def unanswered(self, now: float) -> float:
         """For how many seconds the client has owed an ACK or a NACK."""
         waits = (topic.pending.at for topic in self.topics.values() if topic.pending)

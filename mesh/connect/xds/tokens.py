@@ -67,7 +67,7 @@ def cluster_name(provider: JwtProvider) -> str:
 
 def clusters(blueprint: Blueprint) -> list[Resource]:
     """Where keys are fetched from."""
-    return [_keys_cluster(one) for one in used(blueprint) if _fetched(one)]
+    return [_keys_cluster(one, blueprint.public_roots) for one in used(blueprint) if _fetched(one)]
 
 
 def _fetched(provider: JwtProvider) -> bool:
@@ -115,7 +115,7 @@ def _provider(provider: JwtProvider) -> dict[str, Any]:
     return found
 
 
-def _keys_cluster(provider: JwtProvider) -> Resource:
+def _keys_cluster(provider: JwtProvider, roots: str) -> Resource:
     name = cluster_name(provider)
     parts = urlsplit(provider.keys_uri)
     secure = parts.scheme == "https"
@@ -132,7 +132,7 @@ def _keys_cluster(provider: JwtProvider) -> Resource:
     )
     if secure:
         names = [{"san_type": "DNS", "matcher": {"exact": host}}]
-        checks = {"system_root_certs": {}, "match_typed_subject_alt_names": names}
+        checks = {"trusted_ca": {"filename": roots}, "match_typed_subject_alt_names": names}
         tls = UpstreamTlsContext(sni=host, common_tls_context={"validation_context": checks})
         socket = {"name": "tls", "typed_config": any_of(tls)}
         found.transport_socket.CopyFrom(type(found.transport_socket)(**socket))

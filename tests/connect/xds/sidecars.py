@@ -140,8 +140,8 @@ class App:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.requests += 1
@@ -164,13 +164,14 @@ class Mesh:
         self.xds = XdsServer(CLOCK)
         self.protocol: Protocol = protocol
         self.entrance, self.spare = free_port(), free_port()
-        self.http: aiohttp.ClientSession
+        self.http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        self.http = aiohttp.ClientSession()
         await self.xds.start([self.address])
-        for name, app in self.apps.items():
+        for app in self.apps.values():
             await app.start()
+        self.http = aiohttp.ClientSession()
+        for name, app in self.apps.items():
             self.blueprints[name] = self._blueprint(name, app.port)
         payments = self.blueprints["payments"].inbound
         assert payments is not None
@@ -246,15 +247,17 @@ class Mesh:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, str]:
         """What `web` gets when it asks `payments`, or at another port."""
+        assert self.http is not None
         url = URL(f"http://127.0.0.1:{port or self.entrance}{path}", encoded=True)
         async with self.http.request(method, url, headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def stop(self) -> None:
-        await self.http.close()
+        if self.http is not None:
+            await self.http.close()
+            for app in self.apps.values():
+                await app.stop()
         for envoy in self.envoys.values():
             envoy.stop()
         await self.xds.stop()
-        for app in self.apps.values():
-            await app.stop()
         shutil.rmtree(self.folder)
