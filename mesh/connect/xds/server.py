@@ -256,6 +256,7 @@ def _whole_request(message: Any) -> Request:
         nonce=message.response_nonce,
         error=_error(message),
         names=tuple(message.resource_names),
+        version=message.version_info,
     )
 
 
