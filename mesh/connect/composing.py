@@ -24,6 +24,7 @@ from mesh.connect.xds.blueprint import (
     Upstream,
 )
 from mesh.errors import Invalid
+from mesh.registry.catalog import SERF_HEALTH
 from mesh.registry.health import Instance
 from mesh.registry.intentions import JwtProvider, Policy
 from mesh.registry.services import Service
@@ -241,7 +242,7 @@ def _upstream(registered: Registered, datacenter: str, facts: Facts) -> Upstream
         passive=_passive(opaque.block("passive_health_check"), central),
         balance_connections=central.balance_connections
         or opaque.text("balance_outbound_connections") == "exact_balance",
-        endpoints=[endpoint(one) for one in reached.instances],
+        endpoints=endpoints(reached.instances),
         config=_escapes(central) | registered.config,
     )
 
@@ -280,6 +281,23 @@ def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
         "max_ejection_percent": own.whole("max_ejection_percent"),
     }
     return msgspec.structs.replace(base, **_given(said))
+
+
+def endpoints(instances: list[Instance]) -> list[Endpoint]:
+    """Where a service is reached.
+
+    When no instance is healthy, those count whose only fault is that their agent is not heard: it
+    may be restarting, and a sidecar that is gone is found out by the first call.
+    """
+    found = [endpoint(one) for one in instances]
+    if any(one.healthy for one in found):
+        return found
+    return [endpoint(_without_agent(one)) for one in instances]
+
+
+def _without_agent(instance: Instance) -> Instance:
+    checks = [check for check in instance.checks if check.id != SERF_HEALTH]
+    return msgspec.structs.replace(instance, checks=checks)
 
 
 def endpoint(instance: Instance) -> Endpoint:

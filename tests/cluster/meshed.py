@@ -75,6 +75,12 @@ class Door:
             self._connection.close()
             self._connection = None
 
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def status(self, path: str = "/", **more: Any) -> int:
         """The status of a reply; 0 when the connection was refused or closed."""
         try:

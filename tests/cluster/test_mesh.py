@@ -57,7 +57,9 @@ def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.soc
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with meshed(tmp_path_factory.mktemp("mesh")) as made:
-        yield Pair(made)
+        found = Pair(made)
+        yield found
+        found.door.close()
 
 
 def envoy(node: Meshd, proxy: str = PROXY) -> int:
@@ -118,12 +120,12 @@ def test_no_request_is_lost_while_an_agent_is_killed_and_comes_back(pair: Pair) 
     stop = threading.Event()
 
     def ask() -> None:
-        door = pair.another()
-        while not stop.is_set():
-            status = door.status()
-            asked[0] += 1
-            if status != 200:
-                failed.append(status)
+        with pair.another() as door:
+            while not stop.is_set():
+                status = door.status()
+                asked[0] += 1
+                if status != 200:
+                    failed.append(status)
 
     caller = threading.Thread(target=ask)
     caller.start()
