@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import select
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -38,6 +36,7 @@ from mesh.client import (
     txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
+from mesh.client.connections import NamedConnection, UnixConnection
 from mesh.client.watching import Change, Watching
 from mesh.errors import MeshError
 
@@ -225,12 +224,12 @@ class Client:
     def _new_connection(self, timeout_seconds: float) -> HTTPConnection:
         target = self.endpoint
         if target.socket_path:
-            return _UnixConnection(target.socket_path, timeout_seconds)
+            return UnixConnection(target.socket_path, timeout_seconds)
         if not target.tls:
             return HTTPConnection(target.host, target.port, timeout=timeout_seconds)
         context = self.settings.ssl_context()
         if name := self.settings.tls_server_name:
-            return _NamedConnection(target.host, target.port, name, context, timeout_seconds)
+            return NamedConnection(target.host, target.port, name, context, timeout_seconds)
         return HTTPSConnection(target.host, target.port, timeout=timeout_seconds, context=context)
 
 
@@ -240,39 +239,6 @@ def _whole(response: HTTPResponse) -> Response:
     if len(body) > RESPONSE_MAX_BYTES:
         raise HTTPException(f"the answer is larger than {RESPONSE_MAX_BYTES} bytes")
     return Response(response.status, headers, body)
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except OSError:
-            self.close()
-            raise
-
-
-class _NamedConnection(HTTPConnection):
-    """HTTP over TLS to a server whose certificate has another name than its address."""
-
-    def __init__(
-        self, host: str, port: int, name: str, context: ssl.SSLContext, timeout_seconds: float
-    ) -> None:
-        super().__init__(host, port, timeout=timeout_seconds)
-        self._name, self._context = name, context
-
-    def connect(self) -> None:
-        """Connect, then shake hands with the expected name."""
-        super().connect()
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
 
 
 class _Noun:
