@@ -16,6 +16,8 @@ from mesh.errors import Invalid
 PATHS_MAX = 128
 UPSTREAMS_MAX = 1024
 _OPAQUE = frozenset({"config"})
+_LISTS = frozenset({"upstreams", "paths"})
+"""Where one object stands for a list of it, as it comes from a block in HCL."""
 
 
 class _Block(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: name.replace("_", "")):
@@ -154,10 +156,14 @@ def _folded(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     found: dict[str, Any] = {}
-    for key, inner in value.items():
+    for key, given in value.items():
+        inner = given
         name = key.replace("_", "").lower()
-        if inner is not None:
-            found[name] = inner if name in _OPAQUE else _folded(inner)
+        if inner is None:
+            continue
+        if name in _LISTS and isinstance(inner, dict):
+            inner = [inner]
+        found[name] = inner if name in _OPAQUE else _folded(inner)
     return found
 
 

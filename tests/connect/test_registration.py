@@ -41,7 +41,8 @@ def test_both_spellings_are_read_and_what_is_opaque_stays() -> None:
     ("block", "problem"),
     [
         ({"upstreams": [{"local_bind_port": "x"}]}, "Proxy.Upstreams[0].LocalBindPort: expected"),
-        ({"Upstreams": {}}, "Proxy.Upstreams: expected"),
+        ({"Upstreams": 5}, "Proxy.Upstreams: expected"),
+        ({"Upstreams": {"LocalBindPort": 5}}, "Proxy.Upstreams[0].DestinationName: which"),
         ({"upstreams": [{"local_bind_port": 1}]}, "Proxy.Upstreams[0].DestinationName: which"),
         (
             {"upstreams": [{"destination_name": "*", "local_bind_port": 1}]},
