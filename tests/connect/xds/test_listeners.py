@@ -10,11 +10,15 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from mesh.connect.intentions import Request, decide
 from mesh.connect.xds.blueprint import Exposed
 from mesh.registry.intentions import HttpMatch, Intention, JwtNeed, Permission, Policy
+from tests.connect.xds.guesses import CALLERS, Caller, Guess
 from tests.connect.xds.sidecars import Mesh, free_port, until
+from tests.connect.xds.signing import Issuer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
+POLICIES = 60
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,6 +69,23 @@ async def test_new_connections_are_judged_as_soon_as_the_listener_is_accepted(
     ]:
         await _set(mesh, policy, default_allow=default_allow)
         assert await _passes(mesh) == passes
+
+
+async def test_envoy_and_the_evaluator_decide_alike_about_connections(mesh: Mesh) -> None:
+    guess = Guess(7, Issuer("okta"))
+    callers = [Caller(mesh, name) for name in CALLERS]
+    request = Request(headers=[("host", "payments")])
+    for _ in range(POLICIES):
+        policy, default_allow = guess.policy(), guess.random.random() < 0.5
+        await _set(mesh, policy, default_allow=default_allow)
+        for caller in callers:
+            try:
+                passes = await caller.ask(request) == 200
+            except (asyncio.IncompleteReadError, OSError):
+                passes = False
+            caller.close()
+            decision = decide(policy, caller.name, None, default_allow)
+            assert passes == decision.allowed, f"{caller.name}: {decision}\n{policy}"
 
 
 async def test_what_permissions_or_tokens_are_about_is_denied(mesh: Mesh) -> None:

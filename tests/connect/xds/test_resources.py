@@ -80,12 +80,12 @@ def test_a_blueprint_becomes_resources(name: str, request: pytest.FixtureRequest
     assert text == expected.read_text()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world() -> AsyncIterator[Mesh]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["DELTA_GRPC", "GRPC"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
     """One Envoy, which is to be many sidecars one after the other."""
     found = Mesh()
     await found.xds.start([found.address])
-    found.envoys["web"] = Envoy(found.folder, "web", found.address)
+    found.envoys["web"] = Envoy(found.folder, "web", found.address, request.param)
     try:
         yield found
     finally:
