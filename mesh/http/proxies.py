@@ -74,9 +74,8 @@ class ProxyShape(Shape, frozen=True, kw_only=True):
     streams: list[StreamShape]
 
 
-ADMIN = Param("admin-bind", "Where its admin interface listens: ip:port, or unix:///path")
 BOOTSTRAP = (
-    ADMIN,
+    Param("admin-bind", "Where its admin interface listens: ip:port, or unix:///path"),
     Param("grpc-addr", "Where the agent serves xDS; its own socket unless told"),
     Param("ready-bind", "Where /ready is answered too: ip:port"),
     Param("prometheus-backend-port", "The port of what answers the scrapes of metrics", "integer"),
@@ -105,8 +104,15 @@ async def one(request: Request) -> Reply:
 async def bootstrap(request: Request) -> Reply:
     """The bootstrap that an Envoy is started with to be this proxy."""
     name = params.required(request, "proxy id")
-    given = {param.name.replace("-", "_"): request.param(param.name) for param in BOOTSTRAP}
-    return respond.json(_mesh(request).bootstrap(name, **given))
+    made = _mesh(request).bootstrap(
+        name,
+        admin_bind=request.param("admin-bind"),
+        grpc_addr=request.param("grpc-addr"),
+        ready_bind=request.param("ready-bind"),
+        prometheus_backend_port=request.param("prometheus-backend-port"),
+        prometheus_scrape_path=request.param("prometheus-scrape-path"),
+    )
+    return respond.json(made)
 
 
 async def manage(request: Request) -> Reply:

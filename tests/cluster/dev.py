@@ -47,6 +47,7 @@ class DevNode:
         self.http, self.dns = self.real[8500], self.real[8600]
         ports = " ".join(f"{name} = {self.real[usual]}" for name, usual in PORTS.items())
         first = row_of_ports(SIDECARS)
+        self.real |= {21000 + number: first + number for number in range(SIDECARS)}
         ports += f" sidecar_min_port = {first} sidecar_max_port = {first + SIDECARS - 1}"
         flags = ["-node", "dev", "-bind", ADDRESS, "-data-dir", str(folder / "data")]
         flags += ["-hcl", f"ports {{ {ports} }}\n{more}"]
