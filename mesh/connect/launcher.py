@@ -28,6 +28,8 @@ PAUSE_SECONDS = (0.5, 30.0)
 """Before an Envoy that ended is started again: the first time, and at most."""
 STEADY_SECONDS = 60.0
 """Who ran so long begins with the first pause again."""
+FAREWELL_SECONDS = 1.0
+"""Between the word that a proxy is gone and the end of its listeners: callers learn of it first."""
 SEARCH_SECONDS = 30.0
 """How often an Envoy is looked for while there is none."""
 
@@ -210,6 +212,7 @@ class Launcher:
     async def _end(self, kept: _Kept) -> None:
         kept.state, found = "stopping", kept.process
         if found is not None and found.alive:
+            await self._clock.sleep(min(FAREWELL_SECONDS, self.options.drain_seconds))
             await found.drain(self._clock, self.options.drain_seconds)
             await found.stop()
             log.info("sidecar %s: Envoy %d is stopped", kept.proxy, found.running.pid)
