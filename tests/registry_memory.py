@@ -73,6 +73,9 @@ class MemoryRegistry:
             return None
         return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
 
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        return lambda: self.at_once(query, options)
+
     def mind(
         self, query: Query[Any], _options: ReadOptions, changed: Callable[[], None]
     ) -> Callable[[], None]:

@@ -194,6 +194,10 @@ class Registry(Protocol):
         """
         ...
 
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """What calls `at_once` with these, for who does so again and again: it takes less."""
+        ...
+
     def mind(
         self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]
     ) -> Callable[[], None]:

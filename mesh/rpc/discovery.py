@@ -14,6 +14,7 @@ import asyncio
 import math
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -169,6 +170,12 @@ class Discovery:
         if answer is None or not _among(query, LAID):
             return answer
         return self._lay(query, options.token, answer)
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """See Registry.asking."""
+        if options.cached or options.consistency == "stale":
+            return partial(self.at_once, query, options)
+        return self._registry.asking(query, options)
 
     def mind(
         self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]

@@ -1,4 +1,4 @@
-"""The certificate authority on real processes: through a killed leader, sleeping agents, no servers."""
+"""The certificate authority on real processes: a killed leader, a sleeping agent, no servers."""
 
 from __future__ import annotations
 
