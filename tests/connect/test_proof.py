@@ -50,7 +50,7 @@ class Rotation(RuleBasedStateMachine):
         super().__init__()
         self.office = Office()
         self.leaves: dict[str, Signed] = {}
-        self.bundles: dict[str, dict[str, str]] = {}
+        self.believed: dict[str, dict[str, str]] = {}
         self.pending: list[object] = []
 
     @rule(obtains=SELDOM)
@@ -64,25 +64,25 @@ class Rotation(RuleBasedStateMachine):
     @rule(node=NODES)
     def learn(self, node: str) -> None:
         """The roots reach the node; the first time it says so before it asks for a leaf."""
-        new = node not in self.bundles
-        self.bundles[node] = ca.bundle(self.office.trust).roots
+        new = node not in self.believed
+        self.believed[node] = ca.bundle(self.office.trust).roots
         if new:
             self.tell(node)
 
-    @precondition(lambda self: self.bundles)
+    @precondition(lambda self: self.believed)
     @rule(data=st.data())
     def obtain(self, data: st.DataObject) -> None:
-        node = data.draw(st.sampled_from(sorted(self.bundles)))
+        node = data.draw(st.sampled_from(sorted(self.believed)))
         self.leaves[node] = LeafSigner(self.office.state, "dc1").sign(CSR, self.office.now)
 
-    @precondition(lambda self: self.bundles)
+    @precondition(lambda self: self.believed)
     @rule(data=st.data())
     def say(self, data: st.DataObject) -> None:
-        self.tell(data.draw(st.sampled_from(sorted(self.bundles))))
+        self.tell(data.draw(st.sampled_from(sorted(self.believed))))
 
     def tell(self, node: str) -> None:
         leaf = self.leaves[node].root if node in self.leaves else ""
-        self.office.tell(node, Ack(id="leaf:web", roots=sorted(self.bundles[node]), leaf=leaf))
+        self.office.tell(node, Ack(id="leaf:web", roots=sorted(self.believed[node]), leaf=leaf))
 
     @rule(step=STEPS, crash=SELDOM)
     def go_on(self, step: str, crash: bool) -> None:
@@ -131,7 +131,7 @@ class Rotation(RuleBasedStateMachine):
         for node, leaf in self.leaves.items():
             if leaf.valid_before <= now:
                 continue
-            for other, roots in self.bundles.items():
+            for other, roots in self.believed.items():
                 assert believes(leaf, roots, now), f"{other} does not believe the leaf of {node}"
 
     @invariant()
