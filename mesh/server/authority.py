@@ -170,7 +170,7 @@ class Authority:
         self._signing += 1
         try:
             signer = self._signer
-            if signer is None or signer.generation != state.settings.generation:
+            if signer is None or not signer.is_of(state):
                 signer = self._signer = LeafSigner(state, self.options.datacenter)
             work = partial(signer.sign, order.csr, self._clock.wall())
             signed = await self._made(work) if signer.slow else work()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mesh.errors import MeshError, Unreachable
 from mesh.registry import authority
 from mesh.registry.authority import HOUR, Brought, Rules, Settings, Sign, Signed
 from mesh.registry.levels import HIGHEST, LEVELS, Level
+from mesh.registry.port import STALE, Answer, Query, ReadOptions
 from tests.compat.conftest import until
 from tests.connect.authority import CLUSTER, START, openssl_verifies
 from tests.connect.hand import HandClock
@@ -39,6 +41,15 @@ class Servers(MemoryRegistry):
         self.outcomes[Sign] = self.sign
         self.signed = 0
         self.down: MeshError | None = None
+        self.lost: MeshError | None = None
+
+    async def watch(
+        self, query: Query[Any], options: ReadOptions = STALE
+    ) -> AsyncIterator[Answer[Any]]:
+        if self.lost is not None:
+            raise self.lost
+        async for answer in super().watch(query, options):
+            yield answer
 
     @property
     def state(self) -> authority.State:
@@ -186,6 +197,17 @@ async def test_with_the_servers_gone_it_lasts_and_then_says_so(node: Node) -> No
     await node.until(lambda: not node.leaves.troubles())
     assert node.told[-1] == ("web", None)
     assert node.leaves.held()["web"].valid_before > node.clock.now + TTL / 2
+
+
+async def test_roots_are_followed_again_when_servers_come_back(servers: Servers) -> None:
+    servers.lost = Unreachable("nobody is there")
+    node = Node(servers)
+    await node.leaves.start()
+    assert not node.leaves.trust.active
+    servers.lost = None
+    await node.until(lambda: bool(node.leaves.trust.active))
+    await node.leaves.get("web")
+    await node.leaves.stop()
 
 
 async def test_none_comes(node: Node) -> None:
