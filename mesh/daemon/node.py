@@ -20,7 +20,7 @@ from mesh.agent.reloading import reload
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import reloaded
 from mesh.config.schema import Config
-from mesh.daemon import encryption, options
+from mesh.daemon import encryption, mesh, options
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
@@ -82,6 +82,7 @@ class Node:
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
+        self.mesh: mesh.Mesh | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -113,6 +114,9 @@ class Node:
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
+        self.mesh = await mesh.start(
+            ground, self.discovery, self.agent, self.identities, self._stops
+        )
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")
@@ -124,6 +128,10 @@ class Node:
         )
         if ground.wan is not None:
             self._find_datacenters(ground.wan)
+        self._say_that_it_is_up()
+
+    def _say_that_it_is_up(self) -> None:
+        config, ground = self.config, self.ground
         log.info(
             "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
             "server" if config.server else "agent",
@@ -351,6 +359,8 @@ class Node:
         if self.ground.wan is not None:
             await self.ground.wan.gossip.leave()
         await self.ground.gossip.leave()
+        if self.mesh is not None:
+            await self.mesh.retire()
 
     async def reload(self) -> list[Change]:
         """Read the configuration anew and apply what can be; says what changed.
