@@ -182,6 +182,7 @@ class Replica:
         self.leader.wake()
         self.expiry.wake()
         self.pilot.wake()
+        self.authority.wake()
 
     def _reign(self) -> str:
         """Tells one leadership of this server from the next; empty while it does not lead."""
@@ -394,6 +395,7 @@ class Replica:
         # Before anything of that level is written here: an older program must not start on it.
         self._ground.directory.raise_level(level)
         log.info("feature level is %d", level)
+        self.authority.wake()
 
     def _find(self, peer: Peer) -> str:
         return self._address(peer.id) or peer.address
