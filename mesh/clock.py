@@ -91,7 +91,11 @@ class SeededDice:
 
     def below(self, limit: int) -> int:
         """Any whole number from 0 up to, not including, limit."""
-        return self._random.randrange(limit)
+        # What `randrange` does in the end: answers are shuffled by this, draw by draw.
+        bits, draw = limit.bit_length(), self._random.getrandbits
+        while (drawn := draw(bits)) >= limit:
+            pass
+        return drawn
 
     def choice(self, items: Sequence[T]) -> T:
         """Any one of the items, which must not be empty."""

@@ -53,7 +53,7 @@ class MemoryRegistry:
         self.writes: list[tuple[object, WriteOptions]] = []
         self.orders: list[tuple[object, OrderOptions]] = []
         self.outcomes: dict[type, object] = {orders.Datacenters: ["dc1"]}
-        """What an order of each type comes to: its outcome, or an error to raise."""
+        """What an order of each type comes to: its outcome, what makes it, or an error to raise."""
         self.reader = LocalReader(self.answers)
 
     @property
@@ -72,6 +72,9 @@ class MemoryRegistry:
         if answer is None:
             return None
         return Answer(answer.value, answer.index, self.known_leader, self.last_contact)
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        return lambda: self.at_once(query, options)
 
     def mind(
         self, query: Query[Any], _options: ReadOptions, changed: Callable[[], None]
@@ -145,6 +148,8 @@ class MemoryRegistry:
         outcome = self.outcomes[type(order)]
         if isinstance(outcome, MeshError):
             raise outcome
+        if callable(outcome):
+            outcome = outcome(order)
         return outcome  # type: ignore[return-value]  # The test gave it.
 
     async def status(self, datacenter: str = "") -> ServerStatus:

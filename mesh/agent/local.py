@@ -386,12 +386,17 @@ class Agent:
             check.row = self._numbered(row) if status != before else row
             self._changed()
 
-    def tell(self, check_id: str, name: str, status: str, output: str) -> None:
-        """Keep a check of the node itself, which runs nothing and which no file defines."""
+    def tell(
+        self, check_id: str, name: str, status: str, output: str, *, service_id: str = ""
+    ) -> None:
+        """Keep a check of the node, or of a service here, which runs nothing and no file defines.
+
+        It goes with `deregister_check`.
+        """
         known = self._checks.get(check_id)
         if known is None or known.definition is not None:
             self._runners.end(check_id)
-            self._put_check(CheckDefinition(id=check_id, name=name), "api")
+            self._put_check(CheckDefinition(id=check_id, name=name, service_id=service_id), "api")
         row = self._checks[check_id].row
         wanted = msgspec.structs.replace(row, status=status, output=output, kind="")
         if wanted != row:

@@ -12,6 +12,7 @@ from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
+from mesh.connect.leaves import Leaves
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
 from mesh.telemetry.metrics import Metrics
@@ -83,6 +84,7 @@ class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
     events: Events
+    leaves: Leaves
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the LAN or the WAN pool."""

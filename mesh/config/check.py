@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from mesh.agent.watches import read_watch
-from mesh.config import calm, certificates, entries, history, snapshots
+from mesh.config import calm, certificates, connect, entries, history, snapshots
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip, recursor
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -126,6 +126,7 @@ def problems(config: Config) -> Iterator[Complaint]:
     yield from snapshots.problems(config)
     yield from history.problems(config)
     yield from entries.problems(config)
+    yield from connect.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

@@ -16,7 +16,8 @@ NOT_YET = _names(
     advertise_reconnect_timeout audit auto_config auto_encrypt
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
-    cloud connect
+    cloud connect.enable_mesh_gateway_wan_federation
+    connect.enable_serverless_plugin
     enable_central_service_config enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate

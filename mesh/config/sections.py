@@ -249,7 +249,9 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
     enable_serverless_plugin: bool = False
     """Not in mesh."""
     test_ca_leaf_root_change_spread: Seconds = 0.0
-    """For tests."""
+    """Within which leaves are renewed when another root signs; 0 for 30s."""
+    leaf_storage: str = "memory"
+    """Where this node keeps its services' certificates: memory, or disk, encrypted."""
 
 
 class Autopilot(msgspec.Struct, frozen=True, kw_only=True):

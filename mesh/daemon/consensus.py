@@ -13,6 +13,8 @@ class RaftConsensus:
 
     def __init__(self, node: Node, find: Callable[[Peer], str]) -> None:
         self._node, self._find = node, find
+        self.leased = node.leased
+        """Whether this server leads and surely nobody else does at this moment."""
 
     @property
     def is_leader(self) -> bool:
@@ -45,10 +47,6 @@ class RaftConsensus:
     def applied_index(self) -> int:
         """Highest log index applied here."""
         return self._node.applied_index
-
-    def leased(self) -> bool:
-        """Whether this server leads and surely nobody else does at this moment."""
-        return self._node.leased()
 
     def leased_until(self) -> float:
         """Until when that is sure, by the monotonic clock; 0 when it is not. See Node."""

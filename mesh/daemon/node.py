@@ -25,6 +25,7 @@ from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.hearsay import Hearsay
+from mesh.daemon.identities import Identities
 from mesh.daemon.keyrings import WAN, open_keyring
 from mesh.daemon.measures import measure
 from mesh.daemon.membership import Membership, keep_joining, meet_again
@@ -261,6 +262,8 @@ class Node:
         )
         self.messaging = Messaging(ground, self.registry, self.agent)
         self._stops.append(self.messaging.stop)
+        self.identities = Identities(ground, self.registry, self.agent)
+        self._stops.append(self.identities.stop)
         self.agent.operations = Operations(ground, self)
         for service in config.services:
             self.agent.register_service(service_definition(service), source="config")
@@ -268,6 +271,7 @@ class Node:
             self.agent.register_check(check_definition(check), source="config")
         self._stops.append(self.agent.stop)
         await self.agent.start()
+        await self.identities.start()
 
     async def _start_edges(self) -> None:
         clock, copies = self.ground.clock, options.workers(self.config)

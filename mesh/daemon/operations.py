@@ -17,6 +17,7 @@ from mesh.config.describe import to_plain
 from mesh.config.schema import Config
 from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
+from mesh.daemon.identities import Identities
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.wan import wan_name
 from mesh.dns.explanation import explain
@@ -49,6 +50,7 @@ class Running(Protocol):
 
     metrics: Metrics
     messaging: Messaging
+    identities: Identities
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -61,6 +63,7 @@ class Operations:
     def __init__(self, ground: Ground, running: Running) -> None:
         self._ground, self._running = ground, running
         self.events = running.messaging.events
+        self.leaves = running.identities.leaves
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; on agents the list of the WAN pool is empty."""

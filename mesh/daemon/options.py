@@ -10,7 +10,7 @@ import msgspec
 
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
-from mesh.config import certificates, entries
+from mesh.config import certificates, connect, entries
 from mesh.config.addresses import advertised, advertised_wan, bound, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
@@ -25,6 +25,7 @@ from mesh.registry.autopilot import Settings
 from mesh.registry.config import Write
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
+from mesh.server.authority import Options as AuthorityOptions
 from mesh.server.pilot import Options as PilotOptions
 from mesh.server.shelf import Settings as Scheduled
 
@@ -266,6 +267,15 @@ def dns(config: Config) -> DnsOptions:
         recursors=tuple(recursor(text) for text in config.recursors),
         recursor_strategy=knobs.recursor_strategy,
         recursor_timeout_seconds=knobs.recursor_timeout,
+    )
+
+
+def authority(config: Config) -> AuthorityOptions:
+    """For the mesh's certificate authority."""
+    return AuthorityOptions(
+        datacenter=config.datacenter,
+        enabled=config.connect.enabled,
+        wanted=connect.wanted(config),
     )
 
 

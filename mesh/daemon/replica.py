@@ -40,6 +40,7 @@ from mesh.rpc.router import ServerRouter
 from mesh.rpc.server import Options as RpcOptions
 from mesh.rpc.server import RpcServer
 from mesh.rpc.servers import ServerTags, endpoint
+from mesh.server.authority import Authority
 from mesh.server.bootstrap import Bootstrap, Verdict
 from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
@@ -131,8 +132,7 @@ class Replica:
         self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
         self.machine.on_commit = self.expiry.committed
         self.caretaker = Caretaker(forwarded, consensus, self.machine.database, world)
-        self._care_for_voters(forwarded)
-        self._care_for_snapshots(forwarded, consensus)
+        self._care(forwarded, consensus)
         self._stops += [self.raft.stop, self.rpc.stop]
         # Listening first tells a second process on the same port apart before any file is read.
         await self.rpc.start()
@@ -244,6 +244,17 @@ class Replica:
         self._operator.also(self.schedule.orders)
         self.janitor = Janitor(forwarded, consensus, world)
 
+    def _care(self, forwarded: Forwarded, consensus: RaftConsensus) -> None:
+        self._care_for_voters(forwarded)
+        self._care_for_snapshots(forwarded, consensus)
+        self._care_for_trust(forwarded, consensus)
+
+    def _care_for_trust(self, forwarded: Forwarded, consensus: RaftConsensus) -> None:
+        ground, made = self._ground, options.authority(self._ground.config)
+        world = (ground.clock, ground.dice)
+        self.authority = Authority(forwarded, consensus, self.machine.database, made, world)
+        self._operator.also(self.authority.orders)
+
     def _restored(self) -> None:
         """All tables were replaced by somebody's snapshot: begin as a new leader would."""
         log.warning("all data was replaced by a snapshot, at log index %d", self.raft.applied_index)
@@ -289,6 +300,7 @@ class Replica:
         self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
         self._tasks.start(self.historian.run(), name="history", fatal=True)
         self._tasks.start(self.founding.run(), name="bootstrap entries", fatal=True)
+        self._tasks.start(self.authority.run(), name="certificate authority", fatal=True)
         self._tasks.start(self.janitor.run(), name="remains of restores", fatal=True)
         self._tasks.start(self.snapshots.run(), name="snapshots", fatal=True)
         if self.raft.bootstrapped:

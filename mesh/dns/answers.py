@@ -49,7 +49,7 @@ from mesh.dns.options import Options
 from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
 from mesh.registry.execution import Found
-from mesh.registry.health import Instance, Instances
+from mesh.registry.health import Instance, Instances, worst
 from mesh.registry.port import Query
 from mesh.registry.prepared import ttl_seconds
 
@@ -269,8 +269,8 @@ def _usable(instances: list[Instance], tag: str, asked: Asked) -> list[Instance]
     unusable = {"critical", "maintenance", "warning" if asked.options.only_passing else ""}
     chosen = []
     for instance in instances:
-        if instance.checks and instance.status in unusable:
-            asked.notes.left_out(instance, f"its health is {instance.status}")
+        if (status := worst(instance.checks)) in unusable:
+            asked.notes.left_out(instance, f"its health is {status}")
         elif tag and all(tag != own.lower() for own in instance.service.tags):
             asked.notes.left_out(instance, f'it has no tag "{tag}"')
         else:
@@ -284,7 +284,17 @@ def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Recor
     most = min(asked.most, options.a_record_limit or asked.most)
     found: dict[str, Record] = {}
     alias: tuple[Record, Instance] | None = None
+    wanted = -1 if options.translate_wan_addresses else records.BYTES.get(kind, -1)
+    packed, answered = records.packed, asked.notes.answered
     for instance in chosen:
+        # Of nearly all this is the address that suits, whatever others they have.
+        place = instance.service.address or instance.node.address
+        if len(address := packed(place)) == wanted and place not in found:
+            found[place] = Record(name, kind, ttl, address)
+            answered(instance)
+            if len(found) >= most:
+                break
+            continue
         place = records.instance_address(instance, kind, options)
         if place in found:
             asked.notes.left_out(instance, "another one has the same address")
@@ -310,10 +320,12 @@ def _addresses(chosen: Iterable[Instance], ttl: int, asked: Asked) -> list[Recor
 
 def _in_random_order(instances: list[Instance], dice: Dice) -> Iterator[Instance]:
     """Draw one after the other: seldom are all of them needed. Reorders the list."""
-    for at in range(len(instances)):
-        drawn = at + dice.below(len(instances) - at)
-        instances[at], instances[drawn] = instances[drawn], instances[at]
-        yield instances[at]
+    count, below = len(instances), dice.below
+    for at in range(count):
+        drawn = at + below(count - at)
+        one = instances[drawn]
+        instances[at], instances[drawn] = one, instances[at]
+        yield one
 
 
 def _srv(

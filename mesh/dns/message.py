@@ -105,7 +105,7 @@ class Soa(msgspec.Struct, frozen=True):
     minimum: int
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A resource record. A, AAAA and TXT hold their bytes, CNAME, NS and PTR a name."""
 
     name: Name
@@ -263,18 +263,20 @@ def pack(question: Question, reply: Reply, *, compress: bool = True) -> bytes:
     out = bytearray(_HEADER.pack(question.id, flags, 1, *counts))
     out += question.raw
     places: dict[Name, int] | None = None
-    if compress:
-        places = {}
-        _note(places, question.name, 12)
+    name, kind, ttl, size, start = question.name, -1, 0, 0, b""
     for section in sections:
         for record in section:
-            if places is not None and record.name is question.name and type(record.data) is bytes:
+            data = record.data
+            if compress and record.name is name and type(data) is bytes:
                 # Most answers are such; what the general way adds would be this pointer.
-                out += _ALIKE.pack(
-                    _QUESTION, record.kind, _IN, min(max(record.ttl, 0), TTL_MAX), len(record.data)
-                )
-                out += record.data
+                if record.kind != kind or record.ttl != ttl or len(data) != size:
+                    kind, ttl, size = record.kind, record.ttl, len(data)
+                    start = _ALIKE.pack(_QUESTION, kind, _IN, min(max(ttl, 0), TTL_MAX), size)
+                out += start + data
             else:
+                if compress and places is None:
+                    places = {}
+                    _note(places, name, 12)
                 _put_record(out, record, places)
     if edns is not None:
         rest = (reply.rcode >> 4) << 24 | (_DO if edns.wants_dnssec else 0)

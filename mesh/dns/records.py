@@ -24,6 +24,9 @@ from mesh.errors import Invalid
 from mesh.registry.catalog import Node
 from mesh.registry.health import Instance
 
+BYTES = {A: 4, AAAA: 16}
+"""How many an address has, by the type of the record that holds it."""
+
 
 @lru_cache(maxsize=65_536)
 def packed(text: str) -> bytes:
@@ -131,7 +134,7 @@ def _side(node: Node, options: Options) -> str:
 
 
 def _suiting(main: str, kind: int, tagged: Mapping[str, str], side: str) -> str:
-    wanted = {A: 4, AAAA: 16}.get(kind, 0)
+    wanted = BYTES.get(kind, 0)
     if not wanted or not tagged or len(packed(main)) == wanted:
         return main
     other = tagged.get(f"{side}_ipv4" if kind == A else f"{side}_ipv6", "")

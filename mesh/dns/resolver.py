@@ -332,7 +332,7 @@ class Resolver:
         # Names that do not exist are many, and serials move.
         if reply.authority or reply.rcode:
             return
-        if any(record.kind == message.SOA for record in reply.answers):
+        if reply.answers and reply.answers[0].kind == message.SOA:
             return
         kept = self._kept.get(key)
         if kept is None or kept.value is not answer.value:

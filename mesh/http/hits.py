@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from mesh.http.options import Options
 from mesh.http.request import Reply
 from mesh.http.respond import milliseconds, read_headers
 from mesh.registry.port import Answer, Query, ReadOptions
+from mesh.telemetry.windows import Window
 
 HITS_MAX = 2048
 HITS_MAX_BYTES = 32 * 1024 * 1024
@@ -50,6 +52,10 @@ class Kept(msgspec.Struct, eq=False):
     reply: Reply
     """With the body as it is sent."""
     framing: bytes
+    ask: Callable[[], Answer[Any] | None]
+    """What the registry would say to the read at once."""
+    window: Window
+    """Of the durations of such requests."""
     until: float = -math.inf
     """When the second ends that the response names, by the monotonic clock."""
     told: Answer[Any] | None = None

@@ -20,6 +20,7 @@ _CAPITALS |= {
     "uri": "URI",
     "kv": "KV",
     "dns": "DNS",
+    "pem": "PEM",
 }
 
 Maybe: TypeAlias = str | UnsetType

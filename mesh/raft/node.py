@@ -310,7 +310,10 @@ class Node:
 
     def leased(self) -> bool:
         """Whether this node leads, and surely no other does at this moment."""
-        leading = self._leading()
+        driver = self._driver
+        if driver is None or driver.ended:
+            return False
+        leading = driver.replica.leading
         return leading is not None and leading.leased()
 
     def leased_until(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from sys import intern
 from uuid import UUID
 
 import msgspec
@@ -277,16 +278,23 @@ def _rename_checks(transaction: Transaction, service: Service) -> None:
 
 
 def _put_check(transaction: Transaction, node: Node, check: Check) -> None:
-    name, tags = "", list[str]()
+    name, tags, owner = "", list[str](), ""
     if check.service_id:
         service = transaction.get(SERVICES, (node.name.lower(), check.service_id))
         if service is None:
             raise Invalid(
                 f'Check.ServiceID: node {node.name} has no service with the id "{check.service_id}"'
             )
-        name, tags = service.name, service.tags
+        name, tags, owner = service.name, service.tags, service.id
     check = msgspec.structs.replace(
-        check, node=node.name, id=check.id or check.name, service_name=name, service_tags=tags
+        check,
+        node=node.name,
+        id=check.id or check.name,
+        # Texts that others hold already: less memory, and whoever reads the rows meets one of each.
+        status=intern(check.status),
+        service_id=owner,
+        service_name=name,
+        service_tags=tags,
     )
     check = transaction.put(CHECKS, sessions.judged(transaction, check))
     if check.status == "critical":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -61,10 +62,11 @@ def _session(check: Check) -> Sequence[Hashable]:
 CHECKS: Table[Check] = Table(
     "checks",
     Check,
-    key=lambda check: (check.node.lower(), check.id),
+    # Many rows name the same node: one text for all of them is found without comparing it.
+    key=lambda check: (intern(check.node.lower()), check.id),
     indexes={
         "node": lambda check: folded(check.node),
-        "instance": lambda check: ((check.node.lower(), check.service_id),),
+        "instance": lambda check: ((intern(check.node.lower()), check.service_id),),
         "service": lambda check: folded(check.service_name),
         "status": lambda check: folded(check.status),
         "gossip": lambda check: ("",) if check.id == SERF_HEALTH else (),

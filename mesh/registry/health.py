@@ -22,6 +22,8 @@ GOSSIP_HEALTH = "mesh-gossip"
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
 SNAPSHOT_HEALTH = "mesh-snapshots"
 """Says that the leader's snapshots fail. What runs beside it is no worse for that."""
+LEAF_HEALTH = "mesh-leaf"
+"""With the id of an instance after a colon: its certificate in the mesh ends soon, or has ended."""
 ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH})
 """Checks of a node that decide no instance's health."""
 
@@ -30,7 +32,7 @@ DAMPED = "Agent alive, but it failed again and again: left out until it has been
 """The output of a member's gossip check while flap damping leaves it out."""
 
 
-class Instance(msgspec.Struct, frozen=True):
+class Instance(msgspec.Struct, frozen=True, gc=False):
     """An instance, its node, and the checks that decide its health: the node's and its own."""
 
     node: Node
@@ -47,10 +49,12 @@ def worst(checks: Iterable[Check]) -> str:
     """Aggregate checks: maintenance > critical > warning > passing; none at all is passing."""
     found = "passing"
     for check in checks:
-        if check.id == NODE_MAINTENANCE or check.id.startswith(_MAINTENANCE):
+        identity, status = check.id, check.status
+        if identity[:1] == "_" and (
+            identity == NODE_MAINTENANCE or identity.startswith(_MAINTENANCE)
+        ):
             return "maintenance"
-        status = check.status
-        if status == "critical" or (status == "warning" and found == "passing"):
+        if status != "passing" and (status == "critical" or found == "passing"):
             found = status
     return found
 
@@ -68,12 +72,27 @@ class Instances(Query[list[Instance]], frozen=True, tag="health.instances"):
     def run(self, view: View) -> list[Instance]:
         """Join instances, nodes and checks."""
         name = self.service.lower()
-        rows = view.select(SERVICES, "name", name)
+        rows = view.items(SERVICES, "name", name)
+        if not rows:
+            return []
         # All at once: an answer that rests on fewer buckets costs less.
-        own: dict[tuple[str, str], list[Check]] = {}
-        for check in view.select(CHECKS, "service", name) if rows else ():
-            own.setdefault((check.node.lower(), check.service_id), []).append(check)
-        return [_joined(view, row, own.get((row.node.lower(), row.id), [])) for row in rows]
+        own: dict[str, list[Check]] = {}
+        for (on, identity), check in view.items(CHECKS, "service", name):
+            if identity in ASIDE:
+                continue
+            if on in own:
+                own[on].append(check)
+            else:
+                own[on] = [check]
+        found = []
+        nodes = view.joined(SERVICES, name, [key[0] for key, _ in rows])
+        for ((on, identity), service), (node, checks, _) in zip(rows, nodes, strict=True):
+            deciding = [check for check in checks if check.id not in ASIDE] if checks else []
+            for check in own.get(on, ()):
+                if check.service_id == identity:
+                    deciding.append(check)  # noqa: PERF401  (a call costs more, for one or two)
+            found.append(Instance(node, service, deciding))
+        return found
 
 
 def with_checks(view: View, service: Service) -> Instance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import ClassVar
 
 import msgspec
@@ -33,7 +34,7 @@ class Node(Row, frozen=True, kw_only=True):
 NODES: Table[Node] = Table(
     "nodes",
     Node,
-    key=lambda node: node.name.lower(),
+    key=lambda node: intern(node.name.lower()),
     indexes={
         "id": lambda node: (node.id.lower(),) if node.id else (),
         "address": lambda node: (node.address.lower(),) if node.address else (),

@@ -199,13 +199,15 @@ class Overlay:
         added: list[Check] = []
         if isinstance(query, Instances):
             nodes = [one.node.name.lower() for one in value]
-            items = laying.over(value, nodes, laying.instance)
+            about = frozenset(nodes)
+            items = laying.instances(value, nodes, about)
         else:
             nodes = [row.node.lower() for row in value]
+            about = frozenset(nodes)
             items = laying.over(value, nodes, laying.check)
             if isinstance(query, NodeChecks) and value:
                 added = laying.missing(value[0].node, nodes[0], {row.id for row in value}, None)
-        return Patch(items, added, laying.until, frozenset(nodes))
+        return Patch(items, added, laying.until, about)
 
 
 class _Laying:
@@ -226,6 +228,16 @@ class _Laying:
             if changed is not item:
                 items[at] = changed
         return items
+
+    def instances(
+        self, value: Sequence[Instance], nodes: Sequence[str], about: frozenset[str]
+    ) -> dict[int, Any]:
+        """As `over`; mostly nothing was heard of any of these nodes."""
+        if self._nodes.keys().isdisjoint(about) and self._standing.absent.isdisjoint(about):
+            bad = [row.id for one in value for row in one.checks if row.status != "passing"]
+            if SERF_HEALTH not in bad:
+                return {}
+        return self.over(value, nodes, self.instance)
 
     def instance(self, instance: Instance, node: str) -> Instance | None:
         """The instance by what was heard; None when it was deregistered."""

@@ -39,6 +39,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True):
     result: ClassVar[Any]
     needs: ClassVar[int] = 1
     """The level that the cluster must have finalized; see `registry.levels`."""
+    internal: ClassVar[bool] = False
+    """Whether only the leader makes it: it is refused over any connection."""
 
     def validate(self) -> None:
         """Raise Invalid when no state of the tables could make this command right."""
@@ -190,6 +192,10 @@ class Registry(Protocol):
         For edges that keep what they made of an answer: as long as nothing changed the value is
         the same object, and this takes a few microseconds. Raises a MeshError as `read` does.
         """
+        ...
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """What calls `at_once` with these, for who does so again and again: it takes less."""
         ...
 
     def mind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from mesh.registry import (
+    authority,
     autopilot,
     catalog,
     config,
@@ -45,6 +46,10 @@ TABLES: tuple[Table[Any], ...] = (
     history.TABLE,
     sessions.SESSIONS,
     sessions.DELAYS,
+    authority.SETTINGS,
+    authority.ROOTS,
+    authority.KEYS,
+    authority.REPORTS,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -88,6 +93,9 @@ AnyCommand: TypeAlias = (
     | maintenance.Begin
     | maintenance.End
     | maintenance.Expire
+    | authority.Amend
+    | authority.Tell
+    | authority.Forget
 )
 
 AnyQuery: TypeAlias = (
@@ -142,6 +150,9 @@ AnyQuery: TypeAlias = (
     | prepared.Get
     | prepared.Named
     | prepared.Templates
+    | authority.Roots
+    | authority.Configured
+    | authority.Reports
 )
 
 AnyOrder: TypeAlias = (
@@ -163,4 +174,10 @@ AnyOrder: TypeAlias = (
     | snapshots.Close
     | snapshots.Schedules
     | snapshots.OwnSchedule
+    | authority.Sign
+    | authority.Configure
+    | authority.Prepare
+    | authority.Activate
+    | authority.Retire
+    | authority.Recover
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any, ClassVar
 
 import msgspec
 
-from mesh.registry.checks import folded
+from mesh.registry.checks import CHECKS, folded
 from mesh.registry.levels import OVERVIEWS
-from mesh.registry.nodes import Locality
+from mesh.registry.nodes import NODES, Locality
+from mesh.store.joint import Joint
 from mesh.store.table import Row, Table
 
 PROXY = "connect-proxy"
@@ -92,7 +94,7 @@ def _field(block: dict[str, Any], name: str) -> Any:
 SERVICES: Table[Service] = Table(
     "services",
     Service,
-    key=lambda service: (service.node.lower(), service.id),
+    key=lambda service: (intern(service.node.lower()), service.id),
     indexes={
         "node": lambda service: folded(service.node),
         "name": lambda service: folded(service.name),
@@ -101,3 +103,5 @@ SERVICES: Table[Service] = Table(
     },
     later={"connect": OVERVIEWS},
 )
+# The instances of a service are read together, each with its node and the checks of the node.
+SERVICES.joint = Joint("name", "node", NODES, CHECKS, "instance", lambda node: (node, ""))

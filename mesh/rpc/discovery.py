@@ -14,13 +14,14 @@ import asyncio
 import math
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import NoLeader, Unreachable
-from mesh.registry import catalog, health, intentions, prepared, settings
+from mesh.registry import authority, catalog, health, intentions, prepared, settings
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
     ORDER,
@@ -59,6 +60,7 @@ HOLDABLE: frozenset[type] = frozenset(
         intentions.Providers,
         settings.Service,
         settings.Mesh,
+        authority.Roots,
     )
 )
 PATCHES_MAX = 4096
@@ -168,6 +170,12 @@ class Discovery:
         if answer is None or not _among(query, LAID):
             return answer
         return self._lay(query, options.token, answer)
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """See Registry.asking."""
+        if options.cached or options.consistency == "stale":
+            return partial(self.at_once, query, options)
+        return self._registry.asking(query, options)
 
     def mind(
         self, query: Query[Any], options: ReadOptions, changed: Callable[[], None]

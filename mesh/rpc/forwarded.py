@@ -120,6 +120,15 @@ class Forwarded:
         """What `read` by default would answer, if this leads under a lease."""
         return self._reader.at_once(query) if self._consensus.leased() else None
 
+    def asking(self, query: Query[T]) -> Callable[[], Answer[T] | None]:
+        """What calls `at_once` with this query, which is shared."""
+        leased, ask = self._consensus.leased, self._reader.asking(query)
+
+        def ask_under_lease() -> Answer[T] | None:
+            return ask() if leased() else None
+
+        return ask_under_lease
+
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Read as the leader, linearizably: under a lease, or once a majority confirmed it.
 

@@ -60,11 +60,21 @@ class LocalReader:
         """
         if not query.shared:
             return None
+        return _told(self._answers.read(query))
+
+    def asking(self, query: Query[T]) -> Callable[[], Answer[T]]:
+        """What calls `at_once` with this query, which is shared."""
+        assert query.shared, "answers that are not shared are not kept"
         live: Live[T] = self._answers.read(query)
-        told: Answer[T] | None = live.told
-        if told is None:
-            told = live.told = Answer(live.value, live.index)
-        return told
+
+        def ask() -> Answer[T]:
+            nonlocal live
+            if live.dirty:  # As is one that was dropped.
+                live = self._answers.read(query)
+            told: Answer[T] | None = live.told
+            return _told(live) if told is None else told
+
+        return ask
 
     def mind(self, query: Query[Any], changed: Callable[[], None]) -> Callable[[], None]:
         """Call back whenever `at_once` may say something else; returns what ends that."""
@@ -122,6 +132,13 @@ class LocalReader:
                 if index is None or index > known:
                     self.woken += not future.done()
                     _end(future)
+
+
+def _told(live: Live[T]) -> Answer[T]:
+    told: Answer[T] | None = live.told
+    if told is None:
+        told = live.told = Answer(live.value, live.index)
+    return told
 
 
 def _end(future: asyncio.Future[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -123,6 +124,13 @@ class ServerRouter:
         answer = self._reader.at_once(query)
         # The leader itself has a contact of 0, and there is nothing to say of it.
         return self._stale(answer) if answer is not None and contact else answer
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """See Registry.asking."""
+        here = options.datacenter in {"", self._options.datacenter} and not options.index
+        if here and options.consistency == "default" and query.shared:
+            return self.leading.asking(query)
+        return partial(self.at_once, query, options)
 
     def mind(
         self,
@@ -321,6 +329,10 @@ class AgentRouter:
     def at_once(self, query: Query[T], options: ReadOptions) -> Answer[T] | None:  # noqa: ARG002
         """See Registry.at_once: an agent has no tables."""
         return None
+
+    def asking(self, query: Query[T], options: ReadOptions) -> Callable[[], Answer[T] | None]:
+        """See Registry.asking."""
+        return partial(self.at_once, query, options)
 
     def mind(
         self,

@@ -169,6 +169,8 @@ class RpcServer:
 
     async def apply(self, message: wire.Write) -> wire.Wrote:
         """Apply a write, here or on the leader."""
+        if message.command.internal:
+            raise Denied("only the leader itself writes that")
         writer = self._forwarded if message.forwarded else self._registry
         result: Any = await writer.write(message.command, message.options)
         return wire.Wrote(message.id, msgspec.Raw(pack(result)), self.applied_index)

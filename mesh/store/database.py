@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.store import chronicle, ledger
+from mesh.store import chronicle, joint, ledger
 from mesh.store.chronicle import Changed, Chronicle
 from mesh.store.ledger import Ended, Ledger
 from mesh.store.staging import Staging
 from mesh.store.steps import freed
-from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Row, Table
+from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Met, Row, Table
 
 R = TypeVar("R", bound=Row)
 
@@ -31,6 +31,7 @@ class Database:
         self.contents: dict[str, Content[Any]] = {table.name: Content(table) for table in tables}
         self.ledger = Ledger()
         self.chronicle = Chronicle(content.table for content in self.contents.values())
+        self.joints = joint.Joints(content.table for content in self.contents.values())
         self.index = 0
         self.floor = 0
         self.staging: Staging | None = None
@@ -53,6 +54,7 @@ class Database:
             for name, since in content.table.later.items():
                 if before < since <= level:
                     content.marks[name].begin(content.buckets[name], index)
+            content.met.clear()
 
     def stage(self, ceiling: int) -> Staging:
         """Begin other tables, empty so far, whose rows have no index above the ceiling."""
@@ -92,6 +94,26 @@ class View:
         """
         self.touched.add((table.name, index, value))
         return list(self._database.contents[table.name].select(index, value, prefix))
+
+    def items(self, table: Table[R], index: str, value: Hashable) -> list[tuple[Any, R]]:
+        """The rows that `select` gives, with their primary keys."""
+        self.touched.add((table.name, index, value))
+        return list(self._database.contents[table.name].items(index, value))
+
+    def joined(self, table: Table[Any], value: Hashable, keys: Iterable[Hashable]) -> list[Met]:
+        """What the rows of a bucket of the joint's index are joined with, by the keys they have.
+
+        See Joint; the bucket itself has to be read too.
+        """
+        contents = self._database.contents
+        found, newest = joint.read(table, contents, keys, self._met(contents[table.name]))
+        together = joint.bucket(table, value)
+        self.touched.add(together)
+        self.date(together, newest)
+        return found
+
+    def _met(self, content: Content[Any]) -> dict[Hashable, Met]:
+        return content.met
 
     def keys(self, table: Table[R], index: str, value: Hashable, prefix: str = "") -> list[Any]:
         """The primary keys of the rows that `select` gives."""
@@ -176,6 +198,9 @@ class Transaction(View):
         self._former: dict[str, Content[Any]] | None = None
         self.dropped: list[Iterator[None]] = []
         """After `commit`: frees tables that are needed no more, a little at each step."""
+
+    def _met(self, content: Content[Any]) -> dict[Hashable, Met]:  # noqa: ARG002
+        return {}  # What is read here may be taken back.
 
     @property
     def writes(self) -> int:
@@ -278,6 +303,8 @@ class Transaction(View):
         ]
         for table, index, value in sorted(emptied, key=repr):
             contents[table].emptied(index, value, log_index)
+        if joined := database.joints.of(self._changed, contents):
+            self._changed |= joined
         for request, ended in self._settled.items():
             database.ledger.remember(request, ended, self._changed)
         for what in self._stage:

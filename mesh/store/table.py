@@ -12,12 +12,16 @@ from collections.abc import (
     Sequence,
 )
 from itertools import chain
-from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from mesh.codec import pack
 from mesh.store.order import ORDERED_MIN, fitted, parts
+
+if TYPE_CHECKING:
+    from mesh.store.joint import Joint
 
 TOMBSTONES_MAX = 4096
 
@@ -85,6 +89,8 @@ class Table(Generic[R]):
         }
         self.level = level
         self.later = dict(later)
+        self.joint: Joint | None = None
+        """With what its rows are read."""
         self.history = kind.history
 
     def _through_key(
@@ -128,7 +134,10 @@ class Marks:
         self.filled = fitted(self.filled)
 
 
+Met: TypeAlias = tuple[Any, tuple[Any, ...], int]
+"""A row, others, and the log index at which any of them changed last; see `Joint`."""
 _NONE: dict[Hashable, Any] = {}
+_KEY = itemgetter(0)
 
 
 class Content(Generic[R]):
@@ -141,6 +150,8 @@ class Content(Generic[R]):
             name: {} for name in table.indexes
         }
         """The rows by index, value and primary key."""
+        self.met: dict[Hashable, Met] = {}
+        """What rows were joined with when they were read; see `Joint`."""
         self.marks: dict[str, Marks] = {name: Marks() for name in (PRIMARY, EVERY, *table.indexes)}
 
     def replace(self, key: Hashable, row: R | None, touched: set[Bucket]) -> None:
@@ -256,6 +267,13 @@ class Content(Generic[R]):
     ) -> Iterable[Mapping[Hashable, R]]:
         """The rows of a bucket by primary key, in order, some at a time; see `Order.parts`."""
         return parts(self._bucket(index, value), prefix)
+
+    def items(self, index: str, value: Hashable) -> Iterable[tuple[Any, R]]:
+        """The rows of a bucket with their primary keys, by which they are ordered."""
+        rows = self._bucket(index, value)
+        if type(rows) is dict:
+            return sorted(rows.items(), key=_KEY) if len(rows) > 1 else rows.items()
+        return chain.from_iterable(part.items() for part in parts(rows))
 
     def select(self, index: str, value: Hashable, prefix: str = "") -> Iterator[R]:
         """The rows of a bucket, ordered by primary key; only those whose keys begin so."""

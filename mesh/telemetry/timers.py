@@ -30,6 +30,10 @@ class Timers:
             window.add(now - began, now)
         return now
 
+    def window(self, name: str) -> Window:
+        """Where durations of this kind are; beyond TIMERS_MAX kinds one that nobody sees."""
+        return self.windows.get(name) or self._new(name) or Window(self._clock)
+
     def add(self, name: str, count: int, seconds: float, samples: Iterable[float]) -> None:
         """So many things of this kind took so long in all, and some of them as the samples say."""
         window = self.windows.get(name) or self._new(name)

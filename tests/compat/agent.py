@@ -16,6 +16,8 @@ from mesh.agent.local import Agent, Options
 from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
 from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
+from mesh.connect.acks import Acks
+from mesh.connect.leaves import Leaves
 from mesh.errors import Conflict, Invalid, NotFound, Unreachable
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.doctor import Heard, Row, Sheet
@@ -67,6 +69,7 @@ class Node:
     """The node as a whole: remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.leaves: Leaves  # Set with the registry that they ask.
         self.events = Events("n0", dict, lambda *_: 1)
         self.measured = Metrics(SystemClock())
         self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
@@ -176,6 +179,8 @@ class AgentApi(Api):
     def __init__(self, server: HttpServer, registry: MemoryRegistry, agent: Agent) -> None:
         super().__init__(server, registry)
         self.agent, self.node = agent, Node()
+        world = (SystemClock(), SeededDice(1))
+        self.node.leaves = Leaves(registry, "dc1", Acks(registry, "n0", world), world)
         agent.operations = self.node
 
     async def done(self, path: str, body: Any = b"") -> None:
@@ -202,6 +207,9 @@ async def serving(
     options = HttpOptions(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
     server = HttpServer(Parts(registry, *world, agent), options)
     await server.start()
-    yield AgentApi(server, registry, agent)
+    api = AgentApi(server, registry, agent)
+    await api.node.leaves.start()
+    yield api
+    await api.node.leaves.stop()
     await server.stop()
     await agent.stop()

@@ -8,7 +8,7 @@ from mesh.config.schema import Config
 SECRETS = """
 encrypt = "MDEyMzQ1Njc4OWFiY2RlZg=="
 acl { tokens { agent = "hush" } }
-connect { ca_config { private_key = "hush" } }
+connect { ca_config { cluster_id = "hush" } }
 service { name = "web" token = "hush" check { tcp = "x:1" interval = "1s" Token = "hush" } }
 check { name = "x" token = "hush" ttl = "5s" }
 check { name = "h" http = "http://x/" interval = "5s" header { Authorization = ["hush"] } }

@@ -10,7 +10,9 @@ import pytest
 from mesh.errors import Conflict
 from mesh.registry import kv
 from mesh.registry.port import Answer, Query, ReadOptions
+from mesh.rpc.local import LocalReader
 from mesh.store.database import View
+from mesh.store.live import Answers
 from tests.registry_memory import MemoryRegistry
 
 
@@ -117,3 +119,36 @@ async def test_who_leaves_leaves_nothing_behind() -> None:
     (task,) = await _wait(registry, 1, 1)
     _set(registry, "a", b"2")
     assert (await task).value == b"2"
+
+
+async def test_who_asks_again_and_again_is_told_what_at_once_says() -> None:
+    registry = MemoryRegistry()
+    query = kv.Get("a")
+    ask = registry.reader.asking(query)
+    seen = []
+    for step in range(6):
+        if step % 2 == 0:
+            _set(registry, "a", b"%d" % step)
+        elif step == 3:
+            _set(registry, "b", b"else")
+        seen.append(ask())
+        assert seen[-1] is registry.reader.at_once(query) is ask()
+    assert seen[0] is seen[1]
+    assert seen[1] is not seen[2] is seen[3]
+    assert [answer.index for answer in seen] == sorted(answer.index for answer in seen)
+
+
+async def test_who_asks_again_and_again_survives_that_the_answer_is_dropped() -> None:
+    registry = MemoryRegistry()
+    answers = Answers(registry.database, limit=1)
+    reader = LocalReader(answers)
+    _set(registry, "a", b"1")
+    ask = reader.asking(kv.Get("a"))
+    before = ask()
+    reader.at_once(kv.Get("b"))  # Pushes it out.
+    registry.apply(kv.Set("a", b"2"))  # Of which those answers hear nothing.
+    after = ask()
+    assert before.value is not None
+    assert after.value is not None
+    assert (before.value.value, after.value.value) == (b"1", b"2")
+    assert ask() is reader.at_once(kv.Get("a"))

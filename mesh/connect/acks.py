@@ -1,0 +1,90 @@
+"""What the workloads of this node acknowledged, told to the servers when it changes.
+
+Rotations wait for it. A workload is told before its first leaf is asked for, so that no leaf lives
+of which the servers do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from mesh.clock import Clock, Dice
+from mesh.errors import MeshError
+from mesh.registry.authority import Ack, Tell
+from mesh.registry.port import Registry
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.2
+"""Changes that come together are told together."""
+RETRY_SECONDS = (1.0, 30.0)
+
+
+class Acks:
+    """Keeps one row of the servers' tables in line with what is so here."""
+
+    def __init__(self, registry: Registry, node: str, world: tuple[Clock, Dice]) -> None:
+        self._registry, self._node = registry, node
+        self._clock, self._dice = world
+        self._acks: dict[str, Ack] = {}
+        self._told: dict[str, Ack] | None = None
+        self._changed = asyncio.Event()
+        self._telling = asyncio.Lock()
+
+    def proxy(self, proxy_id: str, roots: Iterable[str], leaf: str) -> None:
+        """A sidecar acknowledged these roots, and a leaf under that one ("": none yet)."""
+        self._put(f"proxy:{proxy_id}", roots, leaf)
+
+    def proxy_gone(self, proxy_id: str) -> None:
+        """The sidecar is no more."""
+        self._drop(f"proxy:{proxy_id}")
+
+    def leaf(self, service: str, roots: Iterable[str], leaf: str) -> None:
+        """This node holds a leaf of the service under that root ("": none yet)."""
+        self._put(f"leaf:{service}", roots, leaf)
+
+    def leaf_gone(self, service: str) -> None:
+        """It holds none any more."""
+        self._drop(f"leaf:{service}")
+
+    def _put(self, key: str, roots: Iterable[str], leaf: str) -> None:
+        ack = Ack(id=key, roots=sorted(roots), leaf=leaf)
+        if self._acks.get(key) != ack:
+            self._acks[key] = ack
+            self._changed.set()
+
+    def _drop(self, key: str) -> None:
+        if self._acks.pop(key, None) is not None:
+            self._changed.set()
+
+    def is_told(self, service: str) -> bool:
+        """Whether the servers know that this node has, or is to have, a leaf of the service."""
+        return self._told is not None and f"leaf:{service}" in self._told
+
+    async def tell(self) -> None:
+        """Tell it now, if there is something new. Raises a MeshError."""
+        async with self._telling:
+            acks = dict(self._acks)
+            if acks == (self._told or {}):
+                return
+            await self._registry.write(Tell(self._node, list(acks.values())))
+            self._told = acks
+
+    async def run(self) -> None:
+        """Tell what changes, soon; never ends."""
+        low, high = RETRY_SECONDS
+        pause = low
+        while True:
+            await self._changed.wait()
+            await self._clock.sleep(SETTLE_SECONDS)
+            self._changed.clear()
+            try:
+                await self.tell()
+                pause = low
+            except MeshError as error:
+                log.debug("telling what was acknowledged: %s", error)
+                self._changed.set()
+                await self._clock.sleep(self._dice.uniform(pause / 2, pause))
+                pause = min(2 * pause, high)

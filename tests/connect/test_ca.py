@@ -1,0 +1,208 @@
+"""The certificate authority: chains that others believe, steps of a rotation, what is refused."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from mesh.clock import SystemClock
+from mesh.connect import ca, identity, signing
+from mesh.connect.ca import LeafSigner
+from mesh.connect.keys import new_key
+from mesh.errors import Conflict, Denied, Invalid
+from mesh.registry.authority import HOUR, Ack, Brought, Rules
+from tests.connect.authority import DOMAIN, START, Office, openssl_verifies, signed_by_openssl
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("ec", 224), ("ec", 256), ("ec", 384), ("ec", 521), ("rsa", 2048)]
+)
+def test_openssl_believes_a_leaf(kind: str, bits: int) -> None:
+    office = Office(Rules(private_key_type=kind, private_key_bits=bits))  # type: ignore[arg-type]
+    leaf = office.sign()
+    assert not openssl_verifies(leaf, [office.state.active.certificate], START)
+    found = signing.facts(leaf.certificate)
+    assert found.uris == [identity.service(DOMAIN, "dc1", "web").uri]
+    assert (found.not_before, found.not_after) == (START - 300, START + 72 * HOUR)
+    assert not found.authority
+
+
+def test_a_stranger_does_not(office: Office) -> None:
+    assert "unable to get" in openssl_verifies(
+        office.sign(), [Office().state.active.certificate], START
+    )
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_who_knows_only_the_old_root_believes_leaves_of_the_new_ones(office: Office) -> None:
+    first = office.state.active.certificate
+    for _ in range(2):
+        office.amend(ca.rotate(office.state, Rules(), Brought(), office.making, force=False))
+    leaf = office.sign()
+    assert len(office.state.past) == 2
+    assert len(leaf.chain) == 3
+    assert not openssl_verifies(leaf, [first], START)
+    assert not openssl_verifies(leaf, [office.state.active.certificate], START)
+
+
+def test_a_rotation_waits_for_proof(office: Office) -> None:
+    old = office.state.active
+    office.tell("n1", Ack(id="proxy:web", roots=[old.id], leaf=old.id))
+    office.amend(ca.prepare(office.state, Rules(), Brought(), office.making))
+    new = office.state.prepared
+    assert new is not None
+    assert new.id in {root.id for root in office.trust.roots}
+    assert office.trust.active == old.id
+    with pytest.raises(Conflict, match=r"0 of 1 workloads believe.*proxy:web on n1"):
+        ca.activate(office.state, office.reports, 1.0, office.now)
+
+    both = sorted([old.id, new.id])
+    office.tell("n1", Ack(id="proxy:web", roots=both, leaf=old.id))
+    office.amend(ca.activate(office.state, office.reports, 1.0, office.now))
+    assert office.trust.active == new.id
+    with pytest.raises(Conflict, match="0 of 1 workloads need no past root"):
+        ca.retire(office.state, office.reports, 1.0, office.now)
+
+    office.tell("n1", Ack(id="proxy:web", roots=both, leaf=new.id))
+    office.amend(ca.retire(office.state, office.reports, 1.0, office.now))
+    assert [root.id for root in office.trust.roots] == [new.id]
+    assert set(office.state.keys) == {new.id}
+    assert not office.state.active.crossed
+
+
+def test_a_share_may_do_and_force_needs_nobody(office: Office) -> None:
+    office.amend(ca.prepare(office.state, Rules(), Brought(), office.making))
+    state = office.state
+    assert state.prepared is not None
+    known = sorted(state.roots)
+    office.tell("n1", *(Ack(id=f"proxy:{n}", roots=known if n else []) for n in range(4)))
+    with pytest.raises(Conflict, match="3 of 4"):
+        ca.activate(state, office.reports, 0.8, office.now)
+    ca.activate(state, office.reports, 0.75, office.now)
+    ca.activate(state, office.reports, 1.0, office.now, force=True)
+
+
+def test_leaves_that_are_over_keep_nobody_waiting(office: Office) -> None:
+    office.amend(ca.prepare(office.state, Rules(), Brought(), office.making))
+    both = sorted(office.state.roots)
+    old = office.state.active.id
+    office.tell("n1", Ack(id="proxy:web", roots=both, leaf=old))
+    office.amend(ca.activate(office.state, office.reports, 1.0, office.now))
+    office.now += 72 * HOUR - 1
+    with pytest.raises(Conflict):
+        ca.retire(office.state, office.reports, 1.0, office.now)
+    office.now += 1
+    assert ca.retire(office.state, office.reports, 1.0, office.now).dropped == [old]
+
+
+def test_intermediates_are_renewed_in_half_time(office: Office) -> None:
+    before = office.state.active.intermediate
+    leaf = office.sign()
+    office.now += 8760 * HOUR / 2 - 600
+    assert ca.renew(office.state, office.making) is None
+    office.now += 600
+    office.amend(ca.renew(office.state, office.making))
+    assert office.state.active.intermediate != before
+    assert not openssl_verifies(leaf, [office.state.active.certificate], START)
+    now = office.now
+    assert not openssl_verifies(office.sign(), [office.state.active.certificate], now)
+
+
+def test_nothing_outlives_its_issuer() -> None:
+    office = Office(
+        Rules(leaf_cert_ttl=HOUR, intermediate_cert_ttl=3 * HOUR, root_cert_ttl=4 * HOUR)
+    )
+    office.now += 3 * HOUR
+    office.amend(ca.renew(office.state, office.making))
+    root = office.state.active
+    assert root.intermediate_not_after == root.not_after
+    assert ca.renew(office.state, office.making) is None
+    office.now += HOUR - 60
+    assert office.sign().valid_before == root.not_after
+    office.now += 60
+    with pytest.raises(Invalid, match="expired"):
+        office.sign()
+
+
+def test_an_expired_root_is_recovered_from(office: Office) -> None:
+    old = office.state.active
+    with pytest.raises(Conflict, match="has not expired"):
+        ca.recover(office.state, office.making)
+    office.now = old.not_after
+    office.amend(ca.recover(office.state, office.making))
+    new = office.state.active
+    assert [root.id for root in office.trust.roots] == [new.id]
+    assert not openssl_verifies(office.sign(), [new.certificate], office.now)
+
+
+def test_past_roots_of_a_rotation_in_one_step_go_by_themselves(office: Office) -> None:
+    old = office.state.active.id
+    office.amend(ca.rotate(office.state, Rules(), Brought(), office.making, force=False))
+    office.now += 2 * 72 * HOUR - 1
+    assert ca.prune(office.state, office.now) is None
+    office.now += 1
+    office.amend(ca.prune(office.state, office.now))
+    assert old not in office.state.roots
+
+
+def test_a_root_that_signs_no_other_needs_force(office: Office) -> None:
+    rules = Rules(disable_cross_signing=True)
+    with pytest.raises(Conflict, match="cross-signing"):
+        ca.rotate(office.state, rules, Brought(), office.making, force=False)
+    office.amend(ca.rotate(office.state, rules, Brought(), office.making, force=True))
+    assert not office.state.active.crossed
+
+
+def test_two_who_change_it_at_once(office: Office) -> None:
+    first = ca.prepare(office.state, Rules(), Brought(), office.making)
+    second = ca.prepare(office.state, Rules(), Brought(), office.making)
+    office.amend(first)
+    with pytest.raises(Conflict, match="meanwhile"):
+        office.amend(second)
+
+
+def test_a_root_from_outside() -> None:
+    key = new_key("rsa", 2048)
+    pem = signing.make_root(key, DOMAIN, signing.Validity(START, 1e8))
+    office = Office(brought=Brought(certificate=f"\r\n{pem}\n\n", key=key))
+    assert office.state.active.certificate == pem
+    assert not openssl_verifies(office.sign(), [pem], START)
+
+
+def test_a_root_whose_key_is_elsewhere() -> None:
+    key = new_key("ec", 256)
+    pem = signing.make_root(key, DOMAIN, signing.Validity(START, 1e9))
+    office = Office()
+    with pytest.raises(Invalid, match="PrivateKey"):
+        ca.prepare(office.state, Rules(), Brought(certificate=pem), office.making)
+
+    office.now = SystemClock().wall()  # As OpenSSL has it.
+    making = ca.Making(office.now, partial(signed_by_openssl, pem, key))
+    office.amend(ca.rotate(office.state, Rules(), Brought(certificate=pem), making, force=False))
+    assert office.state.keys[office.state.active.id].root == ""
+    assert not openssl_verifies(office.sign(), [pem], office.now)
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "why"),
+    [
+        (f"spiffe://{DOMAIN}/ns/default/dc/dc2/svc/web", Denied, "datacenter dc2"),
+        ("spiffe://other.consul/ns/default/dc/dc1/svc/web", Denied, "trust domain other"),
+        (f"spiffe://{DOMAIN}/ns/team/dc/dc1/svc/web", Denied, "namespaces"),
+        (f"spiffe://{DOMAIN}/agent/server/dc/dc1", Denied, "for a server"),
+        (f"spiffe://{DOMAIN}", Denied, "for a authority"),
+        (f"SPIFFE://{DOMAIN}/ns/default/dc/dc1/svc/web", Denied, "spelled"),
+        ("https://web", Invalid, "SPIFFE ID"),
+    ],
+)
+def test_identities_of_others_are_not_signed(
+    office: Office, uri: str, kind: type[Exception], why: str
+) -> None:
+    csr = signing.request_leaf(new_key("ec", 256), uri)
+    with pytest.raises(kind, match=why):
+        LeafSigner(office.state, "dc1").sign(csr, START)
