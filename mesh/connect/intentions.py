@@ -4,8 +4,9 @@ It decides as Envoys with our configuration do. In requests:
 
 - The path is brought into one form first (`paths`), and compared without its query.
 - A regular expression must match the whole path or value.
-- Names of headers are compared in any case. Values of a header that is there several times are
-  joined by commas. One that is absent matches nothing, not even inverted, but for `present`.
+- Names of headers are compared in any case. Of a header that is there several times one value that
+  matches is enough (Envoys before 1.38 join them by commas); inverted, none may match. One
+  that is absent matches nothing, not even inverted, but for `present`.
 - `host` and `:authority` are one header.
 """
 
@@ -214,12 +215,11 @@ def _fits(http: HttpMatch, request: Request) -> bool:
 
 
 def _header_fits(one: HeaderMatch, request: Request) -> bool:
-    value = header_value(request, one.name)
+    values = header_values(request, one.name)
     if one.present:
-        return (value is not None) != one.invert
-    if value is None:
-        return False
-    return _value_fits(one, value) != one.invert
+        return bool(values) != one.invert
+    # Nothing is said about a header that is absent, inverted or not.
+    return bool(values) and any(_value_fits(one, value) for value in values) != one.invert
 
 
 def _value_fits(one: HeaderMatch, value: str) -> bool:
@@ -238,16 +238,15 @@ def _value_fits(one: HeaderMatch, value: str) -> bool:
     )
 
 
-def header_value(request: Request, name: str) -> str | None:
-    """What a rule sees of a header: all its values, joined by commas; None when it is absent."""
+def header_values(request: Request, name: str) -> list[str]:
+    """What a rule sees of a header: its values, one after the other; none when it is absent."""
     wanted = _lower(name)
     if wanted == ":method":
-        return request.method
+        return [request.method]
     if wanted == ":path":
-        return request.path
+        return [request.path]
     names = {"host", AUTHORITY} if wanted in {"host", AUTHORITY} else {wanted}
-    values = [value.strip(" \t") for given, value in request.headers if _lower(given) in names]
-    return ",".join(values) if values else None
+    return [value.strip(" \t") for given, value in request.headers if _lower(given) in names]
 
 
 def _lower(text: str) -> str:
