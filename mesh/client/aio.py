@@ -14,6 +14,7 @@ from yarl import URL
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
     config,
     coordinate,
@@ -26,6 +27,7 @@ from mesh.client import (
     kv,
     maintenance,
     operator,
+    proxies,
     query,
     session,
     settings,
@@ -62,12 +64,14 @@ class AsyncClient:
         self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
         self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
+        self.proxies = Proxies(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -342,6 +346,30 @@ class Maintenance(_Noun):
     every = _awaiting(maintenance.every)
     begin = _awaiting(maintenance.begin)
     end = _awaiting(maintenance.end)
+
+
+class Proxies(_Noun):
+    """The agent's proxies, and their Envoys."""
+
+    every = _awaiting(proxies.every)
+    one = _awaiting(proxies.one)
+    bootstrap = _awaiting(proxies.bootstrap)
+    manage = _awaiting(proxies.manage)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _awaiting(ca.roots)
+    leaf = _awaiting(ca.leaf)
+    reissue = _awaiting(ca.reissue)
+    configuration = _awaiting(ca.configuration)
+    configure = _awaiting(ca.configure)
+    rotation = _awaiting(ca.rotation)
+    prepare = _awaiting(ca.prepare)
+    activate = _awaiting(ca.activate)
+    retire = _awaiting(ca.retire)
+    recover = _awaiting(ca.recover)
 
 
 class History(_Noun):

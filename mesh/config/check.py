@@ -39,6 +39,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "acl.default_policy": ("allow", "deny"),
     "acl.down_policy": ("allow", "deny", "extend-cache", "async-cache"),
     "default_intention_policy": ("", "allow", "deny"),
+    "connect.envoy_log_level": (
+        *("trace", "debug", "info", "warning", "error", "critical", "off"),
+    ),
 }
 """Options that are one of a few words."""
 
@@ -47,6 +50,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
     "performance.workers": (0, 64),
+    "connect.envoy_concurrency": (1, 256),
     "upgrade.level_max": (LOWEST, HIGHEST),
     "raft_protocol": (3, 3),
     "autopilot.max_trailing_logs": (0, _BIG),
@@ -125,8 +129,8 @@ def problems(config: Config) -> Iterator[Complaint]:
     yield from calm.problems(config)
     yield from snapshots.problems(config)
     yield from history.problems(config)
-    yield from entries.problems(config)
     yield from connect.problems(config)
+    yield from entries.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

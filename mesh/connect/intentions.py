@@ -4,9 +4,9 @@ It decides as Envoys with our configuration do. In requests:
 
 - The path is brought into one form first (`paths`), and compared without its query.
 - A regular expression must match the whole path or value.
-- Names of headers are compared in any case. Of a header that is there several times one value that
-  matches is enough (Envoys before 1.38 join them by commas); inverted, none may match. One
-  that is absent matches nothing, not even inverted, but for `present`.
+- Names of headers are compared in any case. Of a header that is there several times each value is
+  looked at by itself, and one that fits is enough; inverted, none may fit (Envoys before 1.38 join
+  them by commas). One that is absent matches nothing, not even inverted, but for `present`.
 - `host` and `:authority` are one header.
 """
 
@@ -218,8 +218,9 @@ def _header_fits(one: HeaderMatch, request: Request) -> bool:
     values = header_values(request, one.name)
     if one.present:
         return bool(values) != one.invert
-    # Nothing is said about a header that is absent, inverted or not.
-    return bool(values) and any(_value_fits(one, value) for value in values) != one.invert
+    if not values:
+        return False
+    return any(_value_fits(one, value) for value in values) != one.invert
 
 
 def _value_fits(one: HeaderMatch, value: str) -> bool:
@@ -239,7 +240,7 @@ def _value_fits(one: HeaderMatch, value: str) -> bool:
 
 
 def header_values(request: Request, name: str) -> list[str]:
-    """What a rule sees of a header: its values, one after the other; none when it is absent."""
+    """What a rule sees of a header, one by one."""
     wanted = _lower(name)
     if wanted == ":method":
         return [request.method]

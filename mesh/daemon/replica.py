@@ -308,8 +308,8 @@ class Replica:
         self._tasks.start(self.cartographer.run(), name="coordinates", fatal=True)
         self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
         self._tasks.start(self.historian.run(), name="history", fatal=True)
-        self._tasks.start(self.founding.run(), name="bootstrap entries", fatal=True)
         self._tasks.start(self.authority.run(), name="certificate authority", fatal=True)
+        self._tasks.start(self.founding.run(), name="bootstrap entries", fatal=True)
         self._tasks.start(self.janitor.run(), name="remains of restores", fatal=True)
         self._tasks.start(self.snapshots.run(), name="snapshots", fatal=True)
         if self.raft.bootstrapped:

@@ -139,6 +139,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of calls that no intention is about."""
     jwt_providers: list[JwtProvider] = []
     """Those that the policy names."""
+    public_roots: str = "/etc/ssl/certs/ca-certificates.crt"
+    """The file with the authorities that hosts of JWT keys are checked against."""
     sanitize_client_cert: bool = False
     """Take x-forwarded-client-cert off requests, and do not add it."""
     normalization: Normalization = Normalization()

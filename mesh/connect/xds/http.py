@@ -95,12 +95,13 @@ def tell_caller(found: Any, blueprint: Blueprint) -> None:
     details.cert = details.chain = details.dns = details.uri = True
 
 
-def guards(*, tokens: bool) -> list[Any]:
-    """The filters that decide whether a request passes; what they do comes on its own."""
-    found = [_discovered(RBAC_NAME, HttpRbac)]
-    if tokens:
-        found.insert(0, _discovered(FILTER_NAME, JwtAuthentication))
-    return found
+def guards() -> list[Any]:
+    """The filters that decide whether a request passes; what they do comes on its own.
+
+    That for tokens is there also when nobody asks for any, so that the first rule that does leaves
+    connections alone.
+    """
+    return [_discovered(FILTER_NAME, JwtAuthentication), _discovered(RBAC_NAME, HttpRbac)]
 
 
 def rbac_filter(rules: Rules) -> Resource:

@@ -58,7 +58,7 @@ def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
         _protect(chain, inbound, blueprint, origin)
     children = [*secrets.refs(blueprint.bundle)]
     if web:
-        children += [Ref(FILTER, one) for one in _guard_names(blueprint)]
+        children += [Ref(FILTER, one) for one in (tokens.FILTER_NAME, http.RBAC_NAME)]
     causes = [Cause(origin)]
     if not web:
         causes += rbac.rules(blueprint, http=False).causes[1:]
@@ -68,14 +68,8 @@ def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
 
 def guards(blueprint: Blueprint) -> list[Resource]:
     """What the rules of an HTTP listener are, apart from it: they change while it stays."""
-    found = [http.rbac_filter(rbac.rules(blueprint, http=True))]
-    if tokens.used(blueprint):
-        found.append(tokens.authentication(blueprint))
-    return found
-
-
-def _guard_names(blueprint: Blueprint) -> list[str]:
-    return [http.RBAC_NAME, *([tokens.FILTER_NAME] if tokens.used(blueprint) else [])]
+    rules = rbac.rules(blueprint, http=True)
+    return [tokens.authentication(blueprint), http.rbac_filter(rules)]
 
 
 def _address(inbound: Inbound) -> dict[str, Any]:
@@ -130,7 +124,7 @@ def _guard(found: Any, inbound: Inbound, blueprint: Blueprint) -> None:
     found.typed_config.Unpack(manager)
     kept = [*manager.http_filters]
     del manager.http_filters[:]
-    filters = http.guards(tokens=bool(tokens.used(blueprint)))
+    filters = http.guards()
     if inbound.protocol == "grpc":
         # What counts calls and translates them stands before what refuses them.
         filters = [*kept[:-1], *filters, *kept[-1:]]

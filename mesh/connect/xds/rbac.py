@@ -77,19 +77,22 @@ def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
 
 def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) -> Any:
     """The rules of these; None: everything is allowed."""
+    if blueprint.policy.jwt and not http:
+        return RBAC(action="ALLOW")  # Nobody: of a connection no token is known.
     default = "allow" if blueprint.default_allow else "deny"
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)
     policies: dict[str, Any] = {}
     flat: list[str] = []
-    tokens = blueprint.policy.jwt if http else []
+    tokens = blueprint.policy.jwt
     for number, intention in enumerate(deciding.values()):
-        action = intention.action
+        action: str = intention.action or "deny"
         if intention.permissions:
-            action = None if http else "deny"
+            # Of a connection nothing is known that permissions are about.
+            action = "" if http else "deny"
         if action == listed:
             flat.append(intention.source)
-        if action is not None:
+        if action:
             continue
         wanted = _permissions(intention.permissions, listed)
         if wanted:
@@ -200,8 +203,7 @@ def _header(match: HeaderMatch) -> dict[str, Any]:
             found["string_match"] = {way: wanted, "ignore_case": match.ignore_case}
             return found
     if match.regex:
-        flag = "(?i)" if match.ignore_case else ""
-        found["string_match"] = {"safe_regex": {"regex": f"{flag}{match.regex}"}}
+        found["string_match"] = {"safe_regex": {"regex": match.regex}}
     else:
         found["present_match"] = True
     return found
@@ -222,9 +224,7 @@ def _claims(need: JwtNeed) -> list[dict[str, Any]]:
     for claim in need.claims:
         path = [payload, *({"key": part} for part in claim.path)]
         exact = {"string_match": {"exact": claim.value}}
-        # A claim may be one value or a list that has it.
-        either = {"or_match": {"value_matchers": [exact, {"list_match": {"one_of": exact}}]}}
-        found.append({"filter": JWT_FILTER, "path": path, "value": either})
+        found.append({"filter": JWT_FILTER, "path": path, "value": exact})
     return found
 
 

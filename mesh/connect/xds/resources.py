@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mesh.connect.xds import clusters, endpoints, listeners, secrets, tokens
+from mesh.connect.xds import access_logs, clusters, endpoints, listeners, secrets, tokens
 from mesh.connect.xds.blueprint import Blueprint, Inbound, Upstream
 from mesh.connect.xds.snapshot import Resource, Snapshot, grouped
 from mesh.errors import Invalid
@@ -28,6 +28,11 @@ def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
     parts: dict[str, tuple[Any, tuple[Resource, ...]]] = {}
     problems: dict[str, str] = {}
     known = before.parts if before is not None else {}
+    try:
+        access_logs.requests(blueprint.access_log)
+    except Invalid as error:
+        problems["access log"] = error.message
+        blueprint = replace(blueprint, access_log=None)
     for part in _parts(blueprint):
         old = known.get(part.name)
         if old is not None and old[0] == part.given:
@@ -65,13 +70,13 @@ def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
     settings = (_settings(blueprint), blueprint.config, bare, blueprint.incoming)
     used = tokens.used(blueprint)
     policy = (blueprint.policy, blueprint.default_allow, used)
-    given: tuple[Any, ...] = (settings, bool(used))
+    given: tuple[Any, ...] = settings
     if inbound.protocol == "tcp":
         given = (settings, policy)
     else:
         yield _Part(
             "rules",
-            (policy, blueprint.bundle.trust_domain),
+            (policy, blueprint.bundle.trust_domain, blueprint.public_roots),
             lambda: [*listeners.guards(blueprint), *tokens.clusters(blueprint)],
         )
     yield _Part(

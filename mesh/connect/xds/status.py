@@ -63,7 +63,7 @@ def status_of(proxy: str, stream: Stream, now: float, since: float) -> ProxyStat
         proxy=proxy,
         connected_seconds=now - since,
         form="state-of-the-world" if stream.whole else "delta",
-        current=snapshot is not None and all(one.current for one in kinds),
+        current=snapshot is not None and all(one.current for one in kinds) and stream.complete(),
         known=snapshot is not None,
         responses=stream.sent,
         refusals=stream.refusals,

@@ -56,6 +56,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What it has from an earlier stream, by name."""
     names: tuple[str, ...] | None = None
     """Of the state-of-the-world form: all that it subscribes to."""
+    version: str = ""
+    """Of that form: of what it has, perhaps from an earlier stream."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -94,6 +96,10 @@ class Topic(msgspec.Struct):
     names: set[str] = set()
     have: dict[str, Resource] = {}
     """What the client accepted last. One from an earlier stream may have a version only."""
+    replaced: dict[str, list[Resource]] = {}
+    """What it had before that, and uses as long as the new one waits for its children.
+
+    Of what it has from an earlier stream that is not known."""
     pending: _Pending | None = None
     nonce: str = ""
     """Of the last response."""
@@ -142,6 +148,9 @@ class Stream:
         """Responses, of which so many were accepted and refused."""
         self.resources_sent = 0
         self._nonces = 0
+        self._resumed = False
+        self._early: dict[str, set[str]] = {}
+        """What is to be sent, of kinds not subscribed to yet, even to who has it."""
 
     # What comes in.
 
@@ -166,6 +175,7 @@ class Stream:
         if topic is None:
             topic = self.topics[request.kind] = Topic(request.kind)
         if self.whole:
+            self._resumed = self._resumed or (first and bool(request.version))
             if request.nonce and request.nonce != topic.nonce:
                 return  # Overtaken: what answers the last response has all names.
             self._settle(topic, request, now)
@@ -190,10 +200,13 @@ class Stream:
     def _subscribe(self, topic: Topic, request: Request, *, first: bool) -> None:
         if first:
             topic.wildcard = not request.subscribe
+            topic.answered = bool(request.versions)
             topic.have = {
-                name: Resource(kind=topic.kind, name=name, version=version, packed=b"")
+                name: _unknown(topic.kind, name, version)
                 for name, version in request.versions.items()
             }
+            self._resumed = self._resumed or bool(request.versions)
+            topic.replaced = {name: [one] for name, one in topic.have.items()}
         for name in request.subscribe:
             topic.dirty = True
             if name == ALL:
@@ -203,6 +216,7 @@ class Stream:
             if not first:
                 # It may have thrown away what it had, and asks because of that.
                 self._forget(topic, name)
+        topic.forced.update(filter(topic.wants, self._early.pop(topic.kind, ())))
         for name in request.unsubscribe:
             if name == ALL:
                 topic.wildcard = False
@@ -230,11 +244,17 @@ class Stream:
             self._refuse(topic, pending, request.error, now)
             return
         self.accepted += 1
+        unknown = self.whole and self._resumed and topic.accepted_at is None
         topic.accepted_at = now
-        topic.have.update(pending.put)
         topic.alone.difference_update(pending.put)
+        for name in pending.fresh & pending.put.keys():
+            old = topic.have.get(name) or (_unknown(topic.kind, name) if unknown else None)
+            if topic.kind == LISTENER and old is not None:
+                topic.replaced.setdefault(name, []).append(old)
+            topic.have[name] = pending.put[name]
         for name in pending.removed:
             topic.have.pop(name, None)
+            topic.replaced.pop(name, None)
 
     def _refuse(self, topic: Topic, pending: _Pending, error: str, now: float) -> None:
         topic.dirty = True
@@ -269,7 +289,13 @@ class Stream:
 
     def waiting(self) -> bool:
         """Whether time alone may make something due or overdue."""
-        return any(topic.pending or topic.blocked_since for topic in self.topics.values())
+        topics = self.topics.values()
+        return any(one.pending or one.blocked_since is not None for one in topics)
+
+    def complete(self) -> bool:
+        """Whether the client has all that its clusters and listeners wait for."""
+        parents = (self.topics[kind] for kind in (CLUSTER, LISTENER) if kind in self.topics)
+        return all(self._complete(one) for topic in parents for one in topic.have.values())
 
     def unanswered(self, now: float) -> float:
         """For how many seconds the client has owed an ACK or a NACK."""
@@ -301,7 +327,9 @@ class Stream:
                 found.append(resource)
             elif resource.name in topic.have and not topic.have[resource.name].packed:
                 topic.have[resource.name] = resource
-        return found
+        # Needed no more, but what is about to be removed waits for it.
+        last = [topic.have.get(name) for name in sorted(topic.forced - wanted.keys())]
+        return found + [one for one in last if one is not None and one.packed]
 
     def _ready(
         self, topic: Topic, lacking: list[Resource], snapshot: Snapshot, now: float
@@ -329,13 +357,22 @@ class Stream:
         wanted = snapshot.of(CLUSTER).get(name)
         if clusters is None or not clusters.wildcard or wanted is None:
             return "there"  # The client follows references from above, or has it from elsewhere.
+        if clusters.pending is not None and name in clusters.pending.removed:
+            return "coming"
         if name not in clusters.have:
             return "refused" if name in clusters.refused else "coming"
-        for child in wanted.children:
-            topic = self.topics.get(child.kind)
-            if topic is None or not (child.name in topic.have or child.name in topic.refused):
-                return "coming"
-        return "there"
+        return "there" if self._complete(wanted) else "coming"
+
+    def _complete(self, parent: Resource) -> bool:
+        """Whether the client has been sent, and has answered, all that this waits for."""
+        for kind, name in parent.children:
+            topic = self.topics.get(kind)
+            if topic is None:
+                return False
+            flying = topic.pending is not None and name in topic.pending.put
+            if name not in topic.have or name in topic.forced or flying:
+                return False
+        return True
 
     def _gone(self, topic: Topic, wanted: Mapping[str, Resource]) -> list[str]:
         """What is to be removed."""
@@ -352,16 +389,29 @@ class Stream:
     def _used(self) -> set[str] | None:
         """The clusters that something the client has sends requests to. None: any."""
         used: set[str] = set()
+        listeners = self.topics.get(LISTENER)
+        if self._resumed and listeners is None:
+            return None  # It has some, and will say which.
+        if self._resumed and self.whole and listeners and listeners.accepted_at is None:
+            return None  # It has some, and does not say which.
         for kind in (LISTENER, ROUTES, FILTER):
             topic = self.topics.get(kind)
             if topic is None:
                 continue
             pending = topic.pending.put if topic.pending else {}
-            for resource in [*topic.have.values(), *pending.values()]:
+            for resource in [*topic.have.values(), *pending.values(), *self._replaced(topic)]:
                 if not resource.packed:
                     return None
                 used.update(resource.needs)
         return used
+
+    def _replaced(self, topic: Topic) -> list[Resource]:
+        """What the client had before, and may use still."""
+        for name in list(topic.replaced):
+            held = topic.have.get(name)
+            if held is None or (held.packed and self._complete(held)):
+                del topic.replaced[name]
+        return [one for several in topic.replaced.values() for one in several]
 
     def _change(
         self, topic: Topic, put: list[Resource], removed: list[str], absent: list[str], now: float
@@ -374,7 +424,8 @@ class Stream:
         if self.whole:
             if topic.kind in WHOLE:
                 kept = {n: one for n, one in topic.have.items() if n not in removed and one.packed}
-                put = [*(kept | {one.name: one for one in put}).values()]
+                everything = kept | {one.name: one for one in put}
+                put = [everything[name] for name in sorted(everything)]
             version = digest("".join(sorted(one.version for one in put)).encode())
         everything = {resource.name: resource for resource in put}
         topic.pending = _Pending(topic.nonce, everything, fresh, removed, now)
@@ -389,9 +440,16 @@ class Stream:
     def _force(self, parent: Resource) -> None:
         for kind, name in parent.children:
             topic = self.topics.get(kind)
-            if topic is not None and topic.wants(name):
+            if topic is None:
+                self._early.setdefault(kind, set()).add(name)
+            elif topic.wants(name) and (name in topic.have or topic.pending is not None):
                 topic.forced.add(name)
                 topic.dirty = True
+
+
+def _unknown(kind: str, name: str, version: str = "") -> Resource:
+    """What the client has from an earlier stream."""
+    return Resource(kind=kind, name=name, version=version, packed=b"")
 
 
 def _batch(ready: list[Resource], topic: Topic, *, split: bool) -> list[Resource]:

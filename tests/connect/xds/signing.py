@@ -1,16 +1,21 @@
-"""An authority that signs leaves of services, for tests."""
+"""Who signs leaves of services, and who signs tokens, for tests."""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import json
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
 from mesh.connect import identity
 from mesh.connect.credentials import Bundle, Leaf
+from mesh.registry.intentions import JwtProvider
 
 TRUST = "11111111-2222-3333-4444-555555555555.consul"
 PEM = serialization.Encoding.PEM
@@ -75,3 +80,35 @@ def _dated() -> x509.CertificateBuilder:
         .not_valid_before(now - dt.timedelta(minutes=5))
         .not_valid_after(now + dt.timedelta(days=1))
     )
+
+
+class Issuer:
+    """Of JSON web tokens, signed with ES256."""
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        self.name = name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        point = self._key.public_key().public_numbers()
+        key = {
+            "kty": "EC",
+            "crv": "P-256",
+            "alg": "ES256",
+            "kid": "1",
+            "x": _base64(point.x.to_bytes(32, "big")),
+            "y": _base64(point.y.to_bytes(32, "big")),
+        }
+        keys = json.dumps({"keys": [key]})
+        self.provider = JwtProvider(name=name, issuer=f"https://{name}", keys=keys, **fields)
+
+    def token(self, **claims: Any) -> str:
+        now = int(dt.datetime.now(dt.UTC).timestamp())
+        payload = {"iss": self.provider.issuer, "exp": now + 600} | claims
+        head = {"alg": "ES256", "typ": "JWT", "kid": "1"}
+        signed = ".".join(_base64(json.dumps(part).encode()) for part in (head, payload))
+        numbers = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+        signature = b"".join(number.to_bytes(32, "big") for number in numbers)
+        return f"{signed}.{_base64(signature)}"
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
