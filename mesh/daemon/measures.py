@@ -256,7 +256,8 @@ _WRITES = {
     "catalog.deregister": "catalog.deregister",
     "sessions": "session.apply",
     "prepared": "prepared-query.apply",
-    "entries": "config_entry.apply",
+    "config": "config_entry.apply",
+    "intentions": "intention.apply",
 }
 """What is written, and the timer of it by the name that Consul's users know."""
 

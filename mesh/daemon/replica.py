@@ -63,7 +63,16 @@ log = logging.getLogger(__name__)
 audit = logging.getLogger("mesh.audit")
 
 RESIGN_SECONDS = 5.0
-WRITTEN = ("kv", "txn", "catalog.register", "catalog.deregister", "sessions", "prepared", "entries")
+WRITTEN = (
+    "kv",
+    "txn",
+    "catalog.register",
+    "catalog.deregister",
+    "sessions",
+    "prepared",
+    "config",
+    "intentions",
+)
 """What writes are told apart by in the metrics, which are there before the first of them."""
 
 
