@@ -24,7 +24,7 @@ from mesh.registry.intentions import (
     Permission,
     Policy,
 )
-from tests.connect.xds.sidecars import Mesh, until
+from tests.connect.xds.sidecars import CLOCK, Mesh, until
 from tests.connect.xds.signing import Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
@@ -115,6 +115,33 @@ async def test_a_deny_bites_on_a_warm_connection_once_it_is_accepted(mesh: Mesh)
         assert (await mesh.get())[0] == 403
         await mesh.changed("payments", policy=OPEN)
     assert await mesh.envoys["web"].stats("internal.*upstream_cx_total") == before
+
+
+async def test_no_request_of_many_connections_is_judged_by_the_old_rule_after_the_ack(
+    mesh: Mesh,
+) -> None:
+    judged: list[tuple[float, int]] = []
+    ended = asyncio.Event()
+
+    async def ask() -> None:
+        while not ended.is_set():
+            began = CLOCK.monotonic()
+            judged.append((began, (await mesh.get())[0]))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(ask())
+        try:
+            for turn in range(6):
+                wanted = [403, 200][turn % 2]
+                rules = [OPEN, policy(intention(action="deny"))][wanted == 403]
+                await mesh.changed("payments", policy=rules)
+                accepted, seen = CLOCK.monotonic(), len(judged)
+                await until(lambda seen=seen: len(judged) > seen + 60, "requests go on")  # type: ignore[misc]
+                later = {status for began, status in judged[seen:] if began > accepted}
+                assert later == {wanted}
+        finally:
+            ended.set()
 
 
 async def test_sidecars_speak_http2_between_them(mesh: Mesh) -> None:
