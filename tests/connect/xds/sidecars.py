@@ -110,6 +110,12 @@ def _bootstrap(node: str, xds: str, admin: str, form: str) -> dict[str, Any]:
         "node": {"id": node, "cluster": node},
         "admin": {"address": {"pipe": {"path": admin, "mode": 384}}},
         "static_resources": {"clusters": [agent]},
+        # For one expression with the names of all sources.
+        "layered_runtime": {
+            "layers": [
+                {"name": "static", "static_layer": {"re2.max_program_size.error_level": 1 << 20}}
+            ]
+        },
         "dynamic_resources": {
             "lds_config": ads,
             "cds_config": ads,
