@@ -149,10 +149,19 @@ class App:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        if request.path == "/echo":
+            return await self._echo(request)
         told = {"app": self.name, "path": request.raw_path, "headers": dict(request.headers)}
         return web.json_response(told)
+
+    async def _echo(self, request: web.Request) -> web.WebSocketResponse:
+        answer = web.WebSocketResponse()
+        await answer.prepare(request)
+        async for message in answer:
+            await answer.send_str(message.data)
+        return answer
 
 
 class Mesh:

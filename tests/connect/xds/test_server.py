@@ -151,6 +151,13 @@ async def test_sidecars_speak_http2_between_them(mesh: Mesh) -> None:
     assert not stats["http.public_listener.downstream_cx_http1_active"]
 
 
+async def test_websockets_pass_through_both_sidecars(mesh: Mesh) -> None:
+    assert mesh.http is not None
+    async with mesh.http.ws_connect(f"http://127.0.0.1:{mesh.entrance}/echo") as talk:
+        await talk.send_str("hello")
+        assert await talk.receive_str(timeout=5) == "hello"
+
+
 async def test_default_deny_lets_nobody_in_without_an_intention(mesh: Mesh) -> None:
     await mesh.changed("payments", default_allow=False)
     assert (await mesh.get())[0] == 403
