@@ -201,6 +201,16 @@ async def test_endpoints_come_and_go_under_load_without_a_failed_request(mesh: M
             await requests.go_on(5)
 
 
+async def test_an_instance_that_died_unnoticed_costs_no_request(mesh: Mesh) -> None:
+    (upstream,) = mesh.blueprints["web"].upstreams
+    dead = replace(upstream.endpoints[0], port=mesh.spare)
+    async with load(mesh) as requests:
+        await mesh.changed(
+            "web", upstreams=[replace(upstream, endpoints=[*upstream.endpoints, dead])]
+        )
+        await requests.go_on(100)
+
+
 async def test_leaves_change_under_load_without_a_failed_request(mesh: Mesh) -> None:
     async with load(mesh) as requests:
         for _ in range(3):
