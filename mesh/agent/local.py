@@ -11,7 +11,7 @@ import msgspec
 from mesh.agent import rows
 from mesh.agent.check_rules import NOTHING_TO_DO
 from mesh.agent.checks import CriticalClock, Judge, Result, shorten
-from mesh.agent.definitions import CheckDefinition, ServiceDefinition, thresholds
+from mesh.agent.definitions import PROBES, CheckDefinition, ServiceDefinition, thresholds
 from mesh.agent.flaps import Flaps
 from mesh.agent.news import News
 from mesh.agent.operations import NodeOperations
@@ -211,7 +211,7 @@ class Agent:
             known = self._services.get(name)
             taken = {local.row.port for local in self._services.values()}
             port = known.row.port if known else free_port(taken, self.options.sidecar_ports)
-            parts[name] = complete(definition, port)
+            parts[name] = complete(definition, port, self.options.sidecar_address)
         return parts
 
     def _register(
@@ -365,6 +365,13 @@ class Agent:
         return check
 
     # Results
+
+    def recheck(self, service_id: str) -> None:
+        """Run the checks of a service now: something happened that they may tell of."""
+        for check_id in sorted(self._checks_of(service_id)):
+            definition = self._checks[check_id].definition
+            if definition is not None and definition.kind in PROBES:
+                self._runners.run(check_id, soon=True)
 
     def report(self, check_id: str, result: Result, *, expires: float = 0.0) -> None:
         """What a run of a check found; `expires` is when a TTL ends (Unix seconds)."""

@@ -12,6 +12,7 @@ from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
+from mesh.connect.launcher import Sidecar
 from mesh.connect.leaves import Leaves
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
@@ -80,11 +81,56 @@ class KeyringInfo(msgspec.Struct, frozen=True):
 KeyAct: TypeAlias = Literal["list", "install", "use", "remove"]
 
 
+class ProxyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy of this node."""
+
+    id: str
+    service: str
+    port: int
+    managed: bool
+    """The agent runs its Envoy itself."""
+    envoy: Sidecar | None
+    problems: list[str]
+    """Why it has not been told what is wanted of it."""
+    streams: list[Any]
+    """Of `connect.xds.status.ProxyStatus`, which is loaded only where there are proxies."""
+
+
+class MeshOperations(Protocol):
+    """The node's part in the mesh."""
+
+    def proxies(self) -> list[ProxyInfo]:
+        """Its proxies, by id."""
+        ...
+
+    def bootstrap(
+        self,
+        proxy: str,
+        *,
+        admin_bind: str,
+        grpc_addr: str,
+        ready_bind: str,
+        prometheus_backend_port: str,
+        prometheus_scrape_path: str,
+    ) -> dict[str, Any]:
+        """What an Envoy is started with to be this proxy. Raises NotFound or Invalid."""
+        ...
+
+    async def manage(self, proxy: str, *, enable: bool) -> None:
+        """Run the Envoy of a proxy, or drain, stop and leave it to others. Raises NotFound."""
+        ...
+
+
 class NodeOperations(Protocol):
     """The node, for whoever may steer it."""
 
     events: Events
     leaves: Leaves
+
+    @property
+    def mesh(self) -> MeshOperations | None:
+        """Its part in the mesh; None where that is off."""
+        ...
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the LAN or the WAN pool."""

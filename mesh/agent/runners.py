@@ -33,6 +33,7 @@ class Runners:
         self._tasks = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._renewed: dict[str, asyncio.Event] = {}
+        self._soon: set[str] = set()
         self._aliases = Aliases(here, registry, (clock, dice))
         self._http = HttpProbe()
         self._contexts = Contexts(here.options.check_certificates)
@@ -41,12 +42,14 @@ class Runners:
         """Take over new options; runs that have begun go on with the old ones."""
         self._contexts = Contexts(self._here.options.check_certificates)
 
-    def run(self, check_id: str) -> None:
-        """Begin to run a check, or begin anew after it changed."""
+    def run(self, check_id: str, *, soon: bool = False) -> None:
+        """Begin to run a check, or begin anew after it changed; soon: its first run is now."""
         self.end(check_id)
         definition = self._here.checks()[check_id].definition
         if definition is None:
             return
+        if soon:
+            self._soon.add(check_id)
         work = {"ttl": self._ttl, "alias": self._aliases.run}.get(definition.kind, self._repeat)
         self._renewed[check_id] = asyncio.Event()
         self._running[check_id] = self._tasks.start(
@@ -74,7 +77,9 @@ class Runners:
         probe = self._probes()[definition.kind]
         interval = max(definition.interval, self._here.options.interval_min_seconds)
         # Spread, but a new service does not wait long for its first verdict.
-        await self._clock.sleep(self._dice.uniform(0, min(interval, FIRST_RUN_SECONDS)))
+        first = 0.0 if check_id in self._soon else min(interval, FIRST_RUN_SECONDS)
+        self._soon.discard(check_id)
+        await self._clock.sleep(self._dice.uniform(0, first))
         while True:
             try:
                 result = await probe(definition)

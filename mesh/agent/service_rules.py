@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from mesh.agent.definitions import ServiceDefinition, folded
+from mesh.connect import registration
 
 META_PAIRS_MAX = 64
 RESERVED_META = "consul-"
@@ -98,6 +99,7 @@ def _kind_problems(service: ServiceDefinition) -> list[str]:
             found.append("Proxy.DestinationServiceName: a connect-proxy needs one service")
         if not (service.port or service.socket_path or service.sidecar_of):
             found.append("Port: a connect-proxy needs a Port or a SocketPath")
+        found += registration.problems(service.proxy)
     elif service.kind in GATEWAYS:
         if service.kind in GATEWAYS_WITH_PORT and not service.port:
             found.append(f"Port: a {service.kind} needs one")

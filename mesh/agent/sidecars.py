@@ -35,15 +35,20 @@ def sidecar_id(service_id: str) -> str:
     return f"{service_id}{SUFFIX}"
 
 
-def complete(service: ServiceDefinition, port: int) -> ServiceDefinition:
-    """The sidecar of a service as the agent registers it, at this port if it names none."""
+def complete(service: ServiceDefinition, port: int, reached: str = LOCAL) -> ServiceDefinition:
+    """The sidecar of a service as the agent registers it, at this port if it names none.
+
+    `reached` is where it is checked when nobody gave it an address.
+    """
     sidecar, own = service.sidecar, service.id or service.name
     assert sidecar is not None, "callers checked"
     proxy = dict(sidecar.proxy)
     if not _has(proxy, "destinationserviceid"):
         proxy["DestinationServiceID"] = own
     if service.port and not _has(proxy, "localserviceport"):
-        proxy |= {"LocalServiceAddress": LOCAL, "LocalServicePort": service.port}
+        proxy["LocalServicePort"] = service.port
+        if not _has(proxy, "localserviceaddress"):
+            proxy["LocalServiceAddress"] = LOCAL
     port = sidecar.port or (0 if sidecar.socket_path else port)
     return msgspec.structs.replace(
         sidecar,
@@ -55,7 +60,7 @@ def complete(service: ServiceDefinition, port: int) -> ServiceDefinition:
         enable_tag_override=sidecar.enable_tag_override or service.enable_tag_override,
         port=port,
         proxy=proxy,
-        checks=sidecar.checks or _checks(own, sidecar.address or LOCAL, port),
+        checks=sidecar.checks or _checks(own, sidecar.address or service.address or reached, port),
         sidecar_of=own,
     )
 

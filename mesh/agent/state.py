@@ -46,6 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     does."""
     sidecar_ports: tuple[int, int] = (21000, 21255)
     """Lowest and highest port for sidecars whose definition names none."""
+    sidecar_address: str = "127.0.0.1"
+    """Where this node reaches sidecars whose service has no address."""
     interval_min_seconds: float = 1.0
     """Shorter check intervals are raised to this."""
     deregister_min_seconds: float = 60.0

@@ -32,7 +32,7 @@ NAMED_BY_USER = {"taggedaddresses"}
 
 def read_services(path: str) -> list[dict[str, Any]]:
     """The services that a file defines. Raises Invalid, naming file and field."""
-    document = _read(path)
+    document = read_document(path)
     if not isinstance(document, dict):
         raise Invalid(f"{path}: expected an object with `service` or `services`")
     fields = {str(name).lower(): value for name, value in document.items()}
@@ -50,7 +50,8 @@ def read_services(path: str) -> list[dict[str, Any]]:
     return [api_names(service) for service in found]
 
 
-def _read(path: str) -> object:
+def read_document(path: str) -> object:
+    """What a file of HCL, JSON or YAML says. Raises Invalid, naming the place."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

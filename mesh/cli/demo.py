@@ -19,7 +19,8 @@ from mesh.cli.picture import DNS_PORT, HTTP_PORT, Observer, Picture
 from mesh.cli.processes import Ended, Processes
 from mesh.cli.screen import Lines, LiveScreen, Screen
 from mesh.clock import Clock, SystemClock
-from mesh.errors import Conflict, MeshError, Unreachable
+from mesh.connect import binary
+from mesh.errors import Conflict, MeshError, NotFound, Unreachable
 
 TOP = Path(__file__).parent.parent.parent
 LOOK_SECONDS = 0.5
@@ -67,9 +68,10 @@ class Demo:
         self._clock = clock
         self._started = clock.monotonic()
         self.processes = Processes(clock)
-        self._observer = Observer(self.cluster.nodes)
+        self._observer = Observer(self.cluster.nodes, self.callers)
         self.stopping = threading.Event()
         self.picture = Picture()
+        self.has_envoy = _has_envoy()
         self._certify()
         self._copy_definitions(path.parent / "demo", compose.networks_of(file), place.loopback)
 
@@ -77,6 +79,16 @@ class Demo:
     def elapsed_seconds(self) -> float:
         """Since the start."""
         return self._clock.monotonic() - self._started
+
+    @property
+    def callers(self) -> list[compose.Process]:
+        """Who calls another service by its sidecar."""
+        return [one for one in self.cluster.processes if "-via" in one.command]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether all of them get through, or cannot, since there is no Envoy."""
+        return not self.has_envoy or all(one.state == "open" for one in self.picture.edges)
 
     def start(self) -> None:
         """Start every process."""
@@ -121,6 +133,8 @@ class Demo:
             f"./dev run meshctl members{ask}",
             f"./dev run meshctl catalog services{ask}",
             f"./dev run meshctl kv put hello world{ask}",
+            f"./dev run meshctl intention deny web payments{ask}       (or allow)",
+            f"./dev run meshctl proxy list{ask}",
             f"dig @{asked} -p {DNS_PORT} {picture.WATCHED}.service.{picture.DOMAIN} SRV",
             *(
                 wanted[name]
@@ -145,6 +159,14 @@ class Demo:
             shutil.copytree(source, target)
             for file in target.rglob("*.yaml"):
                 file.write_text(compose.moved(file.read_text(), networks, loopback))
+
+
+def _has_envoy() -> bool:
+    try:
+        binary.find()
+    except NotFound:
+        return False
+    return True
 
 
 def find_place(file: compose.File) -> Place:
@@ -195,20 +217,22 @@ def watch(demo: Demo, screen: Screen) -> int:
 def wait_until_well(demo: Demo, screen: Screen, timeout_seconds: float) -> int:
     """Wait for a leader and for every instance in every node's DNS; tell how long each took."""
     count = sum(name.startswith(picture.WATCHED) for name in _names(demo))
-    led = False
+    led = named = False
     while not demo.stopping.is_set():
         if ended := demo.look(screen):
             raise _fall(ended[0])
         if demo.picture.leader and not led:
             led = True
             screen.tell("a leader: ready for writes", demo.elapsed_seconds)
-        if demo.picture.agrees_on(count):
+        if demo.picture.agrees_on(count) and not named:
+            named = True
             screen.tell(f"every node's DNS names all {count}", demo.elapsed_seconds)
+        if named and demo.is_connected:
             return OK
         if demo.elapsed_seconds > timeout_seconds:
             raise Unreachable(
                 f"not well within {timeout_seconds:.0f} s: leader {demo.picture.leader or 'none'}, "
-                f"DNS {demo.picture.dns}"
+                f"DNS {demo.picture.dns}, calls {demo.picture.edges}"
             )
         demo.stopping.wait(LOOK_OFTEN_SECONDS)
     return FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from http.client import HTTPConnection, HTTPException
 from typing import NamedTuple
 
 from mesh.cli import resolver
@@ -12,6 +13,7 @@ from mesh.errors import MeshError
 
 HTTP_PORT = 8500
 DNS_PORT = 8600
+SHOP_PORT = 8080
 ANSWER_SECONDS = 1.0
 # The servers register themselves; the demo is about the rest.
 OWN_SERVICES = {"mesh", "consul"}
@@ -40,6 +42,17 @@ class Instance(NamedTuple):
     reason: str
 
 
+class Edge(NamedTuple):
+    """Whether one service gets through to another by their sidecars."""
+
+    source: str
+    destination: str
+    state: str
+    """open, denied or broken."""
+    said: str
+    """What the called one answered, or why nothing came."""
+
+
 class Picture(NamedTuple):
     """The cluster at one moment. What could not be asked is empty."""
 
@@ -49,6 +62,7 @@ class Picture(NamedTuple):
     members: tuple[Member, ...] = ()
     instances: tuple[Instance, ...] = ()
     dns: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    edges: tuple[Edge, ...] = ()
     """Node, response code or error, and the instances in the answer, sorted."""
 
     def agrees_on(self, count: int) -> bool:
@@ -61,8 +75,9 @@ class Picture(NamedTuple):
 class Observer:
     """Asks the nodes of the cluster, as any client would."""
 
-    def __init__(self, nodes: Sequence[Process]) -> None:
-        self._nodes = list(nodes)
+    def __init__(self, nodes: Sequence[Process], callers: Sequence[Process]) -> None:
+        """`callers` are the processes that ask another service by their sidecar."""
+        self._nodes, self._callers = list(nodes), list(callers)
         self._clients = {
             node.name: Client(
                 Settings(address=f"{node.address}:{HTTP_PORT}", timeout_seconds=ANSWER_SECONDS)
@@ -77,7 +92,8 @@ class Observer:
 
     def look(self) -> Picture:
         """Ask everybody. Who does not answer is left out."""
-        picture = Picture(leader=self._leader(), dns=tuple(self._dns()))
+        edges = tuple(_edge(process) for process in self._callers)
+        picture = Picture(leader=self._leader(), dns=tuple(self._dns()), edges=edges)
         # Agents first: what they know is what the services on them see.
         for node in sorted(self._nodes, key=lambda node: node.is_server):
             client = self._clients[node.name]
@@ -129,6 +145,22 @@ class Observer:
                 yield node.name, answer.code, tuple(sorted(answer.instances))
 
 
+def _edge(process: Process) -> Edge:
+    connection = HTTPConnection(process.address, SHOP_PORT, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        said = response.read(500).decode("utf-8", "replace").strip()
+    except (OSError, HTTPException) as error:
+        return Edge(process.name, WATCHED, "broken", str(error) or "no answer")
+    finally:
+        connection.close()
+    if response.status == 200:
+        return Edge(process.name, WATCHED, "open", said.rpartition(": ")[2])
+    state = "denied" if "RBAC" in said or "denied" in said else "broken"
+    return Edge(process.name, WATCHED, state, said.rpartition(": ")[2])
+
+
 def changes(old: Picture, new: Picture) -> list[str]:
     """What happened between two pictures, in words."""
     found = []
@@ -138,7 +170,16 @@ def changes(old: Picture, new: Picture) -> list[str]:
         found += _member_changes(old, new)
         found += _instance_changes(old, new)
     found += _dns_changes(old, new)
+    found += _edge_changes(old, new)
     return found
+
+
+def _edge_changes(old: Picture, new: Picture) -> Iterator[str]:
+    before = {(one.source, one.destination): one.state for one in old.edges}
+    for edge in new.edges:
+        if before.get((edge.source, edge.destination)) != edge.state:
+            why = "" if edge.state == "open" else f" ({edge.said})"
+            yield f"{edge.source} -> {edge.destination} is {edge.state}{why}"
 
 
 def _member_changes(old: Picture, new: Picture) -> Iterator[str]:

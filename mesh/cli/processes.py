@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mesh.cli.compose import Process
 from mesh.clock import Clock
+from mesh.connect.process import kill_left
 
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.02
@@ -92,6 +93,8 @@ class Processes:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._running.clear()
+        # Those of agents that had no time to stop them: they have sessions of their own.
+        kill_left(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _some_run(self) -> bool:
@@ -114,6 +117,7 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
+            kill_left(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 

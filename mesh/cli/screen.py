@@ -74,16 +74,16 @@ class LiveScreen:
         """Draw what fits, what matters most first."""
         title = self._title(picture, elapsed_seconds)
         members, instances = self._members(picture, pids), self._instances(picture)
-        dns, commands = self._dns(picture), self._try()
+        edges, dns, commands = self._edges(picture), self._dns(picture), self._try()
         body: list[RenderableType]
         if self._console.width >= WIDE_COLUMNS:
             grid = Table.grid(expand=True)
             grid.add_column(ratio=1)
             grid.add_column(ratio=1)
-            grid.add_row(Group(members, instances), Group(dns, commands))
+            grid.add_row(Group(members, instances), Group(edges, dns, commands))
             body = [grid]
         else:
-            body = self._fitting([instances, members, dns, commands])
+            body = self._fitting([instances, edges, members, dns, commands])
         rest = self._console.height - self._height([title, *body]) - len(BORDERS)
         self._live.update(Group(title, *body, self._changes(max(rest, 1))), refresh=True)
 
@@ -125,6 +125,15 @@ class LiveScreen:
         rows = [(one.service, one.id, one.address, one.health) for one in picture.instances]
         return _panel(
             "services", tables.compact(("Service", "Instance", "Address", "Health"), rows)
+        )
+
+    def _edges(self, picture: Picture) -> Panel:
+        rows = [
+            (f"{one.source} -> {one.destination}", one.state, one.said) for one in picture.edges
+        ]
+        return _panel(
+            "calls through sidecars, mutual TLS",
+            tables.compact(("Call", "State", "Answer"), rows),
         )
 
     def _dns(self, picture: Picture) -> Panel:

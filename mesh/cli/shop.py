@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mesh.cli.command import OK, WRONG_USE, Command, parse
 from mesh.cli.flags import Argument, Flag, Usage
 from mesh.client import Client
-from mesh.errors import MeshError
+from mesh.errors import Denied, MeshError, Unreachable
 
 CALL_SECONDS = 2.0
 
@@ -22,6 +22,8 @@ class Shop(NamedTuple):
 
     name: str
     calls: str
+    via: str
+    """Where its sidecar takes calls for that service, `ip:port`; empty: it asks the registry."""
     healthy: threading.Event
     turns: count[int]
 
@@ -46,18 +48,35 @@ class Shop(NamedTuple):
             return 503, f"{self.name} could not ask {self.calls}: {error}"
 
     def _ask(self) -> str:
+        if self.via:
+            address, _, port = self.via.rpartition(":")
+            return _get(address, int(port))
+        return self._ask_registry()
+
+    def _ask_registry(self) -> str:
         """Ask the next healthy instance, which the registry knows."""
         with Client() as client:
             instances = client.health.service(self.calls, passing=True).value
         if not instances:
             return "no instance is healthy"
         chosen = instances[next(self.turns) % len(instances)]
-        connection = HTTPConnection(chosen.address, chosen.service.port, timeout=CALL_SECONDS)
-        try:
-            connection.request("GET", "/")
-            return connection.getresponse().read(1000).decode("utf-8", "replace").strip()
-        finally:
-            connection.close()
+        return _get(chosen.address, chosen.service.port)
+
+
+def _get(address: str, port: int) -> str:
+    """What a shop there says. Raises Denied when its sidecar does not let us through."""
+    connection = HTTPConnection(address, port, timeout=CALL_SECONDS)
+    try:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        said = response.read(1000).decode("utf-8", "replace").strip()
+    finally:
+        connection.close()
+    if response.status == 403:
+        raise Denied(said or "denied")
+    if response.status >= 500:
+        raise Unreachable(said)
+    return said
 
 
 def handler_of(shop: Shop) -> type[BaseHTTPRequestHandler]:
@@ -97,6 +116,7 @@ COMMAND = Command(
         Flag("address", "the IP address to listen on"),
         Flag("port", "the port to listen on", "number"),
         Flag("calls", "the service to ask for every answer"),
+        Flag("via", "where a sidecar takes calls for it: ip:port"),
     ),
     asks_agent=False,
 )
@@ -109,7 +129,9 @@ def main(words: list[str]) -> int:
     except Usage as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_USE
-    shop = Shop(parsed.arguments[0], parsed.text("calls"), threading.Event(), count())
+    shop = Shop(
+        parsed.arguments[0], parsed.text("calls"), parsed.text("via"), threading.Event(), count()
+    )
     shop.healthy.set()
     address = (parsed.text("address") or "127.0.0.1", parsed.number("port") or 0)
     with ThreadingHTTPServer(address, handler_of(shop)) as server:

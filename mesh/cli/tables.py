@@ -24,6 +24,9 @@ STYLES = {
     "MTU": "red",
     "nothing": "red",
     "unknown": "red",
+    "open": "green",
+    "denied": "red",
+    "broken": "yellow",
 }
 
 

@@ -14,16 +14,20 @@ from yarl import URL
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
+    config,
     coordinate,
     dns,
     doctor,
     event,
     health,
     history,
+    intention,
     kv,
     maintenance,
     operator,
+    proxies,
     query,
     session,
     settings,
@@ -56,14 +60,18 @@ class AsyncClient:
         self.kv = KV(self)
         self.txn = Txn(self)
         self.query = Query(self)
+        self.config = Config(self)
+        self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
         self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
+        self.proxies = Proxies(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -266,6 +274,30 @@ class Query(_Noun):
     explain = _awaiting(query.explain)
 
 
+class Config(_Noun):
+    """Config entries."""
+
+    write = _awaiting(config.write)
+    read = _awaiting(config.read)
+    listed = _awaiting(config.listed)
+    delete = _awaiting(config.delete)
+
+
+class Intention(_Noun):
+    """Intentions: which service may call which."""
+
+    listed = _awaiting(intention.listed)
+    get = _awaiting(intention.get)
+    get_by_id = _awaiting(intention.get_by_id)
+    put = _awaiting(intention.put)
+    create = _awaiting(intention.create)
+    delete = _awaiting(intention.delete)
+    delete_by_id = _awaiting(intention.delete_by_id)
+    promote = _awaiting(intention.promote)
+    match = _awaiting(intention.match)
+    check = _awaiting(intention.check)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -314,6 +346,30 @@ class Maintenance(_Noun):
     every = _awaiting(maintenance.every)
     begin = _awaiting(maintenance.begin)
     end = _awaiting(maintenance.end)
+
+
+class Proxies(_Noun):
+    """The agent's proxies, and their Envoys."""
+
+    every = _awaiting(proxies.every)
+    one = _awaiting(proxies.one)
+    bootstrap = _awaiting(proxies.bootstrap)
+    manage = _awaiting(proxies.manage)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _awaiting(ca.roots)
+    leaf = _awaiting(ca.leaf)
+    reissue = _awaiting(ca.reissue)
+    configuration = _awaiting(ca.configuration)
+    configure = _awaiting(ca.configure)
+    rotation = _awaiting(ca.rotation)
+    prepare = _awaiting(ca.prepare)
+    activate = _awaiting(ca.activate)
+    retire = _awaiting(ca.retire)
+    recover = _awaiting(ca.recover)
 
 
 class History(_Noun):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 MEMBER_STATUSES = ("none", "alive", "leaving", "left", "failed")
-WHOLE_WORDS = {"id": "ID"}
+WHOLE_WORDS = {"id": "ID", "pem": "PEM", "uri": "URI"}
 
 
 def consul_name(field: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import select
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -15,16 +13,20 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from mesh.client import (
     agent,
+    ca,
     catalog,
+    config,
     coordinate,
     dns,
     doctor,
     event,
     health,
     history,
+    intention,
     kv,
     maintenance,
     operator,
+    proxies,
     query,
     session,
     settings,
@@ -34,6 +36,7 @@ from mesh.client import (
     txn,
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
+from mesh.client.connections import NamedConnection, UnixConnection
 from mesh.client.watching import Change, Watching
 from mesh.errors import MeshError
 
@@ -58,14 +61,18 @@ class Client:
         self.kv = KV(self)
         self.txn = Txn(self)
         self.query = Query(self)
+        self.config = Config(self)
+        self.intention = Intention(self)
         self.session = Session(self)
         self.catalog = Catalog(self)
+        self.ca = CA(self)
         self.health = Health(self)
         self.agent = Agent(self)
         self.history = History(self)
         self.dns = DNS(self)
         self.coordinate = Coordinate(self)
         self.maintenance = Maintenance(self)
+        self.proxies = Proxies(self)
         self.event = Event(self)
         self.status = Status(self)
         self.operator = Operator(self)
@@ -217,12 +224,12 @@ class Client:
     def _new_connection(self, timeout_seconds: float) -> HTTPConnection:
         target = self.endpoint
         if target.socket_path:
-            return _UnixConnection(target.socket_path, timeout_seconds)
+            return UnixConnection(target.socket_path, timeout_seconds)
         if not target.tls:
             return HTTPConnection(target.host, target.port, timeout=timeout_seconds)
         context = self.settings.ssl_context()
         if name := self.settings.tls_server_name:
-            return _NamedConnection(target.host, target.port, name, context, timeout_seconds)
+            return NamedConnection(target.host, target.port, name, context, timeout_seconds)
         return HTTPSConnection(target.host, target.port, timeout=timeout_seconds, context=context)
 
 
@@ -232,39 +239,6 @@ def _whole(response: HTTPResponse) -> Response:
     if len(body) > RESPONSE_MAX_BYTES:
         raise HTTPException(f"the answer is larger than {RESPONSE_MAX_BYTES} bytes")
     return Response(response.status, headers, body)
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except OSError:
-            self.close()
-            raise
-
-
-class _NamedConnection(HTTPConnection):
-    """HTTP over TLS to a server whose certificate has another name than its address."""
-
-    def __init__(
-        self, host: str, port: int, name: str, context: ssl.SSLContext, timeout_seconds: float
-    ) -> None:
-        super().__init__(host, port, timeout=timeout_seconds)
-        self._name, self._context = name, context
-
-    def connect(self) -> None:
-        """Connect, then shake hands with the expected name."""
-        super().connect()
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
 
 
 class _Noun:
@@ -326,6 +300,30 @@ class Query(_Noun):
     explain = _blocking(query.explain)
 
 
+class Config(_Noun):
+    """Config entries."""
+
+    write = _blocking(config.write)
+    read = _blocking(config.read)
+    listed = _blocking(config.listed)
+    delete = _blocking(config.delete)
+
+
+class Intention(_Noun):
+    """Intentions: which service may call which."""
+
+    listed = _blocking(intention.listed)
+    get = _blocking(intention.get)
+    get_by_id = _blocking(intention.get_by_id)
+    put = _blocking(intention.put)
+    create = _blocking(intention.create)
+    delete = _blocking(intention.delete)
+    delete_by_id = _blocking(intention.delete_by_id)
+    promote = _blocking(intention.promote)
+    match = _blocking(intention.match)
+    check = _blocking(intention.check)
+
+
 class Catalog(_Noun):
     """Nodes, services and datacenters."""
 
@@ -374,6 +372,30 @@ class Maintenance(_Noun):
     every = _blocking(maintenance.every)
     begin = _blocking(maintenance.begin)
     end = _blocking(maintenance.end)
+
+
+class Proxies(_Noun):
+    """The agent's proxies, and their Envoys."""
+
+    every = _blocking(proxies.every)
+    one = _blocking(proxies.one)
+    bootstrap = _blocking(proxies.bootstrap)
+    manage = _blocking(proxies.manage)
+
+
+class CA(_Noun):
+    """The mesh's certificate authority."""
+
+    roots = _blocking(ca.roots)
+    leaf = _blocking(ca.leaf)
+    reissue = _blocking(ca.reissue)
+    configuration = _blocking(ca.configuration)
+    configure = _blocking(ca.configure)
+    rotation = _blocking(ca.rotation)
+    prepare = _blocking(ca.prepare)
+    activate = _blocking(ca.activate)
+    retire = _blocking(ca.retire)
+    recover = _blocking(ca.recover)
 
 
 class History(_Noun):

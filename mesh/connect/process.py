@@ -151,24 +151,25 @@ def _of_admin(name: str) -> bool:
     return name.startswith(("http.admin.", "listener.admin."))
 
 
-def start(
+async def start(
     binary: str, place: Place, made: dict[str, Any], digest: str, extra: tuple[str, ...]
 ) -> Process:
     """Start the first Envoy of a place. Raises Internal when it cannot be."""
-    return _started(binary, place, (made, digest), (0, 0), ("--use-dynamic-base-id", *extra))
+    arguments = ("--use-dynamic-base-id", *extra)
+    return await _started(binary, place, (made, digest), (0, 0), arguments)
 
 
-def replace(
+async def replace(
     old: Process, binary: str, made: dict[str, Any], digest: str, extra: tuple[str, ...]
 ) -> Process:
     """Start one that takes over the sockets of another, which then drains and ends by itself."""
     epoch = old.running.epoch + 1
     arguments = ("--base-id", str(old.running.base_id), "--restart-epoch", str(epoch), *extra)
     life = (epoch, old.running.base_id)
-    return _started(binary, old.place, (made, digest), life, arguments)
+    return await _started(binary, old.place, (made, digest), life, arguments)
 
 
-def _started(
+async def _started(
     binary: str,
     place: Place,
     made: tuple[dict[str, Any], str],
@@ -178,31 +179,69 @@ def _started(
     epoch, base_id = life
     file, base = place.folder / f"bootstrap-{epoch % 2}.json", place.folder / "base-id"
     command = [binary, "-c", str(file), "--base-id-path", str(base), *arguments]
-    try:
+
+    def spawn() -> Running:
         _write(file, json.dumps(made[0]))
         for old in (place.admin(epoch), *([] if epoch else [str(base)])):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(old)
         with _log(place.folder / "envoy.log") as log:
-            # A session of its own: an interrupt from the keyboard is for the agent to act on.
-            pid = os.posix_spawn(
-                binary,
-                command,
-                os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
-                ],
-                setsid=True,
-            )
+            pid = _spawn(command, log.fileno())
+        running = Running(pid, _start_time(pid), base_id, epoch, binary, made[1])
+        if not epoch:
+            # At once: an agent killed in the next moment shall find it again.
+            _record(place, running)
+        return running
+
+    try:
+        return Process(place, await asyncio.to_thread(spawn))
     except OSError as error:
         raise Internal(f"starting {binary}: {error}") from error
-    running = Running(pid, _start_time(pid), base_id, epoch, binary, made[1])
-    if not epoch:
-        # At once: an agent killed in the next moment shall find it again.
-        _record(place, running)
-    return Process(place, running)
+
+
+_ASIDE = '{ read -r _ <&3; exec 3<&-; exec "$@"; } 4>&- >&5 2>&5 5>&- & echo $!'
+"""Starts a program once this shell has ended, and says its process id. 3 and 4 are a pipe."""
+
+
+def _spawn(command: list[str], log: int) -> int:
+    """Start a program that is nobody's child, in a session of its own; its process id.
+
+    Envoy asks the kernel to be ended with its parent: that must not be the agent, nor a shell that
+    ends after Envoy has asked. An interrupt from the keyboard is for the agent to act on.
+    """
+    told, tells = os.pipe()
+    begun, begins = os.pipe()
+    try:
+        shell = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _ASIDE, "sh", *command],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                *_moved({tells: 1, begun: 3, begins: 4, log: 5}),
+            ],
+            setsid=True,
+        )
+        os.close(tells)
+        tells = -1
+        said = os.read(told, 64)
+        os.waitpid(shell, 0)
+    finally:
+        for handle in (told, tells, begun, begins):
+            if handle >= 0:
+                os.close(handle)
+    return int(said)
+
+
+def _moved(targets: dict[int, int]) -> list[tuple[int, ...]]:
+    """Have these descriptors under these numbers, by way of numbers that nothing has."""
+    high = max(*targets, *targets.values()) + 1
+    aside = {fd: high + number for number, fd in enumerate(targets)}
+    return [
+        *((os.POSIX_SPAWN_DUP2, fd, there) for fd, there in aside.items()),
+        *((os.POSIX_SPAWN_DUP2, aside[fd], at) for fd, at in targets.items()),
+        *((os.POSIX_SPAWN_CLOSE, there) for there in aside.values()),
+    ]
 
 
 def _record(place: Place, running: Running) -> None:
@@ -224,18 +263,35 @@ async def settle(process: Process, clock: Clock, seconds: float) -> None:
 
 def adopt(place: Place) -> Process | None:
     """The Envoy that an agent before us left running here, if it still is that one."""
+    running = _recorded(place.record)
     try:
-        running = msgspec.json.decode(_read(place.record), type=Running)
+        return None if running is None else Process(place, running)
+    except ProcessLookupError:
+        return None
+
+
+def kill_left(folder: Path) -> list[int]:
+    """Kill the Envoys that agents left running whose data is somewhere below; their pids."""
+    found = []
+    for record in sorted(folder.rglob("envoy.json")):
+        running = _recorded(record)
+        if running is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, signal.SIGKILL)
+                found.append(running.pid)
+    return found
+
+
+def _recorded(record: Path) -> Running | None:
+    """The process that a record is about, if it still is that one."""
+    try:
+        running = msgspec.json.decode(_read(record), type=Running)
     except msgspec.DecodeError:
         return None
     arguments = _read(Path(f"/proc/{running.pid}/cmdline")).split("\0")
-    ours = str(place.folder / f"bootstrap-{running.epoch % 2}.json")
-    if ours not in arguments or _start_time(running.pid) != running.started:
-        return None
-    try:
-        return Process(place, running)
-    except ProcessLookupError:
-        return None
+    ours = str(record.parent / f"bootstrap-{running.epoch % 2}.json")
+    same = ours in arguments and _start_time(running.pid) == running.started
+    return running if same else None
 
 
 def forget(process: Process) -> None:

@@ -20,7 +20,7 @@ from mesh.agent.reloading import reload
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import reloaded
 from mesh.config.schema import Config
-from mesh.daemon import encryption, options
+from mesh.daemon import encryption, mesh, options
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
@@ -42,7 +42,7 @@ from mesh.front.fronts import Fronts
 from mesh.gossip.driver import Gossip
 from mesh.gossip.members import MemberEvent, Status
 from mesh.http.server import HttpServer, Parts
-from mesh.registry.health import GOSSIP_HEALTH, SNAPSHOT_HEALTH
+from mesh.registry.health import CA_HEALTH, GOSSIP_HEALTH, SNAPSHOT_HEALTH
 from mesh.registry.port import Query, Registry
 from mesh.rpc.client import Client
 from mesh.rpc.client import Options as ClientOptions
@@ -82,6 +82,7 @@ class Node:
         self.replica: Replica | None = None
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
+        self.mesh: mesh.Mesh | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -109,14 +110,13 @@ class Node:
         await self._start_agent()
         self._tell_of_health()
         if self.replica is not None:
-            election = options.raft(config, "").election_seconds[1]
-            health = Health(self.replica.raft, self.agent, election, ground.clock)
-            self._tasks.start(health.run(), name="health of the log")
-            self.replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
-            self._tasks.start(self.replica.schedule.run(), name="scheduled snapshots")
+            self._tell_of_servers(self.replica)
         ground.calm.listen(self._calm_changed)
         self._tasks.start(ground.calm.run(), name="calm")
         await self._start_edges()
+        self.mesh = await mesh.start(
+            ground, self.discovery, self.agent, self.identities, self._stops
+        )
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")
@@ -128,6 +128,10 @@ class Node:
         )
         if ground.wan is not None:
             self._find_datacenters(ground.wan)
+        self._say_that_it_is_up()
+
+    def _say_that_it_is_up(self) -> None:
+        config, ground = self.config, self.ground
         log.info(
             "%s %s is up: gossip %s:%d, HTTP %s, DNS %s",
             "server" if config.server else "agent",
@@ -138,6 +142,14 @@ class Node:
         )
         if self.dns.tls_addresses:
             log.info("DNS over TLS: %s", options.names(self.dns.tls_addresses))
+
+    def _tell_of_servers(self, replica: Replica) -> None:
+        election = options.raft(self.config, "").election_seconds[1]
+        health = Health(replica.raft, self.agent, election, self.ground.clock)
+        self._tasks.start(health.run(), name="health of the log")
+        replica.schedule.tell = partial(self.agent.tell, SNAPSHOT_HEALTH, "Snapshots")
+        self._tasks.start(replica.schedule.run(), name="scheduled snapshots")
+        replica.authority.tell = partial(self.agent.tell, CA_HEALTH, "Mesh authority")
 
     def _watch_files(self) -> None:
         ground = self.ground
@@ -347,6 +359,8 @@ class Node:
         if self.ground.wan is not None:
             await self.ground.wan.gossip.leave()
         await self.ground.gossip.leave()
+        if self.mesh is not None:
+            await self.mesh.retire()
 
     async def reload(self) -> list[Change]:
         """Read the configuration anew and apply what can be; says what changed.

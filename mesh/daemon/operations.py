@@ -18,6 +18,7 @@ from mesh.config.schema import Config
 from mesh.daemon.calm import RELEASE
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
+from mesh.daemon.mesh import Mesh
 from mesh.daemon.messaging import Messaging
 from mesh.daemon.wan import wan_name
 from mesh.dns.explanation import explain
@@ -51,6 +52,7 @@ class Running(Protocol):
     metrics: Metrics
     messaging: Messaging
     identities: Identities
+    mesh: Mesh | None
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -64,6 +66,11 @@ class Operations:
         self._ground, self._running = ground, running
         self.events = running.messaging.events
         self.leaves = running.identities.leaves
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The node's part in the mesh."""
+        return self._running.mesh
 
     def members(self, wan: bool) -> list[MemberInfo]:
         """Every member of the pool; on agents the list of the WAN pool is empty."""

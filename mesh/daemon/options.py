@@ -10,8 +10,8 @@ import msgspec
 
 from mesh.agent.local import Options as AgentOptions
 from mesh.agent.state import Certificates
-from mesh.config import certificates, connect
-from mesh.config.addresses import advertised, advertised_wan, bound, recursor
+from mesh.config import certificates, connect, entries
+from mesh.config.addresses import advertised, advertised_wan, bound, parse_ip, recursor
 from mesh.config.certificates import FILES
 from mesh.config.schema import Config
 from mesh.daemon.membership import JoinOptions
@@ -22,6 +22,7 @@ from mesh.gossip.profiles import WanOptions
 from mesh.http.options import Options as HttpOptions
 from mesh.raft.node import Options as RaftOptions
 from mesh.registry.autopilot import Settings
+from mesh.registry.config import Write
 from mesh.registry.damping import Settings as Damping
 from mesh.registry.history import Limit
 from mesh.server.authority import Options as AuthorityOptions
@@ -156,6 +157,11 @@ def snapshots(config: Config) -> Scheduled:
 def history(config: Config) -> Limit:
     """How much of what was changed is kept."""
     return Limit(config.history.max_bytes, config.history.max_age)
+
+
+def bootstrap_entries(config: Config) -> list[Write]:
+    """The config entries that are created when they are missing."""
+    return entries.wanted(config)
 
 
 def expected_voters(config: Config) -> int:
@@ -293,9 +299,17 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_output_max_bytes=config.check_output_max_size,
         discard_check_output=config.discard_check_output,
         check_certificates=_check_certificates(config),
+        sidecar_address=sidecar_bind(config) or "127.0.0.1",
         sidecar_ports=(config.ports.sidecar_min_port, config.ports.sidecar_max_port),
         damping=damping(config, enabled=config.flap_damping.checks),
     )
+
+
+def sidecar_bind(config: Config) -> str:
+    """The address that the node binds, for its sidecars; empty when it binds them all."""
+    address = bound(config, "serf_lan")[0]
+    found = parse_ip(address)
+    return "" if found is None or found.is_unspecified else address
 
 
 def _check_certificates(config: Config) -> Certificates | None:

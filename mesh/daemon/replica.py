@@ -46,6 +46,7 @@ from mesh.server.caretaker import Caretaker
 from mesh.server.cartographer import Cartographer
 from mesh.server.electorate import Changes
 from mesh.server.expiry import Expiry
+from mesh.server.founding import Founding
 from mesh.server.historian import Historian
 from mesh.server.janitor import Janitor
 from mesh.server.leader import Leader
@@ -211,6 +212,13 @@ class Replica:
             options.history(ground.config),
             (ground.clock, ground.dice),
         )
+        self.founding = Founding(
+            forwarded,
+            lambda: node.is_leader,
+            level,
+            options.bootstrap_entries(ground.config),
+            (ground.clock, ground.dice),
+        )
         operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
         self._operator = operator
         if ground.wan is not None:
@@ -292,6 +300,7 @@ class Replica:
         self._tasks.start(self.caretaker.run(), name="maintenance", fatal=True)
         self._tasks.start(self.historian.run(), name="history", fatal=True)
         self._tasks.start(self.authority.run(), name="certificate authority", fatal=True)
+        self._tasks.start(self.founding.run(), name="bootstrap entries", fatal=True)
         self._tasks.start(self.janitor.run(), name="remains of restores", fatal=True)
         self._tasks.start(self.snapshots.run(), name="snapshots", fatal=True)
         if self.raft.bootstrapped:

@@ -22,9 +22,11 @@ GOSSIP_HEALTH = "mesh-gossip"
 the guard, which warns on many nodes at once, would take out of discovery what it means to keep."""
 SNAPSHOT_HEALTH = "mesh-snapshots"
 """Says that the leader's snapshots fail. What runs beside it is no worse for that."""
+CA_HEALTH = "mesh-ca"
+"""Says that the root of the mesh ends, or is not cared for. What runs beside it is no worse yet."""
 LEAF_HEALTH = "mesh-leaf"
 """With the id of an instance after a colon: its certificate in the mesh ends soon, or has ended."""
-ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH})
+ASIDE = frozenset({GOSSIP_HEALTH, SNAPSHOT_HEALTH, CA_HEALTH})
 """Checks of a node that decide no instance's health."""
 
 

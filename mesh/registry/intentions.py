@@ -224,7 +224,7 @@ class Providers(Query[list[JwtProvider]], frozen=True, tag="intentions.providers
 
     answer = list[JwtProvider]
     needs: ClassVar[int] = MESH
-    names: list[str]
+    names: tuple[str, ...]
 
     def run(self, view: View) -> list[JwtProvider]:
         """Look them up."""

@@ -41,6 +41,7 @@ from mesh.registry.catalog import SERF_HEALTH, Check, Node
 from mesh.registry.health import (
     ASIDE,
     DAMPED,
+    Connected,
     Instance,
     Instances,
     NodeChecks,
@@ -56,7 +57,7 @@ NODE_ENTRIES_MAX = 4096
 CHANGES_MAX = 1024
 SETTLE_SECONDS = 60.0
 
-LAID: frozenset[type] = frozenset((Instances, NodeChecks, ServiceChecks))
+LAID: frozenset[type] = frozenset((Instances, Connected, NodeChecks, ServiceChecks))
 """The queries over whose answers health is laid."""
 HEARD = "Heard over gossip; the catalog, which has outputs, is not that far"
 ABSENT = "Agent not live or unreachable, by gossip"
@@ -197,7 +198,7 @@ class Overlay:
         """
         laying = _Laying(self._nodes, as_of, standing)
         added: list[Check] = []
-        if isinstance(query, Instances):
+        if isinstance(query, Instances | Connected):
             nodes = [one.node.name.lower() for one in value]
             about = frozenset(nodes)
             items = laying.instances(value, nodes, about)

@@ -11,16 +11,17 @@ or not. For names nobody asked before, when no server answers, there are the ser
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from mesh.clock import Clock
-from mesh.errors import NoLeader, Unreachable
+from mesh.errors import MeshError, NoLeader, Unreachable
 from mesh.registry import authority, catalog, health, intentions, prepared, settings
 from mesh.registry.overlay import LAID, Overlay, Patch, Standing
 from mesh.registry.port import (
@@ -41,12 +42,14 @@ from mesh.registry.port import (
 )
 from mesh.rpc.held import HeldAnswers
 from mesh.rpc.minding import Minding
+from mesh.tasks import spawn
 
 T = TypeVar("T")
 
 HOLDABLE: frozenset[type] = frozenset(
     (
         health.Instances,
+        health.Connected,
         health.NodeChecks,
         health.ServiceChecks,
         catalog.NodeNamed,
@@ -111,6 +114,46 @@ class _Laid(msgspec.Struct):
     source: Any
     version: int
     standing: Standing
+
+
+class _News(Generic[T]):
+    """The last answer of a watch, and whether there is reason to look at it again."""
+
+    def __init__(self) -> None:
+        self._answer: Answer[T] | None = None
+        self._error: MeshError | None = None
+        self._changed = asyncio.Event()
+        self._seconds: float | None = None
+        self.wake, self.forget = self._changed.set, _nothing
+
+    async def read(self, answers: AsyncIterator[Answer[T]]) -> None:
+        try:
+            async for answer in answers:
+                self._answer = answer
+                self.wake()
+        except MeshError as error:
+            self._error = error
+            self.wake()
+
+    def again(self, seconds: float) -> None:
+        """Look again after so many seconds, at the latest."""
+        self._seconds = seconds if seconds < math.inf else None
+
+    async def next(self) -> Answer[T]:
+        """Wait for a reason to look. Raises what ended the watch."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._changed.wait()
+            self._changed.clear()
+            if self._error is not None:
+                raise self._error
+            if self._answer is not None:
+                return self._answer
+
+
+def _nothing() -> None:
+    pass
 
 
 class Discovery:
@@ -335,8 +378,30 @@ class Discovery:
         return self._registry.begin(command, options, writer)
 
     def watch(self, query: Query[T], options: ReadOptions = STALE) -> AsyncIterator[Answer[T]]:
-        """See Registry.watch."""
-        return self._registry.watch(query, options)
+        """See Registry.watch. What gossip says of health is an answer of its own."""
+        elsewhere = options.datacenter not in {"", self._datacenter}
+        if elsewhere or options.consistency != "stale" or not _among(query, LAID):
+            return self._registry.watch(query, options)
+        return self._watch_laid(query, options)
+
+    async def _watch_laid(self, query: Query[T], options: ReadOptions) -> AsyncIterator[Answer[T]]:
+        news = _News[T]()
+        reading = spawn(news.read(self._registry.watch(query, options)))
+        shown: Answer[T] | None = None
+        try:
+            while True:
+                answer = await news.next()
+                laid = self._lay(query, options.token, answer)
+                patch = self._laid[query, options.token].patch
+                news.again(patch.until - self._clock.monotonic())
+                news.forget()
+                news.forget = self._minding.add(patch.nodes, news.wake)
+                if shown is None or laid.value is not shown.value or laid.index != shown.index:
+                    shown = laid
+                    yield laid
+        finally:
+            news.forget()
+            reading.cancel()
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate."""

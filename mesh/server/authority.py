@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.connect import ca, ca_config
+from mesh.connect import ca, ca_config, horizon
 from mesh.connect.ca import LeafSigner, Making
 from mesh.connect.pace import Pace
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
@@ -65,7 +65,7 @@ class Authority:
         self._pace = Pace()
         self._signing = 0
         self._retry_at = float("-inf")
-        self._warned: dict[str, str] = {}
+        self._stage, self._told = 0, False
         self.counters: Counter[str] = Counter(signed=0, limited=0)
         self.refused: Counter[str] = Counter()
         """Requests for leaves that were refused, by the kind of error."""
@@ -91,7 +91,20 @@ class Authority:
                     await self.look()
                 except MeshError as error:
                     self._failed(error)
+                self._judge()
+            elif self._told:
+                self._told, self._stage = False, 0
+                self.tell("passing", "another server leads and cares for it")
             await self._clock.sleep(self._seconds)
+
+    def _judge(self) -> None:
+        """Say how the authority fares; when its end comes nearer, in the log too."""
+        trust = authority.Roots().run(self._database.view())
+        verdict = horizon.judge(trust, self._clock.wall(), self.problem)
+        if verdict.stage > self._stage and trust.active:
+            log.warning("certificate authority: %s", verdict.reason)
+        self._stage, self._told = verdict.stage, True
+        self.tell(verdict.status, verdict.reason)
 
     def _ready(self) -> bool:
         return self.options.enabled and level_of(self._database) >= MESH

@@ -61,7 +61,10 @@ def test_what_it_says_itself_holds(world: Make) -> None:
     own = {
         "Port": 20000,
         "Tags": ["p"],
-        "Proxy": {"LocalServicePort": 81, "Upstreams": [{"DestinationName": "db"}]},
+        "Proxy": {
+            "LocalServicePort": 81,
+            "Upstreams": [{"DestinationName": "db", "LocalBindPort": 9191}],
+        },
         "Checks": [{"Name": "c", "TTL": "1m"}],
     }
     made.service(Name="web", Port=80, connect={"sidecar_service": own})

@@ -67,6 +67,20 @@ def main(words: list[str]) -> None:
     address = words[words.index("-client") + 1].split()[0]
     network = address.rpartition(".")[0]
 
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"payments-1 at your service")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    if address.endswith(".21"):
+        # As the sidecar of web does.
+        sidecar = ThreadingHTTPServer((address, 9191), Shop)
+        threading.Thread(target=sidecar.serve_forever, daemon=True).start()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

@@ -11,7 +11,7 @@ from tests.client.scripted import Scripted
 def shop(calls: str = "") -> Shop:
     healthy = threading.Event()
     healthy.set()
-    return Shop("web", calls, healthy, count())
+    return Shop("web", calls, "", healthy, count())
 
 
 def test_health_can_be_broken_and_mended() -> None:

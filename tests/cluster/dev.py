@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mesh.connect.process import kill_left
 from tests.cluster.forked import Forked
 from tests.cluster.processes import eventually, free_ports
 
 ADDRESS = "127.0.0.1"
-PORTS = {"http": 8500, "dns": 8600, "server": 8300, "serf_lan": 8301, "serf_wan": 8302}
+PORTS = {
+    "http": 8500,
+    "grpc": 8502,
+    "dns": 8600,
+    "server": 8300,
+    "serf_lan": 8301,
+    "serf_wan": 8302,
+}
+SIDECARS = 8
+
+
+def row_of_ports(count: int) -> int:
+    """The first of so many ports in a row that were free a moment ago."""
+    while True:
+        (first,) = free_ports(ADDRESS, 1)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind((ADDRESS, port))
+        except (OSError, OverflowError):
+            continue
+        return first
 
 
 class DevNode:
@@ -23,6 +46,9 @@ class DevNode:
         self.real = dict(zip(PORTS.values(), given, strict=True))
         self.http, self.dns = self.real[8500], self.real[8600]
         ports = " ".join(f"{name} = {self.real[usual]}" for name, usual in PORTS.items())
+        first = row_of_ports(SIDECARS)
+        self.real |= {21000 + number: first + number for number in range(SIDECARS)}
+        ports += f" sidecar_min_port = {first} sidecar_max_port = {first + SIDECARS - 1}"
         flags = ["-node", "dev", "-bind", ADDRESS, "-data-dir", str(folder / "data")]
         flags += ["-hcl", f"ports {{ {ports} }}\n{more}"]
         self.process = Forked(["agent", "-dev", *flags], folder / "log")
@@ -46,6 +72,7 @@ class DevNode:
         """Kill it."""
         self.process.kill()
         self.process.wait()
+        kill_left(self.folder)
 
 
 @contextmanager

@@ -66,7 +66,9 @@ FIGURES = Figures(
 
 
 class Node:
-    """The node as a whole: remembers what it was asked."""
+    """The node as a whole: remembers what it was asked. The mesh is off."""
+
+    mesh = None
 
     def __init__(self) -> None:
         self.leaves: Leaves  # Set with the registry that they ask.

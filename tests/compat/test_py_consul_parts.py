@@ -220,12 +220,28 @@ def test_usage(client: Any) -> None:
 
 
 def test_config_entries(client: Any) -> None:
-    if client.config.list("service-defaults") is None:
-        pytest.skip("/v1/config is not there yet")
     assert client.config.set("service-defaults", "py-config", {"Protocol": "http"}) is True
     assert client.config.get("service-defaults", "py-config")["Protocol"] == "http"
     assert [one["Name"] for one in client.config.list("service-defaults")] == ["py-config"]
+    index = client.config.get("service-defaults", "py-config")["ModifyIndex"]
+    grpc = {"Protocol": "grpc"}
+    assert client.config.set("service-defaults", "py-config", grpc, cas=index + 1) is False
     assert client.config.delete("service-defaults", "py-config") is True
+
+
+def test_intentions(client: Any) -> None:
+    intentions = client.connect.intentions
+    assert intentions.upsert("py-a", "py-b", action="allow", description="why") is True
+    found = intentions.read("py-a", "py-b")
+    assert (found["Action"], found["Precedence"], found["Description"]) == ("allow", 9, "why")
+    assert intentions.check("py-a", "py-b") is True
+    assert intentions.upsert("*", "py-b", action="deny") is True
+    assert intentions.check("py-c", "py-b") is False
+    assert [one["SourceName"] for one in intentions.list()] == ["py-a", "*"]
+    matching = intentions.match("destination", "py-b")
+    assert [one["SourceName"] for one in matching["py-b"]] == ["py-a", "*"]
+    assert intentions.delete("py-a", "py-b") is True
+    assert intentions.delete("*", "py-b") is True
 
 
 def test_status(client: Any) -> None:

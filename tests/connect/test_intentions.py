@@ -110,7 +110,7 @@ SOURCES = st.lists(
         st.fixed_dictionaries({"Name": NAMES, "Permissions": PERMISSIONS}),
     ),
     max_size=3,
-    unique_by=lambda one: one["Name"],  # type: ignore[index]
+    unique_by=lambda one: str(one["Name"]),
 )
 ALL = st.lists(
     st.fixed_dictionaries({"Name": NAMES, "Action": ACTIONS}),

@@ -30,7 +30,8 @@ READS = re.compile(
     r"^(dig |curl |meshctl "
     r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)"
     r"|query (list|get|execute|explain)"
-    r"|snapshot inspect|history|diff|maint|operator (usage|\S+ (state|health|status|list-peers))))"
+    r"|snapshot inspect|history|diff|maint|proxy (list|status)"
+    r"|operator (usage|\S+ (state|health|status|list-peers))))"
 )
 """Commands that may be repeated until they show what the page says."""
 

@@ -178,6 +178,6 @@ def test_what_an_import_left_and_nobody_understands_fails_closed() -> None:
 def test_providers() -> None:
     world = World()
     write(world, "jwt-provider", "okta", {"JSONWebKeySet": {"Local": {"JWKS": KEYS}}})
-    (found,) = world.ask(intentions.Providers(["okta", "none"]))
+    (found,) = world.ask(intentions.Providers(("okta", "none")))
     assert found.keys == '{"keys":[{"kty":"oct"}]}'
     assert (found.skew_seconds, found.fetch_seconds) == (30, 1.0)

@@ -95,6 +95,31 @@ async def world() -> AsyncIterator[Callable[..., World]]:
         await one.held.stop()
 
 
+async def test_who_watches_hears_of_health_from_gossip_and_from_the_catalog(
+    world: Callable[..., World],
+) -> None:
+    made = world(agent=False)
+    answers = made.discovery.watch(WEB)
+
+    async def following() -> dict[str, str]:
+        return {one.node.name: one.status for one in (await anext(answers)).value}
+
+    try:
+        async with asyncio.timeout(10):
+            assert await following() == {"n1": "passing", "n2": "passing"}
+            made.says("n1", "critical", 2)
+            made.discovery.heard(["n1"])
+            assert await following() == {"n1": "critical", "n2": "passing"}
+            made.discovery.heard(["n2"])  # Nothing new: nobody is told.
+            made.standing = Standing(absent=frozenset({"n2"}))
+            made.discovery.heard(None)
+            assert await following() == {"n1": "critical", "n2": "critical"}
+            made.register("n3", "passing", 1)
+            assert await following() == {"n1": "critical", "n2": "critical", "n3": "passing"}
+    finally:
+        await answers.aclose()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("agent", [True, False], ids=["agent", "server"])
 async def test_only_what_may_be_stale_has_health_on_top(
     world: Callable[..., World], agent: bool

@@ -135,9 +135,13 @@ def _threshold(limits: Limits) -> dict[str, Any]:
     return found
 
 
+EJECTED_PERCENT = 50
+"""Of the hosts of a cluster, at most, unless the user says otherwise."""
+
+
 def _outliers(check: PassiveCheck) -> dict[str, Any]:
-    # With few hosts Envoy would count ejections, and carry out none.
-    found: dict[str, Any] = {"always_eject_one_host": value(True)}
+    # Envoy's 10 % would eject none of a few hosts; half of them never is the last one.
+    found: dict[str, Any] = {"max_ejection_percent": value(EJECTED_PERCENT)}
     if check.interval_seconds is not None:
         found["interval"] = seconds(check.interval_seconds)
     if check.max_failures is not None:

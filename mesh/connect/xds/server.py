@@ -71,9 +71,11 @@ class XdsServer:
         *,
         joined: Callable[[str], None] = lambda _: None,
         left: Callable[[str], None] = lambda _: None,
+        heard: Callable[[str], None] = lambda _: None,
         streams_max: int = STREAMS_MAX,
     ) -> None:
         self._clock, self._joined, self._left = clock, joined, left
+        self._heard = heard
         self._streams_max = streams_max
         self._snapshots: dict[str, Snapshot] = {}
         self._connections: dict[str, list[_Connection]] = {}
@@ -163,6 +165,10 @@ class XdsServer:
         away = "Streams turned away because there were too many"
         yield counter("mesh.xds.turned_away", counts["turned_away"], away)
 
+    def streams(self, proxy: str) -> list[Stream]:
+        """The streams of one proxy: several while one Envoy takes over from another."""
+        return [one.stream for one in self._connections.get(proxy, ())]
+
     def _all(self) -> list[_Connection]:
         return [one for several in self._connections.values() for one in several]
 
@@ -239,6 +245,7 @@ class XdsServer:
             while message is not grpc.aio.EOF:
                 connection.stream.receive(request(message), self._clock.monotonic())
                 connection.wake()
+                self._heard(connection.proxy)
                 message = await context.read()
             connection.end()
         except MeshError as error:

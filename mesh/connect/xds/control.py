@@ -1,0 +1,105 @@
+"""The control plane of a node: blueprints in, streams out. Loaded when the first proxy is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from mesh.clock import Clock
+from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.resources import build
+from mesh.connect.xds.secrets import LEAF
+from mesh.connect.xds.server import XdsServer
+from mesh.connect.xds.snapshot import SECRET, Snapshot
+from mesh.connect.xds.status import ProxyStatus, status_of
+from mesh.connect.xds.stream import Stream
+
+CREDENTIALS_KEPT = 8
+"""Of each proxy: those it may still acknowledge."""
+
+
+class Heard(NamedTuple):
+    """What a proxy acknowledged by now."""
+
+    roots: tuple[str, ...]
+    """The ids of the roots that it believes; empty while it believes none."""
+    leaf: str
+    """The id of the root that its certificate is under."""
+    current: bool
+    """It has all that it is to have."""
+    refused: str
+    """What it refused, because of what; empty if nothing."""
+
+
+class Control:
+    """Tells each proxy what its blueprint comes to."""
+
+    def __init__(self, clock: Clock, heard: Callable[[str], None]) -> None:
+        """`heard` is called with a proxy that said something, or whose streams come or go."""
+        self._server = XdsServer(clock, joined=heard, left=heard, heard=heard)
+        self._snapshots: dict[str, Snapshot] = {}
+        self._credentials: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it serves."""
+        return self._server.addresses
+
+    async def start(self, addresses: Sequence[str]) -> None:
+        """Serve. Raises Unreachable for an address that cannot be had."""
+        await self._server.start(addresses)
+
+    def put(self, blueprint: Blueprint) -> None:
+        """From now on the proxy is to be this."""
+        name = blueprint.proxy
+        made = self._snapshots[name] = build(blueprint, self._snapshots.get(name))
+        known = self._credentials.setdefault(name, {})
+        for secret in made.of(SECRET).values():
+            known.pop(secret.version, None)
+            leaf = blueprint.leaf.root if blueprint.leaf is not None else ""
+            known[secret.version] = (tuple(sorted(blueprint.bundle.roots)), leaf)
+        while len(known) > CREDENTIALS_KEPT:
+            del known[next(iter(known))]
+        self._server.put(name, made)
+
+    def heard(self, proxy: str) -> Heard | None:
+        """What a proxy acknowledged on all of its streams; None while it has none."""
+        streams = self._server.streams(proxy)
+        found = [self._of_stream(proxy, stream) for stream in streams]
+        if not found:
+            return None
+        roots = set(found[0].roots).intersection(*(one.roots for one in found[1:]))
+        return Heard(
+            roots=tuple(sorted(roots)),
+            leaf=found[0].leaf if all(one.leaf == found[0].leaf for one in found) else "",
+            current=all(one.current for one in found),
+            refused=next((one.refused for one in found if one.refused), ""),
+        )
+
+    def _of_stream(self, proxy: str, stream: Stream) -> Heard:
+        known, topic = self._credentials.get(proxy, {}), stream.topics.get(SECRET)
+        roots: tuple[str, ...] = ()
+        leaf = ""
+        for name, held in topic.have.items() if topic is not None else ():
+            said = known.get(held.version)
+            if said is not None and name == LEAF:
+                leaf = said[1]
+            elif said is not None:
+                roots = said[0]
+        refusals = (one for topic in stream.topics.values() for one in topic.refused.values())
+        refused = next((f"{one.resource.origin(one.error)}: {one.error}" for one in refusals), "")
+        return Heard(roots, leaf, status_of(proxy, stream, 0.0, 0.0).current, refused)
+
+    def drop(self, proxy: str) -> None:
+        """The proxy is gone; while its Envoy drains it keeps what it has."""
+        self._snapshots.pop(proxy, None)
+        self._credentials.pop(proxy, None)
+        self._server.put(proxy, None)
+
+    def status(self) -> list[ProxyStatus]:
+        """All streams, by proxy."""
+        return self._server.status()
+
+    async def stop(self) -> None:
+        """End all streams."""
+        await self._server.stop()

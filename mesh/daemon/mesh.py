@@ -1,0 +1,251 @@
+"""The node's part in the service mesh: leaves, proxies, their configuration and their Envoys."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mesh.agent.following import Following
+from mesh.agent.local import Agent
+from mesh.agent.operations import ProxyInfo
+from mesh.agent.proxies import Proxies
+from mesh.config.addresses import advertised, bound
+from mesh.config.schema import Config
+from mesh.connect.composing import Place
+from mesh.connect.launcher import Launcher, short_folder
+from mesh.connect.launcher import Options as LaunchOptions
+from mesh.connect.xds.blueprint import Blueprint
+from mesh.daemon.ground import Ground
+from mesh.daemon.identities import Identities
+from mesh.daemon.options import sidecar_bind
+from mesh.registry.port import Registry
+from mesh.registry.services import PROXY
+
+log = logging.getLogger(__name__)
+
+SOCKET = "xds.sock"
+CONFIGURATION, NAME = "mesh-configuration", "Mesh configuration"
+"""The check of a proxy that refused something: it goes on with what it had."""
+
+
+class Mesh:
+    """Starts what the mesh needs here, as soon as something here needs the mesh."""
+
+    def __init__(
+        self, ground: Ground, registry: Registry, agent: Agent, identities: Identities
+    ) -> None:
+        self._ground, self._agent, self._acks = ground, agent, identities.acks
+        config, world = ground.config, (ground.clock, ground.dice)
+        self._folder = Path(ground.directory.folder("proxies"))
+        self.following = Following(registry, ground.clock)
+        self.control = Control(config, self._folder, ground)
+        self.control.heard = self._heard
+        self._current: set[str] = set()
+        self.launcher = (
+            Launcher(self._folder, _launching(config), world)
+            if config.connect.manage_sidecars
+            else None
+        )
+        self.keeper = Proxies(
+            agent, self.following, identities.leaves, self.control, self.launcher, self._place
+        )
+
+    async def start(self) -> None:
+        """Begin with the proxies that are registered."""
+        if self._ground.config.ports.grpc >= 0:
+            await self.control.start()
+        self.keeper.start()
+
+    async def stop(self, *, keep: bool) -> None:
+        """Stop. Envoys that are kept go on, and are found by the next life of this node."""
+        await self.keeper.stop()
+        if self.launcher is not None:
+            await self.launcher.stop(keep=keep)
+            self.launcher = None
+        await self.following.stop()
+        await self.control.stop()
+
+    async def retire(self) -> None:
+        """Drain and stop the Envoys: the node leaves for good, and others know it."""
+        await self.keeper.stop()
+        if self.launcher is not None:
+            await self.launcher.stop(keep=False)
+            self.launcher = None
+
+    def _heard(self, proxy: str) -> None:
+        """A proxy acknowledged or refused something, came or went."""
+        found = self.control.what_heard(proxy)
+        if proxy not in self._agent.services():
+            self._acks.proxy_gone(proxy)
+            self._current.discard(proxy)
+            return
+        if found is None:
+            self._current.discard(proxy)
+            return
+        self._acks.proxy(proxy, found.roots, found.leaf)
+        if found.current and proxy not in self._current:
+            # Its listeners are open: nobody has to wait until the next check says so.
+            self._current.add(proxy)
+            self._agent.recheck(proxy)
+        elif not found.current:
+            self._current.discard(proxy)
+        check_id = f"{CONFIGURATION}:{proxy}"
+        if found.refused:
+            self._agent.tell(check_id, NAME, "warning", found.refused, service_id=proxy)
+        elif check_id in self._agent.checks():
+            self._agent.deregister_check(check_id)
+
+    def proxies(self) -> list[ProxyInfo]:
+        """See MeshOperations.proxies."""
+        envoys = {one.proxy: one for one in self.launcher.sidecars()} if self.launcher else {}
+        streams, problems = self.control.status(), self.keeper.problems()
+        found = []
+        for local in self._agent.services().values():
+            row = local.row
+            if row.kind != PROXY:
+                continue
+            own = [one for one in streams if one.proxy == row.id]
+            said = [problems[row.id]] if row.id in problems else []
+            info = ProxyInfo(
+                id=row.id,
+                service=row.destination,
+                port=row.port,
+                managed=self.keeper.manages(row.id),
+                envoy=envoys.get(row.id),
+                problems=[*dict.fromkeys([*said, *(text for one in own for text in one.problems)])],
+                streams=own,
+            )
+            found.append(info)
+        return sorted(found, key=lambda info: info.id)
+
+    def bootstrap(
+        self,
+        proxy: str,
+        *,
+        admin_bind: str,
+        grpc_addr: str,
+        ready_bind: str,
+        prometheus_backend_port: str,
+        prometheus_scrape_path: str,
+    ) -> dict[str, Any]:
+        """See MeshOperations.bootstrap."""
+        more = {
+            "admin": admin_bind,
+            "agent": grpc_addr,
+            "ready": ready_bind,
+            "prometheus_backend_port": prometheus_backend_port,
+            "prometheus_scrape_path": prometheus_scrape_path,
+        }
+        said = {name: value for name, value in more.items() if value}
+        return self.keeper.bootstrap(proxy, said)
+
+    async def manage(self, proxy: str, *, enable: bool) -> None:
+        """See MeshOperations.manage."""
+        self.keeper.manage(proxy, enable=enable)
+        if not enable and self.launcher is not None:
+            await self.launcher.gone(proxy)
+
+    def _place(self) -> Place:
+        config = self._ground.config
+        return Place(
+            node=config.node_name,
+            datacenter=config.datacenter,
+            bind=sidecar_bind(config) or "0.0.0.0",  # noqa: S104 - as the node itself.
+            addresses=(advertised(config),),
+            default_allow=config.default_intention_policy != "deny",
+        )
+
+
+class Control:
+    """The xDS server, whose parts are loaded when it is first needed: they take 27 MB."""
+
+    def __init__(self, config: Config, folder: Path, ground: Ground) -> None:
+        self._config, self._folder, self._ground = config, folder, ground
+        self._control: Any = None
+        self._starting = asyncio.Lock()
+        self.heard: Callable[[str], None] = lambda _: None
+        self.socket = ""
+
+    async def start(self) -> str:
+        """Serve; returns where, as a bootstrap names it."""
+        async with self._starting:
+            if self._control is None:
+                module = await asyncio.to_thread(
+                    importlib.import_module, "mesh.connect.xds.control"
+                )
+                folder = await asyncio.to_thread(short_folder, self._folder, len(SOCKET))
+                self.socket = f"unix:{folder / SOCKET}"
+                control = module.Control(self._ground.clock, self.heard)
+                await control.start([self.socket, *_listeners(self._config)])
+                self._control = control
+        return self.socket
+
+    def put(self, blueprint: Blueprint) -> None:
+        """Tell a proxy this from now on."""
+        self._control.put(blueprint)
+
+    def drop(self, proxy: str) -> None:
+        """The proxy is gone."""
+        self._control.drop(proxy)
+
+    def what_heard(self, proxy: str) -> Any:
+        """What a proxy acknowledged; None while it has no stream."""
+        return None if self._control is None else self._control.heard(proxy)
+
+    def status(self) -> list[Any]:
+        """What each proxy was told and acknowledged."""
+        return [] if self._control is None else list(self._control.status())
+
+    def addresses(self) -> list[str]:
+        """Where it serves."""
+        return [] if self._control is None else list(self._control.addresses)
+
+    async def stop(self) -> None:
+        """End all streams."""
+        if self._control is not None:
+            await self._control.stop()
+            self._control = None
+
+
+def _listeners(config: Config) -> list[str]:
+    port = config.ports.grpc
+    if port < 0:
+        return []
+    found = []
+    for address in bound(config, "grpc"):
+        if address.startswith("unix:"):
+            found.append(address)
+        else:
+            found.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+    return found
+
+
+def _launching(config: Config) -> LaunchOptions:
+    connect = config.connect
+    return LaunchOptions(
+        binary=connect.envoy_binary,
+        concurrency=connect.envoy_concurrency,
+        drain_seconds=connect.envoy_drain_time,
+        log_level=connect.envoy_log_level,
+    )
+
+
+async def start(
+    ground: Ground,
+    registry: Registry,
+    agent: Agent,
+    identities: Identities,
+    stops: list[Callable[[], object]],
+) -> Mesh | None:
+    """Start the node's part in the mesh, to be stopped with the rest; None where it is off."""
+    if not ground.config.connect.enabled:
+        return None
+    mesh = Mesh(ground, registry, agent, identities)
+    # Nobody would find an Envoy again whose files go with the data directory.
+    stops.append(lambda: mesh.stop(keep=bool(ground.config.data_dir)))
+    await mesh.start()
+    return mesh

@@ -1,0 +1,164 @@
+"""Two services talk through real Envoys because they were registered, and stop when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mesh.connect.identity import parse
+from tests.cluster.meshed import Door, application, current, meshed, protocol, register
+from tests.cluster.processes import Cluster, Meshd, eventually, free_ports
+
+pytestmark = pytest.mark.together
+PROXY = "payments-sidecar-proxy"
+
+
+class Pair:
+    """web on one agent, payments on the other, and where web finds payments."""
+
+    def __init__(self, made: Cluster) -> None:
+        self.made, (self.here, self.there) = made, made.agents
+        self.bound = free_ports(self.here.address, 1)[0]
+        protocol(self.here, "payments", "http")
+        register(self.there, "payments", application(made, self.there, "payments"))
+        web = application(made, self.here, "web")
+        register(self.here, "web", web, upstreams={"payments": self.bound})
+        self.door = self.another()
+        eventually(lambda: self.door.status() == 200, 60)
+
+    def another(self) -> Door:
+        return Door(self.here.address, self.bound)
+
+    def say(self, *words: str) -> None:
+        done = self.here.meshctl("intention", *words)
+        assert done.returncode == 0, done.stderr
+
+
+def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.socket]) -> bool:
+    """Whether a request on such a connection comes to nothing."""
+    with socket.create_connection(address, timeout=10) as plain:
+        try:
+            with wrap(plain) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                return not connection.recv(100)
+        except TimeoutError:
+            raise
+        except OSError:
+            return True
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with meshed(tmp_path_factory.mktemp("mesh")) as made:
+        found = Pair(made)
+        yield found
+        found.door.close()
+
+
+def envoy(node: Meshd, proxy: str = PROXY) -> int:
+    return int(node.get(f"/v1/agent/proxy/{proxy}")["Envoy"]["Pid"])
+
+
+def test_services_talk_by_mutual_tls_because_they_were_registered(pair: Pair) -> None:
+    seen = pair.door.get("/hello?x=1").seen
+    assert (seen["name"], seen["path"]) == ("payments", "/hello?x=1")
+    caller = next(
+        part.removeprefix("URI=")
+        for part in seen["headers"]["x-forwarded-client-cert"].split(";")
+        if part.startswith("URI=")
+    )
+    assert parse(caller).name == "web"
+
+
+def test_a_deny_holds_at_once_on_connections_that_are_open(pair: Pair) -> None:
+    doors = [pair.another() for _ in range(5)]
+    assert [door.status() for door in doors] == [200] * 5
+    pair.say("deny", "web", "payments")
+    for door in doors:
+        eventually(lambda door=door: door.status() == 403)  # type: ignore[misc]
+    assert [door.status() for door in doors] == [403] * 5
+    pair.say("allow", "web", "payments")
+    for door in doors:
+        eventually(lambda door=door: door.status() == 200)  # type: ignore[misc]
+        door.close()
+
+
+def test_permissions_judge_requests(pair: Pair) -> None:
+    pair.say("deny", "web", "payments", "--path", "/admin")
+    eventually(lambda: pair.door.status("/admin/x") == 403)
+    assert pair.door.status("/") == 200
+    assert pair.door.status("/x/../admin/x") == 403
+    pair.say("delete", "web", "payments")
+    eventually(lambda: pair.door.status("/admin/x") == 200)
+
+
+def test_without_a_certificate_of_the_mesh_nobody_gets_in(pair: Pair) -> None:
+    port = pair.there.get(f"/v1/agent/service/{PROXY}")["Port"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = (pair.there.address, port)
+    for wrap in (lambda plain: plain, context.wrap_socket):
+        assert refused(address, wrap)
+
+
+def test_an_envoy_that_is_killed_is_started_again(pair: Pair) -> None:
+    before = envoy(pair.there)
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: envoy(pair.there) not in {0, before}, 60)
+    eventually(lambda: pair.door.status() == 200, 60)
+
+
+def test_no_request_is_lost_while_an_agent_is_killed_and_comes_back(pair: Pair) -> None:
+    before, asked, failed = envoy(pair.there), [0], list[int]()
+    stop = threading.Event()
+
+    def ask() -> None:
+        with pair.another() as door:
+            while not stop.is_set():
+                status = door.status()
+                asked[0] += 1
+                if status != 200:
+                    failed.append(status)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    try:
+        for node in (pair.there, pair.here):
+            node.kill()
+            before_restart = asked[0]
+            eventually(lambda: asked[0] > before_restart + 20)  # noqa: B023 - called at once.
+            node.start()
+            proxy = PROXY if node is pair.there else "web-sidecar-proxy"
+            eventually(lambda: current(node, proxy), 60)  # noqa: B023 - called at once.
+    finally:
+        stop.set()
+        caller.join()
+    assert envoy(pair.there) == before
+    assert (failed, asked[0] > 40) == ([], True)
+
+
+def test_a_service_that_is_deregistered_takes_its_envoy_along(pair: Pair) -> None:
+    port = free_ports(pair.there.address, 1)[0]
+    register(pair.there, "brief", port)
+    eventually(lambda: current(pair.there, "brief-sidecar-proxy"), 60)
+    process = envoy(pair.there, "brief-sidecar-proxy")
+    pair.there.put("/v1/agent/service/deregister/brief")
+    eventually(lambda: not Path(f"/proc/{process}").exists(), 60)
+    assert [one["ID"] for one in pair.there.get("/v1/agent/proxies")] == [PROXY]
+
+
+def test_people_see_how_proxies_fare(pair: Pair) -> None:
+    listed = pair.there.meshctl("proxy", "list")
+    assert PROXY in listed.stdout
+    assert "current" in listed.stdout
+    shown = pair.there.meshctl("proxy", "status", PROXY)
+    assert (shown.returncode, "listeners" in shown.stdout) == (0, True)
+    printed = pair.there.meshctl("connect", "envoy", "-sidecar-for", "payments", "-bootstrap")
+    assert f'"id": "{PROXY}"' in printed.stdout
