@@ -33,6 +33,9 @@ FAREWELL_SECONDS = 1.0
 SEARCH_SECONDS = 30.0
 """How often an Envoy is looked for while there is none."""
 
+HEADERS_SINCE = (1, 38)
+"""The version from which on Envoy judges each value of a header by itself."""
+
 State = Literal["starting", "running", "failed", "stopping"]
 
 
@@ -81,6 +84,7 @@ class Launcher:
         self._folder, self.options = folder, options
         self._clock, self._dice = world
         self._kept: dict[str, _Kept] = {}
+        self._warned: set[str] = set()
         self._tasks = Tasks()
 
     def want(self, proxy: str, bootstrap: dict[str, Any]) -> None:
@@ -164,6 +168,13 @@ class Launcher:
         """Have an Envoy run with this bootstrap. Raises a MeshError when it does not."""
         path = await asyncio.to_thread(binary.find, self.options.binary)
         kept.version = await binary.probe(path)
+        if path not in self._warned and binary.older(kept.version, HEADERS_SINCE):
+            self._warned.add(path)
+            log.warning(
+                "%s is Envoy %s: before %d.%d, a header that a request has several times is judged "
+                "with its values joined by commas, where mesh judges each",
+                *(path, kept.version, *HEADERS_SINCE),
+            )
         flags, old = self.options.flags(), kept.process
         digest = _digest(bootstrap, path, flags)
         if old is not None and old.alive:
