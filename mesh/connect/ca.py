@@ -217,12 +217,15 @@ class LeafSigner:
     """Signs leaves under the active root of a state."""
 
     def __init__(self, state: State, datacenter: str) -> None:
-        self.generation = state.settings.generation
         self._settings, self._root = state.settings, state.active
         self._datacenter = datacenter
         self._chain = chain(state)
         keys = state.keys[self._root.id]
         self._signer = Signer(self._root.intermediate, keys.intermediate)
+
+    def is_of(self, state: State) -> bool:
+        """Whether it signs as this state says. A restored one may be of the same generation."""
+        return self._settings == state.settings and self._root == state.active
 
     @property
     def slow(self) -> bool:

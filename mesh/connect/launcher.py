@@ -28,8 +28,13 @@ PAUSE_SECONDS = (0.5, 30.0)
 """Before an Envoy that ended is started again: the first time, and at most."""
 STEADY_SECONDS = 60.0
 """Who ran so long begins with the first pause again."""
+FAREWELL_SECONDS = 1.0
+"""Between the word that a proxy is gone and the end of its listeners: callers learn of it first."""
 SEARCH_SECONDS = 30.0
 """How often an Envoy is looked for while there is none."""
+
+HEADERS_SINCE = (1, 38)
+"""The version from which on Envoy judges each value of a header by itself."""
 
 State = Literal["starting", "running", "failed", "stopping"]
 
@@ -79,6 +84,7 @@ class Launcher:
         self._folder, self.options = folder, options
         self._clock, self._dice = world
         self._kept: dict[str, _Kept] = {}
+        self._warned: set[str] = set()
         self._tasks = Tasks()
 
     def want(self, proxy: str, bootstrap: dict[str, Any]) -> None:
@@ -162,6 +168,13 @@ class Launcher:
         """Have an Envoy run with this bootstrap. Raises a MeshError when it does not."""
         path = await asyncio.to_thread(binary.find, self.options.binary)
         kept.version = await binary.probe(path)
+        if path not in self._warned and binary.older(kept.version, HEADERS_SINCE):
+            self._warned.add(path)
+            log.warning(
+                "%s is Envoy %s: before %d.%d, a header that a request has several times is judged "
+                "with its values joined by commas, where mesh judges each",
+                *(path, kept.version, *HEADERS_SINCE),
+            )
         flags, old = self.options.flags(), kept.process
         digest = _digest(bootstrap, path, flags)
         if old is not None and old.alive:
@@ -210,6 +223,7 @@ class Launcher:
     async def _end(self, kept: _Kept) -> None:
         kept.state, found = "stopping", kept.process
         if found is not None and found.alive:
+            await self._clock.sleep(min(FAREWELL_SECONDS, self.options.drain_seconds))
             await found.drain(self._clock, self.options.drain_seconds)
             await found.stop()
             log.info("sidecar %s: Envoy %d is stopped", kept.proxy, found.running.pid)

@@ -49,7 +49,7 @@ from mesh.dns.options import Options
 from mesh.errors import Denied, Invalid, MeshError, NoPath, NotFound
 from mesh.registry.catalog import LABEL, AddressOwner, Node, NodeNamed, NodeServices, Owner
 from mesh.registry.execution import Found
-from mesh.registry.health import Instance, Instances, worst
+from mesh.registry.health import Connected, Instance, Instances, worst
 from mesh.registry.port import Query
 from mesh.registry.prepared import ttl_seconds
 
@@ -83,7 +83,7 @@ def query_for(lookup: Lookup, kind: int) -> Query[Any] | None:
     """What to read from the registry for a question of this type; None for nothing."""
     match lookup:
         case ServiceLookup():
-            return Instances(lookup.service)
+            return Connected(lookup.service) if lookup.connected else Instances(lookup.service)
         case NodeLookup() if kind in {A, AAAA, ANY, TXT}:
             return NodeNamed(lookup.node)
         case ReverseLookup():

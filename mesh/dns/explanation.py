@@ -125,7 +125,8 @@ def _meaning(lookup: Lookup, options: Options) -> str:
     match lookup:
         case ServiceLookup():
             tagged = f' tagged "{lookup.tag}"' if lookup.tag else ""
-            text = f'instances of the service "{lookup.service}"{tagged}{_where(lookup, options)}'
+            what = "what the mesh reaches" if lookup.connected else "instances"
+            text = f'{what} of the service "{lookup.service}"{tagged}{_where(lookup, options)}'
         case PreparedLookup():
             text = f'the prepared query "{lookup.name}"{_where(lookup, options)}'
         case NodeLookup():

@@ -29,6 +29,8 @@ class ServiceLookup(msgspec.Struct, frozen=True):
     service: str
     tag: str = ""
     datacenter: str = ""
+    connected: bool = False
+    """By which the mesh reaches it: its sidecars, and itself where it needs none."""
 
 
 class PreparedLookup(msgspec.Struct, frozen=True):
@@ -152,14 +154,16 @@ def _form(form: str, subject: Name, locality: Name, zone: Name) -> Lookup:
         # Something exists below it, so the name does too (RFC 8020): a resolver that is told
         # otherwise may stop asking for every service.
         return ZoneLookup(zone)
-    if form == "service":
-        return _service(subject, locality, zone)
-    if form == "query":
-        return _prepared(subject, locality, zone)
+    if form in {"service", "query"}:
+        make = _service if form == "service" else _prepared
+        return make(subject, locality, zone)
     datacenter = _datacenter(locality)
-    if form == "node" and datacenter is not None:
+    if datacenter is None or form not in {"connect", "node"}:
+        return Malformed(zone)
+    if form == "node":
         return NodeLookup(zone, ".".join(subject), datacenter)
-    return Malformed(zone)
+    service = subject[0][1:] if _is_rfc2782(subject) else subject[-1]
+    return ServiceLookup(zone, service, "", datacenter, connected=True)
 
 
 def _service(subject: Name, locality: Name, zone: Name) -> Lookup:

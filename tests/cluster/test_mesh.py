@@ -62,6 +62,47 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         found.door.close()
 
 
+class Load:
+    """Requests without pause on kept-alive connections, from when it is entered."""
+
+    def __init__(self, pair: Pair, doors: int = 3) -> None:
+        self._doors = [pair.another() for _ in range(doors)]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(one,)) for one in self._doors]
+        self.asked = 0
+        self.failed: list[str] = []
+        self.names: set[str] = set()
+
+    def _ask(self, door: Door) -> None:
+        with door:
+            while not self._stop.is_set():
+                try:
+                    reply = door.get()
+                except OSError as error:
+                    self.failed.append(repr(error))
+                    continue
+                self.asked += 1
+                if reply.status != 200:
+                    self.failed.append(f"{reply.status} {reply.text[:200]}")
+                self.names.add(str(reply.seen.get("name")))
+
+    def more(self, count: int = 60) -> None:
+        """Wait until so many more were answered."""
+        before = self.asked
+        eventually(lambda: self.asked >= before + count)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.more()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
 def envoy(node: Meshd, proxy: str = PROXY) -> int:
     return int(node.get(f"/v1/agent/proxy/{proxy}")["Envoy"]["Pid"])
 
@@ -116,32 +157,30 @@ def test_an_envoy_that_is_killed_is_started_again(pair: Pair) -> None:
 
 
 def test_no_request_is_lost_while_an_agent_is_killed_and_comes_back(pair: Pair) -> None:
-    before, asked, failed = envoy(pair.there), [0], list[int]()
-    stop = threading.Event()
-
-    def ask() -> None:
-        with pair.another() as door:
-            while not stop.is_set():
-                status = door.status()
-                asked[0] += 1
-                if status != 200:
-                    failed.append(status)
-
-    caller = threading.Thread(target=ask)
-    caller.start()
-    try:
+    before = envoy(pair.there)
+    with Load(pair) as load:
         for node in (pair.there, pair.here):
             node.kill()
-            before_restart = asked[0]
-            eventually(lambda: asked[0] > before_restart + 20)  # noqa: B023 - called at once.
+            load.more()
             node.start()
             proxy = PROXY if node is pair.there else "web-sidecar-proxy"
             eventually(lambda: current(node, proxy), 60)  # noqa: B023 - called at once.
-    finally:
-        stop.set()
-        caller.join()
+            load.more()
     assert envoy(pair.there) == before
-    assert (failed, asked[0] > 40) == ([], True)
+    assert load.failed == []
+
+
+def test_no_request_is_lost_while_instances_come_and_go(pair: Pair) -> None:
+    port = application(pair.made, pair.here, "second")
+    with Load(pair) as load:
+        for _ in range(3):
+            load.names.clear()
+            register(pair.here, "payments", port, instance="second")
+            eventually(lambda: "second" in load.names, 60)
+            pair.here.put("/v1/agent/service/deregister/second")
+            eventually(lambda: len(pair.here.get("/v1/agent/proxies")) == 1, 60)
+            load.more()
+    assert load.failed == []
 
 
 def test_a_service_that_is_deregistered_takes_its_envoy_along(pair: Pair) -> None:

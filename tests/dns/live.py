@@ -378,6 +378,9 @@ def _service(service: Service) -> dict[str, Any]:
         "Port": service.port,
         "Tags": service.tags,
         "Address": service.address,
+        "Kind": service.kind,
+        **({"Proxy": service.proxy} if service.proxy else {}),
+        **({"Connect": service.connect} if service.connect else {}),
         "Weights": {"Passing": service.weights.passing, "Warning": service.weights.warning},
         "TaggedAddresses": {
             key: {"Address": one.address, "Port": one.port}

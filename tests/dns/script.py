@@ -357,6 +357,9 @@ def _service(fields: dict[str, str]) -> Service:
         tags=[tag for tag in fields.get("tags", "").split(",") if tag],
         address=fields.get("service-address", ""),
         weights=Weights(int(passing), int(warning)),
+        kind="connect-proxy" if "sidecar-of" in fields else "",
+        proxy={"DestinationServiceName": fields["sidecar-of"]} if "sidecar-of" in fields else {},
+        connect={"Native": True} if "native" in fields else {},
         tagged_addresses={
             key.removeprefix("tagged."): TaggedAddress(value, int(fields.get("wan-port", 0)))
             for key, value in fields.items()
