@@ -17,7 +17,7 @@ import msgspec
 
 from mesh.accepting import Accepting, Hears
 from mesh.connect import identity
-from mesh.connect.tunnel import Plain, Secure, splice
+from mesh.connect.tunnel import Gone, Plain, Secure, splice
 from mesh.errors import Invalid, explained
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,8 @@ class Public(Door):
             conversation.caller, conversation.serial = _proved(secure.tls)
         except TimeoutError:
             self.refuse(f"{conversation.address}: no handshake in time")
+        except Gone:  # As health checks do that only look whether somebody listens.
+            log.debug("%s: %s: closed again", self.name, conversation.address)
         except (OSError, Invalid) as error:
             self.refuse(f"{conversation.address}: {_reason(error)}")
         else:

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from mesh.client import AsyncClient, tls
+from mesh.client import AsyncClient, Client, ca, tls
+from mesh.client.ca import Step
+from mesh.client.call import Call
 from mesh.client.peers import Refused
 from mesh.client.workload import Workload
-from mesh.errors import Unreachable
+from mesh.errors import Internal, Unreachable
 from tests.cluster.processes import eventually
 from tests.connect.workloads import Authority, Workloads, workloads
 
@@ -334,6 +336,34 @@ def test_openssl_with_the_leaf_of_the_agent_is_a_client_like_any_other(
             check=False,
         )
     assert "/svc/web" in done.stdout, done.stderr
+
+
+def test_roots_are_rotated_under_a_living_context(tmp_path: Path) -> None:
+    with (
+        workloads(tmp_path, 'test_ca_leaf_root_change_spread = "10ms"') as made,
+        Client(made.settings) as client,
+        tls("payments", made.settings) as payments,
+        tls("web", made.settings) as web,
+        website(payments) as port,
+    ):
+        calling, ours = web.to("payments"), made.authority
+        with_old_root = ours.calling(ours.leaf("web"))
+        held = http.client.HTTPSConnection(ADDRESS, port, context=calling, timeout=10)
+
+        def done(step: Call[Step]) -> bool:
+            assert answers(held)
+            assert reached(port, calling)
+            try:
+                client.run(step)
+            except Internal:  # Somebody has not acknowledged yet.
+                return False
+            return True
+
+        for step in (ca.prepare(), ca.activate(), ca.retire()):
+            eventually(lambda step=step: done(step))  # type: ignore[misc]
+        eventually(lambda: last_word(port, with_old_root))
+        assert reached(port, calling)
+        held.close()
 
 
 def test_while_the_agent_is_away_what_it_said_holds_and_nobody_new_comes_in(

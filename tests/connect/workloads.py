@@ -104,9 +104,9 @@ class Workloads:
 
 @contextmanager
 def workloads(folder: Path, more: str = "") -> Iterator[Workloads]:
-    """A running agent."""
+    """A running agent; `more` is added to its section `connect`."""
     made = Authority(folder / "authority")
     files = f'root_cert_file = "{made.root_file}"\nprivate_key_file = "{made.key_file}"'
-    connect = f'connect {{ ca_config {{ {files}\ncluster_id = "{CLUSTER}" }} }}\n{more}'
+    connect = f'connect {{ ca_config {{ {files}\ncluster_id = "{CLUSTER}" }}\n{more} }}'
     with dev_node(folder, more=connect) as node:
         yield Workloads(node, made)
