@@ -13,11 +13,12 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 
 from mesh.client import material, settings
 from mesh.client.ca import Leaf
+from mesh.client.connect import Verdict
 from mesh.client.material import Credentials, Side
 from mesh.client.member import Member
 from mesh.client.peers import Context, Refused, Still
@@ -194,20 +195,13 @@ class Workload(Living):
     def _check(self, uri: str, serial: str) -> Still:
         member = self._handle.member
         member.guard()
-        verdict = member.judged(uri, serial)
-        if not verdict.authorized:
-            raise _refused(f"{uri} may not connect to {member.service}: {verdict.reason}")
-        return _still(member, uri)
+        _demand(member, uri, member.judged(uri, serial))
+        return lambda: _demand(member, uri, member.verdicts.still(uri))
 
 
-def _still(member: Member, uri: str) -> Callable[[], None]:
-    def still() -> None:
-        verdict = member.verdicts.still(uri)
-        if verdict is not None and not verdict.authorized:
-            reason = verdict.reason
-            raise _refused(f"{uri} may not be connected to {member.service}: {reason}")
-
-    return still
+def _demand(member: Member, uri: str, verdict: Verdict | None) -> None:
+    if verdict is not None and not verdict.authorized:
+        raise _refused(f"{uri} may not connect to {member.service}: {verdict.reason}")
 
 
 class Calling(Living):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ import pytest
 from mesh.connect import identity
 from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
 from mesh.sockets import bind
-from tests.connect.workloads import DOMAIN, Authority
+from tests.connect.workloads import DOMAIN, Authority, settled
 
 ADDRESS = "127.0.0.1"
 STREAM = (socket.AF_INET, socket.SOCK_STREAM)
@@ -58,6 +58,7 @@ async def shouting() -> AsyncIterator[int]:
         yield int(server.sockets[0].getsockname()[1])
     finally:
         server.close()
+        await settled()
 
 
 class Rules:
@@ -240,19 +241,22 @@ def endpoint(port: int, service: str = "payments", tier: int = 0) -> Endpoint:
     return Endpoint(ADDRESS, port, uri(service), service, tier)
 
 
-def unused() -> int:
-    with socket.create_server((ADDRESS, 0)) as probe:
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def dead() -> Iterator[int]:
+    """A port at which connections are refused, and which nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind((ADDRESS, 0))
+        yield int(bound.getsockname()[1])
 
 
 async def test_instances_take_turns_and_those_that_fail_are_passed_over(
-    authority: Authority, caplog: pytest.LogCaptureFixture
+    authority: Authority, dead: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = [Rules(), Rules(), Rules()]
     async with shouting() as application:
         doors = [public(authority, application, rule) for rule in rules]
         async with started(doors[0]) as one, started(doors[1]) as two, started(doors[2]) as last:
-            endpoints = [endpoint(unused()), endpoint(one), endpoint(two), endpoint(last, tier=2)]
+            endpoints = [endpoint(dead), endpoint(one), endpoint(two), endpoint(last, tier=2)]
             async with started(upstream(authority, endpoints)) as port:
                 for _ in range(6):
                     caller = await asyncio.open_connection(ADDRESS, port)
@@ -261,12 +265,12 @@ async def test_instances_take_turns_and_those_that_fail_are_passed_over(
                 asked = [len(rule.asked) for rule in rules]
                 assert min(asked[:2]) >= 2
                 assert asked[2] == 0
-                endpoints[:3] = [endpoint(unused())]
+                endpoints[:3] = [endpoint(dead)]
                 caller = await asyncio.open_connection(ADDRESS, port)
                 assert await shout(caller) == b"HELLO\n"
                 assert rules[2].asked == [uri("web")]
                 await hang_up(caller)
-    assert f"upstream payments: {ADDRESS}:{endpoints[0].port}: " in caplog.text
+    assert f"upstream payments: {ADDRESS}:{dead}: " in caplog.text
 
 
 async def test_another_service_at_the_other_end_gets_no_byte(
@@ -286,14 +290,15 @@ async def test_another_service_at_the_other_end_gets_no_byte(
 
 
 async def test_an_application_that_is_not_there_is_told_in_the_log(
-    authority: Authority, caplog: pytest.LogCaptureFixture
+    authority: Authority, dead: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    async with started(public(authority, unused(), Rules())) as port:
+    async with started(public(authority, dead, Rules())) as port:
         web = await secure(port, authority.calling(authority.leaf("web")))
         assert await ended(web)
         await hang_up(web)
     assert "payments does not answer at 127.0.0.1:" in caplog.text
+    await settled()
 
 
 async def test_an_application_may_have_a_unix_socket(
@@ -313,3 +318,4 @@ async def test_an_application_may_have_a_unix_socket(
         assert await shout(web) == b"HELLO\n"
         await hang_up(web)
     server.close()
+    await settled()

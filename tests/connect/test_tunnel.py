@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mesh.connect.tunnel import Gone, Plain, Secure, Stream, splice
-from tests.connect.workloads import Authority
+from tests.connect.workloads import Authority, settled
 
 ADDRESS = "127.0.0.1"
 BULK = bytes(range(256)) * 4096 * 8
 BOTH = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+Work = Callable[[Plain], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +26,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def listen(work: Callable[[Plain], Awaitable[None]]) -> tuple[asyncio.Server, int]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await work(Plain(reader, writer))
+async def listen(work: Work) -> tuple[asyncio.Server, int]:
+    # Of a task that serves a connection whose other side has said all, asyncio itself keeps none.
+    serving: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(work(Plain(reader, writer)))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
 
     server = await asyncio.start_server(serve, ADDRESS, 0)
     return server, int(server.sockets[0].getsockname()[1])
@@ -56,7 +65,7 @@ class Way:
         self.listening.verify_mode = ssl.CERT_REQUIRED
         self.servers: list[asyncio.Server] = []
 
-    async def begin(self, work: Callable[[Plain], Awaitable[None]]) -> int:
+    async def begin(self, work: Work) -> int:
         server, self.application = await listen(work)
         inner, self.public = await listen(self.let_in)
         outer, port = await listen(self.let_out)
@@ -77,14 +86,6 @@ class Way:
         for server in self.servers:
             server.close()
         await settled()
-
-
-async def settled() -> None:
-    """Wait for what serves connections."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    async with asyncio.timeout(10):
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0)  # Transports close their sockets in a step of their own.
 
 
 async def call(port: int) -> Plain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
@@ -110,3 +111,11 @@ def workloads(folder: Path, more: str = "") -> Iterator[Workloads]:
     connect = f'connect {{ ca_config {{ {files}\ncluster_id = "{CLUSTER}" }}\n{more} }}'
     with dev_node(folder, more=connect) as node:
         yield Workloads(node, made)
+
+
+async def settled() -> None:
+    """Wait until whatever serves connections has ended, and its sockets are closed."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    async with asyncio.timeout(10):
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # Transports close their sockets in a step of their own.
