@@ -227,6 +227,25 @@ def test_an_envoy_that_somebody_runs_himself_takes_the_place_of_the_agents(pair:
     eventually(lambda: pair.door.status() == 200, 60)
 
 
+def test_calls_go_on_without_servers_and_rules_follow_when_they_are_back(pair: Pair) -> None:
+    (server,) = pair.made.servers
+    with Load(pair) as load:
+        server.kill()
+        load.more()
+        pair.there.kill()
+        pair.there.start()
+        load.more(200)
+        server.start()
+        eventually(lambda: bool(pair.here.get("/v1/status/leader")), 60)
+        eventually(lambda: current(pair.there, PROXY), 60)
+        load.more()
+    assert load.failed == []
+    pair.say("deny", "web", "payments")
+    eventually(lambda: pair.door.status() == 403)
+    pair.say("delete", "web", "payments")
+    eventually(lambda: pair.door.status() == 200)
+
+
 def is_zombie(pid: int) -> bool:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "Z"
