@@ -60,7 +60,12 @@ class Mesh:
             else None
         )
         self.keeper = Proxies(
-            agent, self.following, identities.leaves, self.control, self.launcher, self._place
+            agent,
+            self.following,
+            identities.leaves,
+            (self.control, self.launcher),
+            self._place,
+            ground.clock,
         )
 
     async def start(self) -> None:
