@@ -27,6 +27,10 @@ class Refused(ssl.SSLCertVerificationError):
         super().__init__(1, message)
         self.verify_code, self.verify_message = 0, message
 
+    def __str__(self) -> str:
+        """What was wrong, alone."""
+        return self.verify_message
+
 
 class Context(ssl.SSLContext):
     """Certificates as they are now, and what is done with who connects."""
