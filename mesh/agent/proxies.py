@@ -83,6 +83,7 @@ class Proxies:
         self._proxies: dict[str, _Proxy] = {}
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
+        self._unread: dict[str, str] = {}
         self._unlisten: Callable[[], None] | None = None
         self._address = ""
         self._tasks = Tasks()
@@ -106,7 +107,8 @@ class Proxies:
 
     def problems(self) -> dict[str, str]:
         """Why a proxy has not been told what is wanted of it, by its id."""
-        return {name: one.problem for name, one in sorted(self._proxies.items()) if one.problem}
+        found = {name: one.problem for name, one in self._proxies.items() if one.problem}
+        return dict(sorted((self._unread | found).items()))
 
     def manages(self, proxy: str) -> bool:
         """Whether the agent runs the Envoy of this proxy itself."""
@@ -131,6 +133,12 @@ class Proxies:
     def _runs(self, one: _Proxy) -> bool:
         launcher = self._launcher
         return one.managed and launcher is not None and not launcher.is_left_alone(one.name)
+
+    @staticmethod
+    def _note(one: _Proxy, problem: str) -> None:
+        if problem and one.problem != problem:
+            log.warning("proxy %s: %s", one.name, problem)
+        one.problem = problem
 
     def bootstrap(self, proxy: str, more: dict[str, str]) -> dict[str, Any]:
         """What an Envoy is started with to be this proxy, with these fields of a Bootstrap.
@@ -163,7 +171,13 @@ class Proxies:
             for name in sorted(self._proxies.keys() - wanted.keys()):
                 self._remove(name)
             for name, local in sorted(wanted.items()):
-                self._register(name, local)
+                try:
+                    self._register(name, local)
+                except MeshError as error:
+                    # Kept by an agent of a mesh that did not look into it.
+                    if self._unread.get(name) != error.message:
+                        log.warning("proxy %s: %s", name, error)
+                    self._unread[name] = error.message
             dirty, self._dirty = self._dirty, set()
             for name in sorted(dirty & self._proxies.keys()):
                 self._tell(self._proxies[name])
@@ -181,10 +195,12 @@ class Proxies:
                 await self._clock.sleep(AGAIN_SECONDS)
 
     def _register(self, name: str, local: LocalService) -> None:
+        """Follow what a proxy needs to know. Raises Invalid when it cannot be read."""
         known = self._proxies.get(name)
         if known is not None and known.local.row is local.row:
             return
         self._proxies[name] = one = _Proxy(local, self._tasks, known)
+        self._unread.pop(name, None)
         one.changed = lambda: self._mark(name)
         one.begin(self._following, self._leaves)
         if known is not None:
@@ -207,24 +223,23 @@ class Proxies:
 
     def _tell(self, one: _Proxy) -> None:
         try:
-            made = one.compose(self.place())
-            if made is None:
+            found = one.compose(self.place())
+            if found is None:
                 return
+            made, problems = found
             if made != one.blueprint:
                 one.blueprint = made
                 self._control.put(made)
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
         except MeshError as error:
-            if one.problem != error.message:
-                log.warning("proxy %s: %s", one.name, error)
-            one.problem = error.message
+            self._note(one, error.message)
         except Exception as error:
             # One proxy that nobody foresaw must not stop the others.
             log.exception("proxy %s cannot be put together", one.name)
             one.problem = f"mesh failed: {error!r}; its log has more"
         else:
-            one.problem = ""
+            self._note(one, "; ".join(problems))
 
 
 class _Proxy:
@@ -293,8 +308,11 @@ class _Proxy:
         if self._providers is not None:
             self._providers[2]()
 
-    def compose(self, place: Place) -> Blueprint | None:
-        """The blueprint by now; None while something it needs is not known yet."""
+    def compose(self, place: Place) -> tuple[Blueprint, list[str]] | None:
+        """The blueprint by now, and what is wrong with its options.
+
+        None while something it needs is not known yet.
+        """
         upstreams = {
             name: Reached(own.value, instances.value)
             for name, (own, instances) in self._upstreams.items()

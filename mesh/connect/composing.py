@@ -23,7 +23,6 @@ from mesh.connect.xds.blueprint import (
     TlsRules,
     Upstream,
 )
-from mesh.errors import Invalid
 from mesh.registry.catalog import SERF_HEALTH
 from mesh.registry.health import Instance
 from mesh.registry.intentions import JwtProvider, Policy
@@ -81,19 +80,24 @@ def _is_service(upstream: Registered) -> bool:
     return upstream.destination_type in {"", "service"} and not upstream.destination_peer
 
 
-def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> Blueprint:
-    """The blueprint of a sidecar. Raises Invalid for an option that makes no sense."""
+def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> tuple[Blueprint, list[str]]:
+    """The blueprint of a sidecar, and what is wrong with its options.
+
+    An option that makes no sense counts as not given: rules and certificates must reach a sidecar
+    whatever else is said of it.
+    """
     mesh, opaque = facts.mesh, {**facts.settings.config, **proxy.config}
-    return Blueprint(
+    problems: list[str] = []
+    made = Blueprint(
         proxy=row.id,
         service=proxy.destination_service_name,
         node=place.node,
         datacenter=place.datacenter,
         bundle=facts.bundle,
         leaf=facts.leaf,
-        inbound=_inbound(row, proxy, place, facts.settings, _Opaque(opaque)),
+        inbound=_inbound(row, proxy, place, facts.settings, _Opaque(opaque, problems)),
         upstreams=[
-            _upstream(one, place.datacenter, facts)
+            _upstream(one, place.datacenter, facts, problems)
             for one in proxy.upstreams
             if _is_service(one) and one.datacenter in {"", place.datacenter}
         ],
@@ -113,30 +117,41 @@ def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> Blueprint
         outgoing=_tls(mesh.outgoing),
         config=opaque,
     )
+    return made, list(dict.fromkeys(problems))
 
 
 class _Opaque:
-    """Opaque options with Consul's names, read with their kind."""
+    """Opaque options with Consul's names, read with their kind; problems are noted."""
 
-    def __init__(self, config: dict[str, Any], where: str = "Proxy.Config") -> None:
-        self._config, self._where = config, where
+    def __init__(
+        self, config: dict[str, Any], problems: list[str], where: str = "Proxy.Config"
+    ) -> None:
+        self._config, self._problems, self._where = config, problems, where
+
+    def _wrong(self, name: str, expected: str) -> None:
+        found = self._config.get(name)
+        self._problems.append(f"{self._where}.{name}: expected {expected}, got {found!r}")
 
     def text(self, name: str) -> str:
         found = self._config.get(name, "")
-        if not isinstance(found, str):
-            raise Invalid(f"{self._where}.{name}: expected text, got {found!r}")
-        return found
+        if isinstance(found, str):
+            return found
+        self._wrong(name, "text")
+        return ""
 
     def number(self, name: str) -> float | None:
         """None where it is not there."""
         found = self._config.get(name)
+        if found is None:
+            return None
         try:
-            number = None if found is None else float(found)
+            number = float(found)
         except (TypeError, ValueError):
             number = -1.0
-        if number is not None and not 0 <= number < 2**31:
-            raise Invalid(f"{self._where}.{name}: expected a number from 0, got {found!r}")
-        return number
+        if 0 <= number < 2**31:
+            return number
+        self._wrong(name, "a number from 0")
+        return None
 
     def whole(self, name: str) -> int | None:
         number = self.number(name)
@@ -149,19 +164,24 @@ class _Opaque:
 
     def protocol(self, default: Protocol) -> Protocol:
         said = self.text("protocol").lower()
-        if not said:
-            return default
         for one in _PROTOCOLS:
             if said == one:
                 return one
-        raise Invalid(f'{self._where}.protocol: expected {", ".join(_PROTOCOLS)}, got "{said}"')
+        if said:
+            self._wrong("protocol", ", ".join(_PROTOCOLS))
+        return default
 
     def block(self, name: str) -> _Opaque:
         found = self._config.get(name) or {}
         if not isinstance(found, dict):
-            raise Invalid(f"{self._where}.{name}: expected an object, got {found!r}")
-        lower = {_snake(key): value for key, value in found.items()}
-        return _Opaque(lower, f"{self._where}.{name}")
+            self._wrong(name, "an object")
+            found = {}
+        lower = {_snake(str(key)): value for key, value in found.items()}
+        return _Opaque(lower, self._problems, f"{self._where}.{name}")
+
+    def own(self, config: dict[str, Any]) -> _Opaque:
+        """Only these options, with the same place for problems."""
+        return _Opaque(config, self._problems, self._where)
 
     def __bool__(self) -> bool:
         return bool(self._config)
@@ -179,7 +199,7 @@ def _inbound(
     return Inbound(
         address=opaque.text("bind_address") or row.address or place.bind,
         port=opaque.whole("bind_port") or row.port,
-        protocol=_Opaque(proxy.config).protocol(settings.protocol),
+        protocol=opaque.own(proxy.config).protocol(settings.protocol),
         local_address=proxy.local_service_address or LOOPBACK,
         local_port=proxy.local_service_port,
         local_socket=proxy.local_service_socket_path,
@@ -223,13 +243,15 @@ def _exposed(proxy: Proxy, settings: Settings) -> list[Exposed]:
     ]
 
 
-def _upstream(registered: Registered, datacenter: str, facts: Facts) -> Upstream:
+def _upstream(
+    registered: Registered, datacenter: str, facts: Facts, problems: list[str]
+) -> Upstream:
     name = registered.destination_name
     reached, central = facts.upstreams[name], facts.settings.upstream(name)
-    opaque = _Opaque(registered.config, f"Proxy.Upstreams[{name}].Config")
+    opaque = _Opaque(registered.config, problems, f"Proxy.Upstreams[{name}].Config")
     default: Protocol = reached.settings.protocol
     if central.protocol:
-        default = _Opaque({"protocol": central.protocol}).protocol(default)
+        default = opaque.own({"protocol": central.protocol}).protocol(default)
     return Upstream(
         service=name,
         datacenter=registered.datacenter or datacenter,

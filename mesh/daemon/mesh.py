@@ -206,6 +206,7 @@ class Control:
     def drop(self, proxy: str) -> None:
         """The proxy is gone."""
         self._control.drop(proxy)
+        self.heard(proxy)  # What it acknowledged counts no more, whether it is still connected.
 
     def what_heard(self, proxy: str) -> Any:
         """What a proxy acknowledged; None while it has no stream."""

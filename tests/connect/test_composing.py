@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ from mesh.connect.composing import Facts, Place, Reached, compose, endpoints, na
 from mesh.connect.credentials import Bundle
 from mesh.connect.registration import read
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Limits, PassiveCheck
-from mesh.errors import Invalid
 from mesh.registry import settings
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Service, Weights
 from mesh.registry.health import Instance
@@ -50,9 +50,13 @@ def made(
         },
     )
     row = Service(node="n1", id="web-sidecar-proxy", name="web-sidecar-proxy", port=21000)
-    return compose(row, definition, PLACE, facts)
+    found, problems = compose(row, definition, PLACE, facts)
+    PROBLEMS[:] = problems
+    return found
 
 
+PROBLEMS: list[str] = []
+"""Of what was composed last."""
 DB = {"destination_name": "db", "local_bind_port": 9191}
 
 
@@ -137,9 +141,15 @@ def test_the_last_instances_are_tried_though_their_agents_are_not_heard() -> Non
         ),
     ],
 )
-def test_options_at_fault_are_named(proxy: dict[str, Any], message: str) -> None:
-    with pytest.raises(Invalid, match=message):
-        made(proxy)
+def test_options_at_fault_are_named_and_count_as_not_given(
+    proxy: dict[str, Any], message: str
+) -> None:
+    found = made(proxy, settings.Settings(service="web", protocol="http"))
+    assert len(PROBLEMS) == 1
+    assert re.search(message, PROBLEMS[0])
+    assert found.inbound is not None
+    assert (found.inbound.protocol, found.inbound.port) == ("http", 21000)
+    assert found.policy == Policy(destination="web")
 
 
 def test_equal_facts_give_equal_blueprints() -> None:
