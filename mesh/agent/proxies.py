@@ -160,27 +160,43 @@ class Proxies:
         )
 
     async def _run(self) -> None:
-        if self._launcher is not None:
-            self._launcher.keep_only(self._wanted())
+        self._forget_others()
         while True:
             await self._wake.wait()
             self._wake.clear()
             wanted = self._wanted()
             if wanted and not self._address:
                 await self._start_control()
-            for name in sorted(self._proxies.keys() - wanted.keys()):
-                self._remove(name)
+            for name in sorted((self._proxies.keys() | self._unread.keys()) - wanted.keys()):
+                self._guarded(name, self._remove, name)
             for name, local in sorted(wanted.items()):
-                try:
-                    self._register(name, local)
-                except MeshError as error:
-                    # Kept by an agent of a mesh that did not look into it.
-                    if self._unread.get(name) != error.message:
-                        log.warning("proxy %s: %s", name, error)
-                    self._unread[name] = error.message
+                self._guarded(name, self._register, name, local)
             dirty, self._dirty = self._dirty, set()
             for name in sorted(dirty & self._proxies.keys()):
                 self._tell(self._proxies[name])
+
+    def _forget_others(self) -> None:
+        """End the Envoys that nobody wants any more since the agent's last life."""
+        if self._launcher is None:
+            return
+        alone = self._launcher.is_left_alone
+        wanted = self._wanted().items()
+        kept = [name for name, local in wanted if _comes_along(local) and not alone(name)]
+        self._guarded("", self._launcher.keep_only, kept)
+
+    def _guarded(self, name: str, do: Callable[..., None], *arguments: Any) -> None:
+        """Do it; what goes wrong with one proxy is noted, and no reason to leave the others."""
+        problem = ""
+        try:
+            do(*arguments)
+        except MeshError as error:
+            problem = error.message
+        except Exception as error:
+            log.exception("proxy %s", name)
+            problem = f"mesh failed: {error!r}; its log has more"
+        if name and problem and self._unread.get(name) != problem:
+            log.warning("proxy %s: %s", name, problem)
+            self._unread[name] = problem
 
     def _wanted(self) -> dict[str, LocalService]:
         return {name: local for name, local in self._here.services().items() if _is_proxy(local)}
@@ -190,7 +206,7 @@ class Proxies:
         while not self._address:
             try:
                 self._address = await self._control.start()
-            except MeshError as error:
+            except (MeshError, ImportError, OSError) as error:
                 log.warning("proxies cannot be told anything yet: %s", error)
                 await self._clock.sleep(AGAIN_SECONDS)
 
@@ -205,6 +221,7 @@ class Proxies:
         one.begin(self._following, self._leaves)
         if known is not None:
             known.end()  # Last, so that nothing both need is asked anew.
+            self._drop_leaf(known.service)
         self._mark(name)
 
     def _mark(self, name: str) -> None:
@@ -212,14 +229,21 @@ class Proxies:
         self._wake.set()
 
     def _remove(self, name: str) -> None:
-        one = self._proxies.pop(name)
+        self._unread.pop(name, None)
+        one = self._proxies.pop(name, None)
+        if one is None:
+            return
         one.end()
-        if all(other.service != one.service for other in self._proxies.values()):
-            self._leaves.drop(one.service)
+        self._drop_leaf(one.service)
         if self._launcher is not None:
-            self._launcher.leave_alone(name, alone=False)
             self._launcher.drop(name)
+            self._launcher.leave_alone(name, alone=False)
         self._control.drop(name)
+
+    def _drop_leaf(self, service: str) -> None:
+        """Nobody needs a leaf of it, unless another proxy is of the same service."""
+        if all(other.service != service for other in self._proxies.values()):
+            self._leaves.drop(service)
 
     def _tell(self, one: _Proxy) -> None:
         try:
@@ -228,10 +252,12 @@ class Proxies:
                 return
             made, problems = found
             if made != one.blueprint:
-                one.blueprint = made
                 self._control.put(made)
+                one.blueprint = made
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
+            elif self._launcher is not None:
+                self._launcher.drop(one.name)
         except MeshError as error:
             self._note(one, error.message)
         except Exception as error:
@@ -270,8 +296,7 @@ class _Proxy:
     @property
     def managed(self) -> bool:
         """Whether it came with its service, and nobody said that he runs it himself."""
-        asked = self.definition.config.get(UNMANAGED, True)
-        return bool(self.local.definition.sidecar_of) and asked not in {False, "false"}
+        return _comes_along(self.local)
 
     def begin(self, following: Following, leaves: Leaves) -> None:
         """Follow what it needs to know."""
@@ -350,6 +375,13 @@ class _Proxy:
                 old[2]()
         found: list[intentions.JwtProvider] | None = self._providers[1].value
         return found
+
+
+def _comes_along(local: LocalService) -> bool:
+    """Whether a proxy came with its service, and nobody said that he runs it himself."""
+    config = local.row.proxy_field("config")
+    asked = config.get(UNMANAGED, True) if isinstance(config, dict) else True
+    return bool(local.definition.sidecar_of) and asked not in {False, "false"}
 
 
 def _is_proxy(local: LocalService) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from mesh.connect.xds.blueprint import (
     TlsRules,
     Upstream,
 )
+from mesh.durations import parse_duration
+from mesh.errors import Invalid
 from mesh.registry.catalog import SERF_HEALTH
 from mesh.registry.health import Instance
 from mesh.registry.intentions import JwtProvider, Policy
@@ -80,6 +83,19 @@ def _is_service(upstream: Registered) -> bool:
     return upstream.destination_type in {"", "service"} and not upstream.destination_peer
 
 
+def _is_reached(upstream: Registered, datacenter: str, problems: list[str]) -> bool:
+    name, lacking = upstream.destination_name, ""
+    if upstream.destination_type == "prepared_query":
+        lacking = "prepared queries as upstreams are not there yet"
+    elif upstream.destination_peer:
+        lacking = "peers are not there yet"
+    elif upstream.datacenter not in {"", datacenter}:
+        lacking = f"services in datacenter {upstream.datacenter} cannot be reached yet"
+    if lacking:
+        problems.append(f"Proxy.Upstreams[{name}]: {lacking}; it is left out")
+    return not lacking
+
+
 def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> tuple[Blueprint, list[str]]:
     """The blueprint of a sidecar, and what is wrong with its options.
 
@@ -99,7 +115,7 @@ def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> tuple[Blu
         upstreams=[
             _upstream(one, place.datacenter, facts, problems)
             for one in proxy.upstreams
-            if _is_service(one) and one.datacenter in {"", place.datacenter}
+            if _is_reached(one, place.datacenter, problems)
         ],
         policy=facts.policy,
         default_allow=place.default_allow,
@@ -161,6 +177,25 @@ class _Opaque:
         """Of an option in milliseconds."""
         number = self.number(name)
         return None if number is None else number / 1000
+
+    def duration(self, name: str) -> float | None:
+        """In seconds, of text such as 10s or of nanoseconds."""
+        found = self._config.get(name)
+        if not isinstance(found, str):
+            nanoseconds = self.nanoseconds(name)
+            return None if nanoseconds is None else nanoseconds / 1e9
+        try:
+            return parse_duration(found)
+        except Invalid:
+            self._wrong(name, "a duration such as 10s")
+            return None
+
+    def nanoseconds(self, name: str) -> float | None:
+        found = self._config.get(name)
+        if found is None or (isinstance(found, int | float) and 0 <= found < 2**63):
+            return found
+        self._wrong(name, "a duration such as 10s")
+        return None
 
     def protocol(self, default: Protocol) -> Protocol:
         said = self.text("protocol").lower()
@@ -300,6 +335,13 @@ def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
     if not own and given is None:
         return None
     base = PassiveCheck() if given is None else PassiveCheck(**msgspec.structs.asdict(given))
+    times = {
+        "interval_seconds": own.duration("interval"),
+        "base_ejection_seconds": own.duration("base_ejection_time"),
+    }
+    base = msgspec.structs.replace(
+        base, **{name: seconds for name, seconds in times.items() if seconds is not None}
+    )
     said = {
         "max_failures": own.whole("max_failures"),
         "enforcing_percent": own.whole("enforcing_consecutive5xx"),
@@ -312,12 +354,22 @@ def endpoints(instances: list[Instance]) -> list[Endpoint]:
     """Where a service is reached.
 
     When no instance is healthy, those count whose only fault is that their agent is not heard: it
-    may be restarting, and a sidecar that is gone is found out by the first call.
+    may be restarting, and a sidecar that is gone is found out by the first call. An instance with
+    a name for an address, or without a port, is left out: Envoy would refuse all because of it.
     """
+    instances = [one for one in instances if _is_address(one)]
     found = [endpoint(one) for one in instances]
     if any(one.healthy for one in found):
         return found
     return [endpoint(_without_agent(one)) for one in instances]
+
+
+def _is_address(instance: Instance) -> bool:
+    try:
+        ipaddress.ip_address(instance.service.address or instance.node.address)
+    except ValueError:
+        return False
+    return instance.service.port > 0
 
 
 def _without_agent(instance: Instance) -> Instance:

@@ -109,7 +109,7 @@ class Launcher:
         if self._kept.get(kept.proxy) is kept:
             del self._kept[kept.proxy]
         if not (kept.place.folder / ALONE).exists() and kept.proxy not in self._kept:
-            await asyncio.to_thread(process.clear, kept.place)
+            process.clear(kept.place)  # At once: the same proxy may be wanted again.
 
     async def _trim(self) -> None:
         while True:

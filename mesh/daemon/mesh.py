@@ -49,7 +49,7 @@ class Mesh:
     ) -> None:
         self._ground, self._agent, self._acks = ground, agent, identities.acks
         config, world = ground.config, (ground.clock, ground.dice)
-        self._folder = Path(ground.directory.folder("proxies"))
+        self._folder = Path(ground.directory.folder("proxies")).resolve()
         self.following = Following(registry, ground.clock)
         self.control = Control(config, self._folder, ground)
         self.control.heard = self._heard
@@ -168,7 +168,7 @@ class Mesh:
         return Place(
             node=config.node_name,
             datacenter=config.datacenter,
-            bind=sidecar_bind(config) or "0.0.0.0",  # noqa: S104 - as the node itself.
+            bind=sidecar_bind(config) or _anywhere(config),
             addresses=(advertised(config),),
             default_allow=config.default_intention_policy != "deny",
             public_roots=_public_roots(),
@@ -229,6 +229,11 @@ class Control:
         if self._control is not None:
             await self._control.stop()
             self._control = None
+
+
+def _anywhere(config: Config) -> str:
+    """All addresses, as the node itself: of IPv6 too where others are told such a one."""
+    return "::" if ":" in advertised(config) else "0.0.0.0"  # noqa: S104
 
 
 def _public_roots() -> str:

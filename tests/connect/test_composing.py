@@ -120,6 +120,26 @@ def test_health_and_weights_of_endpoints_are_those_of_the_catalog() -> None:
     ]
 
 
+def test_an_instance_without_an_address_that_envoy_takes_is_left_out() -> None:
+    found = endpoints([instance(1), instance(2, address="web1.corp"), instance(0)])
+    assert found == [Endpoint("10.0.0.1", 1)]
+
+
+def test_what_cannot_be_reached_yet_is_said() -> None:
+    for more in ({"datacenter": "dc2"}, {"destination_type": "prepared_query"}):
+        found = made({"upstreams": [DB | more]})
+        assert (found.upstreams, len(PROBLEMS)) == ([], 1)
+        assert PROBLEMS[0].startswith("Proxy.Upstreams[db]: ")
+
+
+def test_durations_of_a_passive_check_are_texts_or_nanoseconds() -> None:
+    check = {"Interval": "22s", "BaseEjectionTime": 2_000_000_000}
+    passive = made({"upstreams": [DB | {"config": {"passive_health_check": check}}]})
+    assert passive.upstreams[0].passive == PassiveCheck(
+        interval_seconds=22.0, base_ejection_seconds=2.0
+    )
+
+
 def test_the_last_instances_are_tried_though_their_agents_are_not_heard() -> None:
     found = endpoints([instance(1, serf="critical"), instance(2, "critical", "critical")])
     assert [one.healthy for one in found] == [True, False]

@@ -51,6 +51,7 @@ def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
         origin = f"{blueprint.proxy}: public listener"
         found = _plain(inbound, blueprint, name)
     found.traffic_direction = "INBOUND"
+    _alone(found)
     chains = [*found.filter_chains]
     if custom and found.HasField("default_filter_chain"):
         chains.append(found.default_filter_chain)
@@ -73,7 +74,10 @@ def guards(blueprint: Blueprint) -> list[Resource]:
 
 
 def _address(inbound: Inbound) -> dict[str, Any]:
-    return {"socket_address": {"address": inbound.address, "port_value": inbound.port}}
+    socket: dict[str, Any] = {"address": inbound.address, "port_value": inbound.port}
+    if inbound.address == "::":
+        socket["ipv4_compat"] = True
+    return {"socket_address": socket}
 
 
 def _plain(inbound: Inbound, blueprint: Blueprint, name: str) -> Any:
@@ -218,6 +222,7 @@ def upstream(wanted: Upstream, blueprint: Blueprint) -> Resource:
         filters = [_outbound(wanted, blueprint, called, cluster)]
         found = _listener(name, address, filters, blueprint, balance=wanted.balance_connections)
     found.traffic_direction = "OUTBOUND"
+    _alone(found)
     return resource(found, name, needs=[cluster], causes=[Cause(origin)])
 
 
@@ -238,6 +243,12 @@ def _proxy(prefix: str, cluster: str, blueprint: Blueprint) -> dict[str, Any]:
     return {"name": _TCP_PROXY, "typed_config": any_of(config)}
 
 
+def _alone(found: Any) -> None:
+    """Or two listeners on one port, of two proxies, would share its connections silently."""
+    # Always the same, since Envoy refuses an update that changes it.
+    found.enable_reuse_port.value = False
+
+
 def _listener(
     name: str,
     address: dict[str, Any],
@@ -252,6 +263,7 @@ def _listener(
         filter_chains=[{"filters": filters}],
         access_log=access_logs.listener(blueprint.access_log),
     )
+    _alone(found)
     if balance:
         found.connection_balance_config.exact_balance.SetInParent()
     return found

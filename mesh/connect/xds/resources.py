@@ -42,13 +42,21 @@ def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
             continue
         try:
             made = part.make()
-        except Invalid as error:
-            problems[part.name] = error.message
-            made = part.plain() if part.plain else []
+        except (Invalid, ValueError, TypeError) as error:
+            # Whatever is wrong with one part is no reason to leave out the others.
+            problems[part.name] = error.message if isinstance(error, Invalid) else str(error)
+            made = _plain(part)
         parts[part.name] = (part.given, tuple(made))
     resources = {(one.kind, one.name): one for _, made in parts.values() for one in made}
     found = grouped([*resources.values()])
     return Snapshot(resources=found, parts=parts, problems=problems)
+
+
+def _plain(part: _Part) -> list[Resource]:
+    try:
+        return part.plain() if part.plain else []
+    except (Invalid, ValueError, TypeError):
+        return []
 
 
 def _parts(blueprint: Blueprint) -> Iterator[_Part]:
