@@ -25,6 +25,10 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     if knobs.ca_provider != ca_config.PROVIDER:
         expected = f'mesh has its own authority only, "{ca_config.PROVIDER}"'
         yield "connect.ca_provider", f"{expected}; one from outside signs by ca_config.sign_command"
+    if knobs.workload_folder and not Path(knobs.workload_folder).is_absolute():
+        yield "connect.workload_folder", f'expected an absolute path, got "{knobs.workload_folder}"'
+    if knobs.workload_users and not knobs.workload_folder:
+        yield "connect.workload_users", "has no effect without connect.workload_folder"
     try:
         wanted(config)
     except Invalid as error:

@@ -99,6 +99,11 @@ def der(pem: str) -> bytes:
     return _read(pem).public_bytes(serialization.Encoding.DER)
 
 
+def chain_der(pem: str) -> bytes:
+    """Every certificate of a file as DER, one behind the other. Raises Invalid."""
+    return b"".join(der(one) for one in split(pem))
+
+
 def public_numbers(pem: str) -> dict[str, str | bytes]:
     """The public key of a certificate, by the names of RFC 7518 section 6. Raises Invalid."""
     key = _read(pem).public_key()

@@ -16,7 +16,7 @@ from tests.cluster.processes import eventually
 from tests.compat.agent import serving
 from tests.connect.authority import DOMAIN, START
 from tests.connect.hand import HandClock
-from tests.connect.test_leaves import Servers
+from tests.connect.servers import Servers
 
 pytestmark = pytest.mark.together
 
