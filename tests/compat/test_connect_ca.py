@@ -124,6 +124,8 @@ def test_py_consul_sets_it_up(client: Any) -> None:
         ("consul", {"PrivateKeyBits": 100}, "PrivateKeyBits"),
         ("consul", {"RootCert": "x"}, "PEM"),
         ("consul", {"SignCommand": ["true"]}, "own files"),
+        ("consul", {"IntermediateCert": "x"}, "goes with IntermediateKey"),
+        ("consul", {"IntermediateCert": "x", "IntermediateKey": "x"}, "goes with the RootCert"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
