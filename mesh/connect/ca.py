@@ -12,16 +12,15 @@ leaf that lives is verified by every set of roots that a workload has acknowledg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from mesh.connect import identity, signing
+from mesh.connect import identity
 from mesh.connect.credentials import Bundle
-from mesh.connect.keys import new_key
 from mesh.connect.proof import believing, independent
-from mesh.connect.signing import Signer, Validity
 from mesh.errors import Conflict, Denied, Invalid
+from mesh.lazily import Lazy
 from mesh.registry.authority import (
     ROOTS_MAX,
     Amend,
@@ -35,6 +34,13 @@ from mesh.registry.authority import (
     State,
     Trust,
 )
+
+if TYPE_CHECKING:
+    from mesh.connect import keys as making_keys
+    from mesh.connect import signing
+else:
+    making_keys = Lazy("mesh.connect.keys")
+    signing = Lazy("mesh.connect.signing")
 
 Outside: TypeAlias = Callable[[str], str]
 """Has a request for an intermediate signed by who has the root's key; PEM, the intermediate first.
@@ -179,6 +185,18 @@ def replace(state: State, brought: Brought, now: float) -> Amend | None:
     return _amend(state, [root], [keys])
 
 
+def adopt(state: State, brought: Brought, now: float) -> Amend | None:
+    """The same for files that lie there since long: None also when theirs ends no later.
+
+    And none when they are of another root, which the API may have taken since.
+    """
+    if not brought.intermediate or root_id(brought.certificate) != state.active.id:
+        return None
+    if signing.facts(brought.intermediate).not_after <= state.active.intermediate_not_after:
+        return None
+    return replace(state, brought, now)
+
+
 def is_renewal_due(state: State, now: float) -> bool:
     """Whether `renew` would make something."""
     return any(root.standing != "past" and _is_due(root, now) for root in state.roots.values())
@@ -235,7 +253,7 @@ class LeafSigner:
         self._datacenter = datacenter
         self._chain = chain(state)
         keys = state.keys[self._root.id]
-        self._signer = Signer(self._root.intermediate, keys.intermediate)
+        self._signer = signing.Signer(self._root.intermediate, keys.intermediate)
 
     def is_of(self, state: State) -> bool:
         """Whether it signs as this state says. A restored one may be of the same generation."""
@@ -250,7 +268,7 @@ class LeafSigner:
         """A leaf for this request. Raises Invalid, or Denied for an identity of others."""
         asked = signing.read_request(csr)
         who = self._admitted(asked.uri)
-        validity = Validity(now, self._settings.rules.leaf_cert_ttl)
+        validity = signing.Validity(now, self._settings.rules.leaf_cert_ttl)
         pem = self._signer.leaf(asked, who.name or who.role, validity)
         leaf = signing.facts(pem)
         return Signed(
@@ -301,10 +319,10 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
     if brought.certificate:
         certificate, key = signing.split(brought.certificate)[0], brought.key
         if key:
-            Signer(certificate, key)
+            signing.Signer(certificate, key)
     else:
-        key = brought.key or new_key(rules.private_key_type, rules.private_key_bits)
-        validity = Validity(making.now, rules.root_cert_ttl)
+        key = brought.key or making_keys.new_key(rules.private_key_type, rules.private_key_bits)
+        validity = signing.Validity(making.now, rules.root_cert_ttl)
         certificate = signing.make_root(key, settings.trust_domain, validity)
     found = signing.facts(certificate)
     _check_root(found, settings, making.now)
@@ -320,8 +338,8 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
         brought=bool(brought.certificate),
         leaf_ttl=rules.leaf_cert_ttl,
     )
-    keys = Keys(id=found.id, root=key)
-    state = State(settings, {root.id: root}, {root.id: keys})
+    own = Keys(id=found.id, root=key)
+    state = State(settings, {root.id: root}, {root.id: own})
     return _with_intermediate(state, root, making, brought)
 
 
@@ -345,7 +363,7 @@ def _with_intermediate(
         key, certificate = brought.intermediate_key, signing.split(brought.intermediate)[0]
         _check_given(certificate, root, state.settings.trust_domain)
     else:
-        key = new_key(rules.private_key_type, rules.private_key_bits)
+        key = making_keys.new_key(rules.private_key_type, rules.private_key_bits)
         certificate = _signed_intermediate(key, state, root, making)
     found = signing.facts(certificate)
     _check_intermediate(certificate, key, root)
@@ -381,8 +399,8 @@ def _signed_intermediate(key: str, state: State, root: Root, making: Making) -> 
     rules, domain = state.settings.rules, state.settings.trust_domain
     keys = state.keys[root.id]
     if keys.root:
-        signer = Signer(root.certificate, keys.root)
-        validity = Validity(making.now, rules.intermediate_cert_ttl)
+        signer = signing.Signer(root.certificate, keys.root)
+        validity = signing.Validity(making.now, rules.intermediate_cert_ttl)
         return signer.intermediate(key, domain, validity)
     if making.outside is None:
         raise Invalid(
@@ -393,7 +411,7 @@ def _signed_intermediate(key: str, state: State, root: Root, making: Making) -> 
 
 
 def _check_intermediate(certificate: str, key: str, root: Root) -> None:
-    Signer(certificate, key)
+    signing.Signer(certificate, key)
     if not signing.is_signed_by(certificate, root.certificate):
         raise Invalid(f"the intermediate is not signed by root {root.id}")
 
@@ -403,8 +421,8 @@ def _crossed(state: State, root: Root, now: float) -> Root:
     active, key = state.active, state.keys[state.active.id].root
     if not key or now >= active.not_after:
         return root
-    signer = Signer(active.certificate, key)
-    validity = Validity(now, root.not_after - now)
+    signer = signing.Signer(active.certificate, key)
+    validity = signing.Validity(now, root.not_after - now)
     crossed = signer.cross(root.certificate, validity)
     return msgspec.structs.replace(root, crossed=crossed, crossed_by=active.id)
 

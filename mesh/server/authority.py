@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.connect import ca, ca_config, horizon, signing
+from mesh.connect import ca, ca_config, horizon
 from mesh.connect.ca import LeafSigner, Making
 from mesh.connect.pace import Pace
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
@@ -148,16 +148,12 @@ class Authority:
 
     async def _adopt(self, state: State) -> None:
         """Take the intermediate of our files, once a life, if it ends later than the present."""
-        brought = self.options.wanted.brought
         if self._adopted:
             return
-        if brought.intermediate and ca.root_id(brought.certificate) == state.active.id:
-            until = signing.facts(brought.intermediate).not_after
-            if until > state.active.intermediate_not_after:
-                async with self._changing:
-                    amend = ca.replace(state, brought, self._clock.wall())
-                    assert amend is not None, "it ends later, so it is another"
-                    await self._write(amend)
+        async with self._changing:
+            amend = ca.adopt(state, self.options.wanted.brought, self._clock.wall())
+            if amend is not None:
+                await self._write(amend)
                 log.info("certificate authority: the intermediate of our files signs from now on")
         self._adopted, self.problem = True, ""
 
