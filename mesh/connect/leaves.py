@@ -149,7 +149,9 @@ class Leaves:
         held = self._held.pop(service, None)
         if held is None:
             return
-        held.wake.set()  # Its task sees that it is no longer held.
+        held.wake.set()  # Its task sees that it is no longer held, and so does who watches.
+        for changed in held.watchers:
+            changed.set()
         self._acks.leaf_gone(service)
         if self._vault is not None:
             self._vault.forget(service)

@@ -13,12 +13,14 @@ from mesh.agent.following import Following
 from mesh.agent.local import Agent
 from mesh.agent.operations import ProxyInfo
 from mesh.agent.proxies import Proxies
+from mesh.agent.proxyless import Programs
 from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.connect.composing import Place
+from mesh.connect.grpc_bootstrap import PREFIX
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.blueprint import Blueprint, Proxyless
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
@@ -53,16 +55,26 @@ class Mesh:
         self.keeper = Proxies(
             agent, self.following, identities.leaves, self.control, self.launcher, self._place
         )
+        self.programs = Programs(
+            agent,
+            self.following,
+            identities.leaves,
+            self.control,
+            self._place,
+            Path(ground.directory.folder("grpc")),
+        )
 
     async def start(self) -> None:
         """Begin with the proxies that are registered."""
         if self._ground.config.ports.grpc >= 0:
             await self.control.start()
         self.keeper.start()
+        self.programs.start()
 
     async def stop(self, *, keep: bool) -> None:
         """Stop. Envoys that are kept go on, and are found by the next life of this node."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=keep)
             self.launcher = None
@@ -72,12 +84,16 @@ class Mesh:
     async def retire(self) -> None:
         """Drain and stop the Envoys: the node leaves for good, and others know it."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=False)
             self.launcher = None
 
     def _heard(self, proxy: str) -> None:
         """A proxy acknowledged or refused something, came or went."""
+        if proxy.startswith(PREFIX):
+            self.programs.heard(proxy)
+            return
         found = self.control.what_heard(proxy)
         if proxy not in self._agent.services():
             self._acks.proxy_gone(proxy)
@@ -149,6 +165,10 @@ class Mesh:
         if not enable and self.launcher is not None:
             await self.launcher.gone(proxy)
 
+    async def grpc_bootstrap(self, service: str, grpc_addr: str) -> dict[str, Any]:
+        """See MeshOperations.grpc_bootstrap."""
+        return await self.programs.bootstrap(service, grpc_addr)
+
     def _place(self) -> Place:
         config = self._ground.config
         return Place(
@@ -187,6 +207,20 @@ class Control:
     def put(self, blueprint: Blueprint) -> None:
         """Tell a proxy this from now on."""
         self._control.put(blueprint)
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """Tell gRPC programs this from now on; returns what is wrong with it."""
+        found: dict[str, str] = self._control.put_proxyless(wanted)
+        return found
+
+    def hold(self, proxy: str) -> None:
+        """Tell nothing more until there is something new."""
+        self._control.hold(proxy)
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that a node id's streams ask for."""
+        found: set[str] = self._control.asked(proxy)
+        return found
 
     def drop(self, proxy: str) -> None:
         """The proxy is gone."""

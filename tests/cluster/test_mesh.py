@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.connect.identity import parse
-from tests.cluster.meshed import Door, application, current, meshed, protocol, register
+from tests.cluster.meshed import Door, application, current, meshed, protocol, refused, register
 from tests.cluster.processes import Cluster, Meshd, eventually, free_ports
 
 pytestmark = pytest.mark.together
@@ -39,19 +38,6 @@ class Pair:
     def say(self, *words: str) -> None:
         done = self.here.meshctl("intention", *words)
         assert done.returncode == 0, done.stderr
-
-
-def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.socket]) -> bool:
-    """Whether a request on such a connection comes to nothing."""
-    with socket.create_connection(address, timeout=10) as plain:
-        try:
-            with wrap(plain) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                return not connection.recv(100)
-        except TimeoutError:
-            raise
-        except OSError:
-            return True
 
 
 @pytest.fixture(scope="module")

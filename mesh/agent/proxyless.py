@@ -1,0 +1,270 @@
+"""gRPC programs of this node's services that are in the mesh without a sidecar.
+
+What a program may ask for is not known before it does: the services that it calls and the addresses
+at which it serves are the names that its streams ask for. Its certificates lie in files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from mesh.agent.following import Followed, Following
+from mesh.agent.proxies import Leaves
+from mesh.agent.state import Here
+from mesh.connect.ca import bundle
+from mesh.connect.composing import Place, endpoints
+from mesh.connect.credentials import Leaf
+from mesh.connect.grpc_bootstrap import PREFIX, SERVER_LISTENER, Bootstrap, bootstrap
+from mesh.connect.leaf_files import LeafFiles
+from mesh.connect.xds.blueprint import Proxyless
+from mesh.errors import MeshError, NotFound, Unreachable
+from mesh.registry import authority, health, intentions
+from mesh.registry.services import PROXY
+from mesh.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+TARGETS_MAX = 1024
+"""Services that the programs of one service may call."""
+READY_SECONDS = 30.0
+_SERVED = SERVER_LISTENER.removesuffix("%s")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class Control(Protocol):
+    """Who tells programs their configuration."""
+
+    async def start(self) -> str:
+        """Serve; returns where, as a bootstrap names it."""
+        ...
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """From now on programs are to be this; returns what is wrong with it."""
+        ...
+
+    def hold(self, proxy: str) -> None:
+        """Tell them nothing until there is something new."""
+        ...
+
+    def drop(self, proxy: str) -> None:
+        """Nobody is to be told any more."""
+        ...
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that the streams of a node id ask for."""
+        ...
+
+
+class Programs:
+    """Cares for the services of this node for which somebody asked for a bootstrap."""
+
+    def __init__(
+        self,
+        here: Here,
+        following: Following,
+        leaves: Leaves,
+        control: Control,
+        place: Callable[[], Place],
+        folder: Path,
+    ) -> None:
+        self._here, self._following, self._leaves = here, following, leaves
+        self._control, self.place, self._folder = control, place, folder
+        self._programs: dict[str, _Program] = {}
+        self._unlisten: Callable[[], None] | None = None
+        self._wake = asyncio.Event()
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Go on with those that were cared for before."""
+        self._unlisten = self._here.listen(self._wake.set)
+        self._wake.set()
+        self._tasks.start(self._run(), name="gRPC programs")
+
+    async def stop(self) -> None:
+        """Follow nothing more."""
+        if self._unlisten is not None:
+            self._unlisten()
+        await self._tasks.stop()
+
+    async def bootstrap(self, service: str, address: str = "") -> dict[str, Any]:
+        """What a program of the service is started with; its certificates are there.
+
+        Raises NotFound for a service that is not registered here, Unreachable when there are no
+        certificates for it yet.
+        """
+        if service not in self._services():
+            raise NotFound(
+                f'this agent has no service "{service}"; register it, without a port if it has none'
+            )
+        served = await self._control.start()
+        program = self._care(service)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await program.ready.wait()
+        except TimeoutError:
+            raise Unreachable(f"there is no certificate for {service} yet") from None
+        place = self.place()
+        return bootstrap(
+            Bootstrap(
+                service=service,
+                node=place.node,
+                datacenter=place.datacenter,
+                agent=address or served,
+                folder=str(program.files.current),
+            )
+        )
+
+    def heard(self, proxy: str) -> None:
+        """Programs with this node id asked for something, or answered, or are gone."""
+        program = self._programs.get(proxy.removeprefix(PREFIX))
+        if program is not None:
+            program.ask(self._control.asked(proxy))
+
+    def _services(self) -> set[str]:
+        rows = (local.row for local in self._here.services().values())
+        return {row.name for row in rows if row.kind != PROXY}
+
+    def _care(self, service: str) -> _Program:
+        program = self._programs.get(service)
+        if program is None:
+            files = LeafFiles(self._folder, service)
+            program = _Program(service, files, self._following, self._control, self.place)
+            self._programs[service] = program
+            program.begin(self._tasks, self._leaves)
+            program.ask(self._control.asked(program.proxy))
+        return program
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            found = self._services()
+            for service in sorted(found - self._programs.keys()):
+                if await asyncio.to_thread(LeafFiles(self._folder, service).there):
+                    await self._control.start()
+                    self._care(service)
+            for service in sorted(self._programs.keys() - found):
+                program = self._programs.pop(service)
+                program.end()
+                self._leaves.drop(service)
+                self._control.drop(program.proxy)
+                await asyncio.to_thread(program.files.remove)
+
+
+class _Program:
+    """The programs of one service: all of them are told the same, of what each asks for."""
+
+    def __init__(
+        self,
+        service: str,
+        files: LeafFiles,
+        following: Following,
+        control: Control,
+        place: Callable[[], Place],
+    ) -> None:
+        self.service, self.files = service, files
+        self.proxy = f"{PREFIX}{service}"
+        self.ready = asyncio.Event()
+        """Its certificates are there."""
+        self._following, self._control, self._place = following, control, place
+        self._leaf: Leaf | None = None
+        self._made: Proxyless | None = None
+        self._held = False
+        self._served: list[str] = []
+        self._targets: dict[str, tuple[Followed[list[health.Instance]], Callable[[], None]]] = {}
+        self._ends: list[Callable[[], object]] = []
+        self._fresh = asyncio.Event()
+
+    def begin(self, tasks: Tasks, leaves: Leaves) -> None:
+        """Follow what all of them need."""
+        self._roots = self._follow(authority.Roots(), self._trusted)
+        self._policy = self._follow(intentions.Matching(self.service), self._told)
+        for work in (self._follow_leaf(leaves), self._write()):
+            self._ends.append(tasks.start(work, name=f"certificates of {self.service}").cancel)
+
+    def _follow(self, query: Any, changed: Callable[[], None]) -> Any:
+        followed, end = self._following.follow(query, changed)
+        self._ends.append(end)
+        return followed
+
+    def end(self) -> None:
+        """Follow nothing more."""
+        for end in self._ends:
+            end()
+        for _, end in self._targets.values():
+            end()
+
+    # Certificates.
+
+    async def _follow_leaf(self, leaves: Leaves) -> None:
+        while True:  # When a sidecar of the service goes, its leaf goes with it.
+            async for leaf in leaves.watch(self.service):
+                self._leaf = leaf
+                self._fresh.set()
+
+    def _trusted(self) -> None:
+        self._fresh.set()
+        self._told()
+
+    async def _write(self) -> None:
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            trust = self._roots.value
+            if self._leaf is None or trust is None or not trust.trust_domain:
+                continue
+            try:
+                await asyncio.to_thread(self.files.write, self._leaf, bundle(trust))
+                self.ready.set()
+            except MeshError as error:
+                log.warning("%s", error)
+
+    # Configuration.
+
+    def ask(self, names: set[str]) -> None:
+        """These are the listeners that streams ask for now."""
+        self._served = sorted(
+            name.removeprefix(_SERVED) for name in names if name.startswith(_SERVED)
+        )
+        targets = sorted(name for name in names if _NAME.fullmatch(name))[:TARGETS_MAX]
+        for name in self._targets.keys() - set(targets):
+            self._targets.pop(name)[1]()
+        for name in targets:
+            if name not in self._targets:
+                query = health.Connected(name)
+                self._targets[name] = self._following.follow(query, self._told)
+        self._told()
+
+    def _told(self) -> None:
+        made = self._compose()
+        if made is None:
+            # Who was told that there is no such thing would give up what it has.
+            self._control.hold(self.proxy)
+            self._held = True
+        elif made != self._made or self._held:
+            self._made, self._held = made, False
+            for problem in self._control.put_proxyless(made).values():
+                log.warning("gRPC programs of %s: %s", self.service, problem)
+
+    def _compose(self) -> Proxyless | None:
+        trust, policy, place = self._roots.value, self._policy.value, self._place()
+        found = {name: one.value for name, (one, _) in sorted(self._targets.items())}
+        targets = {name: endpoints(one) for name, one in found.items() if one is not None}
+        if trust is None or not trust.trust_domain or policy is None or len(targets) < len(found):
+            return None
+        return Proxyless(
+            proxy=self.proxy,
+            service=self.service,
+            node=place.node,
+            datacenter=place.datacenter,
+            bundle=bundle(trust),
+            targets=targets,
+            served=self._served,
+            policy=policy,
+            default_allow=place.default_allow,
+        )
