@@ -125,6 +125,10 @@ class Programs:
         if program is not None:
             program.ask(self._control.asked(proxy))
 
+    def problems(self) -> dict[str, list[str]]:
+        """What is wrong with the programs of each service that is cared for."""
+        return {name: one.problems for name, one in sorted(self._programs.items())}
+
     def _services(self) -> set[str]:
         rows = (local.row for local in self._here.services().values())
         return {row.name for row in rows if row.kind != PROXY}
@@ -171,6 +175,8 @@ class _Program:
         self.proxy = f"{PREFIX}{service}"
         self.ready = asyncio.Event()
         """Its certificates are there."""
+        self.problems: list[str] = []
+        """Why programs have not been told what is wanted of them."""
         self._following, self._control, self._place = following, control, place
         self._leaf: Leaf | None = None
         self._made: Proxyless | None = None
@@ -248,8 +254,10 @@ class _Program:
             self._held = True
         elif made != self._made or self._held:
             self._made, self._held = made, False
-            for problem in self._control.put_proxyless(made).values():
-                log.warning("gRPC programs of %s: %s", self.service, problem)
+            before, self.problems = self.problems, [*self._control.put_proxyless(made).values()]
+            for problem in self.problems:
+                if problem not in before:
+                    log.warning("gRPC programs of %s: %s", self.service, problem)
 
     def _compose(self) -> Proxyless | None:
         trust, policy, place = self._roots.value, self._policy.value, self._place()

@@ -103,6 +103,8 @@ class Mesh:
             self._current.discard(proxy)
             return
         self._acks.proxy(proxy, found.roots, found.leaf)
+        if found.current:
+            self.keeper.opened(proxy)
         if found.current and proxy not in self._current:
             # Its listeners are open: nobody has to wait until the next check says so.
             self._current.add(proxy)
@@ -136,7 +138,23 @@ class Mesh:
                 streams=own,
             )
             found.append(info)
+        found += self._programs(streams)
         return sorted(found, key=lambda info: info.id)
+
+    def _programs(self, streams: list[Any]) -> list[ProxyInfo]:
+        """The gRPC programs without sidecars, those of a service together."""
+        return [
+            ProxyInfo(
+                id=f"{PREFIX}{service}",
+                service=service,
+                port=0,
+                managed=False,
+                envoy=None,
+                problems=problems,
+                streams=[one for one in streams if one.proxy == f"{PREFIX}{service}"],
+            )
+            for service, problems in self.programs.problems().items()
+        ]
 
     def bootstrap(
         self,

@@ -61,7 +61,7 @@ class EnvoyShape(Shape, frozen=True, kw_only=True):
 
 
 class ProxyShape(Shape, frozen=True, kw_only=True):
-    """A proxy of this agent."""
+    """A proxy of this agent, or the gRPC programs of a service that have none."""
 
     id: str
     service: str

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_no_call_fails_while_instances_come_and_go(shop: Shop, alone: Client) ->
             register(shop.here, "payments", port, instance="second")
             load.more("second")
             shop.here.put("/v1/agent/service/deregister/second")
-            eventually(lambda: len(shop.here.get("/v1/agent/proxies")) == 1, 60)
+            eventually(lambda: len(shop.here.get("/v1/agent/services")) == 2, 60)
             load.more("first")
     assert set(alone.found) == {"first", "second"}
 
@@ -222,6 +223,21 @@ def test_rules_about_methods_hold_without_a_sidecar(shop: Shop) -> None:
     shop.say("delete", "web", "till")
 
 
+def test_health_is_asked_through_the_sidecar(shop: Shop) -> None:
+    address, port = shop.here.address, shop.plain(shop.here, "watched")
+    register(shop.here, "watched", port, expose={"checks": True})
+    check = {"name": "health", "service_id": "watched", "interval": "1s"}
+    shop.here.put("/v1/agent/check/register", check | {"grpc": f"{address}:{port}/till"})
+
+    def found() -> dict[str, Any]:
+        shown: dict[str, Any] = shop.here.get("/v1/agent/checks")["health"]
+        return shown
+
+    eventually(lambda: f"{address}:{found()['ExposedPort']}/till: success" in found()["Output"], 60)
+    assert (found()["Status"], found()["ExposedPort"] in range(21500, 21756)) == ("passing", True)
+    shop.here.put("/v1/agent/service/deregister/watched")
+
+
 def test_who_is_not_listed_is_refused(shop: Shop) -> None:
     shop.here.put("/v1/agent/service/register", {"name": "stranger"})
     files = shop.bootstrap(shop.here, "stranger")
@@ -253,6 +269,14 @@ def test_programs_get_certificates_that_are_renewed(shop: Shop) -> None:
     shop.here.ask("POST", "/v1/agent/connect/ca/leaf/web/reissue")
     eventually(lambda: folder.resolve() != before)
     shop.client("xds:///till").says("till")
+
+
+def test_people_see_what_programs_were_told(shop: Shop) -> None:
+    shop.client("xds:///payments").says("first")
+    listed = {row["ID"]: row for row in shop.here.get("/v1/agent/proxies")}
+    assert current(shop.here, "grpc:web")
+    assert listed["grpc:web"]["Envoy"] is None
+    assert "grpc:web" in shop.here.meshctl("proxy", "list").stdout
 
 
 def test_files_of_certificates_are_for_their_owner_and_go_with_the_service(shop: Shop) -> None:
