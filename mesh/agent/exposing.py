@@ -32,23 +32,22 @@ class Exposing:
 
     def through(self, proxy: str, service_id: str, taken: Collection[int]) -> list[Exposed]:
         """What a proxy is to open for the checks of this service; none for ""."""
-        found: list[Exposed] = []
-        names: list[str] = []
+        wanted: dict[str, Exposed] = {}
         for name, check in sorted(self._here.checks().items()):
-            definition = check.definition
-            if definition is None or not service_id or check.row.service_id != service_id:
-                continue
-            made = exposed(definition)
-            port = self._port(name, taken) if made is not None else 0
-            if made is not None and port:
-                found.append(msgspec.structs.replace(made, listener_port=port))
-                names.append(name)
+            if service_id and check.row.service_id == service_id and check.definition is not None:
+                made = exposed(check.definition)
+                if made is not None:
+                    wanted[name] = made
         for name in self._of.get(proxy, []):
-            if name not in names:
+            if name not in wanted:
                 self._ports.pop(name, None)
                 self._here.lead(name, "", 0)
-        self._of[proxy] = names
-        return found
+        found = {name: self._port(name, taken) for name in wanted}
+        self._of[proxy] = [name for name, port in found.items() if port]
+        return [
+            msgspec.structs.replace(wanted[name], listener_port=found[name])
+            for name in self._of[proxy]
+        ]
 
     def _port(self, check: str, taken: Collection[int]) -> int:
         if check in self._ports:

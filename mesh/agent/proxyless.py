@@ -11,15 +11,23 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mesh.agent.following import Followed, Following
 from mesh.agent.proxies import Leaves
 from mesh.agent.state import Here
+from mesh.clock import Clock
+from mesh.connect.acks import Acks
 from mesh.connect.ca import bundle
 from mesh.connect.composing import Place, endpoints
 from mesh.connect.credentials import Leaf
-from mesh.connect.grpc_bootstrap import PREFIX, SERVER_LISTENER, Bootstrap, bootstrap
+from mesh.connect.grpc_bootstrap import (
+    PREFIX,
+    REFRESH_SECONDS,
+    SERVER_LISTENER,
+    Bootstrap,
+    bootstrap,
+)
 from mesh.connect.leaf_files import LeafFiles
 from mesh.connect.xds.blueprint import Proxyless
 from mesh.errors import MeshError, NotFound, Unreachable
@@ -32,6 +40,8 @@ log = logging.getLogger(__name__)
 TARGETS_MAX = 1024
 """Services that the programs of one service may call."""
 READY_SECONDS = 30.0
+READ_SECONDS = 2.0 * REFRESH_SECONDS
+"""After which every program that runs has read files that changed."""
 _SERVED = SERVER_LISTENER.removesuffix("%s")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -60,6 +70,14 @@ class Control(Protocol):
         ...
 
 
+class Files(NamedTuple):
+    """Where certificates lie, and who hears that they were read."""
+
+    folder: Path
+    acks: Acks
+    clock: Clock
+
+
 class Programs:
     """Cares for the services of this node for which somebody asked for a bootstrap."""
 
@@ -70,10 +88,10 @@ class Programs:
         leaves: Leaves,
         control: Control,
         place: Callable[[], Place],
-        folder: Path,
+        files: Files,
     ) -> None:
         self._here, self._following, self._leaves = here, following, leaves
-        self._control, self.place, self._folder = control, place, folder
+        self._control, self.place, self._files = control, place, files
         self._programs: dict[str, _Program] = {}
         self._unlisten: Callable[[], None] | None = None
         self._wake = asyncio.Event()
@@ -136,8 +154,7 @@ class Programs:
     def _care(self, service: str) -> _Program:
         program = self._programs.get(service)
         if program is None:
-            files = LeafFiles(self._folder, service)
-            program = _Program(service, files, self._following, self._control, self.place)
+            program = _Program(service, self._files, self._following, self._control, self.place)
             self._programs[service] = program
             program.begin(self._tasks, self._leaves)
             program.ask(self._control.asked(program.proxy))
@@ -149,12 +166,13 @@ class Programs:
             self._wake.clear()
             found = self._services()
             for service in sorted(found - self._programs.keys()):
-                if await asyncio.to_thread(LeafFiles(self._folder, service).there):
+                if await asyncio.to_thread(LeafFiles(self._files.folder, service).there):
                     await self._control.start()
                     self._care(service)
             for service in sorted(self._programs.keys() - found):
                 program = self._programs.pop(service)
                 program.end()
+                self._files.acks.proxy_gone(program.proxy)
                 self._leaves.drop(service)
                 self._control.drop(program.proxy)
                 await asyncio.to_thread(program.files.remove)
@@ -166,12 +184,13 @@ class _Program:
     def __init__(
         self,
         service: str,
-        files: LeafFiles,
+        files: Files,
         following: Following,
         control: Control,
         place: Callable[[], Place],
     ) -> None:
-        self.service, self.files = service, files
+        self.service, self.files = service, LeafFiles(files.folder, service)
+        self._acks, self._clock = files.acks, files.clock
         self.proxy = f"{PREFIX}{service}"
         self.ready = asyncio.Event()
         """Its certificates are there."""
@@ -185,9 +204,11 @@ class _Program:
         self._targets: dict[str, tuple[Followed[list[health.Instance]], Callable[[], None]]] = {}
         self._ends: list[Callable[[], object]] = []
         self._fresh = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
 
     def begin(self, tasks: Tasks, leaves: Leaves) -> None:
         """Follow what all of them need."""
+        self._tasks = tasks
         self._roots = self._follow(authority.Roots(), self._trusted)
         self._policy = self._follow(intentions.Matching(self.service), self._told)
         for work in (self._follow_leaf(leaves), self._write()):
@@ -204,6 +225,8 @@ class _Program:
             end()
         for _, end in self._targets.values():
             end()
+        if self._reading is not None:
+            self._reading.cancel()
 
     # Certificates.
 
@@ -224,11 +247,24 @@ class _Program:
             trust = self._roots.value
             if self._leaf is None or trust is None or not trust.trust_domain:
                 continue
+            leaf, roots = self._leaf, bundle(trust)
             try:
-                await asyncio.to_thread(self.files.write, self._leaf, bundle(trust))
-                self.ready.set()
+                first = not await asyncio.to_thread(self.files.there)
+                await asyncio.to_thread(self.files.write, leaf, roots)
             except MeshError as error:
                 log.warning("%s", error)
+                continue
+            self.ready.set()
+            if self._reading is not None:
+                self._reading.cancel()
+            seconds = 0.0 if first else READ_SECONDS
+            read = self._acknowledge(sorted(roots.roots), leaf.root, seconds)
+            self._reading = self._tasks.start(read, name=f"programs of {self.service} read")
+
+    async def _acknowledge(self, roots: list[str], leaf: str, seconds: float) -> None:
+        """Rotations wait for it: by then programs believe these roots, and show that leaf."""
+        await self._clock.sleep(seconds)
+        self._acks.proxy(self.proxy, roots, leaf)
 
     # Configuration.
 

@@ -13,7 +13,7 @@ from mesh.agent.following import Following
 from mesh.agent.local import Agent
 from mesh.agent.operations import ProxyInfo
 from mesh.agent.proxies import Proxies
-from mesh.agent.proxyless import Programs
+from mesh.agent.proxyless import Files, Programs
 from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.connect.composing import Place
@@ -61,7 +61,7 @@ class Mesh:
             identities.leaves,
             self.control,
             self._place,
-            Path(ground.directory.folder("grpc")),
+            Files(Path(ground.directory.folder("grpc")), identities.acks, ground.clock),
         )
 
     async def start(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from mesh.agent.definitions import CheckDefinition
-from mesh.agent.exposing import exposed, led
+from mesh.agent.exposing import Exposing, exposed, led
 from mesh.connect.xds.blueprint import Exposed
+from tests.agent.conftest import World
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,60 @@ def test_only_the_place_of_a_check_changes() -> None:
     grpc = CheckDefinition(grpc="10.0.0.1:9000/till")
     assert led(grpc, "[::1]:21500").grpc == "[::1]:21500/till"
     assert led(CheckDefinition(grpc="10.0.0.1:9000"), "h:1").grpc == "h:1"
+
+
+Make = Callable[..., World]
+
+
+def check(world: World, name: str) -> None:
+    world.check(name=name, service_id="web", interval="10s", http="http://127.0.0.1:8080/")
+
+
+def with_checks(make: Make, *names: str) -> World:
+    world = make(expose_ports=(21500, 21501))
+    world.service(name="web", port=8080)
+    for name in names:
+        check(world, name)
+    return world
+
+
+def ports(world: World) -> dict[str, int]:
+    return {name: one.row.exposed_port for name, one in world.agent.checks().items()}
+
+
+def told(exposing: Exposing, *taken: int) -> list[int]:
+    return [one.listener_port for one in exposing.through("p", "web", taken)]
+
+
+async def test_checks_go_through_once_the_ports_are_open(world: Make) -> None:
+    made = with_checks(world, "a", "b")
+    exposing = Exposing(made.agent)
+    assert told(exposing) == [21500, 21501]
+    assert ports(made) == {"a": 0, "b": 0}
+    exposing.opened("p", "::1")
+    assert ports(made) == {"a": 21500, "b": 21501}
+    assert made.agent.checks()["a"].through == "[::1]:21500"
+    exposing.end("p")
+    assert ports(made) == {"a": 0, "b": 0}
+    assert not made.agent.checks()["a"].through
+
+
+async def test_a_check_keeps_its_port_and_leaves_it_to_others_when_it_goes(world: Make) -> None:
+    made = with_checks(world, "b")
+    exposing = Exposing(made.agent)
+    assert told(exposing) == [21500]
+    check(made, "a")
+    assert told(exposing) == [21501, 21500]
+    made.agent.deregister_check("b")
+    check(made, "c")
+    told(exposing)
+    exposing.opened("p", "127.0.0.1")
+    assert ports(made) == {"a": 21501, "c": 21500}
+
+
+async def test_a_check_for_which_no_port_is_left_goes_straight(
+    world: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    exposing = Exposing(with_checks(world, "a", "b").agent)
+    assert told(exposing, 21500) == [21501]
+    assert "ports.expose_max_port 21501 is in use" in caplog.text

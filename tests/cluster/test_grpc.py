@@ -134,6 +134,9 @@ class Shop:
         place = f"{self.here.address}:{self.bound[service]}"
         return Client(program(self.made, "client", place))
 
+    def rotate(self, step: str) -> bool:
+        return self.here.meshctl("connect", "ca", "rotate", step).returncode == 0
+
     def say(self, *words: str) -> None:
         done = self.here.meshctl("intention", *words)
         assert done.returncode == 0, done.stderr
@@ -149,7 +152,7 @@ def provider(bootstrap: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("grpc")
-    with meshed(folder) as made:
+    with meshed(folder, connect={"test_ca_leaf_root_change_spread": "1s"}) as made:
         yield Shop(made, folder)
 
 
@@ -271,6 +274,16 @@ def test_programs_get_certificates_that_are_renewed(shop: Shop) -> None:
     shop.client("xds:///till").says("till")
 
 
+def test_a_sidecar_that_goes_takes_no_certificate_from_programs(shop: Shop) -> None:
+    register(shop.here, "both", free_ports(shop.here.address, 1)[0])
+    folder = Path(provider(shop.bootstrap(shop.here, "both"))["certificate_file"]).parent
+    before = folder.resolve()
+    shop.here.put("/v1/agent/service/deregister/both-sidecar-proxy")
+    eventually(lambda: folder.resolve() != before)
+    shop.here.put("/v1/agent/service/deregister/both")
+    eventually(lambda: not folder.parent.exists())
+
+
 def test_people_see_what_programs_were_told(shop: Shop) -> None:
     shop.client("xds:///payments").says("first")
     listed = {row["ID"]: row for row in shop.here.get("/v1/agent/proxies")}
@@ -305,3 +318,18 @@ def test_no_call_fails_while_the_agent_is_killed_and_comes_back(shop: Shop) -> N
     shop.say("deny", "web", "till")
     eventually(clients[1].refused, 60)
     shop.say("delete", "web", "till")
+
+
+@pytest.mark.slow
+def test_no_call_fails_while_roots_are_rotated(shop: Shop) -> None:
+    clients = [shop.client("xds:///payments"), shop.client("xds:///till")]
+    for client, name in zip(clients, ("first", "till"), strict=True):
+        client.says(name)
+    with Load(clients[0]) as one, Load(clients[1]) as other:
+        for step in ("prepare", "activate", "retire"):
+            eventually(lambda step=step: shop.rotate(step), 90)  # type: ignore[misc]
+            one.more("first")
+            other.more("till")
+            fresh = shop.client("xds:///till")
+            assert fresh.ask() == {"till": 1}
+    assert [set(client.found) for client in clients] == [{"first"}, {"till"}]
