@@ -28,7 +28,7 @@ from mesh.connect.grpc_bootstrap import (
     Bootstrap,
     bootstrap,
 )
-from mesh.connect.leaf_files import LeafFiles
+from mesh.connect.leaf_files import LeafFiles, kept
 from mesh.connect.xds.blueprint import Proxyless
 from mesh.errors import MeshError, NotFound, Unreachable
 from mesh.registry import authority, health, intentions
@@ -95,6 +95,8 @@ class Programs:
         self._programs: dict[str, _Program] = {}
         self._unlisten: Callable[[], None] | None = None
         self._wake = asyncio.Event()
+        self._caring = asyncio.Lock()
+        """Held while files are removed, so that nobody is told of them."""
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -120,7 +122,8 @@ class Programs:
                 f'this agent has no service "{service}"; register it, without a port if it has none'
             )
         served = await self._control.start()
-        program = self._care(service)
+        async with self._caring:
+            program = self._care(service)
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await program.ready.wait()
@@ -161,21 +164,25 @@ class Programs:
         return program
 
     async def _run(self) -> None:
+        before = await asyncio.to_thread(kept, self._files.folder)
         while True:
             await self._wake.wait()
             self._wake.clear()
             found = self._services()
-            for service in sorted(found - self._programs.keys()):
-                if await asyncio.to_thread(LeafFiles(self._files.folder, service).there):
+            async with self._caring:
+                for service in sorted(found & before):
+                    before.discard(service)
                     await self._control.start()
                     self._care(service)
-            for service in sorted(self._programs.keys() - found):
-                program = self._programs.pop(service)
-                program.end()
-                self._files.acks.proxy_gone(program.proxy)
-                self._leaves.drop(service)
-                self._control.drop(program.proxy)
-                await asyncio.to_thread(program.files.remove)
+                for service in sorted(self._programs.keys() - found):
+                    await self._forget(self._programs.pop(service))
+
+    async def _forget(self, program: _Program) -> None:
+        program.end()
+        self._files.acks.proxy_gone(program.proxy)
+        self._leaves.drop(program.service)
+        self._control.drop(program.proxy)
+        await asyncio.to_thread(program.files.remove)
 
 
 class _Program:

@@ -9,20 +9,29 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from mesh.connect.credentials import Bundle, Leaf
 from mesh.connect.grpc_bootstrap import CERTIFICATE, KEY, ROOTS
 from mesh.errors import Internal
 
 CURRENT = "current"
+_SUFFIX = ".d"
+
+
+def kept(folder: Path) -> set[str]:
+    """The services of which there are files."""
+    try:
+        return {unquote(one.name.removesuffix(_SUFFIX)) for one in folder.iterdir()}
+    except OSError:
+        return set()
 
 
 class LeafFiles:
     """The files of one service. Readable by their owner alone."""
 
     def __init__(self, folder: Path, service: str) -> None:
-        self.folder = folder / f"{quote(service, safe='')}.d"
+        self.folder = folder / f"{quote(service, safe='')}{_SUFFIX}"
 
     @property
     def current(self) -> Path:

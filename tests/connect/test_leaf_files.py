@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mesh.connect.credentials import Bundle, Leaf
-from mesh.connect.leaf_files import LeafFiles
+from mesh.connect.leaf_files import LeafFiles, kept
 from mesh.errors import Internal
 
 LEAF = Leaf(
@@ -65,8 +65,9 @@ def test_every_service_has_a_folder_of_its_own_and_takes_it_along(
     files = LeafFiles(tmp_path / "grpc", name)
     files.write(LEAF, BUNDLE)
     assert files.folder.resolve().parent == (tmp_path / "grpc").resolve()
+    assert kept(tmp_path / "grpc") == {name}
     files.remove()
-    assert list((tmp_path / "grpc").iterdir()) == []
+    assert kept(tmp_path / "grpc") == set()
 
 
 def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
