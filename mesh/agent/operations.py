@@ -116,6 +116,10 @@ class MeshOperations(Protocol):
         """What an Envoy is started with to be this proxy. Raises NotFound or Invalid."""
         ...
 
+    async def grpc_bootstrap(self, service: str, grpc_addr: str) -> dict[str, Any]:
+        """What a gRPC program of a service here is started with. Raises NotFound, Unreachable."""
+        ...
+
     async def manage(self, proxy: str, *, enable: bool) -> None:
         """Run the Envoy of a proxy, or drain, stop and leave it to others. Raises NotFound."""
         ...

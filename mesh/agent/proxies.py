@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from mesh.agent.exposing import Exposing
 from mesh.agent.following import Followed, Following
 from mesh.agent.state import Here, LocalService
 from mesh.clock import Clock
@@ -21,7 +22,7 @@ from mesh.connect.ca import bundle
 from mesh.connect.composing import Facts, Place, Reached, compose, names_of
 from mesh.connect.credentials import Leaf
 from mesh.connect.launcher import Launcher
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.blueprint import LOOPBACK, Blueprint, Exposed
 from mesh.errors import MeshError, NotFound
 from mesh.registry import authority, health, intentions, settings
 from mesh.registry.services import PROXY
@@ -80,6 +81,9 @@ class Proxies:
         self._clock = clock
         self._here, self._following, self._leaves = here, following, leaves
         (self._control, self._launcher), self.place = running, place
+        self._exposing = Exposing(here)
+        self._open: set[str] = set()
+        """Proxies that have opened what they were last told to."""
         self._proxies: dict[str, _Proxy] = {}
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
@@ -123,6 +127,19 @@ class Proxies:
             if not self._runs(one):
                 self._launcher.drop(proxy)
         self._mark(proxy)
+
+    def opened(self, proxy: str) -> None:
+        """The proxy has taken all that it was told: its listeners are open."""
+        one = self._proxies.get(proxy)
+        if one is not None:
+            self._open.add(proxy)
+            self._lead(one)
+
+    def _lead(self, one: _Proxy) -> None:
+        if one.blueprint is not None and one.blueprint.inbound is not None:
+            bound = one.blueprint.inbound.address
+            everywhere = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what others bind.
+            self._exposing.opened(one.name, everywhere.get(bound, bound))
 
     def _find(self, proxy: str) -> _Proxy:
         one = self._proxies.get(proxy)
@@ -171,6 +188,7 @@ class Proxies:
                 self._guarded(name, self._remove, name)
             for name, local in sorted(wanted.items()):
                 self._guarded(name, self._register, name, local)
+            self._dirty.update(name for name, one in self._proxies.items() if one.exposes_checks)
             dirty, self._dirty = self._dirty, set()
             for name in sorted(dirty & self._proxies.keys()):
                 self._tell(self._proxies[name])
@@ -234,6 +252,8 @@ class Proxies:
         if one is None:
             return
         one.end()
+        self._exposing.end(name)
+        self._open.discard(name)
         self._drop_leaf(one.service)
         if self._launcher is not None:
             self._launcher.drop(name)
@@ -247,13 +267,16 @@ class Proxies:
 
     def _tell(self, one: _Proxy) -> None:
         try:
-            found = one.compose(self.place())
+            found = one.compose(self.place(), self._exposed(one))
             if found is None:
                 return
             made, problems = found
             if made != one.blueprint:
+                self._open.discard(one.name)
                 self._control.put(made)
                 one.blueprint = made
+            elif one.name in self._open:
+                self._lead(one)  # A check may have been registered anew.
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
             elif self._launcher is not None:
@@ -266,6 +289,11 @@ class Proxies:
             one.problem = f"mesh failed: {error!r}; its log has more"
         else:
             self._note(one, "; ".join(problems))
+
+    def _exposed(self, one: _Proxy) -> list[Exposed]:
+        taken = {path.listener_port for path in one.definition.expose.paths}
+        service = one.definition.destination_service_id if one.exposes_checks else ""
+        return self._exposing.through(one.name, service, taken)
 
 
 class _Proxy:
@@ -297,6 +325,12 @@ class _Proxy:
     def managed(self) -> bool:
         """Whether it came with its service, and nobody said that he runs it himself."""
         return _comes_along(self.local)
+
+    @property
+    def exposes_checks(self) -> bool:
+        """Whether the checks of its service go through it."""
+        central = self._settings.value
+        return self.definition.expose.checks or (central is not None and central.expose_checks)
 
     def begin(self, following: Following, leaves: Leaves) -> None:
         """Follow what it needs to know."""
@@ -333,7 +367,7 @@ class _Proxy:
         if self._providers is not None:
             self._providers[2]()
 
-    def compose(self, place: Place) -> tuple[Blueprint, list[str]] | None:
+    def compose(self, place: Place, checks: list[Exposed]) -> tuple[Blueprint, list[str]] | None:
         """The blueprint by now, and what is wrong with its options.
 
         None while something it needs is not known yet.
@@ -361,6 +395,7 @@ class _Proxy:
             policy=policy,
             providers=providers,
             upstreams=upstreams,
+            checks=checks,
         )
         return compose(self.local.row, self.definition, place, facts)
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxy list": ("mesh.cli.proxies", "List the agent's proxies"),
     "proxy status": ("mesh.cli.proxies", "Show a proxy and what it refused"),
     "connect envoy": ("mesh.cli.proxies", "Run an Envoy as a proxy, or print its bootstrap"),
+    "connect grpc-bootstrap": ("mesh.cli.proxies", "Print what a gRPC program is started with"),
     "kv get": ("mesh.cli.kv", "Read a key, or all under a prefix"),
     "kv put": ("mesh.cli.kv", "Write a key"),
     "kv delete": ("mesh.cli.kv", "Delete a key, or all under a prefix"),

@@ -360,6 +360,7 @@ class Proxies(_Noun):
     one = _awaiting(proxies.one)
     bootstrap = _awaiting(proxies.bootstrap)
     manage = _awaiting(proxies.manage)
+    grpc_bootstrap = _awaiting(proxies.grpc_bootstrap)
 
 
 class CA(_Noun):

@@ -389,6 +389,7 @@ class Proxies(_Noun):
     one = _blocking(proxies.one)
     bootstrap = _blocking(proxies.bootstrap)
     manage = _blocking(proxies.manage)
+    grpc_bootstrap = _blocking(proxies.grpc_bootstrap)
 
 
 class CA(_Noun):

@@ -71,6 +71,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     providers: list[JwtProvider]
     upstreams: dict[str, Reached]
     """By service."""
+    checks: list[Exposed] = []
+    """What is open for the agent's own checks."""
 
 
 def names_of(proxy: Proxy) -> list[str]:
@@ -111,7 +113,7 @@ def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> tuple[Blu
         datacenter=place.datacenter,
         bundle=facts.bundle,
         leaf=facts.leaf,
-        inbound=_inbound(row, proxy, place, facts.settings, _Opaque(opaque, problems)),
+        inbound=_inbound(row, proxy, place, facts, _Opaque(opaque, problems)),
         upstreams=[
             _upstream(one, place.datacenter, facts, problems)
             for one in proxy.upstreams
@@ -228,9 +230,8 @@ def _snake(key: str) -> str:
     return text.lstrip("_")
 
 
-def _inbound(
-    row: Service, proxy: Proxy, place: Place, settings: Settings, opaque: _Opaque
-) -> Inbound:
+def _inbound(row: Service, proxy: Proxy, place: Place, facts: Facts, opaque: _Opaque) -> Inbound:
+    settings = facts.settings
     return Inbound(
         address=opaque.text("bind_address") or row.address or place.bind,
         port=opaque.whole("bind_port") or row.port,
@@ -248,7 +249,7 @@ def _inbound(
         max_connections=opaque.whole("max_inbound_connections") or settings.max_inbound_connections,
         balance_connections=settings.balance_connections
         or opaque.text("balance_inbound_connections") == "exact_balance",
-        exposed=_exposed(proxy, settings),
+        exposed=[*_exposed(proxy, settings), *facts.checks],
         agent_addresses=list(place.addresses),
     )
 

@@ -15,12 +15,14 @@ from mesh.agent.following import Following
 from mesh.agent.local import Agent
 from mesh.agent.operations import ProxyInfo
 from mesh.agent.proxies import Proxies
+from mesh.agent.proxyless import Files, Programs
 from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.connect.composing import Place
+from mesh.connect.grpc_bootstrap import PREFIX
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.blueprint import Blueprint, Proxyless
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
@@ -67,16 +69,26 @@ class Mesh:
             self._place,
             ground.clock,
         )
+        self.programs = Programs(
+            agent,
+            self.following,
+            identities.leaves,
+            self.control,
+            self._place,
+            Files(Path(ground.directory.folder("grpc")), identities.acks, ground.clock),
+        )
 
     async def start(self) -> None:
         """Begin with the proxies that are registered."""
         if self._ground.config.ports.grpc >= 0:
             await self.control.start()
         self.keeper.start()
+        self.programs.start()
 
     async def stop(self, *, keep: bool) -> None:
         """Stop. Envoys that are kept go on, and are found by the next life of this node."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=keep)
             self.launcher = None
@@ -86,12 +98,16 @@ class Mesh:
     async def retire(self) -> None:
         """Drain and stop the Envoys: the node leaves for good, and others know it."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=False)
             self.launcher = None
 
     def _heard(self, proxy: str) -> None:
         """A proxy acknowledged or refused something, came or went."""
+        if proxy.startswith(PREFIX):
+            self.programs.heard(proxy)
+            return
         found = self.control.what_heard(proxy)
         if proxy not in self._agent.services():
             self._acks.proxy_gone(proxy)
@@ -101,6 +117,8 @@ class Mesh:
             self._current.discard(proxy)
             return
         self._acks.proxy(proxy, found.roots, found.leaf)
+        if found.current:
+            self.keeper.opened(proxy)
         if found.current and proxy not in self._current:
             # Its listeners are open: nobody has to wait until the next check says so.
             self._current.add(proxy)
@@ -134,7 +152,23 @@ class Mesh:
                 streams=own,
             )
             found.append(info)
+        found += self._programs(streams)
         return sorted(found, key=lambda info: info.id)
+
+    def _programs(self, streams: list[Any]) -> list[ProxyInfo]:
+        """The gRPC programs without sidecars, those of a service together."""
+        return [
+            ProxyInfo(
+                id=f"{PREFIX}{service}",
+                service=service,
+                port=0,
+                managed=False,
+                envoy=None,
+                problems=problems,
+                streams=[one for one in streams if one.proxy == f"{PREFIX}{service}"],
+            )
+            for service, problems in self.programs.problems().items()
+        ]
 
     def bootstrap(
         self,
@@ -162,6 +196,10 @@ class Mesh:
         self.keeper.manage(proxy, enable=enable)
         if not enable and self.launcher is not None:
             await self.launcher.gone(proxy)
+
+    async def grpc_bootstrap(self, service: str, grpc_addr: str) -> dict[str, Any]:
+        """See MeshOperations.grpc_bootstrap."""
+        return await self.programs.bootstrap(service, grpc_addr)
 
     def _place(self) -> Place:
         config = self._ground.config
@@ -202,6 +240,20 @@ class Control:
     def put(self, blueprint: Blueprint) -> None:
         """Tell a proxy this from now on."""
         self._control.put(blueprint)
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """Tell gRPC programs this from now on; returns what is wrong with it."""
+        found: dict[str, str] = self._control.put_proxyless(wanted)
+        return found
+
+    def hold(self, proxy: str) -> None:
+        """Tell nothing more until there is something new."""
+        self._control.hold(proxy)
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that a node id's streams ask for."""
+        found: set[str] = self._control.asked(proxy)
+        return found
 
     def drop(self, proxy: str) -> None:
         """The proxy is gone."""

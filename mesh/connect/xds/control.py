@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from mesh.clock import Clock
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds import proxyless
+from mesh.connect.xds.blueprint import Blueprint, Proxyless
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.secrets import LEAF
 from mesh.connect.xds.server import XdsServer
-from mesh.connect.xds.snapshot import SECRET, Snapshot
+from mesh.connect.xds.snapshot import LISTENER, SECRET, Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Stream
 from mesh.telemetry.metrics import Reading
@@ -62,6 +63,22 @@ class Control:
         while len(known) > CREDENTIALS_KEPT:
             del known[next(iter(known))]
         self._server.put(name, made)
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """From now on gRPC programs are to be this; returns what is wrong with it."""
+        name = wanted.proxy
+        made = self._snapshots[name] = proxyless.build(wanted, self._snapshots.get(name))
+        self._server.put(name, made)
+        return made.problems
+
+    def hold(self, proxy: str) -> None:
+        """Say nothing more until there is something new to say."""
+        self._server.put(proxy, None)
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that the streams of a proxy ask for by name."""
+        topics = (one.topics.get(LISTENER) for one in self._server.streams(proxy))
+        return {name for topic in topics if topic is not None for name in topic.names}
 
     def heard(self, proxy: str) -> Heard | None:
         """What a proxy acknowledged on all of its streams; None while it has none."""

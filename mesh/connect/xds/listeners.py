@@ -174,7 +174,8 @@ def exposed_path(exposed: Exposed, inbound: Inbound, blueprint: Blueprint) -> Re
 
 def exposed_cluster(exposed: Exposed, inbound: Inbound) -> str:
     """Where requests for the path go."""
-    if exposed.local_port == inbound.local_port:
+    other = exposed.protocol == "http2" and inbound.protocol in {"tcp", "http"}
+    if exposed.local_port == inbound.local_port and not other:
         return clusters.LOCAL_APP
     return clusters.exposed_name(exposed)
 

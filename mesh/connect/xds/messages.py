@@ -89,6 +89,7 @@ __all__ = [
     "HttpFilter",
     "HttpProtocolOptions",
     "HttpRbac",
+    "HttpRbacOfRoute",
     "JwtAuthentication",
     "LbEndpoint",
     "Listener",
@@ -117,6 +118,7 @@ __all__ = [
 ]
 
 HttpRbac = http_rbac_pb2.RBAC
+HttpRbacOfRoute = http_rbac_pb2.RBACPerRoute
 NetworkRbac = network_rbac_pb2.RBAC
 ADS = {"resource_api_version": "V3", "ads": {}}
 """Where a resource that is named comes from: the same stream."""

@@ -59,6 +59,17 @@ def rules(blueprint: Blueprint, *, http: bool) -> Rules:
     )
 
 
+def members(blueprint: Blueprint) -> Any:
+    """Every service of the trust domain, and nobody else."""
+    everyone = {"permissions": [_EVERYTHING], "principals": [_callers(blueprint, _SERVICE)]}
+    return RBAC(action="ALLOW", policies={"mesh": Policy(**everyone)})
+
+
+def nobody() -> Any:
+    """Rules that refuse all."""
+    return RBAC(action="ALLOW")
+
+
 def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
     found = [Cause(f"service-intentions {destination}")]
     for intention in intentions:
@@ -78,7 +89,7 @@ def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
 def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) -> Any:
     """The rules of these; None: everything is allowed."""
     if blueprint.policy.jwt and not http:
-        return RBAC(action="ALLOW")  # Nobody: of a connection no token is known.
+        return nobody()  # Of a connection no token is known.
     default = "allow" if blueprint.default_allow else "deny"
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 STREAMS_MAX = 4096
 STREAMS_PER_PROXY = 4
 """Envoy has two of them while it restarts hot."""
+STREAMS_PER_SERVICE = 256
+"""Of gRPC programs, which have one for each service they call, and all of a service have one id."""
 NODE_ID_MAX = 256
 MESSAGE_MAX = 16 << 20
 """Bytes of a request: one of a client with 65,536 names has some 10 MB."""
@@ -205,7 +207,7 @@ class XdsServer:
         if first is grpc.aio.EOF:
             return
         proxy = first.node.id
-        await self._admit(proxy, context)
+        await self._admit(proxy, context, stream)
         now = self._clock.monotonic()
         connection = _Connection(proxy, stream, now)
         mates = self._connections.setdefault(proxy, [])
@@ -225,10 +227,11 @@ class XdsServer:
         if connection.failure is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, connection.failure.message)
 
-    async def _admit(self, proxy: str, context: Any) -> None:
+    async def _admit(self, proxy: str, context: Any, stream: Stream) -> None:
         if not 0 < len(proxy) <= NODE_ID_MAX:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the node has no usable id")
-        crowded = len(self._connections.get(proxy, ())) >= STREAMS_PER_PROXY
+        room = STREAMS_PER_SERVICE if stream.whole else STREAMS_PER_PROXY
+        crowded = len(self._connections.get(proxy, ())) >= room
         if self._stopping or crowded or len(self._all()) >= self._streams_max:
             self._ended["turned_away"] += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
