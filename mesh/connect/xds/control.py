@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mesh.clock import Clock
+from mesh.connect.tally import Seen
 from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.secrets import LEAF
 from mesh.connect.xds.server import XdsServer
@@ -34,9 +36,21 @@ class Heard(NamedTuple):
 class Control:
     """Tells each proxy what its blueprint comes to."""
 
-    def __init__(self, clock: Clock, heard: Callable[[str], None]) -> None:
-        """`heard` is called with a proxy that said something, or whose streams come or go."""
-        self._server = XdsServer(clock, joined=heard, left=heard, heard=heard)
+    def __init__(
+        self,
+        clock: Clock,
+        heard: Callable[[str], None],
+        saw: Callable[[Blueprint, list[Seen]], None],
+    ) -> None:
+        """`heard` is called with a proxy that said something, or whose streams come or go.
+
+        `saw` is called with what a proxy refused, or would by a dry run.
+        """
+        self._server = XdsServer(
+            clock, joined=heard, left=heard, heard=heard, logged=self._read_log
+        )
+        self._saw = saw
+        self._blueprints: dict[str, Blueprint] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._credentials: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
 
@@ -52,6 +66,7 @@ class Control:
     def put(self, blueprint: Blueprint) -> None:
         """From now on the proxy is to be this."""
         name = blueprint.proxy
+        self._blueprints[name] = blueprint
         made = self._snapshots[name] = build(blueprint, self._snapshots.get(name))
         known = self._credentials.setdefault(name, {})
         for secret in made.of(SECRET).values():
@@ -61,6 +76,11 @@ class Control:
         while len(known) > CREDENTIALS_KEPT:
             del known[next(iter(known))]
         self._server.put(name, made)
+
+    def _read_log(self, proxy: str, message: Any) -> None:
+        blueprint = self._blueprints.get(proxy)
+        if blueprint is not None:
+            self._saw(blueprint, [*seen(message)])
 
     def heard(self, proxy: str) -> Heard | None:
         """What a proxy acknowledged on all of its streams; None while it has none."""
@@ -92,6 +112,7 @@ class Control:
 
     def drop(self, proxy: str) -> None:
         """The proxy is gone; while its Envoy drains it keeps what it has."""
+        self._blueprints.pop(proxy, None)
         self._snapshots.pop(proxy, None)
         self._credentials.pop(proxy, None)
         self._server.put(proxy, None)

@@ -1,0 +1,199 @@
+"""Counting the calls that intentions refuse, or would if dry runs were enforced.
+
+Envoy says what it did and what its shadow rules say; the evaluator only names the rule. Pairs and
+rules are kept with counts, a bounded number of them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from mesh.connect import identity
+from mesh.connect.intentions import Request, decide, deciding
+from mesh.connect.paths import bare
+from mesh.connect.xds.blueprint import Normalization
+from mesh.errors import Invalid
+from mesh.registry.intentions import Intention, Policy
+from mesh.registry.refusals import (
+    EXAMPLES_MAX,
+    REFUSALS_MAX,
+    TEXT_MAX,
+    Kind,
+    Refusal,
+    is_tried,
+    together,
+)
+
+CONNECTIONS_MAX = 4096
+"""Open connections that are known to have been counted."""
+LOG_SECONDS = 60.0
+"""Between two lines of the log about one pair."""
+PAIRS_MAX = 1024
+KEEP_SECONDS = 7 * 86400.0
+"""After which what was not seen again is forgotten."""
+EXAMPLE_MAX = 120
+_AS_IT_IS = Normalization(paths=False)
+"""Sidecars tell paths as their rules saw them."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a sidecar tells of."""
+
+    caller: str
+    """The URI in its certificate."""
+    denied: bool
+    """Whether it was really refused."""
+    shadow: str = ""
+    """What shadow rules say: allowed, denied, or nothing where none are tried."""
+    by_token: bool = False
+    """Whether it was refused because it had no token that every request needs."""
+    method: str = ""
+    """Of a request; empty for a connection."""
+    path: str = ""
+    connection: str = ""
+    """The id of a connection, which may be told of several times."""
+
+
+def blame(
+    policy: Policy, source: str, seen: Seen, default_allow: bool, *, shadow: bool
+) -> tuple[str, str]:
+    """The rule that decided, for people, and where it stands ("": the default).
+
+    Neither headers nor tokens are told, so where they may have decided it is the intention as a
+    whole.
+    """
+    denied = seen.shadow == "denied" if shadow else seen.denied
+    request = Request(method=seen.method, path=seen.path) if seen.method else None
+    everybody = f"service-intentions/{policy.destination} JWT"
+    if seen.by_token and not shadow:
+        return "every request needs a token", everybody
+    known = policy if request is None else replace(policy, jwt=[])
+    found = decide(known, source, request, default_allow, shadow=shadow, normalization=_AS_IT_IS)
+    one = deciding(policy, source, shadow=shadow)
+    if found.allowed != denied and not (one and request and _needs_more(one)):
+        return found.rule, found.entry
+    if policy.jwt and denied and found.allowed:
+        return "every request needs a token with certain claims", everybody
+    if one is None:
+        return "a rule that has changed since", ""
+    rule = f'the intention from "{one.source}" to "{one.destination}"'
+    return rule, f"service-intentions/{one.destination} Sources[{one.source}]"
+
+
+def _needs_more(one: Intention) -> bool:
+    """Whether more than method and path of a request decide."""
+    return any(
+        each.jwt or (each.http is not None and each.http.headers) for each in one.permissions
+    )
+
+
+def _kinds(seen: Seen) -> Iterator[Kind]:
+    if seen.denied:
+        yield "denied"
+        if seen.shadow == "allowed":
+            yield "would-allow"
+    elif seen.shadow == "denied":
+        yield "would-deny"
+
+
+class Tally:
+    """Counts what was seen, by pair and rule."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[str, ...], Refusal] = OrderedDict()
+        """By when it was last seen."""
+        self._counted: OrderedDict[str, None] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._lines: list[str] = []
+
+    def note(self, policy: Policy, default_allow: bool, seen: Seen, now: float) -> bool:
+        """Count a call to the policy's destination; whether it was news."""
+        try:
+            caller = identity.parse(seen.caller)
+        except Invalid:
+            return False
+        if seen.connection and not self._is_new(seen.connection):
+            return False
+        # What no intention can be about is named by its identity.
+        source = caller.name if caller.role == "service" else seen.caller[:TEXT_MAX]
+        for kind in _kinds(seen):
+            shadow = kind != "denied"
+            rule, entry = blame(policy, source, seen, default_allow, shadow=shadow)
+            self._count(kind, (source, policy.destination, rule, entry), seen, now)
+            if kind == "denied":
+                self._tell(source, policy.destination, rule, entry, now)
+        return True
+
+    def _is_new(self, connection: str) -> bool:
+        new = connection not in self._counted
+        self._counted[connection] = None
+        if len(self._counted) > CONNECTIONS_MAX:
+            self._counted.popitem(last=False)
+        return new
+
+    def _count(self, kind: Kind, what: tuple[str, str, str, str], seen: Seen, now: float) -> None:
+        source, destination, rule, entry = (text[:TEXT_MAX] for text in what)
+        one = Refusal(
+            kind=kind,
+            source=source,
+            destination=destination,
+            rule=rule,
+            entry=entry,
+            first=now,
+            last=now,
+        )
+        old = self._found.pop(one.key, one)
+        examples = old.examples
+        # What follows the path may hold secrets.
+        example = f"{seen.method} {bare(seen.path)}"[:EXAMPLE_MAX] if seen.method else ""
+        if example and example not in examples and len(examples) < EXAMPLES_MAX:
+            examples = [*examples, example]
+        self._found[one.key] = replace(old, count=old.count + 1, last=now, examples=examples)
+        if len(self._found) > REFUSALS_MAX:
+            self._found.popitem(last=False)
+
+    def _tell(self, source: str, destination: str, rule: str, entry: str, now: float) -> None:
+        pair = (source, destination)
+        before = self._logged.get(pair)
+        if before is not None and now - before < LOG_SECONDS:
+            return
+        self._logged[pair] = now
+        self._logged.move_to_end(pair)
+        if len(self._logged) > PAIRS_MAX:
+            self._logged.popitem(last=False)
+        where = f" ({entry})" if entry else ""
+        self._lines.append(f"denied: {source} => {destination}: {rule}{where}")
+
+    def lines(self) -> list[str]:
+        """What is to be logged, once."""
+        found, self._lines = self._lines, []
+        return found
+
+    def settle(self, policy: Policy) -> bool:
+        """Forget what dry runs would do that are gone; whether there was any."""
+        gone = [
+            key
+            for key, one in self._found.items()
+            if one.destination == policy.destination and not is_tried(one, policy.intentions)
+        ]
+        for key in gone:
+            del self._found[key]
+        return bool(gone)
+
+    def forget(self, now: float) -> None:
+        """Drop what was not seen for long."""
+        for key in [key for key, one in self._found.items() if one.last < now - KEEP_SECONDS]:
+            del self._found[key]
+
+    def add(self, former: Iterable[Refusal]) -> None:
+        """Count on from what an earlier life saw."""
+        found = together(former, self._found.values())
+        self._found = OrderedDict((one.key, one) for one in found[-REFUSALS_MAX:])
+
+    def all(self) -> list[Refusal]:
+        """What was seen, by pair and rule."""
+        return sorted(self._found.values(), key=lambda one: one.key)
