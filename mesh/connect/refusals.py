@@ -11,7 +11,8 @@ import logging
 from collections.abc import Iterable
 
 from mesh.clock import Clock, Dice
-from mesh.connect.tally import Seen, Tally
+from mesh.connect.tally import Tally
+from mesh.connect.xds.seen import Seen
 from mesh.errors import MeshError
 from mesh.registry.intentions import Policy
 from mesh.registry.port import Registry

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from msgspec.structs import replace
 
 from mesh.connect import identity
 from mesh.connect.intentions import Request, decide, deciding
 from mesh.connect.paths import bare
 from mesh.connect.xds.blueprint import Normalization
+from mesh.connect.xds.seen import Seen
 from mesh.errors import Invalid
 from mesh.registry.intentions import Intention, Policy
 from mesh.registry.refusals import (
@@ -38,24 +38,6 @@ KEEP_SECONDS = 7 * 86400.0
 EXAMPLE_MAX = 120
 _AS_IT_IS = Normalization(paths=False)
 """Sidecars tell paths as their rules saw them."""
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that a sidecar tells of."""
-
-    caller: str
-    """The URI in its certificate."""
-    denied: bool
-    """Whether it was really refused."""
-    shadow: str = ""
-    """What shadow rules say: allowed, denied, or nothing where none are tried."""
-    by_token: bool = False
-    """Whether it was refused because it had no token that every request needs."""
-    method: str = ""
-    """Of a request; empty for a connection."""
-    path: str = ""
-    connection: str = ""
-    """The id of a connection, which may be told of several times."""
 
 
 def blame(

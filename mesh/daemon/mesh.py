@@ -19,8 +19,8 @@ from mesh.connect.composing import Place
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
 from mesh.connect.refusals import Refusals
-from mesh.connect.tally import Seen
 from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.seen import Seen
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind

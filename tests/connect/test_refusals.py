@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mesh.clock import SeededDice
 from mesh.connect.refusals import COUNTS_SECONDS, NEWS_SECONDS, Refusals
-from mesh.connect.tally import Seen
+from mesh.connect.xds.seen import Seen
 from mesh.registry.intentions import Intention, Policy
 from mesh.registry.refusals import All
 from tests.connect.authority import START

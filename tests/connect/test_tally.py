@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mesh.connect.tally import CONNECTIONS_MAX, LOG_SECONDS, Seen, Tally
+from mesh.connect.tally import CONNECTIONS_MAX, LOG_SECONDS, Tally
+from mesh.connect.xds.seen import Seen
 from mesh.registry.intentions import (
     Action,
     HeaderMatch,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock
-from mesh.connect.tally import Seen
 from mesh.connect.xds.blueprint import Blueprint
 from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.secrets import LEAF
+from mesh.connect.xds.seen import Seen
 from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import SECRET, Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of

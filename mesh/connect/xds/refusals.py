@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.connect.bootstrap import AGENT
-from mesh.connect.tally import Seen
 from mesh.connect.xds.messages import (
     AccessLog,
     ExpressionFilter,
@@ -20,6 +19,7 @@ from mesh.connect.xds.messages import (
     seconds,
 )
 from mesh.connect.xds.rbac import SHADOW_PREFIX, Rules
+from mesh.connect.xds.seen import Seen
 
 FLUSH_SECONDS = 1.0
 """How long Envoy gathers what it sends."""

@@ -20,10 +20,10 @@ from msgspec.structs import replace
 from yarl import URL
 
 from mesh.clock import SystemClock
-from mesh.connect.tally import Seen
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Protocol, Upstream
 from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
+from mesh.connect.xds.seen import Seen
 from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import Snapshot
 from mesh.connect.xds.status import ProxyStatus

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from mesh.connect.tally import Seen
 from mesh.connect.xds.blueprint import AccessLog
 from mesh.connect.xds.messages import readable
 from mesh.connect.xds.resources import build
+from mesh.connect.xds.seen import Seen
 from mesh.connect.xds.snapshot import LISTENER
 from mesh.registry.intentions import HttpMatch, Intention, JwtNeed, Permission, Policy
 from tests.connect.xds.sidecars import Mesh, until
