@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.connect.tally import Tally
-from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.seen import Held, Seen
 from mesh.errors import MeshError
 from mesh.registry.intentions import Policy
 from mesh.registry.port import Registry
@@ -37,12 +37,10 @@ class Refusals:
         self._told_at = -COUNTS_SECONDS
         self._changed = asyncio.Event()
 
-    def note(self, policy: Policy, default_allow: bool, seen: Iterable[Seen]) -> None:
-        """Sidecars of the policy's destination saw this."""
-        now = self._clock.wall()
-        for one in seen:
-            if self._tally.note(policy, default_allow, one, now):
-                self._changed.set()
+    def note(self, held: Sequence[Held], seen: Seen) -> None:
+        """A sidecar saw this, and probably judged by the first of these policies."""
+        if self._tally.note(held, seen, self._clock.wall()):
+            self._changed.set()
         for line in self._tally.lines():
             log.info("%s", line)
 

@@ -7,7 +7,7 @@ rules are kept with counts, a bounded number of them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -15,7 +15,7 @@ from mesh.connect import identity
 from mesh.connect.intentions import Request, decide, deciding
 from mesh.connect.paths import bare
 from mesh.connect.xds.blueprint import Normalization
-from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.seen import Held, Seen
 from mesh.errors import Invalid
 from mesh.registry.intentions import Intention, Policy
 from mesh.registry.refusals import (
@@ -40,14 +40,19 @@ _AS_IT_IS = Normalization(paths=False)
 """Sidecars tell paths as their rules saw them."""
 
 
-def blame(
-    policy: Policy, source: str, seen: Seen, default_allow: bool, *, shadow: bool
-) -> tuple[str, str]:
+def blame(held: Sequence[Held], source: str, seen: Seen, *, shadow: bool) -> tuple[str, str]:
     """The rule that decided, for people, and where it stands ("": the default).
 
-    Neither headers nor tokens are told, so where they may have decided it is the intention as a
-    whole.
+    That is by the first of the policies by which the sidecar may have done what it did. Neither
+    headers nor tokens are told, so where they may have decided it is the intention as a whole.
     """
+    found = (_explained(one, source, seen, shadow=shadow) for one in held)
+    return next((one for one in found if one is not None), ("a rule that has changed since", ""))
+
+
+def _explained(held: Held, source: str, seen: Seen, *, shadow: bool) -> tuple[str, str] | None:
+    """How the policy comes to this; None if it does not."""
+    policy, default_allow = held
     denied = seen.shadow == "denied" if shadow else seen.denied
     request = Request(method=seen.method, path=seen.path) if seen.method else None
     everybody = f"service-intentions/{policy.destination} JWT"
@@ -60,8 +65,8 @@ def blame(
         return found.rule, found.entry
     if policy.jwt and denied and found.allowed:
         return "every request needs a token with certain claims", everybody
-    if one is None:
-        return "a rule that has changed since", ""
+    if one is None or not _needs_more(one):
+        return None
     rule = f'the intention from "{one.source}" to "{one.destination}"'
     return rule, f"service-intentions/{one.destination} Sources[{one.source}]"
 
@@ -92,8 +97,11 @@ class Tally:
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lines: list[str] = []
 
-    def note(self, policy: Policy, default_allow: bool, seen: Seen, now: float) -> bool:
-        """Count a call to the policy's destination; whether it was news."""
+    def note(self, held: Sequence[Held], seen: Seen, now: float) -> bool:
+        """Count a call to the policies' destination; whether it was news.
+
+        Those come first by which it was probably judged.
+        """
         try:
             caller = identity.parse(seen.caller)
         except Invalid:
@@ -104,10 +112,11 @@ class Tally:
         source = caller.name if caller.role == "service" else seen.caller[:TEXT_MAX]
         for kind in _kinds(seen):
             shadow = kind != "denied"
-            rule, entry = blame(policy, source, seen, default_allow, shadow=shadow)
-            self._count(kind, (source, policy.destination, rule, entry), seen, now)
+            rule, entry = blame(held, source, seen, shadow=shadow)
+            destination = held[0].policy.destination
+            self._count(kind, (source, destination, rule, entry), seen, now)
             if kind == "denied":
-                self._tell(source, policy.destination, rule, entry, now)
+                self._tell(source, destination, rule, entry, now)
         return True
 
     def _is_new(self, connection: str) -> bool:

@@ -20,7 +20,7 @@ from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
 from mesh.connect.refusals import Refusals
 from mesh.connect.xds.blueprint import Blueprint
-from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.seen import Held, Seen
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
@@ -49,8 +49,8 @@ class Mesh:
         self.following = Following(registry, ground.clock)
         self.control = Control(config, self._folder, ground)
         self.control.heard = self._heard
-        self.control.saw = self._saw
         self._refusals = Refusals(registry, config.node_name, world)
+        self.control.saw = self._refusals.note
         self.control.composed = lambda blueprint: self._refusals.settle(blueprint.policy)
         self._tasks = Tasks()
         self._current: set[str] = set()
@@ -109,9 +109,6 @@ class Mesh:
             self._agent.tell(check_id, NAME, "warning", found.refused, service_id=proxy)
         elif check_id in self._agent.checks():
             self._agent.deregister_check(check_id)
-
-    def _saw(self, blueprint: Blueprint, seen: list[Seen]) -> None:
-        self._refusals.note(blueprint.policy, blueprint.default_allow, seen)
 
     def last(self, query: Query[T]) -> Answer[T] | None:
         """See MeshOperations.last."""
@@ -191,7 +188,7 @@ class Control:
         self._starting = asyncio.Lock()
         self.heard: Callable[[str], None] = lambda _: None
         self.composed: Callable[[Blueprint], None] = lambda _: None
-        self.saw: Callable[[Blueprint, list[Seen]], None] = lambda _, __: None
+        self.saw: Callable[[list[Held], Seen], None] = lambda _, __: None
         self.socket = ""
 
     async def start(self) -> str:

@@ -88,7 +88,6 @@ def test_what_was_denied_says_by_which_rule(shop: Shop) -> None:
     shown = shop.there.meshctl("intention", "report", "--denied", "--here").stdout
     assert "web => payments" in shown
     lines = [line for line in shop.there.log().splitlines() if "denied: web => payments" in line]
-    assert len(lines) == 1
     assert "Sources[web].Permissions[0]" in lines[0]
 
 

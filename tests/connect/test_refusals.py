@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mesh.clock import SeededDice
 from mesh.connect.refusals import COUNTS_SECONDS, NEWS_SECONDS, Refusals
-from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.seen import Held, Seen
 from mesh.registry.intentions import Intention, Policy
 from mesh.registry.refusals import All
 from tests.connect.authority import START
@@ -27,7 +27,8 @@ class Node:
 
     def deny(self, caller: str) -> None:
         uri = f"spiffe://td.consul/ns/default/dc/dc1/svc/{caller}"
-        self.refusals.note(POLICY, True, [Seen(caller=uri, denied=True, method="GET", path="/")])
+        call = Seen(caller=uri, denied=True, method="GET", path="/")
+        self.refusals.note([Held(POLICY, True)], call)
 
     def counts(self) -> dict[str, int]:
         rows = All().run(self.registry.database.view())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.connect.tally import CONNECTIONS_MAX, LOG_SECONDS, Tally
-from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.seen import Held, Seen
 from mesh.registry.intentions import (
     Action,
     HeaderMatch,
@@ -44,7 +44,7 @@ def permissions(*given: tuple[Action, str], **more: object) -> Intention:
 def counted(rules: Policy, *calls: Seen, default_allow: bool = True) -> list[Refusal]:
     tally = Tally()
     for call in calls:
-        tally.note(rules, default_allow, call, 1.0)
+        tally.note([Held(rules, default_allow)], call, 1.0)
     return tally.all()
 
 
@@ -98,6 +98,9 @@ def test_where_headers_or_tokens_may_have_decided_it_is_the_intention() -> None:
 def test_a_rule_that_changed_before_the_news_came_is_not_made_up() -> None:
     (one,) = counted(policy(), seen())
     assert (one.rule, one.entry) == ("a rule that has changed since", "")
+    tally = Tally()
+    tally.note([Held(policy(), True), Held(policy(deny()), True)], seen(), 1.0)
+    assert [one.entry for one in tally.all()] == [WEB]
 
 
 def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
@@ -107,8 +110,8 @@ def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
     assert entries(policy(deny()), told(1), told(1), told(2)) == [("denied", WEB, 2)]
     tally = Tally()
     for number in range(CONNECTIONS_MAX + 10):
-        tally.note(policy(deny()), True, told(number), 1.0)
-    assert not tally.note(policy(deny()), True, told(CONNECTIONS_MAX), 1.0)
+        tally.note([Held(policy(deny()), True)], told(number), 1.0)
+    assert not tally.note([Held(policy(deny()), True)], told(CONNECTIONS_MAX), 1.0)
 
 
 def test_examples_are_few_and_have_no_queries() -> None:
@@ -137,8 +140,8 @@ def test_callers_that_are_no_services_are_named_by_their_identity() -> None:
 def test_a_pair_is_logged_once_a_minute() -> None:
     tally, rules = Tally(), policy(deny("*"))
     for now in (0.0, 1.0, LOG_SECONDS - 1, LOG_SECONDS + 1):
-        tally.note(rules, True, seen(), now)
-        tally.note(rules, True, seen(denied=False, shadow="denied"), now)
+        tally.note([Held(rules, True)], seen(), now)
+        tally.note([Held(rules, True)], seen(denied=False, shadow="denied"), now)
     lines = tally.lines()
     rule = 'denied: web => db: the intention from "*" to "db" says deny'
     assert lines == [f"{rule} (service-intentions/db Sources[*])"] * 2
@@ -147,8 +150,8 @@ def test_a_pair_is_logged_once_a_minute() -> None:
 
 def test_a_dry_run_that_is_gone_is_forgotten_and_what_is_old_too() -> None:
     tally = Tally()
-    tally.note(policy(deny(dry_run=True)), True, seen(denied=False, shadow="denied"), 1.0)
-    tally.note(policy(deny()), True, seen(), 1.0)
+    tally.note([Held(policy(deny(dry_run=True)), True)], seen(denied=False, shadow="denied"), 1.0)
+    tally.note([Held(policy(deny()), True)], seen(), 1.0)
     assert not tally.settle(policy(deny(dry_run=True)))
     assert tally.settle(policy(deny()))
     assert [one.kind for one in tally.all()] == ["denied"]
@@ -158,8 +161,8 @@ def test_a_dry_run_that_is_gone_is_forgotten_and_what_is_old_too() -> None:
 
 def test_counting_goes_on_from_an_earlier_life() -> None:
     first, second = Tally(), Tally()
-    first.note(policy(deny()), True, seen(path="/a"), 1.0)
-    second.note(policy(deny()), True, seen(path="/b"), 5.0)
+    first.note([Held(policy(deny()), True)], seen(path="/a"), 1.0)
+    second.note([Held(policy(deny()), True)], seen(path="/b"), 5.0)
     second.add(first.all())
     (one,) = second.all()
     assert (one.count, one.first, one.last) == (2, 1.0, 5.0)

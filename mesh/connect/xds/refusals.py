@@ -99,6 +99,7 @@ def seen(message: Any) -> Iterator[Seen]:
         notes = _notes(common, _REQUESTS)
         by_token = details.startswith(_NO_TOKEN)
         yield Seen(
+            at=_began(common),
             caller=_caller(common),
             denied=by_token or notes.get(_ENFORCED) == "denied",
             shadow=notes.get(_SHADOW, ""),
@@ -109,6 +110,7 @@ def seen(message: Any) -> Iterator[Seen]:
     for entry in message.tcp_logs.log_entry:
         common = entry.common_properties
         yield Seen(
+            at=_began(common),
             caller=_caller(common),
             denied=common.connection_termination_details.startswith(_DENIED),
             shadow=_notes(common, _CONNECTIONS).get(_SHADOW, ""),
@@ -121,6 +123,10 @@ def _notes(common: Any, name: str) -> dict[str, str]:
     if name not in found:
         return {}
     return {key: one.string_value for key, one in found[name].fields.items()}
+
+
+def _began(common: Any) -> float:
+    return float(common.start_time.seconds + common.start_time.nanos / 1e9)
 
 
 def _caller(common: Any) -> str:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import msgspec
+
+from mesh.registry.intentions import Policy
+
+
+class Held(NamedTuple):
+    """What a sidecar was told to enforce."""
+
+    policy: Policy
+    default_allow: bool
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A call that a sidecar tells of."""
 
+    at: float = math.inf
+    """When it began: seconds since the Unix epoch; by default just now."""
     caller: str
     """The URI in its certificate."""
     denied: bool
