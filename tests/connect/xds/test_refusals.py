@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
 from mesh.connect.xds.blueprint import AccessLog
-from mesh.connect.xds.messages import readable
+from mesh.connect.xds.messages import StreamAccessLogsMessage, readable
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.seen import Seen
+from mesh.connect.xds.server import LOG_SECONDS, XdsServer
 from mesh.connect.xds.snapshot import LISTENER
 from mesh.registry.intentions import HttpMatch, Intention, JwtNeed, Permission, Policy
+from tests.connect.hand import HandClock
 from tests.connect.xds.sidecars import Mesh, until
 from tests.connect.xds.signing import Issuer
 
@@ -98,3 +103,31 @@ async def test_logs_that_users_want_hear_of_the_ends_of_connections_only(mesh: M
         assert ("access_log_options" in proxy) == dry_run
         filters = [str(log.get("filter")) for log in proxy["access_log"]]
         assert ["TcpPeriodic" in text for text in filters] == [dry_run, False]
+
+
+class Log:
+    """A stream of messages about so many calls each, as the server is given it."""
+
+    def __init__(self, count: int, calls: int) -> None:
+        message = StreamAccessLogsMessage()
+        for _ in range(calls):
+            message.http_logs.log_entry.add()
+        self.messages: list[Any] = [message] * count
+
+    async def read(self) -> Any:
+        return self.messages.pop() if self.messages else grpc.aio.EOF
+
+
+async def test_a_flood_of_refusals_is_read_at_a_bounded_rate() -> None:
+    clock, read = HandClock(1000.0), list[Any]()
+    server = XdsServer(clock, logged=lambda _, message: read.append(message))
+    tasks = [asyncio.create_task(server._read_log(None, Log(3, 100))) for _ in range(2)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(read) == 2
+    for expected in (3, 4, 5, 6):
+        # The logs share the time: each goes on when all that was read before is paid for.
+        await clock.advance(101 * LOG_SECONDS)
+        assert len(read) == expected
+    await clock.advance(2.0)
+    await asyncio.gather(*tasks)
