@@ -10,19 +10,26 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.connect import identity, signing
+from mesh.connect import identity
 from mesh.connect.acks import Acks
 from mesh.connect.credentials import Leaf
-from mesh.connect.keys import new_key
 from mesh.connect.vault import Vault
 from mesh.errors import Busy, MeshError, Unreachable
+from mesh.lazily import Lazy
 from mesh.registry.authority import Roots, Sign, Signed, Trust
 from mesh.registry.port import STALE, Registry
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.connect import keys, signing
+else:
+    keys = Lazy("mesh.connect.keys")
+    signing = Lazy("mesh.connect.signing")
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +283,7 @@ class Leaves:
             self._acknowledge(held)
             await self._acks.tell()
         kind, bits = trust.rules.private_key_type, trust.rules.private_key_bits
-        key = await asyncio.to_thread(new_key, kind, bits)
+        key = await asyncio.to_thread(keys.new_key, kind, bits)
         uri = identity.service(trust.trust_domain, self._datacenter, held.service).uri
         csr = await asyncio.to_thread(partial(signing.request_leaf, key, uri))
         signed = await self._registry.operate(Sign(csr))

@@ -45,6 +45,7 @@ def measure(node: Node, metrics: Metrics) -> None:
     metrics.add(lambda: _pool(node))
     metrics.add(lambda: _discovery(node))
     metrics.add(lambda: _identities(node))
+    metrics.add(lambda: _mesh(node))
     if (wan := node.ground.wan) is not None:
         metrics.add(lambda: _wan(wan))
     if node.replica is not None:
@@ -55,6 +56,19 @@ def measure(node: Node, metrics: Metrics) -> None:
         metrics.add(lambda: _sessions(replica))
         metrics.add(lambda: _snapshots(replica))
         metrics.add(lambda: _authority(replica.authority))
+
+
+def _mesh(node: Node) -> Iterator[Reading]:
+    if node.mesh is None:
+        return
+    yield from node.mesh.control.measures()
+    sidecars = node.mesh.launcher.sidecars() if node.mesh.launcher is not None else []
+    running = sum(one.state == "running" for one in sidecars)
+    yield gauge("mesh.sidecars.running", running, "Envoys that this agent runs")
+    failed = sum(one.state == "failed" for one in sidecars)
+    yield gauge("mesh.sidecars.failed", failed, "Envoys that should run here and do not")
+    restarts = sum(one.restarts for one in sidecars)
+    yield gauge("mesh.sidecars.restarts", restarts, "Ends of Envoys that nobody asked for")
 
 
 def _snapshots(replica: Replica) -> Iterator[Reading]:

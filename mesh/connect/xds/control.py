@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock
@@ -15,6 +15,7 @@ from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import SECRET, Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Stream
+from mesh.telemetry.metrics import Reading
 
 POLICIES_KEPT = 8
 """Of each proxy: those by which calls may have been judged that it tells of now."""
@@ -129,6 +130,10 @@ class Control:
     def status(self) -> list[ProxyStatus]:
         """All streams, by proxy."""
         return self._server.status()
+
+    def measures(self) -> Iterator[Reading]:
+        """What there is to say of all streams together."""
+        return self._server.measures()
 
     async def stop(self) -> None:
         """End all streams."""
