@@ -72,6 +72,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "intention check": ("mesh.cli.intention", "Say whether a call is allowed, and why"),
     "intention delete": ("mesh.cli.intention", "Delete an intention"),
     "intention promote": ("mesh.cli.intention", "Enforce what was tried as a dry run"),
+    "intention report": ("mesh.cli.intention_report", "Show what dry runs would change"),
     "intention test": ("mesh.cli.intention_test", "Compare intentions with what is expected"),
     "query create": ("mesh.cli.query", "Define a prepared query"),
     "query list": ("mesh.cli.query", "List the prepared queries"),

@@ -301,6 +301,7 @@ class Intention(_Noun):
     promote = _awaiting(intention.promote)
     match = _awaiting(intention.match)
     check = _awaiting(intention.check)
+    report = _awaiting(intention.report)
 
 
 class Catalog(_Noun):

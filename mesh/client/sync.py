@@ -330,6 +330,7 @@ class Intention(_Noun):
     promote = _blocking(intention.promote)
     match = _blocking(intention.match)
     check = _blocking(intention.check)
+    report = _blocking(intention.report)
 
 
 class Catalog(_Noun):

@@ -7,9 +7,9 @@ import importlib
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.agent.following import Following
 from mesh.agent.local import Agent
@@ -22,15 +22,20 @@ from mesh.connect.composing import Place
 from mesh.connect.grpc_bootstrap import PREFIX
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
+from mesh.connect.refusals import Refusals
 from mesh.connect.xds.blueprint import Blueprint, Proxyless
+from mesh.connect.xds.seen import Held, Seen
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
-from mesh.registry.port import Registry
+from mesh.registry.port import Answer, Query, Registry
+from mesh.registry.refusals import Refusal
 from mesh.registry.services import PROXY
+from mesh.tasks import Tasks
 from mesh.telemetry.metrics import Reading
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SOCKET = "xds.sock"
 ROOTS = (
@@ -55,6 +60,10 @@ class Mesh:
         self.following = Following(registry, ground.clock)
         self.control = Control(config, self._folder, ground)
         self.control.heard = self._heard
+        self._refusals = Refusals(registry, config.node_name, world)
+        self.control.saw = self._refusals.note
+        self.control.composed = lambda blueprint: self._refusals.settle(blueprint.policy)
+        self._tasks = Tasks()
         self._current: set[str] = set()
         self.launcher = (
             Launcher(self._folder, _launching(config), world)
@@ -82,6 +91,7 @@ class Mesh:
         """Begin with the proxies that are registered."""
         if self._ground.config.ports.grpc >= 0:
             await self.control.start()
+        self._tasks.start(self._refusals.run(), name="what was refused")
         self.keeper.start()
         self.programs.start()
 
@@ -94,6 +104,7 @@ class Mesh:
             self.launcher = None
         await self.following.stop()
         await self.control.stop()
+        await self._tasks.stop()
 
     async def retire(self) -> None:
         """Drain and stop the Envoys: the node leaves for good, and others know it."""
@@ -130,6 +141,14 @@ class Mesh:
             self._agent.tell(check_id, NAME, "warning", found.refused, service_id=proxy)
         elif check_id in self._agent.checks():
             self._agent.deregister_check(check_id)
+
+    def last(self, query: Query[T]) -> Answer[T] | None:
+        """See MeshOperations.last."""
+        return self.following.last(query)
+
+    def refusals(self, told: Iterable[Refusal] = ()) -> list[Refusal]:
+        """See MeshOperations.refusals."""
+        return self._refusals.here(told)
 
     def proxies(self) -> list[ProxyInfo]:
         """See MeshOperations.proxies."""
@@ -221,6 +240,8 @@ class Control:
         self._control: Any = None
         self._starting = asyncio.Lock()
         self.heard: Callable[[str], None] = lambda _: None
+        self.composed: Callable[[Blueprint], None] = lambda _: None
+        self.saw: Callable[[list[Held], Seen], None] = lambda _, __: None
         self.socket = ""
 
     async def start(self) -> str:
@@ -232,13 +253,14 @@ class Control:
                 )
                 folder = await asyncio.to_thread(short_folder, self._folder, len(SOCKET))
                 self.socket = f"unix:{folder / SOCKET}"
-                control = module.Control(self._ground.clock, self.heard)
+                control = module.Control(self._ground.clock, self.heard, self.saw)
                 await control.start([self.socket, *_listeners(self._config)])
                 self._control = control
         return self.socket
 
     def put(self, blueprint: Blueprint) -> None:
         """Tell a proxy this from now on."""
+        self.composed(blueprint)
         self._control.put(blueprint)
 
     def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:

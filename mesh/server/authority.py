@@ -18,7 +18,7 @@ from mesh.connect import ca, ca_config, horizon
 from mesh.connect.ca import LeafSigner, Making
 from mesh.connect.pace import Pace
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
-from mesh.registry import authority
+from mesh.registry import authority, refusals
 from mesh.registry.authority import Amend, Brought, Settings, Signed, State, Step
 from mesh.registry.levels import MESH, level_of
 from mesh.registry.port import Command, Order, WriteOptions
@@ -129,6 +129,8 @@ class Authority:
         now = self._clock.wall()
         if authority.forgettable(self._database.view(), now):
             await self._write(authority.Forget())
+        if refusals.forgettable(self._database.view(), now):
+            await self._write(refusals.Forget())
         if (amend := ca.prune(state, now)) is not None:
             log.info("certificate authority: past roots are over: %s", ", ".join(amend.dropped))
             await self._write(amend)

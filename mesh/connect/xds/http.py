@@ -21,13 +21,11 @@ from mesh.connect.xds.messages import (
     resource,
     value,
 )
-from mesh.connect.xds.rbac import Rules
+from mesh.connect.xds.rbac import SHADOW_PREFIX, Rules
 from mesh.connect.xds.snapshot import Resource
 from mesh.connect.xds.tokens import FILTER_NAME
 
 RBAC_NAME = "envoy.filters.http.rbac"
-SHADOW_PREFIX = "dry_run_"
-"""Stands before the counters of rules that are only tried."""
 _NETWORK_FILTER = "envoy.filters.network.http_connection_manager"
 _CALLER = r".*URI=spiffe://([^/;,]+)(?:/ap/([^/;,]+))?/ns/([^/;,]+)/dc/([^/;,]+)/svc/([^/;,]+).*"
 _CALLER_PARTS = ("trust-domain", "partition", "namespace", "datacenter", "service")

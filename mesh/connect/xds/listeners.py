@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from mesh.connect.xds import access_logs, clusters, http, rbac, routes, secrets, tokens
+from mesh.connect.xds import access_logs, clusters, http, rbac, refusals, routes, secrets, tokens
 from mesh.connect.xds.blueprint import Blueprint, Exposed, Inbound, Upstream
 from mesh.connect.xds.messages import (
     ConnectionLimit,
@@ -17,6 +17,7 @@ from mesh.connect.xds.messages import (
     any_of,
     parsed,
     resource,
+    seconds,
     value,
 )
 from mesh.connect.xds.snapshot import FILTER, Cause, Ref, Resource
@@ -110,7 +111,7 @@ def _protect(chain: Any, inbound: Inbound, blueprint: Blueprint, origin: str) ->
     if not web:
         kept = [*chain.filters]
         del chain.filters[:]
-        chain.filters.extend([_network_rules(blueprint), *kept])
+        chain.filters.extend([_network_rules(blueprint), *(_told(one, blueprint) for one in kept)])
         return
     managers = [one for one in chain.filters if one.name == _MANAGER or _is_manager(one)]
     if not managers:
@@ -135,9 +136,32 @@ def _guard(found: Any, inbound: Inbound, blueprint: Blueprint) -> None:
     else:
         filters = [*filters, http.caller_metadata(), *kept]
     manager.http_filters.extend(filters)
+    manager.access_log.append(refusals.of_requests())
     http.normalise(manager, blueprint.normalization)
     http.tell_caller(manager, blueprint)
     found.typed_config.CopyFrom(any_of(manager))
+
+
+def _told(found: Any, blueprint: Blueprint) -> Any:
+    """The filter, with what it refuses told to us if it is the one that ends connections."""
+    rules = rbac.rules(blueprint, http=False)
+    logs = refusals.of_connections(rules)
+    if not logs or not found.typed_config.Is(TcpProxy.DESCRIPTOR):
+        return found
+    proxy = TcpProxy()
+    found.typed_config.Unpack(proxy)
+    if rules.shadow is not None and not proxy.HasField("access_log_options"):
+        # Connections may last for long. The other logs hear of their ends, as without this.
+        proxy.access_log_options.access_log_flush_interval.FromTimedelta(
+            seconds(refusals.CONNECTION_SECONDS)
+        )
+        for one in proxy.access_log:
+            if not one.HasField("filter"):
+                periodic = {"types": ["TcpPeriodic"], "exclude": True}
+                one.filter.CopyFrom(type(one.filter)(log_type_filter=periodic))
+    proxy.access_log.extend(logs)
+    found.typed_config.CopyFrom(any_of(proxy))
+    return found
 
 
 def _network_rules(blueprint: Blueprint) -> Any:
@@ -145,7 +169,7 @@ def _network_rules(blueprint: Blueprint) -> Any:
     config = NetworkRbac(stat_prefix="connect_authz", rules=found.enforced)
     if found.shadow is not None:
         config.shadow_rules.CopyFrom(found.shadow)
-        config.shadow_rules_stat_prefix = http.SHADOW_PREFIX
+        config.shadow_rules_stat_prefix = rbac.SHADOW_PREFIX
     return Filter(name=_RBAC, typed_config=any_of(config))
 
 

@@ -21,6 +21,11 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
+    HttpGrpcAccessLogConfig,
+    TcpGrpcAccessLogConfig,
+)
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import (
     StderrAccessLog,
     StdoutAccessLog,
@@ -53,6 +58,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     UpstreamTlsContext,
 )
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -79,6 +85,7 @@ __all__ = [
     "DiscoveryRequest",
     "DiscoveryResponse",
     "DownstreamTlsContext",
+    "ExpressionFilter",
     "FileAccessLog",
     "Filter",
     "FilterChain",
@@ -87,6 +94,7 @@ __all__ = [
     "HeaderToMetadata",
     "HttpConnectionManager",
     "HttpFilter",
+    "HttpGrpcAccessLogConfig",
     "HttpProtocolOptions",
     "HttpRbac",
     "HttpRbacOfRoute",
@@ -105,6 +113,8 @@ __all__ = [
     "Secret",
     "StderrAccessLog",
     "StdoutAccessLog",
+    "StreamAccessLogsMessage",
+    "TcpGrpcAccessLogConfig",
     "TcpProxy",
     "TypedExtensionConfig",
     "UpstreamTlsContext",

@@ -30,6 +30,8 @@ LAYER4 = "consul-intentions-layer4"
 LAYER7 = "consul-intentions-layer7"
 TOKENS = "consul-intentions-jwt"
 JWT_FILTER = "envoy.filters.http.jwt_authn"
+SHADOW_PREFIX = "dry_run_"
+"""Stands before the counters and notes of rules that are only tried."""
 _EVERYTHING: dict[str, Any] = {"any": True}
 _SERVICE = r"[^/]+"
 
