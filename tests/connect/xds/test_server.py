@@ -15,7 +15,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from mesh.connect.credentials import Leaf
-from mesh.connect.xds.blueprint import Endpoint
+from mesh.connect.xds.blueprint import AccessLog, Endpoint
 from mesh.registry.intentions import (
     Claim,
     HttpMatch,
@@ -24,8 +24,8 @@ from mesh.registry.intentions import (
     Permission,
     Policy,
 )
-from tests.connect.xds.sidecars import Mesh, until
-from tests.connect.xds.signing import Issuer, Signer
+from tests.connect.xds.sidecars import PATIENCE_SECONDS, Mesh, until
+from tests.connect.xds.signing import TRUST, Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
 OPEN = Policy(destination="payments")
@@ -309,3 +309,18 @@ async def test_a_destination_may_want_a_token_with_every_request(mesh: Mesh) -> 
     assert await _bearer(mesh, issuer.token(role="admin")) == 200
     assert await _bearer(mesh, issuer.token(role="guest")) == 403
     assert await _bearer(mesh, "") == 401
+
+
+async def test_logs_know_the_caller_whatever_he_says_of_himself(mesh: Mesh) -> None:
+    file = mesh.folder / "access"
+    parts = ("trust-domain", "datacenter", "service")
+    text = " ".join(f"%DYNAMIC_METADATA(consul:{part})%" for part in parts)
+    log = AccessLog(kind="file", path=str(file), text_format=f"{text}\n")
+    await mesh.changed("payments", access_log=log)
+    mine = "spiffe://other/ns/default/dc/dc9/svc/admin"
+    async with asyncio.timeout(PATIENCE_SECONDS):  # The open connection knows the log before.
+        while not file.exists() or not file.read_text():
+            _, told = await mesh.get(headers={"x-mesh-caller": mine})
+            assert "x-mesh-caller" not in json.loads(told)["headers"]
+            await asyncio.sleep(0.02)
+    assert {*file.read_text().splitlines()} == {f"{TRUST} dc1 web"}
