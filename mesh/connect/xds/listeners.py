@@ -134,7 +134,7 @@ def _guard(found: Any, inbound: Inbound, blueprint: Blueprint) -> None:
         # What counts calls and translates them stands before what refuses them.
         filters = [*kept[:-1], *filters, *kept[-1:]]
     else:
-        filters = [*filters, http.caller_metadata(), *kept]
+        filters = [*filters, *http.caller_metadata(), *kept]
     manager.http_filters.extend(filters)
     manager.access_log.append(refusals.of_requests())
     http.normalise(manager, blueprint.normalization)

@@ -34,6 +34,9 @@ from envoy.extensions.filters.http.grpc_http1_bridge.v3.config_pb2 import (
     Config as GrpcBridge,
 )
 from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation,
+)
 from envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2 import (
     Config as HeaderToMetadata,
 )
@@ -91,6 +94,7 @@ __all__ = [
     "FilterChain",
     "GrpcBridge",
     "GrpcStats",
+    "HeaderMutation",
     "HeaderToMetadata",
     "HttpConnectionManager",
     "HttpFilter",

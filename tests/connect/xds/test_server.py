@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from mesh.connect.credentials import Leaf
 from mesh.connect.xds import messages
-from mesh.connect.xds.blueprint import Endpoint
+from mesh.connect.xds.blueprint import AccessLog, Endpoint
 from mesh.connect.xds.server import STREAMS_PER_PROXY
 from mesh.connect.xds.snapshot import LISTENER
 from mesh.registry.intentions import (
@@ -28,8 +28,8 @@ from mesh.registry.intentions import (
     Permission,
     Policy,
 )
-from tests.connect.xds.sidecars import CLOCK, Mesh, until
-from tests.connect.xds.signing import Issuer, Signer
+from tests.connect.xds.sidecars import CLOCK, PATIENCE_SECONDS, Mesh, until
+from tests.connect.xds.signing import TRUST, Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
 OPEN = Policy(destination="payments")
@@ -378,3 +378,18 @@ async def test_programs_of_one_service_may_have_many_streams(mesh: Mesh) -> None
         for call in calls:
             call.cancel()
     await until(lambda: streams("grpc:web") == 0, "no stream")
+
+
+async def test_logs_know_the_caller_whatever_he_says_of_himself(mesh: Mesh) -> None:
+    file = mesh.folder / "access"
+    parts = ("trust-domain", "datacenter", "service")
+    text = " ".join(f"%DYNAMIC_METADATA(consul:{part})%" for part in parts)
+    log = AccessLog(kind="file", path=str(file), text_format=f"{text}\n")
+    await mesh.changed("payments", access_log=log)
+    mine = "spiffe://other/ns/default/dc/dc9/svc/admin"
+    async with asyncio.timeout(PATIENCE_SECONDS):  # The open connection knows the log before.
+        while not file.exists() or not file.read_text():
+            _, told = await mesh.get(headers={"x-mesh-caller": mine})
+            assert "x-mesh-caller" not in json.loads(told)["headers"]
+            await asyncio.sleep(0.02)
+    assert {*file.read_text().splitlines()} == {f"{TRUST} dc1 web"}
