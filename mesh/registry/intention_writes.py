@@ -58,7 +58,7 @@ class Put(Command[bool], frozen=True, tag="intentions.put"):
         new = msgspec.convert(self.source, bodies.SourcePart)
         key, now = (new.name, new.dry_run), time_text(transaction.time)
         if self.how == "create":
-            if any((one.name, one.dry_run) == key for one in body.sources):
+            if key in _keys(body):
                 raise Conflict(
                     f'duplicate intention found: there is one from "{new.name}" to '
                     f'"{self.destination}" already'
@@ -73,7 +73,10 @@ class Put(Command[bool], frozen=True, tag="intentions.put"):
                     f"Cannot change where the intention {self.id} begins or ends: it is from "
                     f'"{old.name}" to "{entry.name}"'
                 )
-            key, body = (old.name, old.dry_run), body_of(entry)
+            body = body_of(entry)
+            if old.dry_run != new.dry_run and key in _keys(body):
+                raise Conflict(_beside(self.id, old))
+            key = (old.name, old.dry_run)
             new = msgspec.structs.replace(
                 new,
                 legacy_id=self.id,
@@ -150,6 +153,22 @@ class Promote(Command[bool], frozen=True, tag="intentions.promote"):
         return True
 
 
+def _keys(body: bodies.ServiceIntentions) -> set[tuple[str, bool]]:
+    return {(one.name, one.dry_run) for one in body.sources}
+
+
+def _beside(identity: str, old: bodies.SourcePart) -> str:
+    """Why an intention may not become what another one is."""
+    if old.dry_run:
+        return (
+            f"The intention {identity} is a dry run beside one that is enforced: "
+            "promote it, and it takes that one's place"
+        )
+    return (
+        f"The intention {identity} is enforced, and there is a dry run beside it: delete that first"
+    )
+
+
 def _store(
     transaction: Transaction,
     destination: str,
@@ -164,6 +183,8 @@ def _store(
         config.remove(transaction, entry, by.owner, by.force)
         return
     made = msgspec.structs.replace(body, sources=sources).settled(destination)
+    for where, text in made.faults():
+        raise Invalid(f"{where}: {text}")
     entry = Entry(kind=INTENTIONS, name=destination, body=parts.plain(made))
     config.store(transaction, entry, by.owner, by.force)
 

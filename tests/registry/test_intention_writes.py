@@ -126,6 +126,21 @@ def test_ids_stay_where_they_are() -> None:
     assert world.ask(intentions.Get(identity)) is None
 
 
+def test_an_update_puts_nothing_in_the_place_of_another() -> None:
+    world, first, second = World(), str(UUID(int=1)), str(UUID(int=2))
+    world.do(Put("db", source("web", "deny"), how="create", id=first))
+    world.do(Put("db", source("web", "allow", dry_run=True), how="create", id=second))
+    with pytest.raises(Conflict, match="promote it"):
+        world.do(Put("db", source("web", "allow"), how="update", id=second))
+    with pytest.raises(Conflict, match="delete that first"):
+        world.do(Put("db", source("web", "deny", dry_run=True), how="update", id=first))
+    assert [one.id for one in world.ask(intentions.All())] == [second, first]
+    world.do(Drop(id=first))
+    world.do(Put("db", source("web", "allow"), how="update", id=second))
+    (found,) = world.ask(intentions.All())
+    assert (found.id, found.dry_run) == (second, False)
+
+
 def test_ends_must_be_services() -> None:
     world = World()
     permission = service_intentions.PermissionPart(
