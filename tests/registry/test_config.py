@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mesh.errors import Invalid, MeshError
+from mesh.patterns import PROGRAM_MAX, Pattern
 from mesh.registry import config, entries, imports, intentions, kinds, settings
 from mesh.registry.entries import Entry
 from tests.registry.world import World
@@ -173,6 +174,27 @@ def test_what_an_import_left_and_nobody_understands_fails_closed() -> None:
     assert {one.source for one in world.ask(intentions.OfSource("web"))} == {"web", "*"}
     # Such an entry can be replaced and deleted.
     world.do(config.Erase("service-intentions", "db"))
+
+
+@pytest.mark.parametrize("key", ["Peer", "SamenessGroup"])
+@pytest.mark.parametrize("value", ["default", "none"])
+def test_what_is_about_others_is_never_about_those_here(key: str, value: str) -> None:
+    world, sources = World(), [{"Name": "web", "Action": "allow"}]
+    with pytest.raises(Invalid, match=rf"Sources\[0\].{key}: not available yet"):
+        write(world, "service-intentions", "db", {"Sources": [{**sources[0], key: value}]})
+    write(world, "service-intentions", "db", {"Sources": [{**sources[0], key: ""}]})
+    body = {"TransparentProxy": {"MeshGateway": {"Mode": "none"}}}
+    write(world, "service-defaults", "db", body)
+
+
+def test_an_expression_that_fits_only_without_its_ends_is_refused() -> None:
+    world, long = World(), "a" * (PROGRAM_MAX - 1)
+    Pattern(long)
+    write(world, "service-defaults", "db", {"Protocol": "http"})
+    permission = {"Action": "deny", "HTTP": {"PathRegex": long}}
+    body = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
+    with pytest.raises(Invalid, match=r"PathRegex: not a regular expression of RE2: .* steps"):
+        write(world, "service-intentions", "db", body)
 
 
 def test_providers() -> None:
