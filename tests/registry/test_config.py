@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.errors import Invalid, MeshError
+from mesh.errors import Conflict, Invalid, MeshError
 from mesh.patterns import PROGRAM_MAX, Pattern
 from mesh.registry import config, entries, imports, intentions, kinds, settings
 from mesh.registry.entries import Entry
@@ -195,6 +195,40 @@ def test_an_expression_that_fits_only_without_its_ends_is_refused() -> None:
     body = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
     with pytest.raises(Invalid, match=r"PathRegex: not a regular expression of RE2: .* steps"):
         write(world, "service-intentions", "db", body)
+
+
+def test_names_are_the_same_in_any_case() -> None:
+    world, sources = World(), [{"Name": "web", "Action": "allow"}]
+    write(world, "service-defaults", "DB", {"Protocol": "http"})
+    write(world, "service-intentions", "Db", {"Sources": sources})
+    for name in ("db", "DB"):
+        assert world.ask(settings.Service(name)).protocol == "http"
+        found = world.ask(entries.Get("service-intentions", name))
+        assert found is not None
+        assert found.name == "Db"
+    with pytest.raises(Conflict, match=r"service-intentions/db: there is service-intentions/Db"):
+        write(world, "service-intentions", "db", {"Sources": sources})
+    again = config.Write.of("service-intentions", "db", {"Sources": sources})
+    assert not world.do(config.Create(again))
+    imported = Entry(kind="service-intentions", name="db", body={"Sources": sources})
+    with pytest.raises(Conflict, match="service-intentions/Db"):
+        world.do(imports.Merge(entries=[imported]))
+    both = {"Sources": [*sources, {"Name": "WEB", "Action": "deny"}]}
+    with pytest.raises(Invalid, match=r'Sources\[1\].Name: "WEB" is there twice'):
+        write(world, "service-intentions", "x", both)
+    overrides = [{"Name": "dB", "Protocol": "http", "ConnectTimeoutMs": 500}]
+    write(world, "service-defaults", "web", {"UpstreamConfig": {"Overrides": overrides}})
+    assert world.ask(settings.Service("Web")).upstream("db").connect_seconds == 0.5
+    with pytest.raises(Invalid, match="calls this service with http"):
+        write(world, "service-defaults", "DB", {"Protocol": "tcp"})
+    permission = {"Action": "deny", "HTTP": {"PathExact": "/"}}
+    needy = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
+    write(world, "service-intentions", "DB".title(), needy)
+    world.do(config.Erase("service-defaults", "WEB"))
+    with pytest.raises(Conflict, match="would speak tcp"):
+        write(world, "service-defaults", "DB", {"Protocol": "tcp"})
+    assert world.do(config.Erase("service-intentions", "DB"))
+    assert not world.ask(entries.List("service-intentions"))
 
 
 def test_providers() -> None:

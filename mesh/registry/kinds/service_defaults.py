@@ -106,12 +106,12 @@ class UpstreamConfigPart(Part, frozen=True, kw_only=True):
         """Only overrides are about somebody, each about another one."""
         if self.defaults is not None and self.defaults.name:
             yield "Defaults.Name", "must be empty: the defaults are for all"
-        names = [one.name for one in self.overrides]
+        names = [one.name.lower() for one in self.overrides]
         for place, name in enumerate(names):
             if not name or "*" in name:
                 yield f"Overrides[{place}].Name", "must be the name of a service"
             if name in names[:place]:
-                yield f"Overrides[{place}].Name", f'"{name}" is there twice'
+                yield f"Overrides[{place}].Name", f'"{self.overrides[place].name}" is there twice'
 
 
 class ServiceDefaults(Body, frozen=True, kw_only=True):
