@@ -231,6 +231,44 @@ def test_names_are_the_same_in_any_case() -> None:
     assert not world.ask(entries.List("service-intentions"))
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wrong"),
+    [
+        ("local_connect_timeout_ms", "soon", "a number from 0 to 2147483647, got 'soon'"),
+        ("local_request_timeout_ms", -1, "a number from 0"),
+        ("local_idle_timeout_ms", [5], "a number from 0"),
+        ("max_inbound_connections", True, "a number from 0"),
+        ("bind_port", 70000, "a number from 0 to 65535, got 70000"),
+        ("balance_inbound_connections", "best", "exact_balance, got 'best'"),
+        ("envoy_public_listener_json", "}", "a JSON object as text: "),
+        ("envoy_tracing_json", {"http": {}}, "JSON as text, got {'http': {}}"),
+        ("envoy_extra_static_clusters_json", '{"a": 1} {', "JSON objects as text: "),
+    ],
+)
+def test_options_that_sidecars_know_make_sense_to_them(option: str, value: Any, wrong: str) -> None:
+    with pytest.raises(Invalid) as found:
+        write(World(), "proxy-defaults", "global", {"Config": {option: value}})
+    assert found.value.message.startswith(f"Config.{option}: expected {wrong}")
+
+
+def test_other_options_are_left_alone() -> None:
+    config = {
+        "local_connect_timeout_ms": "500",
+        "max_inbound_connections": 10.0,
+        "envoy_public_listener_json": "",
+        "envoy_extra_static_clusters_json": '{"a": 1}, {"b": 2}',
+        "envoy_extra_stats_sinks_json": '[{"a": 1}]',
+        "something_else": {"bind_port": "x"},
+    }
+    world = World()
+    assert write(world, "proxy-defaults", "global", {"Config": config})
+    assert world.ask(settings.Service("db")).config == config
+    for name in ("EnvoyListenerJSON", "EnvoyClusterJSON"):
+        body = {"UpstreamConfig": {"Defaults": {name: "{]"}}}
+        with pytest.raises(Invalid, match=f"UpstreamConfig.Defaults.{name}: expected a JSON obj"):
+            write(world, "service-defaults", "db", body)
+
+
 def test_providers() -> None:
     world = World()
     write(world, "jwt-provider", "okta", {"JSONWebKeySet": {"Local": {"JWKS": KEYS}}})

@@ -126,6 +126,19 @@ def regex_faults(where: str, expression: str) -> Iterator[Fault]:
             yield where, f"not a regular expression of RE2: {error.message}"
 
 
+def json_faults(where: str, text: str, *, several: bool = False) -> Iterator[Fault]:
+    """An option for Envoy is empty or a JSON object; `several`: one after another, or a list."""
+    text = text.strip()
+    try:
+        if several:
+            msgspec.json.decode(text if text[:1] == "[" else f"[{text}]", type=list[dict[str, Any]])
+        elif text:
+            msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        what = "JSON objects" if several else "a JSON object"
+        yield where, f"expected {what} as text: {error}"
+
+
 def read(kind: type[P], value: object, path: str = "") -> P:
     """Read a part. Raises Invalid, naming the place and what would be right."""
     if not isinstance(value, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
-from mesh.registry.kinds.parts import Body, Duration, Fault, Part
+from mesh.registry.kinds.parts import Body, Duration, Fault, Part, json_faults
 
 KIND = "service-defaults"
 Protocol: TypeAlias = Literal["", "tcp", "http", "http2", "grpc"]
@@ -94,6 +94,11 @@ class UpstreamPart(Part, frozen=True, kw_only=True):
     passive_health_check: PassiveHealthCheckPart | None = None
     mesh_gateway: MeshGatewayPart = MeshGatewayPart()
     balance_outbound_connections: Literal["", "exact_balance"] = ""
+
+    def faults(self) -> Iterator[Fault]:
+        """What Envoy is given is JSON."""
+        yield from json_faults("EnvoyListenerJSON", self.envoy_listener_json)
+        yield from json_faults("EnvoyClusterJSON", self.envoy_cluster_json)
 
 
 class UpstreamConfigPart(Part, frozen=True, kw_only=True):
