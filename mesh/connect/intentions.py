@@ -8,6 +8,8 @@ It decides as Envoys with our configuration do. In requests:
   looked at by itself, and one that fits is enough; inverted, none may fit (Envoys before 1.38 join
   them by commas). One that is absent matches nothing, not even inverted, but for `present`.
 - `host` and `:authority` are one header.
+
+Services that call have the same name in any case, as in the catalog.
 """
 
 from __future__ import annotations
@@ -201,7 +203,11 @@ def _name(caller: Identity | str) -> str:
 
 
 def _is_about(one: Intention, name: str) -> bool:
-    return bool(name) and not one.peer and one.source in {name, ANY}
+    return bool(name) and not one.peer and (one.source == ANY or _is_same(one.source, name))
+
+
+def _is_same(name: str, other: str) -> bool:
+    return name == other or name.lower() == other.lower()
 
 
 def _matches(permission: Permission, request: Request) -> bool:

@@ -274,7 +274,7 @@ class Local(Door):
 
 def _expect(uri: str, secure: Secure) -> None:
     found, _ = _proved(secure.tls)
-    if found != uri:
+    if not identity.is_same(found, uri):
         raise Invalid(f"it is {found} that answered, and {uri} was called")
 
 

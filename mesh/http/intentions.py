@@ -137,7 +137,7 @@ async def exact_put(request: Request) -> Reply:
     for given, wanted, name in zip(
         (body.source_name, body.destination_name), ends, ("Source", "Destination"), strict=True
     ):
-        if given and given != wanted:
+        if given and given.lower() != wanted.lower():
             raise Invalid(f'{name}Name: is "{given[:64]}", and the query says "{wanted[:64]}"')
     cas = request.param("cas")
     command = intention_writes.Put(

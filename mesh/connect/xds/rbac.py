@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from mesh.connect import identity
 from mesh.connect.xds.blueprint import Blueprint
 from mesh.connect.xds.messages import RBAC, Policy
 from mesh.connect.xds.snapshot import Cause
@@ -99,10 +99,25 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
     policies: dict[str, Any] = {}
     flat = [one.source for one in deciding.values() if _action(one, http=http) == listed]
     tokens = blueprint.policy.jwt
+<<<<<<< HEAD
     for number, sources in _alike(deciding, http=http).items():
         wanted = _permissions(deciding[sources[0]].permissions, listed)
         if wanted:
             who = _principal(blueprint, sources, deciding)
+=======
+    for number, (source, intention) in enumerate(deciding.items()):
+        action: str = intention.action or "deny"
+        if intention.permissions:
+            # Of a connection nothing is known that permissions are about.
+            action = "" if http else "deny"
+        if action == listed:
+            flat.append(source)
+        if action:
+            continue
+        wanted = _permissions(intention.permissions, listed)
+        if wanted:
+            who = _principal(blueprint, [source], deciding)
+>>>>>>> fixint
             policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
     if flat:
         who = _principal(blueprint, flat, deciding)
@@ -136,11 +151,14 @@ def _alike(deciding: dict[str, Intention], *, http: bool) -> dict[int, list[str]
 
 
 def _deciding(intentions: list[Intention]) -> dict[str, Intention]:
-    """By source, the one that decides about it; what stands below one about all is left out."""
+    """By source in lower case, the one that decides about it.
+
+    What stands below one about all is left out.
+    """
     found: dict[str, Intention] = {}
     for intention in intentions:
         if ANY not in found:
-            found.setdefault(intention.source, intention)
+            found.setdefault(intention.source.lower(), intention)
     return found
 
 
@@ -152,18 +170,19 @@ def _principal(
 ) -> dict[str, Any]:
     """The callers with these sources; `*` are those that nothing more exact is about."""
     if ANY not in sources:
-        return _callers(blueprint, _either(sources))
+        return _callers(blueprint, _either(sources, deciding))
     others = sorted(one for one in deciding if one != ANY and one not in sources)
     everyone = _callers(blueprint, _SERVICE)
     if not others:
         return everyone
-    but = {"not_id": _callers(blueprint, _either(others))}
+    but = {"not_id": _callers(blueprint, _either(others, deciding))}
     return {"and_ids": {"ids": [everyone, but]}}
 
 
-def _either(sources: list[str]) -> str:
-    names = [re.escape(quote(one, safe="")) for one in sorted(sources)]
-    return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
+def _either(sources: list[str], deciding: dict[str, Intention]) -> str:
+    """The leaf of a caller has its name as it was registered, in whatever case."""
+    names = [identity.name_pattern(deciding[one].source) for one in sorted(sources)]
+    return f"(?i:{'|'.join(names)})"
 
 
 def _callers(blueprint: Blueprint, services: str) -> dict[str, Any]:

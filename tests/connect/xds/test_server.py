@@ -155,6 +155,17 @@ async def test_sidecars_speak_http2_between_them(mesh: Mesh) -> None:
     assert not stats["http.public_listener.downstream_cx_http1_active"]
 
 
+async def test_a_service_that_is_registered_in_another_case_is_the_same(mesh: Mesh) -> None:
+    (upstream,) = mesh.blueprints["web"].upstreams
+    # Another cluster has connections of its own, and so the new leaf.
+    called = [replace(upstream, service="PAYMENTS")]
+    await mesh.changed("web", leaf=mesh.signer.leaf("WEB"), upstreams=called)
+    assert (await mesh.get())[0] == 200
+    denied = policy(intention(action="deny"))
+    await mesh.changed("payments", policy=denied)
+    assert (await mesh.get())[0] == 403
+
+
 async def test_websockets_pass_through_both_sidecars(mesh: Mesh) -> None:
     assert mesh.http is not None
     async with mesh.http.ws_connect(f"http://127.0.0.1:{mesh.entrance}/echo") as talk:
