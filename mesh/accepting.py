@@ -72,12 +72,16 @@ class Accepting:
         self._socket = listening
         self._listen(listening)
 
-    async def stop(self) -> None:
-        """Listen no more, and end what is left of the connections."""
+    def shut(self) -> None:
+        """Listen no more; what is served already goes on."""
         listening, self._socket = self._socket, None
         if listening is not None:
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
+
+    async def stop(self) -> None:
+        """Listen no more, and end what is left of the connections."""
+        self.shut()
         await self.tasks.stop()
 
     def _listen(self, listening: socket.socket) -> None:

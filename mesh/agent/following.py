@@ -14,8 +14,9 @@ from mesh.tasks import Tasks
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-AGAIN_SECONDS = 10.0
-"""After servers refused a query, as those of an older mesh do."""
+AGAIN_SECONDS = (0.5, 10.0)
+"""After a watch ended, as with the last server: the first pause, and the longest, for servers that
+refuse a query, as those of an older mesh do."""
 
 
 class Followed(Generic[T]):
@@ -64,12 +65,15 @@ class Following:
         await self._tasks.stop()
 
     async def _watch(self, query: Query[T], one: Followed[T]) -> None:
+        pause = AGAIN_SECONDS[0]
         while True:
             try:
                 async for answer in self._registry.watch(query):
+                    pause = AGAIN_SECONDS[0]
                     one.value, one.known, one.index = answer.value, True, answer.index
                     for listener in list(one.listeners.values()):
                         listener()
             except MeshError as error:
                 log.debug("following %s: %s", query, error)
-            await self._clock.sleep(AGAIN_SECONDS)
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, AGAIN_SECONDS[1])

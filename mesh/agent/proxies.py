@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from mesh.agent.following import Followed, Following
 from mesh.agent.state import Here, LocalService
+from mesh.clock import Clock
 from mesh.connect import registration
 from mesh.connect.bootstrap import Bootstrap, bootstrap
 from mesh.connect.ca import bundle
@@ -28,6 +29,7 @@ from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 5.0
 UNMANAGED = "envoy_managed"
 """The option of a proxy that, when false, has somebody else run its Envoy."""
 
@@ -61,23 +63,26 @@ class Control(Protocol):
 
 
 class Proxies:
-    """Keeps the blueprint of every proxy that is registered here, and an Envoy for each."""
+    """Keeps the blueprint of every proxy that is registered here, and an Envoy for each.
+
+    Without a launcher somebody else runs all of them.
+    """
 
     def __init__(
         self,
         here: Here,
         following: Following,
         leaves: Leaves,
-        control: Control,
-        launcher: Launcher | None,
+        running: tuple[Control, Launcher | None],
         place: Callable[[], Place],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._here, self._following, self._leaves = here, following, leaves
-        self._control, self._launcher, self.place = control, launcher, place
+        (self._control, self._launcher), self.place = running, place
         self._proxies: dict[str, _Proxy] = {}
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
-        self._left_alone: set[str] = set()
         self._unlisten: Callable[[], None] | None = None
         self._address = ""
         self._tasks = Tasks()
@@ -106,16 +111,15 @@ class Proxies:
     def manages(self, proxy: str) -> bool:
         """Whether the agent runs the Envoy of this proxy itself."""
         one = self._proxies.get(proxy)
-        return one is not None and self._launcher is not None and self._runs(one)
+        return one is not None and self._runs(one)
 
     def manage(self, proxy: str, *, enable: bool) -> None:
         """Run the Envoy of a proxy from now on, or leave it to others. Raises NotFound."""
         one = self._find(proxy)
-        self._left_alone.discard(proxy)
-        if not enable:
-            self._left_alone.add(proxy)
-        if self._launcher is not None and not self._runs(one):
-            self._launcher.drop(proxy)
+        if self._launcher is not None:
+            self._launcher.leave_alone(proxy, alone=not enable)
+            if not self._runs(one):
+                self._launcher.drop(proxy)
         self._mark(proxy)
 
     def _find(self, proxy: str) -> _Proxy:
@@ -125,7 +129,8 @@ class Proxies:
         return one
 
     def _runs(self, one: _Proxy) -> bool:
-        return one.managed and one.name not in self._left_alone
+        launcher = self._launcher
+        return one.managed and launcher is not None and not launcher.is_left_alone(one.name)
 
     def bootstrap(self, proxy: str, more: dict[str, str]) -> dict[str, Any]:
         """What an Envoy is started with to be this proxy, with these fields of a Bootstrap.
@@ -147,14 +152,14 @@ class Proxies:
         )
 
     async def _run(self) -> None:
+        if self._launcher is not None:
+            self._launcher.keep_only(self._wanted())
         while True:
             await self._wake.wait()
             self._wake.clear()
-            wanted = {
-                name: local for name, local in self._here.services().items() if _is_proxy(local)
-            }
+            wanted = self._wanted()
             if wanted and not self._address:
-                self._address = await self._control.start()
+                await self._start_control()
             for name in sorted(self._proxies.keys() - wanted.keys()):
                 self._remove(name)
             for name, local in sorted(wanted.items()):
@@ -162,6 +167,18 @@ class Proxies:
             dirty, self._dirty = self._dirty, set()
             for name in sorted(dirty & self._proxies.keys()):
                 self._tell(self._proxies[name])
+
+    def _wanted(self) -> dict[str, LocalService]:
+        return {name: local for name, local in self._here.services().items() if _is_proxy(local)}
+
+    async def _start_control(self) -> None:
+        """Serve proxies, as soon as that is possible."""
+        while not self._address:
+            try:
+                self._address = await self._control.start()
+            except MeshError as error:
+                log.warning("proxies cannot be told anything yet: %s", error)
+                await self._clock.sleep(AGAIN_SECONDS)
 
     def _register(self, name: str, local: LocalService) -> None:
         known = self._proxies.get(name)
@@ -184,6 +201,7 @@ class Proxies:
         if all(other.service != one.service for other in self._proxies.values()):
             self._leaves.drop(one.service)
         if self._launcher is not None:
+            self._launcher.leave_alone(name, alone=False)
             self._launcher.drop(name)
         self._control.drop(name)
 
@@ -201,6 +219,10 @@ class Proxies:
             if one.problem != error.message:
                 log.warning("proxy %s: %s", one.name, error)
             one.problem = error.message
+        except Exception as error:
+            # One proxy that nobody foresaw must not stop the others.
+            log.exception("proxy %s cannot be put together", one.name)
+            one.problem = f"mesh failed: {error!r}; its log has more"
         else:
             one.problem = ""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from mesh.durations import format_duration
 from mesh.errors import Invalid
+from mesh.registry import kinds
 from mesh.registry.autopilot import Settings
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Register, Service
 from mesh.registry.coordinates import Coordinate, Place
@@ -191,10 +193,13 @@ def query(body: dict[str, Any]) -> Prepared:
 
 
 def entry(body: dict[str, Any], kind: str) -> Entry:
-    """A config entry; what is empty in it is left out."""
+    """A config entry as it is stored; one that means more than mesh knows stays as it is."""
     kept = {key: one for key, one in _kept(body).items() if key not in BOOKKEEPING}
     named = body.get("Kind") or kind
-    return Entry(kind=named, name=body.get("Name") or named, body=kept)
+    name = body.get("Name") or kinds.name_of(named, "") or named
+    with suppress(Invalid):
+        kept = kinds.written(named, name, kept)
+    return Entry(kind=named, name=name, body=kept)
 
 
 def settings(body: dict[str, Any]) -> Settings:

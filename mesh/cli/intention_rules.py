@@ -52,7 +52,7 @@ def _rule(invocation: Invocation, action: Literal["allow", "deny"]) -> int:
             _tell(invocation, old, old)
             return OK
         # As an owner only when told so: what is somebody's is not changed by the way.
-        sent = msgspec.structs.replace(new, owner=owner)
+        sent = new if force else msgspec.structs.replace(new, owner=owner)
         if client.intention.put(
             sent, cas=int(entry.get("ModifyIndex", 0)), force=force, datacenter=datacenter
         ):
@@ -164,7 +164,8 @@ def _create(invocation: Invocation, one: Intention) -> None:
     if one.meta and old is None:
         client.intention.create(one, datacenter=datacenter)
     else:
-        plain = msgspec.structs.replace(one, meta={}, owner=owner)
+        kept = old.owner if force and old is not None else ""
+        plain = msgspec.structs.replace(one, meta={}, owner=owner or kept)
         client.intention.put(plain, force=force, datacenter=datacenter)
     done = "Created" if old is None else "Replaced"
     invocation.out.done(

@@ -16,6 +16,7 @@ from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.cli.progress import Progress
 from mesh.errors import Invalid
+from mesh.registry.authority import SECRET_TABLES
 from mesh.registry.kv import PAIRS
 from mesh.registry.requests import TABLES
 from mesh.store.archive import Archive, Meta, read_meta
@@ -177,10 +178,12 @@ class _Counted:
 
 
 def decode(invocation: Invocation) -> int:
-    """Print every record as a line of JSON."""
+    """Print every record as a line of JSON, private keys of the mesh's authority left out."""
     out = invocation.out
 
     def keep(table: Any, rows: list[Any]) -> None:
+        if table.name in SECRET_TABLES:
+            return
         out.raw(b"".join(codec.to_json({"Type": table.name, "Data": row}) + b"\n" for row in rows))
 
     _read(Path(invocation.parsed.arguments[0]), keep)

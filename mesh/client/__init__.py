@@ -17,6 +17,7 @@ from mesh.client.watching import Change
 
 if TYPE_CHECKING:
     from mesh.client.aio import AsyncClient
+    from mesh.client.workload import tls
 
 __all__ = [
     "Answer",
@@ -30,12 +31,16 @@ __all__ = [
     "health",
     "kv",
     "session",
+    "tls",
 ]
 
 
-def __getattr__(name: str) -> type[AsyncClient]:
-    """Load the client that awaits only when somebody wants it: aiohttp takes long to import."""
-    if name != "AsyncClient":
+LATER = {"AsyncClient": "mesh.client.aio", "tls": "mesh.client.workload"}
+"""What takes long to import, or is seldom wanted."""
+
+
+def __getattr__(name: str) -> object:
+    """Load what stands in LATER when somebody wants it."""
+    if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type[AsyncClient] = importlib.import_module("mesh.client.aio").AsyncClient
-    return found
+    return getattr(importlib.import_module(LATER[name]), name)

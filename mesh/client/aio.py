@@ -38,6 +38,7 @@ from mesh.client import (
 )
 from mesh.client.call import Answer, Call, Newest, Response, failure, keyed
 from mesh.client.watching import Change, Watching
+from mesh.client.workload import Workload
 from mesh.errors import MeshError
 
 P = ParamSpec("P")
@@ -106,6 +107,10 @@ class AsyncClient:
             raise self._error(call, error, known) from error
         self._newest.hear(call, whole)
         return call.finish(whole)
+
+    async def tls(self, service: str) -> Workload:
+        """Be this service: as `mesh.client.tls`, with the settings of this client."""
+        return await asyncio.to_thread(Workload, service, self.settings)
 
     async def follow(self, call: Call[Answer[T]]) -> AsyncIterator[Answer[T]]:
         """The answer now, then again whenever it changes. Ends only by an error."""

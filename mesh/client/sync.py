@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import select
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -96,6 +97,13 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def interrupt(self) -> None:
+        """For another thread: have the request that waits fail now, as if the agent were gone."""
+        connection = self._connection
+        if connection is not None and (sock := connection.sock) is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # Of TLS only what is under it.
 
     def run(self, call: Call[T]) -> T:
         """Send the call and return its value, or raise the error it came to."""

@@ -63,9 +63,14 @@ class Watching(Generic[T]):
         """How many seconds to pause before asking again. Raises the error if that is no use."""
         if not isinstance(error, PASSING):
             raise error
-        first, longest = PAUSE_SECONDS
         # What was known before a restart may lie ahead of what the server knows now: the index of
         # the next answer tells.
-        pause = min(longest, first * float(1 << min(self._failures, 16)))
         self._failures += 1
-        return pause * (0.5 + uuid.uuid4().int % 1024 / 1024)
+        return pause_after(self._failures)
+
+
+def pause_after(failures: int) -> float:
+    """How many seconds to pause after so many failures in a row."""
+    first, longest = PAUSE_SECONDS
+    pause = min(longest, first * float(1 << min(failures - 1, 16)))
+    return pause * (0.5 + uuid.uuid4().int % 1024 / 1024)

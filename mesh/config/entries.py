@@ -17,7 +17,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     for key in config.config_entries:
         if key != "bootstrap":
             yield f"{KEY}.{key}", "unknown; there is bootstrap, a list of entries"
-    given = config.config_entries.get("bootstrap", [])
+    given = _given(config)
     if not isinstance(given, list):
         yield f"{KEY}.bootstrap", "expected a list of entries"
         return
@@ -32,7 +32,12 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
 
 def wanted(config: Config) -> list[Write]:
     """The entries, checked before."""
-    return [_read(entry) for entry in config.config_entries.get("bootstrap", [])]
+    return [_read(entry) for entry in _given(config)]
+
+
+def _given(config: Config) -> Any:
+    given = config.config_entries.get("bootstrap", [])
+    return [given] if isinstance(given, dict) else given  # HCL writes one as a block.
 
 
 def _read(entry: Any) -> Write:

@@ -26,6 +26,7 @@ DEV_OVERLAY: dict[str, Any] = {
     "ui_config.enabled": True,
     "disable_keyring_file": True,
     "ports.grpc": 8502,
+    "connect.envoy_drain_time": "1s",
     "performance.raft_multiplier": 1,
     "gossip_lan.gossip_interval": "100ms",
     "gossip_lan.probe_interval": "100ms",

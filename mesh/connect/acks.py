@@ -12,13 +12,15 @@ from collections.abc import Iterable
 
 from mesh.clock import Clock, Dice
 from mesh.errors import MeshError
-from mesh.registry.authority import Ack, Tell
+from mesh.registry.authority import Ack, ReportOf, Tell
 from mesh.registry.port import Registry
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.2
 """Changes that come together are told together."""
+RETURN_SECONDS = 120.0
+"""After a restart, within which sidecars that went on running are back: until then they count."""
 RETRY_SECONDS = (1.0, 30.0)
 
 
@@ -30,6 +32,8 @@ class Acks:
         self._clock, self._dice = world
         self._acks: dict[str, Ack] = {}
         self._told: dict[str, Ack] | None = None
+        self._before: dict[str, Ack] = {}
+        """What was said before a restart of those that were not heard since."""
         self._changed = asyncio.Event()
         self._telling = asyncio.Lock()
 
@@ -56,7 +60,8 @@ class Acks:
             self._changed.set()
 
     def _drop(self, key: str) -> None:
-        if self._acks.pop(key, None) is not None:
+        before, present = self._before.pop(key, None), self._acks.pop(key, None)
+        if before is not None or present is not None:
             self._changed.set()
 
     def is_told(self, service: str) -> bool:
@@ -66,11 +71,31 @@ class Acks:
     async def tell(self) -> None:
         """Tell it now, if there is something new. Raises a MeshError."""
         async with self._telling:
-            acks = dict(self._acks)
-            if acks == (self._told or {}):
+            if self._told is None:
+                self._told = await self._former()
+                self._before = dict(self._told)
+            acks = self._before | self._acks
+            if acks == self._told:
                 return
             await self._registry.write(Tell(self._node, list(acks.values())))
             self._told = acks
+
+    async def settle(self) -> None:
+        """Forget those that were there before a restart and did not come back since."""
+        await self._clock.sleep(RETURN_SECONDS)
+        while True:
+            try:
+                await self.tell()
+                break
+            except MeshError as error:
+                log.debug("telling what was acknowledged: %s", error)
+                await self._clock.sleep(RETRY_SECONDS[1])
+        self._before = {}
+        self._changed.set()
+
+    async def _former(self) -> dict[str, Ack]:
+        report = (await self._registry.read(ReportOf(self._node))).value
+        return {ack.id: ack for ack in report.acks} if report is not None else {}
 
     async def run(self) -> None:
         """Tell what changes, soon; never ends."""

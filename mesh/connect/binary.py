@@ -73,6 +73,12 @@ async def probe(path: str) -> str:
     return _KNOWN[key]
 
 
+def older(version: str, than: tuple[int, int]) -> bool:
+    """Whether a version, such as 1.40.0, is older than one with these first two numbers."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return len(numbers) == 2 and numbers < than
+
+
 async def _run(*arguments: str) -> tuple[int, str]:
     try:
         process = await asyncio.create_subprocess_exec(

@@ -12,16 +12,15 @@ leaf that lives is verified by every set of roots that a workload has acknowledg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from mesh.connect import identity, signing
+from mesh.connect import identity
 from mesh.connect.credentials import Bundle
-from mesh.connect.keys import new_key
 from mesh.connect.proof import believing, independent
-from mesh.connect.signing import Signer, Validity
 from mesh.errors import Conflict, Denied, Invalid
+from mesh.lazily import Lazy
 from mesh.registry.authority import (
     ROOTS_MAX,
     Amend,
@@ -35,6 +34,13 @@ from mesh.registry.authority import (
     State,
     Trust,
 )
+
+if TYPE_CHECKING:
+    from mesh.connect import keys as making_keys
+    from mesh.connect import signing
+else:
+    making_keys = Lazy("mesh.connect.keys")
+    signing = Lazy("mesh.connect.signing")
 
 Outside: TypeAlias = Callable[[str], str]
 """Has a request for an intermediate signed by who has the root's key; PEM, the intermediate first.
@@ -217,12 +223,15 @@ class LeafSigner:
     """Signs leaves under the active root of a state."""
 
     def __init__(self, state: State, datacenter: str) -> None:
-        self.generation = state.settings.generation
         self._settings, self._root = state.settings, state.active
         self._datacenter = datacenter
         self._chain = chain(state)
         keys = state.keys[self._root.id]
-        self._signer = Signer(self._root.intermediate, keys.intermediate)
+        self._signer = signing.Signer(self._root.intermediate, keys.intermediate)
+
+    def is_of(self, state: State) -> bool:
+        """Whether it signs as this state says. A restored one may be of the same generation."""
+        return self._settings == state.settings and self._root == state.active
 
     @property
     def slow(self) -> bool:
@@ -233,7 +242,7 @@ class LeafSigner:
         """A leaf for this request. Raises Invalid, or Denied for an identity of others."""
         asked = signing.read_request(csr)
         who = self._admitted(asked.uri)
-        validity = Validity(now, self._settings.rules.leaf_cert_ttl)
+        validity = signing.Validity(now, self._settings.rules.leaf_cert_ttl)
         pem = self._signer.leaf(asked, who.name or who.role, validity)
         leaf = signing.facts(pem)
         return Signed(
@@ -284,10 +293,10 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
     if brought.certificate:
         certificate, key = signing.split(brought.certificate)[0], brought.key
         if key:
-            Signer(certificate, key)
+            signing.Signer(certificate, key)
     else:
-        key = brought.key or new_key(rules.private_key_type, rules.private_key_bits)
-        validity = Validity(making.now, rules.root_cert_ttl)
+        key = brought.key or making_keys.new_key(rules.private_key_type, rules.private_key_bits)
+        validity = signing.Validity(making.now, rules.root_cert_ttl)
         certificate = signing.make_root(key, settings.trust_domain, validity)
     found = signing.facts(certificate)
     _check_root(found, settings, making.now)
@@ -303,8 +312,8 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
         brought=bool(brought.certificate),
         leaf_ttl=rules.leaf_cert_ttl,
     )
-    keys = Keys(id=found.id, root=key)
-    return _with_intermediate(State(settings, {root.id: root}, {root.id: keys}), root, making)
+    own = Keys(id=found.id, root=key)
+    return _with_intermediate(State(settings, {root.id: root}, {root.id: own}), root, making)
 
 
 def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
@@ -321,10 +330,10 @@ def _with_intermediate(state: State, root: Root, making: Making) -> tuple[Root, 
     """The root with a new intermediate, by its own key or by whoever has that."""
     rules, domain = state.settings.rules, state.settings.trust_domain
     keys = state.keys[root.id]
-    key = new_key(rules.private_key_type, rules.private_key_bits)
+    key = making_keys.new_key(rules.private_key_type, rules.private_key_bits)
     if keys.root:
-        signer = Signer(root.certificate, keys.root)
-        validity = Validity(making.now, rules.intermediate_cert_ttl)
+        signer = signing.Signer(root.certificate, keys.root)
+        validity = signing.Validity(making.now, rules.intermediate_cert_ttl)
         certificate = signer.intermediate(key, domain, validity)
     elif making.outside is not None:
         certificate = signing.split(making.outside(signing.request_intermediate(key, domain)))[0]
@@ -347,7 +356,7 @@ def _with_intermediate(state: State, root: Root, making: Making) -> tuple[Root, 
 
 
 def _check_intermediate(certificate: str, key: str, root: Root) -> None:
-    Signer(certificate, key)
+    signing.Signer(certificate, key)
     if not signing.is_signed_by(certificate, root.certificate):
         raise Invalid(f"the intermediate is not signed by root {root.id}")
 
@@ -357,8 +366,8 @@ def _crossed(state: State, root: Root, now: float) -> Root:
     active, key = state.active, state.keys[state.active.id].root
     if not key or now >= active.not_after:
         return root
-    signer = Signer(active.certificate, key)
-    validity = Validity(now, root.not_after - now)
+    signer = signing.Signer(active.certificate, key)
+    validity = signing.Validity(now, root.not_after - now)
     crossed = signer.cross(root.certificate, validity)
     return msgspec.structs.replace(root, crossed=crossed, crossed_by=active.id)
 

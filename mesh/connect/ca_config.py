@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mesh.connect import signing
-from mesh.connect.keys import check_kind, read_key
 from mesh.durations import format_duration, parse_duration
 from mesh.errors import Invalid
+from mesh.lazily import Lazy
 from mesh.registry.authority import HOUR, PEM_MAX_BYTES, Brought, Rules
+
+if TYPE_CHECKING:
+    from mesh.connect import keys, signing
+else:
+    keys = Lazy("mesh.connect.keys")
+    signing = Lazy("mesh.connect.signing")
 
 PROVIDER = "consul"
 LEAF_TTL_MIN, LEAF_TTL_MAX = HOUR, 8760 * HOUR
@@ -160,7 +165,7 @@ def check_brought(brought: Brought) -> None:
     if brought.key and brought.certificate:
         signing.Signer(brought.certificate, brought.key)
     elif brought.key:
-        read_key(brought.key)
+        keys.read_key(brought.key)
 
 
 def check(rules: Rules) -> None:
@@ -181,7 +186,7 @@ def check(rules: Rules) -> None:
         raise Invalid(
             f"RootCertTTL: expected at least IntermediateCertTTL, got {format_duration(root)}"
         )
-    check_kind(rules.private_key_type, rules.private_key_bits)
+    keys.check_kind(rules.private_key_type, rules.private_key_bits)
 
 
 def shown(rules: Rules, root: str = "") -> dict[str, Any]:

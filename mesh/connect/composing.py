@@ -47,6 +47,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """From which the agent checks the health of services."""
     default_allow: bool = True
     """What becomes of calls that no intention is about."""
+    public_roots: str = ""
+    """A file with the roots of the public web, for fetching keys of tokens."""
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> Blueprint
         policy=facts.policy,
         default_allow=place.default_allow,
         jwt_providers=facts.providers,
+        public_roots=place.public_roots,
         sanitize_client_cert=mesh.sanitize_client_cert,
         normalization=Normalization(
             paths=mesh.normalize_paths,

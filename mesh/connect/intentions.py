@@ -5,8 +5,8 @@ It decides as Envoys with our configuration do. In requests:
 - The path is brought into one form first (`paths`), and compared without its query.
 - A regular expression must match the whole path or value.
 - Names of headers are compared in any case. Of a header that is there several times each value is
-  looked at by itself, and one that fits is enough; inverted, none may fit. One that is absent
-  matches nothing, not even inverted, but for `present`.
+  looked at by itself, and one that fits is enough; inverted, none may fit (Envoys before 1.38 join
+  them by commas). One that is absent matches nothing, not even inverted, but for `present`.
 - `host` and `:authority` are one header.
 """
 

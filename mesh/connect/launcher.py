@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,13 @@ FAREWELL_SECONDS = 1.0
 """Between the word that a proxy is gone and the end of its listeners: callers learn of it first."""
 SEARCH_SECONDS = 30.0
 """How often an Envoy is looked for while there is none."""
+
+HEADERS_SINCE = (1, 38)
+"""The version from which on Envoy judges each value of a header by itself."""
+
+ALONE = "left-alone"
+"""The file that says so."""
+_SOCKET = "admin-0.sock"
 
 State = Literal["starting", "running", "failed", "stopping"]
 
@@ -81,6 +89,7 @@ class Launcher:
         self._folder, self.options = folder, options
         self._clock, self._dice = world
         self._kept: dict[str, _Kept] = {}
+        self._warned: set[str] = set()
         self._tasks = Tasks()
 
     def want(self, proxy: str, bootstrap: dict[str, Any]) -> None:
@@ -102,6 +111,31 @@ class Launcher:
         if kept is not None and kept.bootstrap is not None:
             kept.bootstrap = None
             kept.changed.set()
+
+    def leave_alone(self, proxy: str, *, alone: bool) -> None:
+        """Whether somebody else runs the Envoy of a proxy; remembered over restarts."""
+        mark = self._place(proxy).folder / ALONE
+        if alone:
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+
+    def is_left_alone(self, proxy: str) -> bool:
+        """Whether somebody else runs it."""
+        return (self._place(proxy).folder / ALONE).exists()
+
+    def keep_only(self, proxies: Iterable[str]) -> None:
+        """Stop what an agent before us left running for other proxies than these."""
+        names = {_folder_of(proxy) for proxy in proxies}
+        for record in sorted(self._folder.glob("*/envoy.json")):
+            folder = record.parent
+            if folder.name in names:
+                continue
+            place = Place(folder, short_folder(folder, len(_SOCKET)))
+            found = process.adopt(place)
+            if found is not None:
+                log.info("Envoy %d is of a proxy that is gone: stopping it", found.running.pid)
+                self._tasks.start(self._finish(found), name=f"end of Envoy {found.running.pid}")
 
     async def gone(self, proxy: str) -> None:
         """Return when the Envoy of a proxy that was dropped has ended."""
@@ -125,10 +159,9 @@ class Launcher:
                 kept.process.let_go()
 
     def _place(self, proxy: str) -> Place:
-        name = hashlib.sha256(proxy.encode()).hexdigest()[:16]
-        folder = self._folder / name
+        folder = self._folder / _folder_of(proxy)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Place(folder, short_folder(folder, len("admin-0.sock")))
+        return Place(folder, short_folder(folder, len(_SOCKET)))
 
     async def _keep(self, kept: _Kept) -> None:
         kept.process = process.adopt(kept.place)
@@ -164,6 +197,13 @@ class Launcher:
         """Have an Envoy run with this bootstrap. Raises a MeshError when it does not."""
         path = await asyncio.to_thread(binary.find, self.options.binary)
         kept.version = await binary.probe(path)
+        if path not in self._warned and binary.older(kept.version, HEADERS_SINCE):
+            self._warned.add(path)
+            log.warning(
+                "%s is Envoy %s: before %d.%d, a header that a request has several times is judged "
+                "with its values joined by commas, where mesh judges each",
+                *(path, kept.version, *HEADERS_SINCE),
+            )
         flags, old = self.options.flags(), kept.process
         digest = _digest(bootstrap, path, flags)
         if old is not None and old.alive:
@@ -211,13 +251,9 @@ class Launcher:
 
     async def _end(self, kept: _Kept) -> None:
         kept.state, found = "stopping", kept.process
-        if found is not None and found.alive:
-            await self._clock.sleep(min(FAREWELL_SECONDS, self.options.drain_seconds))
-            await found.drain(self._clock, self.options.drain_seconds)
-            await found.stop()
-            log.info("sidecar %s: Envoy %d is stopped", kept.proxy, found.running.pid)
         if found is not None:
-            process.forget(found)
+            await self._finish(found)
+            log.info("sidecar %s: Envoy %d is stopped", kept.proxy, found.running.pid)
         kept.over.set()
         if kept.bootstrap is None:
             self._kept.pop(kept.proxy, None)
@@ -225,6 +261,14 @@ class Launcher:
             kept.process = None
             kept.over.clear()
             self._tasks.start(self._keep(kept), name=f"sidecar {kept.proxy}")
+
+    async def _finish(self, found: Process) -> None:
+        """Have its callers go elsewhere, then end it."""
+        if found.alive:
+            await self._clock.sleep(min(FAREWELL_SECONDS, self.options.drain_seconds))
+            await found.drain(self._clock, self.options.drain_seconds)
+            await found.stop()
+        process.forget(found)
 
 
 class _Kept:
@@ -254,6 +298,10 @@ class _Kept:
             admin=running.admin if running else "",
             log=self.log,
         )
+
+
+def _folder_of(proxy: str) -> str:
+    return hashlib.sha256(proxy.encode()).hexdigest()[:16]
 
 
 def short_folder(folder: Path, room: int) -> Path:

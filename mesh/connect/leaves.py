@@ -10,19 +10,26 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.connect import identity, signing
+from mesh.connect import identity
 from mesh.connect.acks import Acks
 from mesh.connect.credentials import Leaf
-from mesh.connect.keys import new_key
 from mesh.connect.vault import Vault
-from mesh.errors import MeshError, Unreachable
+from mesh.errors import Busy, MeshError, Unreachable
+from mesh.lazily import Lazy
 from mesh.registry.authority import Roots, Sign, Signed, Trust
 from mesh.registry.port import STALE, Registry
 from mesh.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mesh.connect import keys, signing
+else:
+    keys = Lazy("mesh.connect.keys")
+    signing = Lazy("mesh.connect.signing")
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +42,10 @@ LOST_SECONDS = 2.0
 LOOK_SECONDS = 30.0
 """The wall clock may jump: nobody sleeps longer than this."""
 RETRY_SECONDS = (0.5, 60.0)
+AGAIN_SECONDS = (1.0, 3.0)
+"""After following the roots failed."""
+HELD_MAX = 4096
+"""Services whose leaves one node holds."""
 PAUSE_SECONDS = 5.0
 """From one leaf to the next at least, should servers have another time or a root near its end."""
 SOON_SHARE = 0.1
@@ -90,6 +101,7 @@ class Leaves:
         """Follow the roots from now on."""
         self._tasks.start(self._follow(), name="roots of the mesh")
         self._tasks.start(self._acks.run(), name="what was acknowledged")
+        self._tasks.start(self._acks.settle(), name="who did not come back")
 
     async def stop(self) -> None:
         """End all renewals."""
@@ -109,7 +121,10 @@ class Leaves:
         return {name: one.trouble for name, one in self._held.items() if one.trouble is not None}
 
     async def get(self, service: str, seconds: float = GET_SECONDS) -> Leaf:
-        """The leaf of a service; the first one is made. Raises Unreachable when none comes."""
+        """The leaf of a service; the first one is made.
+
+        Raises Unreachable when none comes, Busy when there are too many.
+        """
         held = self._hold(service)
         async for leaf in self._changes(held, seconds):
             return leaf
@@ -151,6 +166,8 @@ class Leaves:
     def _hold(self, service: str) -> _Held:
         held = self._held.get(service)
         if held is None:
+            if len(self._held) >= HELD_MAX:
+                raise Busy(f"this node holds certificates of {HELD_MAX} services already")
             held = self._held[service] = _Held(service)
             self._restore(held)
             self._tasks.start(self._care(held), name=f"leaf of {service}")
@@ -186,15 +203,23 @@ class Leaves:
     # Care
 
     async def _follow(self) -> None:
-        async for answer in self._registry.watch(Roots(), STALE):
-            trust = answer.value
-            if not trust.trust_domain:
-                continue
-            self._trust = trust
-            self._known.set()
-            for held in self._held.values():
-                self._acknowledge(held)
-                held.wake.set()
+        while True:
+            try:
+                async for answer in self._registry.watch(Roots(), STALE):
+                    self._learned(answer.value)
+            except MeshError as error:
+                # No server is there, or only those of an older mesh.
+                log.debug("following the roots of the mesh: %s", error)
+            await self._clock.sleep(self._dice.uniform(*AGAIN_SECONDS))
+
+    def _learned(self, trust: Trust) -> None:
+        if not trust.trust_domain or trust == self._trust:
+            return
+        self._trust = trust
+        self._known.set()
+        for held in self._held.values():
+            self._acknowledge(held)
+            held.wake.set()
 
     async def _care(self, held: _Held) -> None:
         pause = RETRY_SECONDS[0]
@@ -258,7 +283,7 @@ class Leaves:
             self._acknowledge(held)
             await self._acks.tell()
         kind, bits = trust.rules.private_key_type, trust.rules.private_key_bits
-        key = await asyncio.to_thread(new_key, kind, bits)
+        key = await asyncio.to_thread(keys.new_key, kind, bits)
         uri = identity.service(trust.trust_domain, self._datacenter, held.service).uri
         csr = await asyncio.to_thread(partial(signing.request_leaf, key, uri))
         signed = await self._registry.operate(Sign(csr))

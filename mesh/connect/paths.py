@@ -1,14 +1,16 @@
 """Paths of requests as Envoy brings them into one form before rules judge them.
 
 What Envoy does with `normalize_path` and its neighbours, in its order: escaped slashes by the
-action that is set; then, unless that is off, backslashes become slashes, escapes of unreserved
-characters (letters, digits, `-`, `_`, `.`, `~`) are undone, dot segments are resolved, and what may
-not stand bare is escaped; then slashes are merged if that is on. The query is left alone. A path
-with a fragment, and one that cannot be normalized (with an escaped NUL), is refused.
+action that is set; then, unless that is off, parameters are taken off dot segments (`/..;a/`, since
+Envoy 1.40), backslashes become slashes, escapes of unreserved characters (letters, digits, `-`,
+`_`, `.`, `~`) are undone, dot segments are resolved, and what may not stand bare is escaped; then
+slashes are merged if that is on. The query is left alone. A path with a fragment, with a character
+that is not one of ASCII's visible ones, or with an escaped NUL is refused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -17,6 +19,8 @@ from mesh.connect.xds.blueprint import Normalization
 from mesh.registry.settings import MeshSettings
 
 Verdict = Literal["continue", "reject", "redirect"]
+_REFUSED = re.compile(r"[^!-\"$-~]")
+_PARAMETERS = re.compile(r"(?:^|(?<=/))(\.\.?);[^/]*")
 _HEX = frozenset("0123456789abcdefABCDEF")
 _PASS = frozenset("!$&'()*+,-./:;=@[]_~0123456789") | frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -35,8 +39,8 @@ DEFAULT = Normalization()
 
 
 def normal_path(path: str, normalization: Normalization = DEFAULT) -> Normal:
-    """The path as rules see it. Its characters stand for bytes."""
-    if "#" in path:
+    """The path as rules see it."""
+    if _REFUSED.search(path):
         return Normal(path, "reject")
     verdict: Verdict = "continue"
     front, mark, query = path.partition("?")
@@ -49,6 +53,8 @@ def normal_path(path: str, normalization: Normalization = DEFAULT) -> Normal:
             if normalization.escaped_slashes == "UNESCAPE_AND_REDIRECT":
                 verdict = "redirect"
     if normalization.paths:
+        if ".;" in front:
+            front = _PARAMETERS.sub(r"\1", front)
         canonical = _canonical(front)
         if canonical is None:
             return Normal(path, "reject")
@@ -111,7 +117,7 @@ def _canonical(path: str) -> str | None:
                 made.append("%")
                 place += 1
         else:
-            made.append(char if char in _PASS else _escaped(char))
+            made.append(char if char in _PASS else f"%{ord(char):02X}")
             place += 1
     return "".join(made)
 
@@ -142,10 +148,3 @@ def _after_dot(path: str, place: int, dot: int, made: list[str]) -> int:
         return end + 1
     made.append(".")
     return after
-
-
-def _escaped(char: str) -> str:
-    """What stands for a character that may not stand bare: one byte, or those of its UTF-8."""
-    code = ord(char)
-    data = bytes([code]) if code < 128 else char.encode(errors="surrogateescape")
-    return "".join(f"%{byte:02X}" for byte in data)

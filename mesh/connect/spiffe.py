@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mesh.connect import signing
+from mesh.lazily import Lazy
 from mesh.registry.authority import Trust
+
+if TYPE_CHECKING:
+    from mesh.connect import signing
+else:
+    signing = Lazy("mesh.connect.signing")
 
 REFRESH_SECONDS = 300
 """How often others are to look whether it changed."""

@@ -6,11 +6,17 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mesh.codec import pack, unpack
 from mesh.connect.credentials import Leaf
-from mesh.connect.keys import SECRET_BYTES, new_secret, seal, unseal
 from mesh.errors import Internal, Invalid
+from mesh.lazily import Lazy
+
+if TYPE_CHECKING:
+    from mesh.connect import keys
+else:
+    keys = Lazy("mesh.connect.keys")
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +37,16 @@ class Vault:
 
     def _own_secret(self) -> bytes:
         file = self._folder / SECRET
-        if file.exists() and len(found := file.read_bytes()) == SECRET_BYTES:
+        if file.exists() and len(found := file.read_bytes()) == keys.SECRET_BYTES:
             return found
-        made = new_secret()
+        made = keys.new_secret()
         _write(file, made)
         return made
 
     def keep(self, leaf: Leaf) -> None:
         """Write it down. A disk that does not take it is no reason to be without."""
         try:
-            _write(self._file(leaf.service), seal(self._secret, leaf.service, pack(leaf)))
+            _write(self._file(leaf.service), keys.seal(self._secret, leaf.service, pack(leaf)))
         except OSError as error:
             log.warning("leaf of %s: not kept on disk: %s", leaf.service, error.strerror)
 
@@ -48,7 +54,7 @@ class Vault:
         """What was kept; None when there is nothing that can be read."""
         try:
             sealed = self._file(service).read_bytes()
-            return unpack(unseal(self._secret, service, sealed), Leaf)
+            return unpack(keys.unseal(self._secret, service, sealed), Leaf)
         except FileNotFoundError:
             return None
         except (OSError, Invalid) as error:

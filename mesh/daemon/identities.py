@@ -37,19 +37,22 @@ class Identities:
         await self.leaves.stop()
 
     def _tell(self, service: str, trouble: Trouble | None) -> None:
-        """What is wrong with the leaf of a service is wrong with its instances and sidecars."""
-        for local in list(self._agent.services().values()):
-            row = local.row
-            if service not in {row.name, row.destination}:
-                continue
-            check_id = f"{LEAF_HEALTH}:{row.id}"
-            if trouble is not None:
-                told = (check_id, NAME, trouble.status, trouble.reason)
-                self._agent.tell(*told, service_id=row.id)
-            elif check_id in self._agent.checks():
-                self._agent.deregister_check(check_id)
+        show(self._agent, service, trouble)
 
     def _look(self) -> None:
         """Something changed here: an instance that is new has the same trouble."""
         for service, trouble in self.leaves.troubles().items():
-            self._tell(service, trouble)
+            show(self._agent, service, trouble)
+
+
+def show(agent: Agent, service: str, trouble: Trouble | None) -> None:
+    """What is wrong with the leaf of a service is wrong with its instances and sidecars here."""
+    for local in list(agent.services().values()):
+        row = local.row
+        if service not in {row.name, row.destination}:
+            continue
+        check_id = f"{LEAF_HEALTH}:{row.id}"
+        if trouble is not None:
+            agent.tell(check_id, NAME, trouble.status, trouble.reason, service_id=row.id)
+        elif check_id in agent.checks():
+            agent.deregister_check(check_id)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.daemon.node import Node
     from mesh.daemon.replica import Replica
     from mesh.daemon.wan import Wan
+    from mesh.server.authority import Authority
 
 MILLISECONDS = 1000.0
 _HTTP = "Requests and connections of the HTTP API"
@@ -43,6 +44,8 @@ def measure(node: Node, metrics: Metrics) -> None:
     metrics.add(lambda: _edges(node))
     metrics.add(lambda: _pool(node))
     metrics.add(lambda: _discovery(node))
+    metrics.add(lambda: _identities(node))
+    metrics.add(lambda: _mesh(node))
     if (wan := node.ground.wan) is not None:
         metrics.add(lambda: _wan(wan))
     if node.replica is not None:
@@ -52,6 +55,20 @@ def measure(node: Node, metrics: Metrics) -> None:
         metrics.add(lambda: _registry(replica))
         metrics.add(lambda: _sessions(replica))
         metrics.add(lambda: _snapshots(replica))
+        metrics.add(lambda: _authority(replica.authority))
+
+
+def _mesh(node: Node) -> Iterator[Reading]:
+    if node.mesh is None:
+        return
+    yield from node.mesh.control.measures()
+    sidecars = node.mesh.launcher.sidecars() if node.mesh.launcher is not None else []
+    running = sum(one.state == "running" for one in sidecars)
+    yield gauge("mesh.sidecars.running", running, "Envoys that this agent runs")
+    failed = sum(one.state == "failed" for one in sidecars)
+    yield gauge("mesh.sidecars.failed", failed, "Envoys that should run here and do not")
+    restarts = sum(one.restarts for one in sidecars)
+    yield gauge("mesh.sidecars.restarts", restarts, "Ends of Envoys that nobody asked for")
 
 
 def _snapshots(replica: Replica) -> Iterator[Reading]:
@@ -89,6 +106,31 @@ def _sessions(replica: Replica) -> Iterator[Reading]:
     yield gauge("mesh.session_ttl.active", expiry.active, running)
     yield summary("mesh.session_ttl.invalidate", expiry.expired, "Ending expired sessions, ms")
     yield counter("mesh.session.renew", expiry.renewed, "Sessions renewed while this server led")
+
+
+def _identities(node: Node) -> Iterator[Reading]:
+    leaves = node.identities.leaves
+    held, now = leaves.held().values(), node.ground.clock.wall()
+    yield gauge("mesh.connect.leaves", len(held), "Certificates of services that this node holds")
+    if held:
+        left = min(leaf.valid_before for leaf in held) - now
+        yield gauge("mesh.connect.leaf.expiry", left, "Seconds until the first of them ends")
+    trust = leaves.trust
+    for root in trust.roots:
+        if root.id == trust.active:
+            ends, signs = root.not_after - now, root.intermediate_not_after - now
+            about = "Seconds until the mesh's active root ends"
+            yield gauge("mesh.connect.ca.root.expiry", ends, about)
+            about = "Seconds until its intermediate ends"
+            yield gauge("mesh.connect.ca.intermediate.expiry", signs, about)
+
+
+def _authority(authority: Authority) -> Iterator[Reading]:
+    about = "Leaves signed here, and requests for them that were over the limit"
+    yield from counters("mesh.connect.ca", authority.counters, about)
+    for reason in ("invalid", "denied"):
+        count = authority.refused[reason]
+        yield counter("mesh.connect.ca.refused", count, "Leaves not signed", reason=reason)
 
 
 def _resident_bytes() -> int | None:
@@ -228,7 +270,8 @@ _WRITES = {
     "catalog.deregister": "catalog.deregister",
     "sessions": "session.apply",
     "prepared": "prepared-query.apply",
-    "entries": "config_entry.apply",
+    "config": "config_entry.apply",
+    "intentions": "intention.apply",
 }
 """What is written, and the timer of it by the name that Consul's users know."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Callable
+import os
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,17 @@ from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
 from mesh.registry.port import Registry
 from mesh.registry.services import PROXY
+from mesh.telemetry.metrics import Reading
 
 log = logging.getLogger(__name__)
 
 SOCKET = "xds.sock"
+ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+"""Where Debian, Fedora and others have the roots of the public web."""
 CONFIGURATION, NAME = "mesh-configuration", "Mesh configuration"
 """The check of a proxy that refused something: it goes on with what it had."""
 
@@ -51,7 +60,12 @@ class Mesh:
             else None
         )
         self.keeper = Proxies(
-            agent, self.following, identities.leaves, self.control, self.launcher, self._place
+            agent,
+            self.following,
+            identities.leaves,
+            (self.control, self.launcher),
+            self._place,
+            ground.clock,
         )
 
     async def start(self) -> None:
@@ -157,6 +171,7 @@ class Mesh:
             bind=sidecar_bind(config) or "0.0.0.0",  # noqa: S104 - as the node itself.
             addresses=(advertised(config),),
             default_allow=config.default_intention_policy != "deny",
+            public_roots=_public_roots(),
         )
 
 
@@ -200,6 +215,10 @@ class Control:
         """What each proxy was told and acknowledged."""
         return [] if self._control is None else list(self._control.status())
 
+    def measures(self) -> Iterator[Reading]:
+        """Figures of all streams together; none before there is one."""
+        return iter(()) if self._control is None else self._control.measures()
+
     def addresses(self) -> list[str]:
         """Where it serves."""
         return [] if self._control is None else list(self._control.addresses)
@@ -209,6 +228,12 @@ class Control:
         if self._control is not None:
             await self._control.stop()
             self._control = None
+
+
+def _public_roots() -> str:
+    """The file with the roots of the public web on this machine; empty where there is none."""
+    found = (ssl.get_default_verify_paths().cafile, *ROOTS)
+    return next((path for path in found if path and os.path.exists(path)), "")
 
 
 def _listeners(config: Config) -> list[str]:

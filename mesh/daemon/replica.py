@@ -63,7 +63,16 @@ log = logging.getLogger(__name__)
 audit = logging.getLogger("mesh.audit")
 
 RESIGN_SECONDS = 5.0
-WRITTEN = ("kv", "txn", "catalog.register", "catalog.deregister", "sessions", "prepared", "entries")
+WRITTEN = (
+    "kv",
+    "txn",
+    "catalog.register",
+    "catalog.deregister",
+    "sessions",
+    "prepared",
+    "config",
+    "intentions",
+)
 """What writes are told apart by in the metrics, which are there before the first of them."""
 
 
@@ -182,6 +191,7 @@ class Replica:
         self.leader.wake()
         self.expiry.wake()
         self.pilot.wake()
+        self.authority.wake()
 
     def _reign(self) -> str:
         """Tells one leadership of this server from the next; empty while it does not lead."""
@@ -394,6 +404,7 @@ class Replica:
         # Before anything of that level is written here: an older program must not start on it.
         self._ground.directory.raise_level(level)
         log.info("feature level is %d", level)
+        self.authority.wake()
 
     def _find(self, peer: Peer) -> str:
         return self._address(peer.id) or peer.address

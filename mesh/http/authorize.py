@@ -9,6 +9,7 @@ from mesh.http import params, respond
 from mesh.http.request import Reply, Request
 from mesh.http.route import Route
 from mesh.http.shapes import Shape
+from mesh.registry.authority import Roots
 from mesh.registry.intentions import Matching
 from mesh.registry.port import ReadOptions
 
@@ -39,8 +40,12 @@ async def authorize(request: Request) -> Reply:
         raise Invalid(f"ClientCertURI: not a valid Connect identifier: {error.message}") from error
     if caller.role != "service":
         raise Invalid("ClientCertURI: not a valid Service identifier")
-    options = ReadOptions(token=params.token(request))
-    found = await request.parts.registry.read(Matching(body.target), options)
+    registry, options = request.parts.registry, ReadOptions(token=params.token(request))
+    domain = (await registry.read(Roots(), options)).value.trust_domain
+    if domain and caller.trust_domain != domain:
+        reason = f"the caller is of another trust domain, {caller.trust_domain}"
+        return respond.json(AuthorizedShape(authorized=False, reason=reason))
+    found = await registry.read(Matching(body.target), options)
     allow = request.options.default_intention_policy != "deny"
     decision = decide(found.value, caller, None, allow)
     return respond.answered(

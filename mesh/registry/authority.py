@@ -203,6 +203,19 @@ class Reports(Query[list[Report]], frozen=True, tag="authority.reports"):
         return view.every(REPORTS)
 
 
+class ReportOf(Query[Report | None], frozen=True, tag="authority.report-of"):
+    """What was acknowledged on a node."""
+
+    answer = Report | None
+    needs: ClassVar[int] = MESH
+    shared: ClassVar[bool] = False
+    node: str
+
+    def run(self, view: View) -> Report | None:
+        """Read the row."""
+        return view.get(REPORTS, self.node.lower())
+
+
 class Amend(Command[int], frozen=True, tag="authority.amend"):
     """Put the authority into another state, if it is of this generation; the generation then.
 

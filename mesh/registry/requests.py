@@ -153,6 +153,7 @@ AnyQuery: TypeAlias = (
     | authority.Roots
     | authority.Configured
     | authority.Reports
+    | authority.ReportOf
 )
 
 AnyOrder: TypeAlias = (

@@ -7,6 +7,7 @@ import logging
 import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -61,6 +62,7 @@ class Authority:
         self.options, self._seconds = options, look_seconds
         self._clock, self._dice = world
         self._changing = asyncio.Lock()
+        self._woken = asyncio.Event()
         self._signer: LeafSigner | None = None
         self._pace = Pace()
         self._signing = 0
@@ -95,7 +97,14 @@ class Authority:
             elif self._told:
                 self._told, self._stage = False, 0
                 self.tell("passing", "another server leads and cares for it")
-            await self._clock.sleep(self._seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    def wake(self) -> None:
+        """Leadership or the feature level changed: look now."""
+        self._woken.set()
 
     def _judge(self) -> None:
         """Say how the authority fares; when its end comes nearer, in the log too."""
@@ -161,7 +170,7 @@ class Authority:
         self._signing += 1
         try:
             signer = self._signer
-            if signer is None or signer.generation != state.settings.generation:
+            if signer is None or not signer.is_of(state):
                 signer = self._signer = LeafSigner(state, self.options.datacenter)
             work = partial(signer.sign, order.csr, self._clock.wall())
             signed = await self._made(work) if signer.slow else work()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mesh.cli import main
+from mesh.cli import consul_rows, main
+from mesh.registry import kinds
 from tests.cli import consul_snapshots as consul
 from tests.cluster.processes import Cluster, cluster
 
@@ -162,3 +163,16 @@ def test_mesh_says_what_to_do_with_a_snapshot_of_consul(which: str, tmp_path: Pa
     code, _, said = run("snapshot", which, str(file))
     assert code == 1
     assert "meshctl import consul-snapshot" in said
+
+
+def test_entries_are_stored_as_if_they_had_been_written() -> None:
+    source = {"Name": "web", "Action": "allow", "Precedence": 9, "Type": "consul", "Peer": ""}
+    body = {"Kind": "service-intentions", "Name": "db", "Sources": [source], "Meta": None}
+    made = consul_rows.entry(body, "")
+    assert made.body == kinds.written("service-intentions", "db", {"Sources": [source]})
+    peered = {**body, "Sources": [source, {**source, "Peer": "east"}]}
+    assert consul_rows.entry(peered, "").body["Sources"][1]["Peer"] == "east"
+    mesh = consul_rows.entry({"Kind": "mesh", "HTTP": {"SanitizeXForwardedClientCert": True}}, "")
+    assert (mesh.name, mesh.body) == ("mesh", {"HTTP": {"SanitizeXForwardedClientCert": True}})
+    router = consul_rows.entry({"Kind": "service-router", "Name": "db", "Routes": [{"a": 1}]}, "")
+    assert router.body == {"Routes": [{"a": 1}]}

@@ -1,4 +1,4 @@
-"""The certificate authority on real processes: a killed leader, sleeping agents, no servers."""
+"""The certificate authority on real processes: a killed leader, a sleeping agent, no servers."""
 
 from __future__ import annotations
 
@@ -107,3 +107,14 @@ def test_an_agent_that_restarts_without_servers_has_its_leaf(three: Cluster) -> 
     agent.kill()
     agent.start()
     assert eventually(lambda: leaf(agent, "web")) == before
+    for server in three.servers:
+        server.start()
+    three.wait_until_ready()
+    done = eventually(lambda: renewed(agent, "web"))
+    assert done["SerialNumber"] != before["SerialNumber"]
+    assert done["ServiceURI"] == before["ServiceURI"]
+
+
+def renewed(agent: Meshd, service: str) -> dict[str, Any]:
+    found: dict[str, Any] = agent.ask("POST", f"/v1/agent/connect/ca/leaf/{service}/reissue")
+    return found

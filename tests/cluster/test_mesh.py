@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,7 +191,7 @@ def test_a_service_that_is_deregistered_takes_its_envoy_along(pair: Pair) -> Non
     eventually(lambda: current(pair.there, "brief-sidecar-proxy"), 60)
     process = envoy(pair.there, "brief-sidecar-proxy")
     pair.there.put("/v1/agent/service/deregister/brief")
-    eventually(lambda: not Path(f"/proc/{process}").exists(), 60)
+    eventually(lambda: not Path(f"/proc/{process}").exists() or is_zombie(process), 60)
     assert [one["ID"] for one in pair.there.get("/v1/agent/proxies")] == [PROXY]
 
 
@@ -201,3 +203,49 @@ def test_people_see_how_proxies_fare(pair: Pair) -> None:
     assert (shown.returncode, "listeners" in shown.stdout) == (0, True)
     printed = pair.there.meshctl("connect", "envoy", "-sidecar-for", "payments", "-bootstrap")
     assert f'"id": "{PROXY}"' in printed.stdout
+
+
+def test_an_envoy_that_somebody_runs_himself_takes_the_place_of_the_agents(pair: Pair) -> None:
+    before = envoy(pair.there)
+    more = ["-sidecar-for", "payments", "-admin-bind", f"{pair.there.address}:0"]
+    own = subprocess.Popen(
+        [sys.executable, "-m", "mesh.cli.main", "connect", "envoy", *more],
+        env=os.environ | {"MESH_HTTP_ADDR": f"{pair.there.address}:{pair.there.http}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: not pair.there.get(f"/v1/agent/proxy/{PROXY}")["Managed"])
+        eventually(lambda: not Path(f"/proc/{before}").exists() or is_zombie(before), 60)
+        eventually(lambda: pair.door.status() == 200, 60)
+        assert pair.there.get(f"/v1/agent/proxy/{PROXY}")["Envoy"] is None
+    finally:
+        own.terminate()
+        own.wait(30)
+    pair.there.put(f"/v1/agent/proxy/{PROXY}/manage?enable=true")
+    eventually(lambda: current(pair.there, PROXY), 60)
+    eventually(lambda: pair.door.status() == 200, 60)
+
+
+def test_calls_go_on_without_servers_and_rules_follow_when_they_are_back(pair: Pair) -> None:
+    (server,) = pair.made.servers
+    with Load(pair) as load:
+        server.kill()
+        load.more()
+        pair.there.kill()
+        pair.there.start()
+        load.more(200)
+        server.start()
+        eventually(lambda: bool(pair.here.get("/v1/status/leader")), 60)
+        eventually(lambda: current(pair.there, PROXY), 60)
+        load.more()
+    assert load.failed == []
+    pair.say("deny", "web", "payments")
+    eventually(lambda: pair.door.status() == 403)
+    pair.say("delete", "web", "payments")
+    eventually(lambda: pair.door.status() == 200)
+
+
+def is_zombie(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "Z"

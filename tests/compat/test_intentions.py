@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from mesh.registry.authority import SETTINGS, Settings
 from mesh.registry.levels import HIGHEST, Found
 from tests.compat.conftest import Api, Got
 
@@ -249,6 +250,13 @@ async def test_authorize(api: Api) -> None:
         "Authorized": False,
         "Reason": 'the intention from "web" to "db" says deny',
     }
+    transaction = api.registry.database.begin(api.registry.database.index + 1)
+    transaction.put(SETTINGS, Settings(cluster_id="11111111-2222-3333-4444-555555555555"))
+    api.registry.answers.committed(transaction.commit())
+    assert (await ask(Target="other", ClientCertURI=uri)).json["Authorized"] is True
+    foreign = (await ask(Target="other", ClientCertURI=uri.replace("1111", "2222"))).json
+    assert foreign["Authorized"] is False
+    assert "another trust domain" in foreign["Reason"]
     assert (await ask(Target="", ClientCertURI=uri)).status == 400
     assert (await ask(Target="db", ClientCertURI="http://x")).status == 400
     assert (await ask(Target="db", ClientCertURI="spiffe://a.consul")).status == 400

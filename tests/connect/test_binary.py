@@ -43,3 +43,10 @@ async def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     path.chmod(0o755)
     with pytest.raises(Invalid, match=str(path)):
         await binary.probe(str(path))
+
+
+def test_versions_are_compared_by_their_numbers() -> None:
+    assert binary.older("1.9.3", (1, 38))
+    assert not binary.older("1.38.0", (1, 38))
+    assert not binary.older("2.0.0", (1, 38))
+    assert not binary.older("unknown", (1, 38))

@@ -150,3 +150,26 @@ def test_sockets_get_a_short_path_that_only_we_may_enter(
     short.chmod(0o755)
     with pytest.raises(Conflict, match="not ours alone"):
         short_folder(tmp_path / ("x" * 120), 20)
+
+
+async def test_what_was_left_running_for_a_proxy_that_is_gone_is_stopped(tmp_path: Path) -> None:
+    before = Launcher(tmp_path, Options(drain_seconds=0.2), WORLD)
+    before.want(PROXY, made())
+    first = await until(before, lambda one: one.state == "running")
+    await before.stop(keep=True)
+    after = Launcher(tmp_path, Options(drain_seconds=0.2), WORLD)
+    after.keep_only([PROXY])
+    assert exists(first.pid)
+    after.keep_only(["another"])
+    async with asyncio.timeout(30):
+        while exists(first.pid):
+            await asyncio.sleep(0.02)
+    await after.stop(keep=False)
+
+
+def test_who_runs_an_envoy_is_remembered(tmp_path: Path) -> None:
+    Launcher(tmp_path, Options(), WORLD).leave_alone(PROXY, alone=True)
+    after = Launcher(tmp_path, Options(), WORLD)
+    assert after.is_left_alone(PROXY)
+    after.leave_alone(PROXY, alone=False)
+    assert not Launcher(tmp_path, Options(), WORLD).is_left_alone(PROXY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mesh.errors import MeshError, Unreachable
 from mesh.registry import authority
 from mesh.registry.authority import HOUR, Brought, Rules, Settings, Sign, Signed
 from mesh.registry.levels import HIGHEST, LEVELS, Level
+from mesh.registry.port import STALE, Answer, Query, ReadOptions
 from tests.compat.conftest import until
 from tests.connect.authority import CLUSTER, START, openssl_verifies
 from tests.connect.hand import HandClock
@@ -39,6 +41,15 @@ class Servers(MemoryRegistry):
         self.outcomes[Sign] = self.sign
         self.signed = 0
         self.down: MeshError | None = None
+        self.lost: MeshError | None = None
+
+    async def watch(
+        self, query: Query[Any], options: ReadOptions = STALE
+    ) -> AsyncIterator[Answer[Any]]:
+        if self.lost is not None:
+            raise self.lost
+        async for answer in super().watch(query, options):
+            yield answer
 
     @property
     def state(self) -> authority.State:
@@ -72,11 +83,12 @@ class Node:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let minutes pass until it holds: threads need time too, which stands still here."""
-        for _ in range(3000):
-            if condition():
-                return
-            await self.clock.advance(LOOK_SECONDS / 10)
-            await asyncio.sleep(0.002)
+        for _ in range(150):
+            for _ in range(30):
+                if condition():
+                    return
+                await asyncio.sleep(0.002)
+            await self.clock.advance(LOOK_SECONDS / 2)
         raise AssertionError("waited in vain")
 
     def reports(self) -> dict[str, authority.Ack]:
@@ -117,7 +129,7 @@ async def test_over_three_lifetimes_there_is_always_a_good_one(node: Node) -> No
         late = node.clock.now - START
         life = leaf.valid_before - leaf.valid_after
         if node.clock.now >= leaf.valid_before - 0.1 * life:
-            await until(lambda: node.leaves.held()["web"].serial not in serials)
+            await node.until(lambda: node.leaves.held()["web"].serial not in serials)
         leaf = node.leaves.held()["web"]
         assert leaf.valid_before - node.clock.now > 0.09 * life, late
         serials.add(leaf.serial)
@@ -170,6 +182,7 @@ async def test_with_the_servers_gone_it_lasts_and_then_says_so(node: Node) -> No
     node.servers.down = Unreachable("nobody is there")
     await node.clock.advance(TTL * 0.89)
     assert not node.told
+    await node.clock.advance(TTL * 0.011)
     await node.until(lambda: bool(node.told))
     service, trouble = node.told[-1]
     assert service == "web"
@@ -184,6 +197,17 @@ async def test_with_the_servers_gone_it_lasts_and_then_says_so(node: Node) -> No
     await node.until(lambda: not node.leaves.troubles())
     assert node.told[-1] == ("web", None)
     assert node.leaves.held()["web"].valid_before > node.clock.now + TTL / 2
+
+
+async def test_roots_are_followed_again_when_servers_come_back(servers: Servers) -> None:
+    servers.lost = Unreachable("nobody is there")
+    node = Node(servers)
+    await node.leaves.start()
+    assert not node.leaves.trust.active
+    servers.lost = None
+    await node.until(lambda: bool(node.leaves.trust.active))
+    await node.leaves.get("web")
+    await node.leaves.stop()
 
 
 async def test_none_comes(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the order of steps: a leaf that lives is believed by all who told what they believe."""
+"""Whatever the order of steps, each leaf that lives is believed by everybody."""
 
 from __future__ import annotations
 

@@ -118,8 +118,9 @@ def _upstream(name: str, upstream: Upstream) -> Any:
     if upstream.protocol in {"http2", "grpc"}:
         _speak(found, {"explicit_http_config": {"http2_protocol_options": {}}})
     elif upstream.protocol == "http":
-        # Whatever the application speaks: sidecars speak HTTP/2 where both can.
-        _speak(found, {"auto_config": {"http2_protocol_options": {}}})
+        # Whatever the application speaks: sidecars speak HTTP/2 where both can. Upgrades, as to
+        # websockets, are extended CONNECT there (RFC 8441).
+        _speak(found, {"auto_config": {"http2_protocol_options": {"allow_connect": True}}})
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from mesh.clock import Clock
@@ -13,6 +13,7 @@ from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import SECRET, Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Stream
+from mesh.telemetry.metrics import Reading
 
 CREDENTIALS_KEPT = 8
 """Of each proxy: those it may still acknowledge."""
@@ -99,6 +100,10 @@ class Control:
     def status(self) -> list[ProxyStatus]:
         """All streams, by proxy."""
         return self._server.status()
+
+    def measures(self) -> Iterator[Reading]:
+        """What there is to say of all streams together."""
+        return self._server.measures()
 
     async def stop(self) -> None:
         """End all streams."""

@@ -61,8 +61,7 @@ def manager(
         access_log=access_logs.requests(blueprint.access_log),
         upgrade_configs=[{"upgrade_type": "websocket"}],
     )
-    if protocol in {"http2", "grpc"}:
-        found.http2_protocol_options.SetInParent()
+    found.http2_protocol_options.allow_connect = True  # Websockets between sidecars: RFC 8441.
     return found
 
 

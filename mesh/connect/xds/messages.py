@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import importlib
+import pkgutil
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,8 +56,13 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     UpstreamTlsContext,
 )
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
-from google.protobuf import json_format
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from google.protobuf import descriptor_pool, json_format
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError, Message
 
@@ -69,7 +78,9 @@ __all__ = [
     "ConnectionLimit",
     "DecodeError",
     "DeltaDiscoveryRequest",
+    "DeltaDiscoveryResponse",
     "DiscoveryRequest",
+    "DiscoveryResponse",
     "DownstreamTlsContext",
     "FileAccessLog",
     "Filter",
@@ -113,6 +124,7 @@ HttpRbac = http_rbac_pb2.RBAC
 NetworkRbac = network_rbac_pb2.RBAC
 ADS = {"resource_api_version": "V3", "ads": {}}
 """Where a resource that is named comes from: the same stream."""
+_ENVOY = re.compile(r"(envoy|xds|udpa)(\.[a-z][a-z0-9_]*){1,12}")
 _PREFIX = "type.googleapis.com/"
 
 
@@ -166,6 +178,7 @@ def parsed(text: str, message: Any, origin: str) -> Any:
     """
     try:
         given = msgspec.json.decode(text)
+        _learn(given)
         if isinstance(given, dict) and "@type" in given:
             box = json_format.ParseDict(given, Packed())
             if not box.Unpack(message):
@@ -175,6 +188,33 @@ def parsed(text: str, message: Any, origin: str) -> Any:
     except (json_format.ParseError, TypeError, msgspec.MsgspecError) as error:
         raise Invalid(f"{origin}: {error}") from error
     return message
+
+
+def _learn(given: Any) -> None:
+    """Have protobuf know the types that are named: it knows those that were imported."""
+    if isinstance(given, list):
+        for one in given:
+            _learn(one)
+    if not isinstance(given, dict):
+        return
+    kind = str(given.get("@type", "")).rpartition("/")[2]
+    package = kind.rpartition(".")[0]
+    if _ENVOY.fullmatch(package) and not _known(kind):
+        with contextlib.suppress(ImportError):
+            folder = importlib.import_module(package)
+            for module in pkgutil.iter_modules(folder.__path__, f"{package}."):
+                if module.name.endswith("_pb2"):
+                    importlib.import_module(module.name)
+    for one in given.values():
+        _learn(one)
+
+
+def _known(kind: str) -> bool:
+    try:
+        descriptor_pool.Default().FindMessageTypeByName(kind)
+    except KeyError:
+        return False
+    return True
 
 
 def readable(found: Resource) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Change, Request, Stream
 from mesh.errors import MeshError, Unreachable
 from mesh.tasks import Tasks, spawn
+from mesh.telemetry.metrics import Reading, counter, gauge
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class XdsServer:
         self._stopping = False
         self.addresses: list[str] = []
         """What is listened on; ports as they were given by the system."""
-        self.refused_streams = 0
-        """Turned away because there were too many."""
+        self._ended: Counter[str] = Counter()
+        """What streams that have ended had come to."""
 
     async def start(self, addresses: Sequence[str]) -> None:
         """Listen on addresses such as unix:/run/xds.sock and 127.0.0.1:0.
@@ -144,6 +146,25 @@ class XdsServer:
             for one in self._connections[proxy]
         ]
 
+    def measures(self) -> Iterator[Reading]:
+        """What there is to say of all streams together."""
+        streams = [one.stream for one in self._all()]
+        counts = self._ended.copy()
+        for stream in streams:
+            counts.update(_counts(stream))
+        now = self._clock.monotonic()
+        waits = max((stream.unanswered(now) for stream in streams), default=0.0)
+        refused = sum(len(topic.refused) for one in streams for topic in one.topics.values())
+        yield gauge("mesh.xds.streams", len(streams), "Discovery streams of proxies")
+        yield gauge("mesh.xds.refused", refused, "Resources that proxies refuse at the moment")
+        yield gauge("mesh.xds.unanswered_seconds", waits, "Longest wait for a proxy's answer")
+        yield counter("mesh.xds.responses", counts["responses"], "Responses sent to proxies")
+        yield counter("mesh.xds.resources", counts["resources"], "Resources sent to proxies")
+        yield counter("mesh.xds.refusals", counts["refusals"], "Responses that proxies refused")
+        yield counter("mesh.xds.silent", counts["silent"], "Streams ended for their silence")
+        away = "Streams turned away because there were too many"
+        yield counter("mesh.xds.turned_away", counts["turned_away"], away)
+
     def streams(self, proxy: str) -> list[Stream]:
         """The streams of one proxy: several while one Envoy takes over from another."""
         return [one.stream for one in self._connections.get(proxy, ())]
@@ -160,6 +181,7 @@ class XdsServer:
                 silence = connection.stream.unanswered(now)
                 if silence > SILENCE_SECONDS:
                     log.warning("proxy %s answered nothing for %d s", connection.proxy, silence)
+                    self._ended["silent"] += 1
                     connection.end(Unreachable("the client did not answer"))
                 elif connection.stream.waiting():
                     connection.wake()
@@ -198,6 +220,7 @@ class XdsServer:
             mates.remove(connection)
             if not mates:
                 del self._connections[proxy]
+            self._ended.update(_counts(stream))
             self._left(proxy)
         if connection.failure is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, connection.failure.message)
@@ -207,7 +230,7 @@ class XdsServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the node has no usable id")
         crowded = len(self._connections.get(proxy, ())) >= STREAMS_PER_PROXY
         if self._stopping or crowded or len(self._all()) >= self._streams_max:
-            self.refused_streams += 1
+            self._ended["turned_away"] += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
 
     async def _read(
@@ -237,6 +260,14 @@ class XdsServer:
                 return
             for change in connection.stream.due(self._clock.monotonic()):
                 await context.write(response(change))
+
+
+def _counts(stream: Stream) -> dict[str, int]:
+    return {
+        "responses": stream.sent,
+        "resources": stream.resources_sent,
+        "refusals": stream.refusals,
+    }
 
 
 def _delta_request(message: Any) -> Request:

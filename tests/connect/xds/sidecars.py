@@ -111,6 +111,12 @@ def _bootstrap(node: str, xds: str, admin: str, form: str) -> dict[str, Any]:
         "node": {"id": node, "cluster": node},
         "admin": {"address": {"pipe": {"path": admin, "mode": 384}}},
         "static_resources": {"clusters": [agent]},
+        # For one expression with the names of all sources.
+        "layered_runtime": {
+            "layers": [
+                {"name": "static", "static_layer": {"re2.max_program_size.error_level": 1 << 20}}
+            ]
+        },
         "dynamic_resources": {
             "lds_config": ads,
             "cds_config": ads,
@@ -144,10 +150,19 @@ class App:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        if request.path == "/echo":
+            return await self._echo(request)
         told = {"app": self.name, "path": request.raw_path, "headers": dict(request.headers)}
         return web.json_response(told)
+
+    async def _echo(self, request: web.Request) -> web.WebSocketResponse:
+        answer = web.WebSocketResponse()
+        await answer.prepare(request)
+        async for message in answer:
+            await answer.send_str(message.data)
+        return answer
 
 
 class Mesh:

@@ -24,7 +24,7 @@ from mesh.registry.intentions import (
     Permission,
     Policy,
 )
-from tests.connect.xds.sidecars import PATIENCE_SECONDS, Mesh, until
+from tests.connect.xds.sidecars import CLOCK, PATIENCE_SECONDS, Mesh, until
 from tests.connect.xds.signing import TRUST, Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
@@ -117,11 +117,45 @@ async def test_a_deny_bites_on_a_warm_connection_once_it_is_accepted(mesh: Mesh)
     assert await mesh.envoys["web"].stats("internal.*upstream_cx_total") == before
 
 
+async def test_no_request_of_many_connections_is_judged_by_the_old_rule_after_the_ack(
+    mesh: Mesh,
+) -> None:
+    judged: list[tuple[float, int]] = []
+    ended = asyncio.Event()
+
+    async def ask() -> None:
+        while not ended.is_set():
+            began = CLOCK.monotonic()
+            judged.append((began, (await mesh.get())[0]))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(ask())
+        try:
+            for turn in range(6):
+                wanted = [403, 200][turn % 2]
+                rules = [OPEN, policy(intention(action="deny"))][wanted == 403]
+                await mesh.changed("payments", policy=rules)
+                accepted, seen = CLOCK.monotonic(), len(judged)
+                await until(lambda seen=seen: len(judged) > seen + 60, "requests go on")  # type: ignore[misc]
+                later = {status for began, status in judged[seen:] if began > accepted}
+                assert later == {wanted}
+        finally:
+            ended.set()
+
+
 async def test_sidecars_speak_http2_between_them(mesh: Mesh) -> None:
     await mesh.get()
     stats = await mesh.envoys["payments"].stats("http.public_listener.downstream_cx_http")
     assert stats["http.public_listener.downstream_cx_http2_active"] >= 1
     assert not stats["http.public_listener.downstream_cx_http1_active"]
+
+
+async def test_websockets_pass_through_both_sidecars(mesh: Mesh) -> None:
+    assert mesh.http is not None
+    async with mesh.http.ws_connect(f"http://127.0.0.1:{mesh.entrance}/echo") as talk:
+        await talk.send_str("hello")
+        assert await talk.receive_str(timeout=5) == "hello"
 
 
 async def test_default_deny_lets_nobody_in_without_an_intention(mesh: Mesh) -> None:
@@ -165,6 +199,16 @@ async def test_endpoints_come_and_go_under_load_without_a_failed_request(mesh: M
             limits = replace(upstream.limits, requests=2000 + turn)
             await mesh.changed("web", upstreams=[replace(upstream, limits=limits)])
             await requests.go_on(5)
+
+
+async def test_an_instance_that_died_unnoticed_costs_no_request(mesh: Mesh) -> None:
+    (upstream,) = mesh.blueprints["web"].upstreams
+    dead = replace(upstream.endpoints[0], port=mesh.spare)
+    async with load(mesh) as requests:
+        await mesh.changed(
+            "web", upstreams=[replace(upstream, endpoints=[*upstream.endpoints, dead])]
+        )
+        await requests.go_on(100)
 
 
 async def test_leaves_change_under_load_without_a_failed_request(mesh: Mesh) -> None:

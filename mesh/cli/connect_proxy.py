@@ -1,0 +1,326 @@
+"""meshctl connect proxy: the built-in proxy, for machines without Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from mesh.cli.command import OK, Command, Example
+from mesh.cli.connect_sidecar import EVERYWHERE, LOOPBACK, Sidecar, Upstream, find
+from mesh.cli.flags import Flag, Parsed, Usage
+from mesh.cli.invocation import Invocation
+from mesh.client import ReadOptions, Settings, agent, connect, material, proxies
+from mesh.client.following import Following
+from mesh.client.member import Member
+from mesh.client.shapes import Instance
+from mesh.clock import SystemClock
+from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
+from mesh.errors import Invalid, MeshError, explained
+from mesh.sockets import bind
+from mesh.telemetry.logs import LEVELS, set_up
+
+log = logging.getLogger(__name__)
+
+ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104  # To be told apart, not bound.
+DRAIN_SECONDS = 10
+REGISTER_SECONDS = 30.0
+STOP_SECONDS = 600.0
+"""How long the agent may take to drain its Envoy and stop it."""
+LOOK_SECONDS = 0.05
+"""Between two looks at what is left while it drains."""
+TIERS = {"passing": 0, "warning": 1, "critical": 2}
+
+
+def proxy(invocation: Invocation) -> int:
+    """Be the proxy until SIGINT or SIGTERM; a second one ends it at once."""
+    parsed, client = invocation.parsed, invocation.client
+    level = parsed.text("log-level") or "INFO"
+    plan = _plan(invocation)
+    set_up(level, as_json=parsed.switch("log-json"), stream=invocation.out.stderr)
+    registration = _Registration(invocation, plan)
+    if plan.proxy_id:
+        registration.keep()  # Before we listen, where somebody else may still do.
+    running = _Running(plan, client.settings, registration)
+    drain = parsed.number("drain-time")
+    try:
+        asyncio.run(running.run(DRAIN_SECONDS if drain is None else drain))
+    finally:
+        registration.leave()
+        running.close()
+    return OK
+
+
+# What it is to do
+
+
+def _plan(invocation: Invocation) -> Sidecar:
+    parsed = invocation.parsed
+    by_id, instance = parsed.text("proxy-id"), parsed.text("sidecar-for")
+    if bool(by_id or instance) == bool(parsed.text("service")):
+        raise Usage("connect proxy: say --sidecar-for ID, --proxy-id ID, or --service NAME")
+    if by_id or instance:
+        plan = find(invocation.client.agent.services(), instance, by_id)
+    else:
+        plan = Sidecar(service=parsed.text("service"))
+    given: dict[str, Any] = {}
+    if text := parsed.text("listen"):
+        given["listen"] = _address("listen", text, EVERYWHERE)
+    if text := parsed.text("service-addr"):
+        given["target"] = _target(text)
+    if parsed.many("upstream"):
+        given["upstreams"] = [_upstream(text) for text in parsed.many("upstream")]
+    plan = msgspec.structs.replace(plan, **given)
+    _check(plan, parsed)
+    return plan
+
+
+def _check(plan: Sidecar, parsed: Parsed) -> None:
+    if plan.listen is not None and not plan.target.port and not plan.target.path:
+        raise Usage("--listen needs --service-addr: where the application is")
+    if plan.listen is None and not plan.upstreams:
+        raise Usage("connect proxy: say --listen, or --upstream, or there is nothing to do")
+    if parsed.switch("register") and (plan.proxy_id or plan.listen is None):
+        raise Usage("--register goes with --service and --listen; a sidecar is registered already")
+
+
+def _address(flag: str, text: str, default: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise Usage(f'--{flag}: expected address:port, got "{text}"')
+    return host.strip("[]") or default, int(port)
+
+
+def _target(text: str) -> Target:
+    if text.startswith("unix://"):
+        return Target(path=text.removeprefix("unix://"))
+    host, port = _address("service-addr", text, LOOPBACK)
+    return Target(host, port)
+
+
+def _upstream(text: str) -> Upstream:
+    """`name:port`, `name:address:port`; the name may be followed by @ and a datacenter."""
+    name, colon, where = text.partition(":")
+    name, _, datacenter = name.partition("@")
+    if not colon or not name:
+        raise Usage(f'--upstream: expected name:port, got "{text}"')
+    host, port = _address("upstream", where if ":" in where else f":{where}", LOOPBACK)
+    return Upstream(name, host, port, datacenter)
+
+
+# Who knows of it
+
+
+class _Registration:
+    """The proxy as the agent knows it: registered if asked for, and no business of its Envoys."""
+
+    def __init__(self, invocation: Invocation, plan: Sidecar) -> None:
+        self._client, self._proxy = invocation.client, plan.proxy_id
+        self._body: dict[str, Any] | None = None
+        if invocation.parsed.switch("register"):
+            assert plan.listen is not None, "checked before"
+            self._body = _registered(plan.service, plan.listen, invocation.parsed)
+
+    def keep(self) -> None:
+        """See to it, again and again: an agent that was started anew may have forgotten."""
+        if self._proxy:
+            self._take_over()
+        if self._body is not None and self._body["ID"] not in self._client.agent.services():
+            self._client.run(agent.register(self._body))
+
+    def _take_over(self) -> None:
+        """Have the agent stop an Envoy that it runs for this sidecar: there is one port."""
+        if self._client.proxies.one(self._proxy).managed:
+            stop = proxies.manage(self._proxy, enable=False)
+            self._client.run(msgspec.structs.replace(stop, wait_seconds=STOP_SECONDS))
+            log.info("the agent has stopped its own Envoy for %s", self._proxy)
+
+    def leave(self) -> None:
+        """Have nobody new sent here."""
+        body, self._body = self._body, None
+        if body is not None:
+            with suppress(MeshError):  # Its check fails soon in any case.
+                self._client.agent.deregister(body["ID"])
+
+
+def _registered(service: str, listen: tuple[str, int], parsed: Parsed) -> dict[str, Any]:
+    host, port = listen
+    name, more = f"{service}-proxy", parsed.text("register-id")
+    everywhere = host in ANY_ADDRESS
+    checked = LOOPBACK if everywhere else host
+    return {
+        "ID": f"{name}-{more}" if more else name,
+        "Name": name,
+        "Kind": "connect-proxy",
+        "Port": port,
+        "Address": "" if everywhere else host,
+        "Proxy": {"DestinationServiceName": service},
+        "Check": {
+            "Name": "Built-in proxy listening",
+            "TCP": f"[{checked}]:{port}" if ":" in checked else f"{checked}:{port}",
+            "Interval": "10s",
+        },
+    }
+
+
+# Doing it
+
+
+class _Running:
+    """The proxy while it runs: threads that follow the agent, and the loop that moves bytes."""
+
+    def __init__(self, plan: Sidecar, settings: Settings, registered: _Registration) -> None:
+        self._plan, self._registered, self._clock = plan, registered, SystemClock()
+        self._member = Member(plan.service, settings)
+        self._following = Following(settings)
+        self._instances: dict[Upstream, list[Instance]] = {}
+        self._contexts: dict[material.Side, tuple[material.Credentials, ssl.SSLContext]] = {}
+
+    def close(self) -> None:
+        """End all threads."""
+        self._following.close()
+        self._member.following.close()
+
+    async def run(self, drain_seconds: float) -> None:
+        """Until a signal comes, then as long as connections are open."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        at_once = asyncio.Event()
+
+        def end() -> None:
+            (at_once if ended.is_set() else ended).set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end)
+        doors = self._open(loop)
+        try:
+            await self._stay_registered(ended)
+            await asyncio.to_thread(self._registered.leave)
+            for door in doors:
+                door.shut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(drain_seconds):
+                    while not at_once.is_set() and any(door.open for door in doors):
+                        await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            for door in doors:
+                await door.stop()
+
+    async def _stay_registered(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            with suppress(MeshError):  # The next time, then.
+                await asyncio.to_thread(self._registered.keep)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REGISTER_SECONDS):
+                    await ended.wait()
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> list[Door]:
+        doors: list[Door] = []
+        plan, limits = self._plan, Limits()
+        if plan.listen is not None:
+            calling = partial(self._context, "server")
+            public = Public(plan.service, plan.target, calling, self._judge, limits)
+            public.start(_listening("listen", *plan.listen))
+            doors.append(public)
+            tasks = public.accepting.tasks
+
+            def told() -> None:
+                with suppress(RuntimeError):  # The loop has ended.
+                    loop.call_soon_threadsafe(
+                        lambda: tasks.start(public.judge_again(), name="judging again")
+                    )
+
+            self._member.guard(told)
+        for upstream in plan.upstreams:
+            endpoints = partial(self._endpoints, upstream)
+            local = Local(upstream.service, endpoints, partial(self._context, "client"), limits)
+            local.start(_listening("upstream", upstream.address, upstream.port))
+            doors.append(local)
+            options = ReadOptions(datacenter=upstream.datacenter)
+            self._following.follow(
+                f"instances of {upstream.service}",
+                connect.instances(upstream.service, options),
+                partial(self._instances.__setitem__, upstream),
+            )
+        return doors
+
+    def _context(self, side: material.Side) -> ssl.SSLContext:
+        """Of the newest certificates; made once for each."""
+        credentials = self._member.credentials
+        known = self._contexts.get(side)
+        if known is None or known[0] is not credentials:
+            made = material.make(side, credentials, lambda _uri, _serial: None)
+            self._contexts[side] = known = credentials, made
+        return known[1]
+
+    async def _judge(self, uri: str, serial: str) -> Verdict:
+        found = self._member.verdicts.still(uri)
+        if found is None:
+            found = await asyncio.to_thread(self._member.judged, uri, serial)
+        return Verdict(found.authorized, found.reason)
+
+    def _endpoints(self, upstream: Upstream) -> list[Endpoint]:
+        credentials = self._member.credentials
+        found = []
+        for one in self._instances.get(upstream, ()):
+            datacenter = one.node.datacenter or upstream.datacenter or credentials.datacenter
+            found.append(
+                Endpoint(
+                    one.address,
+                    one.service.port,
+                    credentials.id_of(upstream.service, datacenter),
+                    credentials.server_name(upstream.service, datacenter),
+                    TIERS[one.status],
+                )
+            )
+        return found
+
+
+def _listening(flag: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return bind((family, socket.SOCK_STREAM), host, port)[0]
+    except OSError as error:
+        raise Invalid(f"--{flag}: cannot listen at {host}:{port}: {explained(error)}") from error
+
+
+COMMANDS = {
+    "connect proxy": Command(
+        proxy,
+        about="Be a sidecar: mutual TLS before a service and on its way to others, with the\n"
+        "agent's certificates, and intentions enforced on every connection, also on those that\n"
+        "are open when one changes. It knows no requests: use Envoy for HTTP intentions, retries\n"
+        "and metrics. It ends by Ctrl-C, once open connections have ended.",
+        examples=(
+            Example("connect proxy --sidecar-for payments", "Be a registered sidecar"),
+            Example(
+                "connect proxy --service payments --listen :21000 --service-addr :9090 --register",
+                "Let others in to payments, and have it found",
+            ),
+            Example("connect proxy --service web --upstream payments:9191", "Call payments as web"),
+        ),
+        flags=(
+            Flag("sidecar-for", "be the sidecar of the instance with this id", value="ID"),
+            Flag("proxy-id", "be the proxy with this id", value="ID"),
+            Flag("service", "the service that it stands for, without a registration"),
+            Flag("listen", "where others come in: address:port", value="ADDRESS"),
+            Flag("service-addr", "where the application is: address:port, or unix:///path"),
+            Flag(
+                "upstream",
+                "a service to call, and the port for it: name[@datacenter]:[address:]port",
+                "list",
+            ),
+            Flag("register", "register it with the agent meanwhile", "switch"),
+            Flag("register-id", "what to add to its id, for several of a service", value="TEXT"),
+            Flag("drain-time", "how long open connections may take to end", "number", "SECONDS"),
+            Flag("log-level", "what to log", value="LEVEL", choices=tuple(LEVELS)),
+            Flag("log-json", "log JSON", "switch"),
+        ),
+    ),
+}

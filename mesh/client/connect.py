@@ -1,0 +1,77 @@
+"""Calls about the mesh: a service's leaf, the roots, and who may call whom."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mesh import codec
+from mesh.client import ca
+from mesh.client.ca import Leaf, Roots
+from mesh.client.call import (
+    Answer,
+    Call,
+    ReadOptions,
+    Response,
+    answer,
+    decode_json,
+    path_of,
+    reading,
+)
+from mesh.client.shapes import Instance, Shape
+
+LATEST = ReadOptions()
+FIRST_LEAF_SECONDS = 30.0
+"""How much longer an agent may take that has to have the leaf made."""
+
+
+class Verdict(Shape, frozen=True):
+    """Whether somebody may connect, and the rule that says so."""
+
+    authorized: bool = False
+    reason: str = ""
+
+
+def leaf(service: str, options: ReadOptions = LATEST) -> Call[Answer[Leaf]]:
+    """The leaf of a service, which the agent has made if there is none. Renewals come by index."""
+    call = ca.leaf(service, options)
+    return msgspec.structs.replace(call, wait_seconds=max(call.wait_seconds, FIRST_LEAF_SECONDS))
+
+
+def roots(options: ReadOptions = LATEST) -> Call[Answer[Roots]]:
+    """The roots, as the agent knows them."""
+    return reading("/v1/agent/connect/ca/roots", Roots, options)
+
+
+def authorize(service: str, caller: str, serial: str = "") -> Call[Verdict]:
+    """Whether who has this SPIFFE ID and serial number may connect to the service."""
+    body = {"Target": service, "ClientCertURI": caller, "ClientCertSerial": serial}
+    return Call(
+        method="POST",
+        path="/v1/agent/connect/authorize",
+        decode=lambda response: decode_json(response.body, Verdict),
+        body=codec.to_json(body),
+    )
+
+
+def rules(service: str, options: ReadOptions = LATEST) -> Call[Answer[bytes]]:
+    """What decides who may call a service, to be told when it changes.
+
+    The value is new whenever the index is: not all that decides can be seen in it.
+    """
+    params = (("by", "destination"), ("name", service))
+
+    def decode(response: Response) -> Answer[bytes]:
+        found = answer(response, response.body)
+        return answer(response, b"%d %s" % (found.index, response.body))
+
+    return Call(
+        method="GET",
+        path="/v1/connect/intentions/match",
+        decode=decode,
+        params=(*params, *options.params()),
+    )
+
+
+def instances(service: str, options: ReadOptions = LATEST) -> Call[Answer[list[Instance]]]:
+    """Where the mesh reaches a service: its sidecars, and instances that need none."""
+    return reading(path_of("health/connect", service), list[Instance], options)

@@ -1,0 +1,316 @@
+"""The built-in proxy: mutual TLS before a service and on its way to others, without Envoy.
+
+It knows connections, and no requests: intentions that need requests to decide deny. Certificates,
+verdicts and endpoints come from whoever makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from mesh.accepting import Accepting, Hears
+from mesh.connect import identity
+from mesh.connect.tunnel import Gone, Plain, Secure, splice
+from mesh.errors import Invalid, explained
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS_MAX = 8
+"""Endpoints that are tried for one connection."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one listener. Times in seconds."""
+
+    connections: int = 4096
+    handshakes: int = 256
+    """Of more at a time the oldest gives way."""
+    handshake_seconds: float = 10.0
+    connect_seconds: float = 5.0
+
+
+class Verdict(NamedTuple):
+    """Whether a caller may connect, and the rule that says so."""
+
+    allowed: bool
+    why: str
+
+
+class Endpoint(NamedTuple):
+    """Where a service is reached, and who must be there."""
+
+    address: str
+    port: int
+    uri: str
+    server_name: str
+    tier: int = 0
+    """Those of a higher one are for when all others fail."""
+
+
+class Target(NamedTuple):
+    """The application itself: an address and port, or a unix socket."""
+
+    address: str = "127.0.0.1"
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        """As people write it."""
+        return self.path or f"{self.address}:{self.port}"
+
+
+Judge: TypeAlias = Callable[[str, str], Awaitable[Verdict]]
+"""Says whether who has this SPIFFE ID and serial number may connect."""
+Contexts: TypeAlias = Callable[[], ssl.SSLContext]
+"""The context for the next connection. It checks chains; names are checked here."""
+
+
+class Door(Hears):
+    """A listener, and the connections that came in by it."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.limits = name, limits
+        self.open: set[Conversation] = set()
+        self.refused = 0
+        self.accepting = Accepting(
+            name,
+            self._welcome,
+            lambda: None,  # TLS is done by the tunnel, which can end by half.
+            self,
+            handshakes_max=limits.handshakes,
+            handshake_seconds=limits.handshake_seconds,
+        )
+
+    def start(self, listening: socket.socket) -> None:
+        """Accept from this socket, which is bound, from now on."""
+        listening.listen(128)
+        self.accepting.start(listening)
+
+    def shut(self) -> None:
+        """Accept nobody any more; what is open goes on."""
+        self.accepting.shut()
+
+    async def stop(self) -> None:
+        """End all connections."""
+        await self.accepting.stop()
+
+    def exhausted(self, error: OSError) -> None:
+        """Nobody can be accepted for a while."""
+        log.warning("%s: cannot accept connections: %s", self.name, explained(error))
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        caller = Plain(reader, writer)
+        if len(self.open) >= self.limits.connections:
+            self.refuse(f"{self.limits.connections} connections are open, which is the limit")
+            caller.abort()
+            return
+        conversation = Conversation(caller, str(writer.get_extra_info("peername")))
+        self.open.add(conversation)
+        try:
+            await self.serve(conversation)
+        except OSError as error:
+            log.debug("%s: %s: %s", self.name, conversation.address, explained(error))
+            caller.abort()
+        except asyncio.CancelledError:
+            caller.abort()
+            raise
+        finally:
+            self.open.discard(conversation)
+
+    async def serve(self, conversation: Conversation) -> None:
+        """What is done with a connection. Raises OSError when that came to nothing."""
+        raise NotImplementedError
+
+    def refuse(self, why: str) -> None:
+        """Count and log it."""
+        self.refused += 1
+        log.warning("%s: refused: %s", self.name, why)
+
+
+class Conversation:
+    """A connection that came in."""
+
+    def __init__(self, plain: Plain, address: str) -> None:
+        self.plain, self.address = plain, address
+        self.caller = self.serial = ""
+        """The SPIFFE ID and serial number, once they are proved."""
+
+
+class Public(Door):
+    """Where other services come in: who they are is proved by TLS and judged by intentions."""
+
+    def __init__(
+        self, service: str, target: Target, contexts: Contexts, judge: Judge, limits: Limits
+    ) -> None:
+        super().__init__(f"public listener of {service}", limits)
+        self.service, self._target = service, target
+        self._contexts, self._judge = contexts, judge
+        self._greeting: dict[Conversation, None] = {}  # Oldest first.
+
+    async def serve(self, conversation: Conversation) -> None:
+        """Shake hands, judge, connect to the application, carry bytes."""
+        secure = await self._greeted(conversation)
+        if secure is None or not await self._admitted(conversation):
+            conversation.plain.abort()
+            return
+        try:
+            application = await _connected(self._target, self.limits.connect_seconds)
+        except OSError as error:
+            self.refuse(f"{self.service} does not answer at {self._target}: {explained(error)}")
+            raise
+        await splice(secure, application)
+
+    async def _greeted(self, conversation: Conversation) -> Secure | None:
+        """TLS with whoever is there; None when it has given way or says nothing of use."""
+        if len(self._greeting) >= self.limits.handshakes:
+            oldest = next(iter(self._greeting))
+            self._greeting.pop(oldest)
+            oldest.plain.abort()
+        self._greeting[conversation] = None
+        try:
+            secure = Secure(conversation.plain, self._contexts(), None)
+            async with asyncio.timeout(self.limits.handshake_seconds):
+                await secure.shake_hands()
+            conversation.caller, conversation.serial = _proved(secure.tls)
+        except TimeoutError:
+            self.refuse(f"{conversation.address}: no handshake in time")
+        except Gone:  # As health checks do that only look whether somebody listens.
+            log.debug("%s: %s: closed again", self.name, conversation.address)
+        except (OSError, Invalid) as error:
+            self.refuse(f"{conversation.address}: {_reason(error)}")
+        else:
+            return secure
+        finally:
+            self._greeting.pop(conversation, None)
+        return None
+
+    async def _admitted(self, conversation: Conversation) -> bool:
+        verdict = await self._judge(conversation.caller, conversation.serial)
+        if not verdict.allowed:
+            self._say_refused(conversation, verdict)
+        return verdict.allowed
+
+    def _say_refused(self, conversation: Conversation, verdict: Verdict) -> None:
+        caller = _named(conversation.caller)
+        self.refuse(f"{caller} may not connect to {self.service}: {verdict.why}")
+
+    async def judge_again(self) -> None:
+        """Intentions have changed: cut off at once who may not be here any more."""
+        callers = {one.caller: one.serial for one in self.open if one.caller}
+        for caller, serial in sorted(callers.items()):
+            verdict = await self._judge(caller, serial)
+            if verdict.allowed:
+                continue
+            for one in list(self.open):
+                if one.caller == caller:
+                    self._say_refused(one, verdict)
+                    one.plain.abort()
+
+
+class Local(Door):
+    """Where the application finds another service: its own side of mutual TLS."""
+
+    def __init__(
+        self,
+        service: str,
+        endpoints: Callable[[], Sequence[Endpoint]],
+        contexts: Contexts,
+        limits: Limits,
+    ) -> None:
+        super().__init__(f"upstream {service}", limits)
+        self.service, self._endpoints, self._contexts = service, endpoints, contexts
+        self._turn = 0
+
+    async def serve(self, conversation: Conversation) -> None:
+        """Find somebody who answers, carry bytes."""
+        for endpoint in self._in_turn():
+            try:
+                secure = await self._reached(endpoint)
+            except (OSError, Invalid) as error:
+                where = f"{endpoint.address}:{endpoint.port}"
+                log.warning("%s: %s: %s", self.name, where, _reason(error))
+                continue
+            await splice(conversation.plain, secure)
+            return
+        self.refuse(f"no instance of {self.service} can be reached")
+        conversation.plain.abort()
+
+    def _in_turn(self) -> list[Endpoint]:
+        """Each connection begins with another one of the best."""
+        found = sorted(self._endpoints())
+        self._turn += 1
+        tiers: dict[int, list[Endpoint]] = {}
+        for one in found:
+            tiers.setdefault(one.tier, []).append(one)
+        chosen: list[Endpoint] = []
+        for tier in sorted(tiers):
+            ones = tiers[tier]
+            start = self._turn % len(ones)
+            chosen += ones[start:] + ones[:start]
+        return chosen[:ATTEMPTS_MAX]
+
+    async def _reached(self, endpoint: Endpoint) -> Secure:
+        """TLS with just this service. Raises OSError or Invalid."""
+        target = Target(endpoint.address, endpoint.port)
+        plain = await _connected(target, self.limits.connect_seconds)
+        secure = Secure(plain, self._contexts(), endpoint.server_name)
+        try:
+            async with asyncio.timeout(self.limits.handshake_seconds):
+                await secure.shake_hands()
+            _expect(endpoint.uri, secure)
+        except BaseException:
+            plain.abort()
+            raise
+        return secure
+
+
+def _expect(uri: str, secure: Secure) -> None:
+    found, _ = _proved(secure.tls)
+    if found != uri:
+        raise Invalid(f"it is {found} that answered, and {uri} was called")
+
+
+async def _connected(target: Target, seconds: float) -> Plain:
+    async with asyncio.timeout(seconds):
+        if target.path:
+            return Plain(*await asyncio.open_unix_connection(target.path))
+        return Plain(*await asyncio.open_connection(target.address, target.port))
+
+
+def _proved(tls: ssl.SSLObject) -> tuple[str, str]:
+    """The SPIFFE ID and the serial number of the other side. Raises Invalid."""
+    certificate = tls.getpeercert() or {}
+    names: Sequence[Any] = certificate.get("subjectAltName", ())
+    found = [str(value) for kind, value in names if kind == "URI"]
+    if len(found) != 1:
+        raise Invalid(f"the certificate has {len(found)} URIs, where a SPIFFE ID is one")
+    identity.parse(found[0])
+    serial = str(certificate.get("serialNumber", "")).lower()
+    return found[0], bytes.fromhex(serial.zfill(len(serial) + len(serial) % 2)).hex(":")
+
+
+def _named(uri: str) -> str:
+    """The service, and its whole SPIFFE ID."""
+    who = identity.parse(uri)
+    return f"{who.name} ({uri})" if who.name else uri
+
+
+def _reason(error: Exception) -> str:
+    """Why TLS came to nothing, in the words of OpenSSL where they are good."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
+        return "it does not speak TLS"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.message if isinstance(error, Invalid) else explained(error)
+
+
+_NOT_TLS = {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "UNSUPPORTED_PROTOCOL"}
