@@ -160,6 +160,11 @@ async def test_a_service_that_is_registered_in_another_case_is_the_same(mesh: Me
     # Another cluster has connections of its own, and so the new leaf.
     called = [replace(upstream, service="PAYMENTS")]
     await mesh.changed("web", leaf=mesh.signer.leaf("WEB"), upstreams=called)
+    deadline = CLOCK.monotonic() + PATIENCE_SECONDS
+    while (await mesh.get())[0] == 503:
+        # A connection of before leads to the cluster of before, until its listener has drained.
+        assert CLOCK.monotonic() < deadline
+        await asyncio.sleep(0.02)
     assert (await mesh.get())[0] == 200
     denied = policy(intention(action="deny"))
     await mesh.changed("payments", policy=denied)
