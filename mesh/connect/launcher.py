@@ -73,7 +73,7 @@ class Launcher:
     def keep_only(self, proxies: Iterable[str]) -> None:
         """Stop what an agent before us left running for other proxies than these."""
         names = {_folder_of(proxy) for proxy in proxies}
-        for folder in sorted({record.parent for record in self._folder.glob("*/envoy-?.json")}):
+        for folder in sorted({record.parent for record in self._folder.glob("*/envoy-?.*")}):
             if folder.name in names:
                 continue
             place = Place(folder, short_folder(folder, len(_SOCKET)))

@@ -186,10 +186,11 @@ async def _started(
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(old)
         with _log(place.folder / "envoy.log") as log:
-            pid = _spawn(command, log.fileno())
+            pid = _spawn(command, log.fileno(), _begun(place.record(epoch)))
         running = Running(pid, _start_time(pid), base_id, epoch, binary, made[1])
         # At once: an agent killed in the next moment shall find it again.
         _record(place, running)
+        _begun(place.record(epoch)).unlink(missing_ok=True)
         return running
 
     try:
@@ -198,11 +199,17 @@ async def _started(
         raise Internal(f"starting {binary}: {error}") from error
 
 
-_ASIDE = '{ read -r _ <&3; exec 3<&-; exec "$@"; } 4>&- >&5 2>&5 5>&- & echo $!'
-"""Starts a program once this shell has ended, and says its process id. 3 and 4 are a pipe."""
+_ASIDE = '{ read -r _ <&3; exec 3<&-; exec "$@"; } 4>&- >&5 2>&5 5>&- & echo $! > "$0"; echo $!'
+"""Starts a program once this shell has ended; before that it writes down its process id, so that
+there is never one that nobody knows of. 3 and 4 are a pipe."""
 
 
-def _spawn(command: list[str], log: int) -> int:
+def _begun(record: Path) -> Path:
+    """Where the process id stands until the record is written."""
+    return record.with_suffix(".pid")
+
+
+def _spawn(command: list[str], log: int, note: Path) -> int:
     """Start a program that is nobody's child, in a session of its own; its process id.
 
     Envoy asks the kernel to be ended with its parent: that must not be the agent, nor a shell that
@@ -213,7 +220,7 @@ def _spawn(command: list[str], log: int) -> int:
     try:
         shell = os.posix_spawn(
             "/bin/sh",
-            ["sh", "-c", _ASIDE, "sh", *command],
+            ["sh", "-c", _ASIDE, str(note), *command],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -281,7 +288,7 @@ def watched(place: Place, found: list[Running]) -> list[Process]:
 def kill_left(folder: Path) -> list[int]:
     """Kill the Envoys that agents left running whose data is somewhere below; their pids."""
     found = []
-    for record in sorted(folder.resolve().rglob("envoy-?.json")):
+    for record in sorted({one.with_suffix(".json") for one in folder.resolve().rglob("envoy-?.*")}):
         running = _recorded(record)
         if running is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -292,7 +299,13 @@ def kill_left(folder: Path) -> list[int]:
 
 def _recorded(record: Path) -> Running | None:
     """The process that a record is about, if it still is that one."""
-    running = _decoded(record)
+    begun = _read(_begun(record))
+    if begun.isdigit():
+        # An agent ended in just that moment.
+        slot = int(record.stem[-1])
+        running: Running | None = Running(int(begun), _start_time(int(begun)), 0, slot, "", "")
+    else:
+        running = _decoded(record)
     if running is None:
         return None
     arguments = _read(Path(f"/proc/{running.pid}/cmdline")).split("\0")
@@ -315,6 +328,9 @@ def forget(process: Process, *, last: bool = True) -> None:
     known = _decoded(record)
     if known is not None and known.pid == running.pid:
         record.unlink(missing_ok=True)
+    begun = _begun(record)
+    if _read(begun) == str(running.pid):
+        begun.unlink(missing_ok=True)
     if last:
         (place.folder / "base-id").unlink(missing_ok=True)
         shared = f"/dev/shm/envoy_shared_memory_{running.base_id}0"  # noqa: S108 - Envoy's place.

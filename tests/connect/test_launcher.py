@@ -13,6 +13,7 @@ from mesh.clock import SeededDice, SystemClock
 from mesh.connect import admin
 from mesh.connect.bootstrap import Bootstrap, bootstrap
 from mesh.connect.launcher import Launcher, Options, Sidecar, short_folder
+from mesh.connect.process import kill_left
 from mesh.errors import Conflict, Unreachable
 
 PROXY = "web-sidecar-proxy"
@@ -165,6 +166,24 @@ async def test_what_was_left_running_for_a_proxy_that_is_gone_is_stopped(tmp_pat
         while exists(first.pid):
             await asyncio.sleep(0.02)
     await after.stop(keep=False)
+
+
+def write_down_only_the_number(folder: Path, pid: int) -> None:
+    (record,) = folder.glob("*/envoy-0.json")
+    record.unlink()
+    record.with_suffix(".pid").write_text(f"{pid}\n")
+
+
+async def test_an_envoy_is_found_whose_agent_ended_before_it_wrote_it_down(tmp_path: Path) -> None:
+    before = Launcher(tmp_path, Options(drain_seconds=0.2), WORLD)
+    before.want(PROXY, made())
+    first = await until(before, lambda one: one.state == "running")
+    await before.stop(keep=True)
+    write_down_only_the_number(tmp_path, first.pid)
+    assert kill_left(tmp_path) == [first.pid]
+    async with asyncio.timeout(30):
+        while exists(first.pid):
+            await asyncio.sleep(0.02)
 
 
 def test_who_runs_an_envoy_is_remembered(tmp_path: Path) -> None:
