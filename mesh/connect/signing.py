@@ -20,6 +20,7 @@ from mesh.errors import Invalid
 BACKDATED_SECONDS = 300.0
 """For clocks that are behind ours."""
 RSA_BITS_MIN = 2048
+NAME_BYTES = 64
 SERIAL_BITS = 52
 """Of roots and intermediates: JSON readers keep such a number exactly."""
 _USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -223,7 +224,8 @@ class Signer:
 
     def leaf(self, asked: Asked, name: str, validity: Validity) -> str:
         """A leaf for who asked, named after the service."""
-        subject = _name(name[:64])
+        # X.509 ends a name there; a character that is cut in two is left out.
+        subject = _name(name.encode()[:NAME_BYTES].decode(errors="ignore"))
         builder = self._below(subject, asked.key, validity)
         serial = x509.random_serial_number()
         rsa_key = isinstance(asked.key, rsa.RSAPublicKey)

@@ -93,6 +93,9 @@ class Authority:
                     await self.look()
                 except MeshError as error:
                     self._failed(error)
+                except Exception as error:
+                    log.exception("certificate authority: looking after it failed")
+                    self._failed(Internal(f"{type(error).__name__}: {error}"))
                 self._judge()
             elif self._told:
                 self._told, self._stage = False, 0

@@ -188,6 +188,16 @@ def test_a_root_whose_key_is_elsewhere() -> None:
     assert not openssl_verifies(office.sign(), [pem], office.now)
 
 
+@pytest.mark.parametrize("service", ["ü" * 40, "w" * 200, "a" + "\N{GRINNING FACE}" * 30])
+def test_a_name_that_is_longer_than_a_subject_may_be_is_cut(office: Office, service: str) -> None:
+    leaf = office.sign(service)
+    assert not openssl_verifies(leaf, [office.state.active.certificate], START)
+    found = signing.facts(leaf.certificate)
+    assert service.startswith(found.name)
+    assert 60 < len(found.name.encode()) <= 64
+    assert identity.parse(found.uris[0]).name == service
+
+
 @pytest.mark.parametrize(
     ("uri", "kind", "why"),
     [

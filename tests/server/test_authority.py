@@ -155,6 +155,18 @@ async def test_it_cares_for_itself_as_time_goes_by(office: Office) -> None:
     assert before.id not in office.state.roots
 
 
+async def test_whatever_fails_is_told_and_goes_on(office: Office) -> None:
+    look, office.authority.look = office.authority.look, broken  # type: ignore[method-assign]
+    await until(lambda: office.told[-1] == ("warning", office.told[-1][1]))
+    assert "ValueError: out of hand" in office.told[-1][1]
+    office.authority.look = look  # type: ignore[method-assign]
+    await office.sign()
+
+
+async def broken() -> None:
+    raise ValueError("out of hand")
+
+
 async def test_past_roots_go(office: Office) -> None:
     old = office.state.active.id
     await office.order(authority.Configure(config={"PrivateKeyBits": 384}))
