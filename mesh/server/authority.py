@@ -98,7 +98,8 @@ class Authority:
                     self._failed(Internal(f"{type(error).__name__}: {error}"))
                 self._judge()
             elif self._told:
-                self._told, self._stage = False, 0
+                self._told, self._stage, self.problem = False, 0, ""
+                self._retry_at = float("-inf")
                 self.tell("passing", "another server leads and cares for it")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -134,18 +135,22 @@ class Authority:
         if (amend := ca.prune(state, now)) is not None:
             log.info("certificate authority: past roots are over: %s", ", ".join(amend.dropped))
             await self._write(amend)
-        elif self._clock.monotonic() >= self._retry_at:
-            await self._renew(state)
-
-    async def _renew(self, state: State) -> None:
-        if not ca.is_renewal_due(state, self._clock.wall()):
             return
+        if ca.is_renewal_due(state, now):
+            if self._clock.monotonic() < self._retry_at:
+                return  # What failed still stands.
+            await self._renew()
+        self.problem = ""
+
+    async def _renew(self) -> None:
         async with self._changing:
+            # Not as it was before: who changed it meanwhile may have renewed them too.
+            if (state := self._state()) is None:
+                return
             amend = await self._made(partial(ca.renew, state, self._making()))
             if amend is not None:
                 await self._write(amend)
                 log.info("certificate authority: new intermediates for %d roots", len(amend.roots))
-        self.problem = ""
 
     def _failed(self, error: MeshError) -> None:
         if not isinstance(error, NoLeader):

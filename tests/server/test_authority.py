@@ -160,7 +160,22 @@ async def test_whatever_fails_is_told_and_goes_on(office: Office) -> None:
     await until(lambda: office.told[-1] == ("warning", office.told[-1][1]))
     assert "ValueError: out of hand" in office.told[-1][1]
     office.authority.look = look  # type: ignore[method-assign]
+    await until(lambda: office.told[-1][0] == "passing")
     await office.sign()
+
+
+async def test_a_renewal_that_fails_is_told_until_it_succeeds(office: Office) -> None:
+    before, renew = office.state.active, office.authority._renew
+    office.authority._renew = broken  # type: ignore[method-assign]
+    office.clock.ahead = 183 * DAY
+    await until(lambda: office.told[-1][0] == "warning")
+    told = len(office.told)
+    await until(lambda: len(office.told) > told + 3)
+    assert office.told[-1] == ("warning", "ValueError: out of hand")
+    office.authority._renew = renew  # type: ignore[method-assign]
+    office.authority._retry_at = 0.0
+    await until(lambda: office.told[-1][0] == "passing")
+    assert office.state.active.intermediate != before.intermediate
 
 
 async def broken() -> None:
