@@ -164,10 +164,10 @@ def check_brought(brought: Brought) -> None:
     """Raise Invalid for what is no root, or a key that is not its own."""
     if brought.certificate:
         signing.split(brought.certificate)
+    if brought.key:
+        keys.read_key(brought.key, suspect=True)
     if brought.key and brought.certificate:
         signing.Signer(brought.certificate, brought.key)
-    elif brought.key:
-        keys.read_key(brought.key)
 
 
 def check(rules: Rules) -> None:

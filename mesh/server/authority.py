@@ -218,7 +218,7 @@ class Authority:
                 return False
             if order.provider != ca_config.PROVIDER:
                 raise Invalid(f'Provider: mesh has "{ca_config.PROVIDER}" only')
-            wanted = ca_config.read(order.config, settings.rules)
+            wanted = await self._made(partial(ca_config.read, order.config, settings.rules))
             if wanted.cluster_id not in {"", settings.cluster_id}:
                 raise Invalid("ClusterID: the trust domain cannot be changed")
             force = order.force_without_cross_signing
@@ -238,7 +238,8 @@ class Authority:
     async def _prepare(self, order: authority.Prepare) -> Step:
         async with self._changing:
             state = await self._leading()
-            wanted = ca_config.read(order.config, state.settings.rules)
+            before = state.settings.rules
+            wanted = await self._made(partial(ca_config.read, order.config, before))
             making = self._making()
             prepare = partial(ca.prepare, state, wanted.rules, wanted.brought, making)
             amend = await self._made(prepare)
