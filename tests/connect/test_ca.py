@@ -12,7 +12,14 @@ from mesh.connect.ca import LeafSigner
 from mesh.connect.keys import new_key
 from mesh.errors import Conflict, Denied, Invalid
 from mesh.registry.authority import HOUR, Ack, Brought, Rules
-from tests.connect.authority import DOMAIN, START, Office, openssl_verifies, signed_by_openssl
+from tests.connect.authority import (
+    DOMAIN,
+    START,
+    Office,
+    openssl_verifies,
+    outside_root,
+    signed_by_openssl,
+)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,15 @@ def test_a_root_from_outside() -> None:
     office = Office(brought=Brought(certificate=f"\r\n{pem}\n\n", key=key))
     assert office.state.active.certificate == pem
     assert not openssl_verifies(office.sign(), [pem], START)
+
+
+def test_who_knows_only_the_old_root_believes_one_from_outside(office: Office) -> None:
+    first, key = office.state.active.certificate, new_key("ec", 256)
+    brought = Brought(certificate=outside_root(key, path_length=1), key=key)
+    office.amend(ca.rotate(office.state, Rules(), brought, office.making, force=False))
+    leaf = office.sign()
+    assert not openssl_verifies(leaf, [first], START)
+    assert not openssl_verifies(leaf, [brought.certificate], START)
 
 
 def test_a_root_whose_key_is_elsewhere() -> None:
