@@ -319,6 +319,8 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
 def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
     if not found.authority:
         raise Invalid("RootCert: is no certificate authority")
+    if found.path_length == 0:
+        raise Invalid("RootCert: allows no intermediate below it (pathlen:0), which mesh makes")
     if not found.not_before <= now < found.not_after:
         raise Invalid("RootCert: is not valid now")
     domains = [uri.removeprefix("spiffe://").lower() for uri in found.uris]
@@ -364,12 +366,24 @@ def _check_intermediate(certificate: str, key: str, root: Root) -> None:
 def _crossed(state: State, root: Root, now: float) -> Root:
     """The root with a certificate of its own from the active one, where that can be had."""
     active, key = state.active, state.keys[state.active.id].root
-    if not key or now >= active.not_after:
+    if not key or now >= active.not_after or not _has_room(state):
         return root
     signer = signing.Signer(active.certificate, key)
     validity = signing.Validity(now, root.not_after - now)
     crossed = signer.cross(root.certificate, validity)
     return msgspec.structs.replace(root, crossed=crossed, crossed_by=active.id)
+
+
+def _has_room(state: State) -> bool:
+    """Whether each root from the active one up allows as many authorities as a crossed one adds."""
+    root, below, seen = state.active, 2, set[str]()  # The crossed root, and its intermediate.
+    while root.id not in seen:
+        length = signing.facts(root.certificate).path_length
+        if length is not None and length < below:
+            return False
+        seen.add(root.id)
+        root, below = state.roots.get(root.crossed_by, root), below + 1
+    return True
 
 
 def _uncrossed(root: Root, gone: set[str]) -> Root:

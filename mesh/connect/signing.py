@@ -388,7 +388,15 @@ def _uris(extensions: x509.Extensions) -> list[str]:
 
 def _is_authority(certificate: x509.Certificate) -> bool:
     found = _constraints(certificate)
-    return found is not None and found.ca
+    return found is not None and found.ca and _may_sign(certificate)
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    extensions = certificate.extensions
+    try:
+        return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _path_length(certificate: x509.Certificate) -> int | None:

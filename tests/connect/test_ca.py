@@ -190,6 +190,33 @@ def test_who_knows_only_the_old_root_believes_one_from_outside(office: Office) -
     assert not openssl_verifies(leaf, [brought.certificate], START)
 
 
+@pytest.mark.parametrize(
+    ("length", "signs", "why"), [(0, True, "pathlen:0"), (1, False, "no certificate authority")]
+)
+def test_a_root_below_which_nobody_would_believe_a_leaf(
+    office: Office, length: int, signs: bool, why: str
+) -> None:
+    key = new_key("ec", 256)
+    pem = outside_root(key, path_length=length, signs=signs)
+    with pytest.raises(Invalid, match=why):
+        ca.prepare(office.state, Rules(), Brought(certificate=pem, key=key), office.making)
+
+
+@pytest.mark.parametrize(("length", "rotations"), [(1, 0), (2, 1), (3, 2)])
+def test_a_root_signs_no_more_authorities_than_it_allows(length: int, rotations: int) -> None:
+    key = new_key("ec", 256)
+    pem = outside_root(key, path_length=length)
+    office = Office(brought=Brought(certificate=pem, key=key))
+    for _ in range(rotations):
+        office.amend(ca.rotate(office.state, Rules(), Brought(), office.making, force=False))
+        assert not openssl_verifies(office.sign(), [pem], START)
+    with pytest.raises(Conflict, match="ForceWithoutCrossSigning"):
+        ca.rotate(office.state, Rules(), Brought(), office.making, force=False)
+    office.amend(ca.prepare(office.state, Rules(), Brought(), office.making))
+    assert office.state.prepared is not None
+    assert not office.state.prepared.crossed
+
+
 def test_a_root_whose_key_is_elsewhere() -> None:
     key = new_key("ec", 256)
     pem = signing.make_root(key, DOMAIN, signing.Validity(START, 1e9))
