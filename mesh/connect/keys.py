@@ -16,8 +16,8 @@ from mesh.errors import Invalid
 KeyType = Literal["ec", "rsa"]
 Private: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Public: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+# Not P-224, which Consul makes as well: Envoy takes no certificate with such a key.
 CURVES: dict[int, ec.EllipticCurve] = {
-    224: ec.SECP224R1(),
     256: ec.SECP256R1(),
     384: ec.SECP384R1(),
     521: ec.SECP521R1(),

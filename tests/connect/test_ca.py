@@ -22,9 +22,7 @@ from tests.connect.authority import (
 )
 
 
-@pytest.mark.parametrize(
-    ("kind", "bits"), [("ec", 224), ("ec", 256), ("ec", 384), ("ec", 521), ("rsa", 2048)]
-)
+@pytest.mark.parametrize(("kind", "bits"), [("ec", 256), ("ec", 384), ("ec", 521), ("rsa", 2048)])
 def test_openssl_believes_a_leaf(kind: str, bits: int) -> None:
     office = Office(Rules(private_key_type=kind, private_key_bits=bits))  # type: ignore[arg-type]
     leaf = office.sign()

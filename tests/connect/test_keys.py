@@ -42,6 +42,13 @@ def test_keys_of_our_own_are_not_looked_at_again(wrong: str) -> None:
         read_key(wrong, suspect=True)
 
 
+def test_keys_that_envoy_does_not_take_are_not_made() -> None:
+    with pytest.raises(Invalid, match="one of 256, 384, 521 for an EC key, got 224"):
+        ca_config.read({"PrivateKeyBits": 224}, Rules())
+    with pytest.raises(Invalid, match="PrivateKeyBits"):
+        new_key("ec", 224)
+
+
 def test_a_key_that_is_brought_is_looked_at(wrong: str) -> None:
     with pytest.raises(Invalid, match="PrivateKey"):
         ca_config.read({"PrivateKey": wrong}, Rules())
