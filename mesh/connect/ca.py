@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from mesh.connect import identity
+from mesh.connect import ca_config, identity
 from mesh.connect.credentials import Bundle
 from mesh.connect.proof import believing, independent
 from mesh.errors import Conflict, Denied, Invalid
@@ -80,7 +80,8 @@ def found(settings: Settings, brought: Brought, making: Making) -> Amend:
 def prepare(state: State, rules: Rules, brought: Brought, making: Making) -> Amend:
     """Make the next root, which everybody is to believe from now on beside the present one.
 
-    Raises Conflict when there is one already, Invalid for a root from outside that is none.
+    The rules are kept with it, and count once it is active. Raises Conflict when there is one
+    already, Invalid for a root from outside that is none.
     """
     if state.prepared is not None:
         raise Conflict(
@@ -94,8 +95,8 @@ def prepare(state: State, rules: Rules, brought: Brought, making: Making) -> Ame
         raise Conflict(f"root {root.id} is believed already")
     if not (rules.disable_cross_signing or state.settings.rules.disable_cross_signing):
         root = _crossed(state, root, making.now)
-    root = msgspec.structs.replace(root, standing="prepared")
-    return _amend(state, [root], [keys], settings=settings)
+    root = msgspec.structs.replace(root, standing="prepared", rules=rules)
+    return _amend(state, [root], [keys])
 
 
 def activate(
@@ -127,7 +128,7 @@ def rotate(state: State, rules: Rules, brought: Brought, making: Making, *, forc
             "The current CA Provider does not support cross-signing. You can try again with "
             "ForceWithoutCrossSigningSet but this may cause disruption - see documentation for more"
         )
-    between = State(made.settings, state.roots | {root.id: root}, state.keys)
+    between = State(state.settings, state.roots | {root.id: root}, state.keys)
     after = _activated(between, root, making.now, automatic=True)
     return msgspec.structs.replace(after, keys=made.keys)
 
@@ -206,14 +207,29 @@ def recover(state: State, making: Making, *, force: bool = False) -> Amend:
 
 
 def configure(state: State, settings: Settings) -> Amend:
-    """Other rules for what is made from now on, under the same root."""
-    longest = settings.rules.leaf_cert_ttl
-    roots = [
-        msgspec.structs.replace(root, leaf_ttl=longest)
-        for root in state.roots.values()
-        if root.standing != "past" and root.leaf_ttl < longest
-    ]
-    return _amend(state, roots, settings=settings)
+    """Other rules for what is made from now on, under the same root.
+
+    What changes does so for a prepared root as well. Raises Invalid when its rules forbid that.
+    """
+    active, prepared = state.active, state.prepared
+    roots = [_with_leaves_of(active, settings.rules)]
+    if prepared is not None and prepared.rules is not None:
+        rules = _changed(prepared.rules, state.settings.rules, settings.rules)
+        ca_config.check(rules)
+        roots.append(msgspec.structs.replace(prepared, rules=rules))
+    changed = [root for root in roots if root != state.roots[root.id]]
+    return _amend(state, changed, settings=settings)
+
+
+def _with_leaves_of(root: Root, rules: Rules) -> Root:
+    return msgspec.structs.replace(root, leaf_ttl=max(root.leaf_ttl, rules.leaf_cert_ttl))
+
+
+def _changed(rules: Rules, before: Rules, after: Rules) -> Rules:
+    """These rules with what differs between the other two."""
+    found = {name: getattr(after, name) for name in after.__struct_fields__}
+    news = {name: value for name, value in found.items() if value != getattr(before, name)}
+    return msgspec.structs.replace(rules, **news)
 
 
 # Leaves
@@ -330,7 +346,7 @@ def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
 
 def _with_intermediate(state: State, root: Root, making: Making) -> tuple[Root, Keys]:
     """The root with a new intermediate, by its own key or by whoever has that."""
-    rules, domain = state.settings.rules, state.settings.trust_domain
+    rules, domain = root.rules or state.settings.rules, state.settings.trust_domain
     keys = state.keys[root.id]
     key = making_keys.new_key(rules.private_key_type, rules.private_key_bits)
     if keys.root:
@@ -396,8 +412,10 @@ def _activated(state: State, root: Root, now: float, *, automatic: bool) -> Amen
     old = msgspec.structs.replace(
         state.active, standing="past", past_since=now, automatic=automatic
     )
-    new = msgspec.structs.replace(root, standing="active", since=now)
-    return _amend(state, [old, new])
+    rules = root.rules or state.settings.rules
+    new = msgspec.structs.replace(root, standing="active", since=now, rules=None)
+    settings = msgspec.structs.replace(state.settings, rules=rules)
+    return _amend(state, [old, _with_leaves_of(new, rules)], settings=settings)
 
 
 def _amend(

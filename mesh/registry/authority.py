@@ -97,6 +97,8 @@ class Root(Row, frozen=True, kw_only=True):
     """Once past, it is dropped by itself when no leaf of its can live any more."""
     leaf_ttl: float = 0.0
     """The longest that a leaf under it may live."""
+    rules: Rules | None = None
+    """While it is prepared: how certificates are made once it is active."""
 
 
 class Keys(Row, frozen=True, kw_only=True):

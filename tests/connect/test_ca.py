@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 import pytest
 
 from mesh.clock import SystemClock
@@ -103,6 +104,37 @@ def test_leaves_that_are_over_keep_nobody_waiting(office: Office) -> None:
         ca.retire(office.state, office.reports, 1.0, office.now)
     office.now += 1
     assert ca.retire(office.state, office.reports, 1.0, office.now).dropped == [old]
+
+
+def test_what_the_next_root_goes_by_counts_once_it_signs(office: Office) -> None:
+    rules = Rules(leaf_cert_ttl=300 * HOUR, private_key_bits=384)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    assert office.trust.rules == Rules()
+    assert office.sign().valid_before == START + 72 * HOUR
+    settings = office.state.settings
+    limited = msgspec.structs.replace(settings, rules=Rules(csr_max_concurrent=7))
+    office.amend(ca.configure(office.state, limited))
+    office.amend(ca.activate(office.state, office.reports, 1.0, office.now))
+    assert office.trust.rules == msgspec.structs.replace(rules, csr_max_concurrent=7)
+    assert office.state.active.leaf_ttl == 300 * HOUR
+    assert office.sign().valid_before == START + 300 * HOUR
+
+
+def test_a_root_that_is_taken_back_leaves_nothing_of_its_rules(office: Office) -> None:
+    before = office.state.settings.rules
+    rules = Rules(private_key_type="rsa", private_key_bits=2048)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    office.amend(ca.retire(office.state, office.reports, 1.0, office.now, force=True))
+    assert office.state.settings.rules == before
+
+
+def test_other_rules_go_with_those_of_the_next_root(office: Office) -> None:
+    rules = Rules(leaf_cert_ttl=2000 * HOUR)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    shorter = Rules(intermediate_cert_ttl=300 * HOUR)
+    settings = msgspec.structs.replace(office.state.settings, rules=shorter)
+    with pytest.raises(Invalid, match="IntermediateCertTTL"):
+        ca.configure(office.state, settings)
 
 
 def test_intermediates_are_renewed_in_half_time(office: Office) -> None:
