@@ -22,7 +22,6 @@ from mesh.connect.proof import believing, independent
 from mesh.errors import Conflict, Denied, Invalid
 from mesh.lazily import Lazy
 from mesh.registry.authority import (
-    ROOTS_MAX,
     Amend,
     Brought,
     Keys,
@@ -34,6 +33,7 @@ from mesh.registry.authority import (
     State,
     Trust,
 )
+from mesh.registry.workloads import ROOTS_MAX
 
 if TYPE_CHECKING:
     from mesh.connect import keys as making_keys

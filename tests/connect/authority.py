@@ -17,6 +17,7 @@ from mesh.connect.ca import LeafSigner, Making, found
 from mesh.connect.keys import new_key, read_key
 from mesh.registry import authority
 from mesh.registry.authority import Amend, Brought, Rules, Settings, Signed, State, Tell
+from mesh.registry.workloads import Ack, said
 from tests.registry.world import World
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
@@ -58,8 +59,8 @@ class Office(World):
         assert amend is not None
         self.do(amend)
 
-    def tell(self, node: str, *acks: authority.Ack) -> None:
-        self.do(Tell(node, list(acks)))
+    def tell(self, node: str, *acks: Ack) -> None:
+        self.do(Tell(node, said(acks)))
 
     def sign(self, service: str = "web") -> Signed:
         key = new_key("ec", 256)

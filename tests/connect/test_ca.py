@@ -12,7 +12,8 @@ from mesh.connect import ca, identity, signing
 from mesh.connect.ca import LeafSigner
 from mesh.connect.keys import new_key
 from mesh.errors import Conflict, Denied, Invalid
-from mesh.registry.authority import HOUR, Ack, Brought, Rules
+from mesh.registry.authority import HOUR, Brought, Rules
+from mesh.registry.workloads import Ack
 from tests.connect.authority import (
     DOMAIN,
     START,

@@ -20,6 +20,7 @@ from mesh.registry import authority
 from mesh.registry.authority import HOUR, Brought, Rules, Settings, Sign, Signed
 from mesh.registry.levels import HIGHEST, LEVELS, Level
 from mesh.registry.port import STALE, Answer, Query, ReadOptions
+from mesh.registry.workloads import Ack
 from tests.compat.conftest import until
 from tests.connect.authority import CLUSTER, START, openssl_verifies
 from tests.connect.hand import HandClock
@@ -91,7 +92,7 @@ class Node:
             await self.clock.advance(LOOK_SECONDS / 2)
         raise AssertionError("waited in vain")
 
-    def reports(self) -> dict[str, authority.Ack]:
+    def reports(self) -> dict[str, Ack]:
         rows = authority.Reports().run(self.servers.database.view())
         return {ack.id: ack for row in rows for ack in row.acks}
 

@@ -13,7 +13,8 @@ from mesh.connect.ca import LeafSigner
 from mesh.connect.keys import new_key
 from mesh.connect.proof import progress
 from mesh.errors import Conflict
-from mesh.registry.authority import HOUR, Ack, Brought, Rules, Signed
+from mesh.registry.authority import HOUR, Brought, Rules, Signed
+from mesh.registry.workloads import Ack
 from tests.connect.authority import DOMAIN, Office
 
 NODES = st.sampled_from(["n1", "n2", "n3"])

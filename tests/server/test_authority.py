@@ -15,8 +15,9 @@ from mesh.connect.keys import new_key
 from mesh.daemon.consensus import RaftConsensus
 from mesh.errors import Busy, Conflict, Denied, Internal, Invalid, NotFound
 from mesh.registry import authority
-from mesh.registry.authority import Ack, Rules, Sign, Tell
+from mesh.registry.authority import Rules, Sign, Tell
 from mesh.registry.levels import HIGHEST, Finalize, level_of
+from mesh.registry.workloads import Ack, said
 from mesh.server.authority import Authority, Options, signed_outside
 from tests.connect.authority import openssl_verifies
 from tests.rpc.stack import WORLD, Stack, agent, client, until
@@ -122,12 +123,12 @@ async def test_too_many_requests_wait_and_are_then_refused(office: Office) -> No
 
 async def test_a_rotation_in_steps(office: Office) -> None:
     old = office.state.active.id
-    await office.server.router.write(Tell("n1", [Ack(id="proxy:p", roots=[old], leaf=old)]))
+    await office.server.router.write(Tell("n1", said([Ack(id="proxy:p", roots=[old], leaf=old)])))
     step = await office.order(authority.Prepare())
     with pytest.raises(Conflict, match="proxy:p on n1"):
         await office.order(authority.Activate())
     both = [old, step.root]
-    await office.server.router.write(Tell("n1", [Ack(id="proxy:p", roots=both, leaf=old)]))
+    await office.server.router.write(Tell("n1", said([Ack(id="proxy:p", roots=both, leaf=old)])))
     assert (await office.order(authority.Activate())).root == step.root
     assert (await office.sign()).root == step.root
     with pytest.raises(Conflict):
@@ -191,7 +192,7 @@ async def test_past_roots_go(office: Office) -> None:
 
 
 async def test_what_was_said_of_nodes_that_are_gone_is_forgotten(office: Office) -> None:
-    await office.server.router.write(Tell("gone", [Ack(id="proxy:p")]))
+    await office.server.router.write(Tell("gone", said([Ack(id="proxy:p")])))
     office.clock.ahead = -3601.0
     reports = office.server.machine.answers
     assert reports.read(authority.Reports()).value
