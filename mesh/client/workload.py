@@ -223,7 +223,7 @@ class Calling(Living):
 
     def _check(self, uri: str, serial: str) -> None:  # noqa: ARG002  # Only who it is counts.
         wanted = self._handle.member.credentials.id_of(*self._where())
-        if uri != wanted:
+        if uri.lower() != wanted.lower():  # As the catalog, which found it.
             raise _refused(f"it is {uri} that answered, and {wanted} was called")
 
 

@@ -95,6 +95,37 @@ def _read(domain: str, parts: list[str]) -> Identity | None:
             return None
 
 
+def is_same(first: str, second: str) -> bool:
+    """Whether two SPIFFE IDs are of one workload: names have no case. Raises Invalid for none."""
+    one, other = (
+        msgspec.structs.replace(found, name=found.name.lower())
+        for found in (parse(first), parse(second))
+    )
+    return one == other
+
+
+def name_pattern(name: str) -> str:
+    """An expression for the name of a service as it stands in SPIFFE IDs, whatever its case.
+
+    It is to be read ignoring case, which only leaves letters to it that are not of ASCII.
+    """
+    lower = name.lower()
+    if lower.isascii():
+        return re.escape(quote(lower, safe=""))
+    pattern = "".join(_char_pattern(char) for char in lower)
+    # A few letters become others in lower case, which have no way back.
+    exact = quote(name, safe="")
+    if re.fullmatch(pattern, exact, re.IGNORECASE):
+        return pattern
+    return f"(?:{pattern}|{re.escape(exact)})"
+
+
+def _char_pattern(char: str) -> str:
+    ways = {char} if char.isascii() else {char, char.upper()}
+    found = sorted(re.escape(quote(one, safe="")) for one in ways if one.lower() == char)
+    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+
+
 def server_name(service: str, datacenter: str, trust_domain: str, subset: str = "") -> str:
     """The SNI of a service, which is also the name of its Envoy cluster."""
     front = f"{subset}." if subset else ""

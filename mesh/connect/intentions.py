@@ -8,6 +8,8 @@ It decides as Envoys with our configuration do. In requests:
   looked at by itself, and one that fits is enough; inverted, none may fit (Envoys before 1.38 join
   them by commas). One that is absent matches nothing, not even inverted, but for `present`.
 - `host` and `:authority` are one header.
+
+Services that call have the same name in any case, as in the catalog.
 """
 
 from __future__ import annotations
@@ -89,15 +91,22 @@ def decide(
             rule=f"every request needs a token of {_providers(policy.jwt)}",
             entry=f"{_entry(policy.destination)} JWT",
         )
-    name = _name(caller)
-    for one in policy.intentions:
-        if (shadow or not one.dry_run) and _is_about(one, name):
-            return _by(one, request, default_allow)
+    one = deciding(policy, _name(caller), shadow=shadow)
+    if one is not None:
+        return _by(one, request, default_allow)
     return Decision(
         allowed=default_allow,
         why="default",
         rule=f"no intention is about this, and the default is {_word(default_allow)}",
     )
+
+
+def deciding(policy: Policy, source: str, *, shadow: bool = False) -> Intention | None:
+    """The intention about a caller, if there is one; with `shadow` a dry run counts too."""
+    for one in policy.intentions:
+        if (shadow or not one.dry_run) and _is_about(one, source):
+            return one
+    return None
 
 
 def _by(one: Intention, request: Request | None, default_allow: bool) -> Decision:
@@ -194,7 +203,11 @@ def _name(caller: Identity | str) -> str:
 
 
 def _is_about(one: Intention, name: str) -> bool:
-    return bool(name) and not one.peer and one.source in {name, ANY}
+    return bool(name) and not one.peer and (one.source == ANY or _is_same(one.source, name))
+
+
+def _is_same(name: str, other: str) -> bool:
+    return name == other or name.lower() == other.lower()
 
 
 def _matches(permission: Permission, request: Request) -> bool:

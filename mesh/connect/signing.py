@@ -42,7 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The identifier of its key, in hex with colons."""
     authority: bool
     """Whether it may sign others."""
-    path_length: int | None
+    below: int | None = None
     """How many authorities may follow below it; None for any number."""
     uris: list[str]
 
@@ -81,7 +81,7 @@ def facts(pem: str) -> Facts:
         key_bits=bits,
         key_id=colons(_identifier(found).digest),
         authority=_is_authority(found),
-        path_length=_path_length(found),
+        below=_below(found),
         uris=_uris(found.extensions),
     )
 
@@ -101,6 +101,11 @@ def split(pem: str) -> list[str]:
 def der(pem: str) -> bytes:
     """The certificate as DER. Raises Invalid."""
     return _read(pem).public_bytes(serialization.Encoding.DER)
+
+
+def chain_der(pem: str) -> bytes:
+    """Every certificate of a file as DER, one behind the other. Raises Invalid."""
+    return b"".join(der(one) for one in split(pem))
 
 
 def public_numbers(pem: str) -> dict[str, str | bytes]:
@@ -220,7 +225,7 @@ class Signer:
     def cross(self, other: str, validity: Validity) -> str:
         """Another root's certificate, as if this one had made it: same name, key, identifier."""
         found = _read(other)
-        below = _path_length(found)
+        below = _below(found)
         public: Public = found.public_key()  # type: ignore[assignment]  # It is of a root here.
         builder = self._below(found.subject, public, validity).serial_number(_serial())
         domains = [uri.removeprefix("spiffe://") for uri in _uris(found.extensions)]
@@ -392,14 +397,14 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
-    extensions = certificate.extensions
+    """Whether its key is not kept to other uses."""
     try:
-        return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     except x509.ExtensionNotFound:
         return True
 
 
-def _path_length(certificate: x509.Certificate) -> int | None:
+def _below(certificate: x509.Certificate) -> int | None:
     found = _constraints(certificate)
     return found.path_length if found is not None else None
 

@@ -14,7 +14,7 @@ import msgspec
 from mesh.codec import check_depth
 from mesh.errors import Conflict, Invalid
 from mesh.registry import kinds
-from mesh.registry.entries import INTENTIONS, TABLE, Entry, check_name
+from mesh.registry.entries import INTENTIONS, TABLE, Entry, check_name, find
 from mesh.registry.intentions import body_of
 from mesh.registry.kinds import jwt_provider, parts, proxy_defaults, service_defaults
 from mesh.registry.kinds import service_intentions as bodies
@@ -55,7 +55,7 @@ class Write(Command[bool], frozen=True, tag="config.write"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Write; False when the check index does not match."""
-        old = transaction.get(TABLE, (self.kind, self.name))
+        old = find(transaction, self.kind, self.name)
         if self.check_index is not None and self.check_index != (old.modify_index if old else 0):
             return False
         body = self.body
@@ -66,7 +66,7 @@ class Write(Command[bool], frozen=True, tag="config.write"):
 
 
 class Create(Command[bool], frozen=True, tag="config.create"):
-    """Write an entry that is not there yet; False, and nothing changes, when one is."""
+    """Write an entry; False, and nothing changes, when there is one of its name in any case."""
 
     result = bool
     needs: ClassVar[int] = MESH
@@ -78,13 +78,13 @@ class Create(Command[bool], frozen=True, tag="config.create"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Look, then write."""
-        if transaction.get(TABLE, (self.entry.kind, self.entry.name)) is not None:
+        if find(transaction, self.entry.kind, self.entry.name) is not None:
             return False
         return self.entry.apply(transaction)
 
 
 class Erase(Command[bool], frozen=True, tag="config.erase"):
-    """Delete an entry, if there. With check_index only if its modify index is that."""
+    """Delete an entry, if there, ignoring case. With check_index only if its index is that."""
 
     result = bool
     needs: ClassVar[int] = MESH
@@ -101,7 +101,7 @@ class Erase(Command[bool], frozen=True, tag="config.erase"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Delete; False when it is there with another modify index."""
-        old = transaction.get(TABLE, (self.kind, self.name))
+        old = find(transaction, self.kind, self.name)
         if old is None:
             return True
         if self.check_index is not None and old.modify_index != self.check_index:
@@ -131,7 +131,12 @@ class Restore(Command[bool], frozen=True, tag="config.restore"):
 
 def store(transaction: Transaction, entry: Entry, owner: str = "", force: bool = False) -> None:
     """Write an entry. Raises Invalid or Conflict for what does not fit to other entries."""
-    old = transaction.get(TABLE, (entry.kind, entry.name))
+    old = find(transaction, entry.kind, entry.name)
+    if old is not None and old.name != entry.name:
+        raise Conflict(
+            f"{entry.kind}/{entry.name}: there is {entry.kind}/{old.name}, and services are the "
+            "same in any case: write that one, or delete it first"
+        )
     if old is not None and old.body == entry.body:
         return
     if entry.kind == INTENTIONS:
@@ -163,13 +168,9 @@ def _check_owners(old: Entry | None, new: Entry | None, owner: str, force: bool)
     """Raise Conflict when somebody else's intention would change."""
     if old is None or force:
         return
-    kept = {(one.name, one.dry_run): one for one in body_of(new).sources} if new else {}
+    kept = {bodies.key_of(one): one for one in body_of(new).sources} if new else {}
     for source in body_of(old).sources:
-        if (
-            source.owner
-            and source.owner != owner
-            and kept.get((source.name, source.dry_run)) != source
-        ):
+        if source.owner and source.owner != owner and kept.get(bodies.key_of(source)) != source:
             raise Conflict(
                 f'the intention from "{source.name}" to "{old.name}" belongs to "{source.owner}": '
                 f"write it as that owner (owner={source.owner}), or with force"
@@ -192,7 +193,7 @@ def _check_intentions(view: View, entry: Entry) -> None:
 def _protocols(view: View, kind: str, name: str) -> Mapping[str, str]:
     """What those services speak whose intentions need to see requests, and which it may change."""
     if kind == service_defaults.KIND:
-        found = view.get(TABLE, (INTENTIONS, name))
+        found = find(view, INTENTIONS, name)
         entries = [found] if found is not None else []
     elif kind == proxy_defaults.KIND:
         entries = view.select(TABLE, "kind", INTENTIONS)
@@ -217,7 +218,7 @@ def _check_overrides(view: View, entry: Entry) -> None:
     """Raise when a caller would speak something else than the service it calls."""
     own = readable(service_defaults.ServiceDefaults, entry.body)
     for place, one in enumerate(own.upstream_config.overrides if own.upstream_config else ()):
-        other = view.get(TABLE, (service_defaults.KIND, one.name))
+        other = find(view, service_defaults.KIND, one.name)
         if other is None or not one.protocol:
             continue
         spoken = readable(service_defaults.ServiceDefaults, other.body).protocol
@@ -229,7 +230,8 @@ def _check_overrides(view: View, entry: Entry) -> None:
     for other in view.select(TABLE, "kind", service_defaults.KIND) if own.protocol else ():
         config = readable(service_defaults.ServiceDefaults, other.body).upstream_config
         for one in config.overrides if config else ():
-            if one.name == entry.name and one.protocol and one.protocol != own.protocol:
+            same = one.name.lower() == entry.name.lower()
+            if same and one.protocol and one.protocol != own.protocol:
                 raise Invalid(
                     f"Protocol: {own.protocol} contradicts service-defaults/{other.name}, which "
                     f"calls this service with {one.protocol}"
@@ -238,11 +240,11 @@ def _check_overrides(view: View, entry: Entry) -> None:
 
 def _with_ids(old: Entry | None, body: dict[str, Any]) -> dict[str, Any]:
     """The body, each source with the id it has; only the older API gives ids."""
-    had = {(one.name, one.dry_run): one for one in body_of(old).sources} if old else {}
+    had = {bodies.key_of(one): one for one in body_of(old).sources} if old else {}
     new = msgspec.convert(body, bodies.ServiceIntentions)
     sources = []
     for source in new.sources:
-        before = had.get((source.name, source.dry_run), bodies.SourcePart())
+        before = had.get(bodies.key_of(source), bodies.SourcePart())
         sources.append(
             msgspec.structs.replace(
                 source,

@@ -1,4 +1,8 @@
-"""Config entries as they are: kinds, names, bodies. What they mean is said where they are used."""
+"""Config entries as they are: kinds, names, bodies. What they mean is said where they are used.
+
+Services have the same name in any case, so entries do: each is stored under the name that was
+written, and found ignoring case (`find`).
+"""
 
 from __future__ import annotations
 
@@ -63,13 +67,26 @@ TABLE: Table[Entry] = Table(
     key=lambda entry: (entry.kind, entry.name),
     indexes={
         "kind": lambda entry: (entry.kind,),
-        "source": lambda entry: _texts(one.get("Name") for one in _sources(entry)),
+        "folded": lambda entry: ((entry.kind, entry.name.lower()),),
+        "source": lambda entry: [
+            name.lower() for name in _texts(one.get("Name") for one in _sources(entry))
+        ],
         "intention": lambda entry: _texts(one.get("LegacyID") for one in _sources(entry)),
         "provider": lambda entry: _texts(_used(entry)),
     },
     level=ENTRIES,
-    later={"source": MESH, "intention": MESH, "provider": MESH},
+    later={"folded": MESH, "source": MESH, "intention": MESH, "provider": MESH},
 )
+
+
+def find(view: View, kind: str, name: str) -> Entry | None:
+    """The entry of this name, ignoring case.
+
+    Of several, which only an older program or an import leaves, the one that is spelled so, else
+    the first.
+    """
+    found = view.select(TABLE, "folded", (kind, name.lower()))
+    return next((one for one in found if one.name == name), found[0] if found else None)
 
 
 def check_name(kind: str, name: str) -> None:
@@ -83,7 +100,7 @@ def check_name(kind: str, name: str) -> None:
 
 
 class Get(Query[Entry | None], frozen=True, tag="entries.get"):
-    """One entry, or None."""
+    """One entry by its name, ignoring case, or None."""
 
     answer = Entry | None
     needs: ClassVar[int] = ENTRIES
@@ -92,7 +109,7 @@ class Get(Query[Entry | None], frozen=True, tag="entries.get"):
 
     def run(self, view: View) -> Entry | None:
         """Look it up."""
-        return view.get(TABLE, (self.kind, self.name))
+        return find(view, self.kind, self.name)
 
 
 class List(Query[list[Entry]], frozen=True, tag="entries.list"):

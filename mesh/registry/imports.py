@@ -13,7 +13,7 @@ import msgspec
 from mesh.codec import check_depth
 from mesh.errors import Conflict, Invalid
 from mesh.registry import autopilot, catalog, coordinates, entries, prepared_rows
-from mesh.registry.levels import RESTORES
+from mesh.registry.levels import MESH, RESTORES, Present
 from mesh.registry.nodes import NODES
 from mesh.registry.pairs import PAIRS, Pair
 from mesh.registry.port import Command
@@ -74,7 +74,14 @@ class Merge(Command[int], frozen=True, tag="imports.merge"):
         return transaction.writes - before
 
     def _put_plain(self, transaction: Transaction) -> None:
+        folded = Present().run(transaction) >= MESH
         for entry in self.entries:
+            there = entries.find(transaction, entry.kind, entry.name) if folded else None
+            if there is not None and there.name != entry.name:
+                raise Conflict(
+                    f"{entry.kind}/{entry.name}: there is {entry.kind}/{there.name}, and services "
+                    "are the same in any case"
+                )
             transaction.put(entries.TABLE, entry)
         for settings in self.settings:
             transaction.put(autopilot.TABLE, settings)

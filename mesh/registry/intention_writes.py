@@ -1,4 +1,8 @@
-"""Writes of single intentions, as the older API has them: each is a source of an entry."""
+"""Writes of single intentions, as the older API has them: each is a source of an entry.
+
+The two ends are found in any case. What was there keeps its spelling; only a source that is written
+anew, in place of the one there, is stored as it is given.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import msgspec
 
 from mesh.errors import Conflict, Invalid, NotFound
 from mesh.registry import config
-from mesh.registry.entries import INTENTIONS, TABLE, Entry, check_name
+from mesh.registry.entries import INTENTIONS, TABLE, Entry, check_name, find
 from mesh.registry.intentions import body_of, time_text
 from mesh.registry.kinds import parts
 from mesh.registry.kinds import service_intentions as bodies
@@ -50,15 +54,15 @@ class Put(Command[bool], frozen=True, tag="intentions.put"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Put it among the others; False when the check index does not match."""
-        entry = transaction.get(TABLE, (INTENTIONS, self.destination))
+        entry = find(transaction, INTENTIONS, self.destination)
         index = entry.modify_index if entry is not None else 0
         if self.check_index is not None and self.check_index != index:
             return False
         body = body_of(entry) if entry is not None else bodies.ServiceIntentions()
         new = msgspec.convert(self.source, bodies.SourcePart)
-        key, now = (new.name, new.dry_run), time_text(transaction.time)
+        key, now = bodies.key_of(new), time_text(transaction.time)
         if self.how == "create":
-            if any((one.name, one.dry_run) == key for one in body.sources):
+            if key in _keys(body):
                 raise Conflict(
                     f'duplicate intention found: there is one from "{new.name}" to '
                     f'"{self.destination}" already'
@@ -68,20 +72,25 @@ class Put(Command[bool], frozen=True, tag="intentions.put"):
             )
         elif self.how == "update":
             entry, old = _with_id(transaction, self.id)
-            if (entry.name, old.name) != (self.destination, new.name):
+            if not _is_same(entry.name, self.destination) or not _is_same(old.name, new.name):
                 raise Conflict(
                     f"Cannot change where the intention {self.id} begins or ends: it is from "
                     f'"{old.name}" to "{entry.name}"'
                 )
-            key, body = (old.name, old.dry_run), body_of(entry)
+            body = body_of(entry)
+            if old.dry_run != new.dry_run and key in _keys(body):
+                raise Conflict(_beside(self.id, old))
+            key = bodies.key_of(old)
             new = msgspec.structs.replace(
                 new,
+                name=old.name,
                 legacy_id=self.id,
                 legacy_create_time=old.legacy_create_time,
                 legacy_update_time=now,
             )
-        rest = [one for one in body.sources if (one.name, one.dry_run) != key]
-        _store(transaction, self.destination, body, [*rest, new], self)
+        rest = [one for one in body.sources if bodies.key_of(one) != key]
+        name = entry.name if entry is not None else self.destination
+        _store(transaction, name, body, [*rest, new], self)
         return True
 
 
@@ -101,14 +110,14 @@ class Drop(Command[bool], frozen=True, tag="intentions.drop"):
         """Take it out of its entry, which goes when it was the last."""
         if self.id:
             entry, old = _with_id(transaction, self.id)
-            key = (old.name, old.dry_run)
+            key = bodies.key_of(old)
         else:
-            found = transaction.get(TABLE, (INTENTIONS, self.destination))
+            found = find(transaction, INTENTIONS, self.destination)
             if found is None:
                 return True
-            entry, key = found, (self.source, self.dry_run)
+            entry, key = found, (self.source.lower(), self.dry_run)
         body = body_of(entry)
-        rest = [one for one in body.sources if (one.name, one.dry_run) != key]
+        rest = [one for one in body.sources if bodies.key_of(one) != key]
         if len(rest) != len(body.sources):
             _store(transaction, entry.name, body, rest, self)
         return True
@@ -126,16 +135,15 @@ class Promote(Command[bool], frozen=True, tag="intentions.promote"):
 
     def apply(self, transaction: Transaction) -> bool:
         """Raises NotFound when there is no dry run between the two."""
-        entry = transaction.get(TABLE, (INTENTIONS, self.destination))
+        entry = find(transaction, INTENTIONS, self.destination)
         body = body_of(entry) if entry is not None else bodies.ServiceIntentions()
-        tried = next((one for one in body.sources if one.name == self.source and one.dry_run), None)
-        if tried is None:
+        both = [one for one in body.sources if _is_same(one.name, self.source)]
+        tried = next((one for one in both if one.dry_run), None)
+        if entry is None or tried is None:
             raise NotFound(
                 f'there is no dry run of an intention from "{self.source}" to "{self.destination}"'
             )
-        before = next(
-            (one for one in body.sources if one.name == self.source and not one.dry_run), None
-        )
+        before = next((one for one in both if not one.dry_run), None)
         new = msgspec.structs.replace(tried, dry_run=False)
         if before is not None and before.legacy_id:
             new = msgspec.structs.replace(
@@ -145,9 +153,29 @@ class Promote(Command[bool], frozen=True, tag="intentions.promote"):
                 legacy_create_time=before.legacy_create_time,
                 legacy_update_time=time_text(transaction.time),
             )
-        rest = [one for one in body.sources if one.name != self.source]
-        _store(transaction, self.destination, body, [*rest, new], self)
+        rest = [one for one in body.sources if one not in both]
+        _store(transaction, entry.name, body, [*rest, new], self)
         return True
+
+
+def _keys(body: bodies.ServiceIntentions) -> set[tuple[str, bool]]:
+    return {bodies.key_of(one) for one in body.sources}
+
+
+def _is_same(name: str, other: str) -> bool:
+    return name.lower() == other.lower()
+
+
+def _beside(identity: str, old: bodies.SourcePart) -> str:
+    """Why an intention may not become what another one is."""
+    if old.dry_run:
+        return (
+            f"The intention {identity} is a dry run beside one that is enforced: "
+            "promote it, and it takes that one's place"
+        )
+    return (
+        f"The intention {identity} is enforced, and there is a dry run beside it: delete that first"
+    )
 
 
 def _store(
@@ -164,6 +192,8 @@ def _store(
         config.remove(transaction, entry, by.owner, by.force)
         return
     made = msgspec.structs.replace(body, sources=sources).settled(destination)
+    for where, text in made.faults():
+        raise Invalid(f"{where}: {text}")
     entry = Entry(kind=INTENTIONS, name=destination, body=parts.plain(made))
     config.store(transaction, entry, by.owner, by.force)
 

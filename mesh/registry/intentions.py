@@ -1,4 +1,7 @@
-"""Intentions: which service may call which, as service-intentions entries say it."""
+"""Intentions: which service may call which, as service-intentions entries say it.
+
+The names of services are those of the catalog, which ignores case, and so is it done here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.registry.entries import INTENTIONS, TABLE, Entry
+from mesh.registry.entries import INTENTIONS, TABLE, Entry, find
 from mesh.registry.kinds import jwt_provider, parts
 from mesh.registry.kinds import service_intentions as bodies
 from mesh.registry.levels import MESH
@@ -146,11 +149,11 @@ class Matching(Query[Policy], frozen=True, tag="intentions.matching"):
 
     def run(self, view: View) -> Policy:
         """Read the entries of the destination and of `*`, and no other bucket."""
-        own = view.get(TABLE, (INTENTIONS, self.destination))
-        every = view.get(TABLE, (INTENTIONS, ANY)) if self.destination != ANY else None
+        own = find(view, INTENTIONS, self.destination)
+        every = find(view, INTENTIONS, ANY) if self.destination != ANY else None
         body = body_of(own) if own is not None else bodies.ServiceIntentions()
         return Policy(
-            destination=self.destination,
+            destination=own.name if own is not None else self.destination,
             intentions=[*of_entry(own), *of_entry(every)],
             jwt=_needs(body.jwt),
         )
@@ -177,12 +180,15 @@ class OfSource(Query[list[Intention]], frozen=True, tag="intentions.of_source"):
 
     def run(self, view: View) -> list[Intention]:
         """Read the buckets of both names."""
-        names = {self.source, ANY}
+        names = {self.source.lower(), ANY}
         entries = {
             entry.name: entry for name in names for entry in view.select(TABLE, "source", name)
         }
         return ordered(
-            one for entry in entries.values() for one in of_entry(entry) if one.source in names
+            one
+            for entry in entries.values()
+            for one in of_entry(entry)
+            if one.source.lower() in names
         )
 
 
@@ -197,8 +203,8 @@ class Exact(Query[Intention | None], frozen=True, tag="intentions.exact"):
 
     def run(self, view: View) -> Intention | None:
         """Read the destination's entry."""
-        for one in of_entry(view.get(TABLE, (INTENTIONS, self.destination))):
-            if one.source == self.source and one.dry_run == self.dry_run:
+        for one in of_entry(find(view, INTENTIONS, self.destination)):
+            if one.source.lower() == self.source.lower() and one.dry_run == self.dry_run:
                 return one
         return None
 
@@ -244,7 +250,8 @@ def named_providers(policy: Policy) -> list[str]:
 def ordered(intentions: Iterable[Intention]) -> list[Intention]:
     """By precedence, then by names; a dry run before what it may replace."""
     return sorted(
-        intentions, key=lambda one: (-one.precedence, one.destination, one.source, not one.dry_run)
+        intentions,
+        key=lambda one: (-one.precedence, one.destination, one.source.lower(), not one.dry_run),
     )
 
 

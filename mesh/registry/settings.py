@@ -12,7 +12,7 @@ import msgspec
 
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
-from mesh.registry.entries import TABLE
+from mesh.registry.entries import find
 from mesh.registry.kinds import mesh, parts, proxy_defaults, service_defaults
 from mesh.registry.kinds.parts import Body
 from mesh.registry.levels import MESH
@@ -100,7 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def upstream(self, name: str) -> Upstream:
         """How it calls this service: the override for it over the defaults, field by field."""
         for one in self.upstream_overrides:
-            if one.service == name:
+            if one.service.lower() == name.lower():
                 fields = ((field, getattr(one, field)) for field in one.__struct_fields__)
                 given = {field: value for field, value in fields if value}
                 return msgspec.structs.replace(self.upstream_defaults, **given)
@@ -173,7 +173,7 @@ def protocol_of(view: View, service: str) -> Protocol:
 
 
 def _body(view: View, kind: type[B], name_of_kind: str, name: str) -> B:
-    entry = view.get(TABLE, (name_of_kind, name))
+    entry = find(view, name_of_kind, name)
     return kind() if entry is None else readable(kind, entry.body)
 
 

@@ -133,6 +133,7 @@ def test_servers_and_clients_of_the_standard_library_know_each_other(
     calling = web.to("payments")
     with website(payments) as port:
         assert page(port, calling) == web.uri
+        assert page(port, web.to("Payments")) == web.uri, "services have no case"
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=calling))
         with opener.open(f"https://{ADDRESS}:{port}/", timeout=10) as response:
             assert response.read().decode() == web.uri

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.connect.identity import Identity, Role, parse, server_name, service
+from mesh.connect.identity import Identity, Role, is_same, name_pattern, parse, server_name, service
 from mesh.errors import Invalid
 
 DOMAIN = "11111111-2222-3333-4444-555555555555.consul"
@@ -62,6 +64,23 @@ def test_any_text_is_an_identity_or_refused(text: str) -> None:
     except Invalid:
         return
     assert parse(found.uri) == found
+
+
+def segment(name: str) -> str:
+    return service(DOMAIN, "dc1", name).uri.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", ["web", "Web.v2", "d/e f", "Straße", "ÜBER-Api", "İ"])
+def test_a_pattern_is_of_a_name_in_any_case(name: str) -> None:
+    pattern = f"(?i:{name_pattern(name)})"
+    for one in {name, name.lower(), name.title(), name.swapcase()}:
+        same = one.lower() == name.lower()
+        assert bool(re.fullmatch(pattern, segment(one))) == same, one
+        uris = [service(DOMAIN, "dc1", each).uri for each in (one, name)]
+        assert is_same(*uris) == same
+    for other in (f"{name}x", f"x{name}", "other"):
+        assert not re.fullmatch(pattern, segment(other))
+        assert not is_same(*(service(DOMAIN, "dc1", each).uri for each in (other, name)))
 
 
 def test_the_server_name_leads_to_a_service() -> None:

@@ -273,6 +273,17 @@ async def test_instances_take_turns_and_those_that_fail_are_passed_over(
     assert f"upstream payments: {ADDRESS}:{dead}: " in caplog.text
 
 
+async def test_a_service_is_the_same_in_any_case(authority: Authority) -> None:
+    async with (
+        shouting() as application,
+        started(public(authority, application, Rules())) as port,
+        started(upstream(authority, [endpoint(port, "Payments")])) as entrance,
+    ):
+        caller = await asyncio.open_connection(ADDRESS, entrance)
+        assert await shout(caller) == b"HELLO\n"
+        await hang_up(caller)
+
+
 async def test_another_service_at_the_other_end_gets_no_byte(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.errors import Invalid, MeshError
+from mesh.errors import Conflict, Invalid, MeshError
+from mesh.patterns import PROGRAM_MAX, Pattern
 from mesh.registry import config, entries, imports, intentions, kinds, settings
 from mesh.registry.entries import Entry
 from tests.registry.world import World
@@ -173,6 +174,99 @@ def test_what_an_import_left_and_nobody_understands_fails_closed() -> None:
     assert {one.source for one in world.ask(intentions.OfSource("web"))} == {"web", "*"}
     # Such an entry can be replaced and deleted.
     world.do(config.Erase("service-intentions", "db"))
+
+
+@pytest.mark.parametrize("key", ["Peer", "SamenessGroup"])
+@pytest.mark.parametrize("value", ["default", "none"])
+def test_what_is_about_others_is_never_about_those_here(key: str, value: str) -> None:
+    world, sources = World(), [{"Name": "web", "Action": "allow"}]
+    with pytest.raises(Invalid, match=rf"Sources\[0\].{key}: not available yet"):
+        write(world, "service-intentions", "db", {"Sources": [{**sources[0], key: value}]})
+    write(world, "service-intentions", "db", {"Sources": [{**sources[0], key: ""}]})
+    body = {"TransparentProxy": {"MeshGateway": {"Mode": "none"}}}
+    write(world, "service-defaults", "db", body)
+
+
+def test_an_expression_that_fits_only_without_its_ends_is_refused() -> None:
+    world, long = World(), "a" * (PROGRAM_MAX - 1)
+    Pattern(long)
+    write(world, "service-defaults", "db", {"Protocol": "http"})
+    permission = {"Action": "deny", "HTTP": {"PathRegex": long}}
+    body = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
+    with pytest.raises(Invalid, match=r"PathRegex: not a regular expression of RE2: .* steps"):
+        write(world, "service-intentions", "db", body)
+
+
+def test_names_are_the_same_in_any_case() -> None:
+    world, sources = World(), [{"Name": "web", "Action": "allow"}]
+    write(world, "service-defaults", "DB", {"Protocol": "http"})
+    write(world, "service-intentions", "Db", {"Sources": sources})
+    for name in ("db", "DB"):
+        assert world.ask(settings.Service(name)).protocol == "http"
+        found = world.ask(entries.Get("service-intentions", name))
+        assert found is not None
+        assert found.name == "Db"
+    with pytest.raises(Conflict, match=r"service-intentions/db: there is service-intentions/Db"):
+        write(world, "service-intentions", "db", {"Sources": sources})
+    again = config.Write.of("service-intentions", "db", {"Sources": sources})
+    assert not world.do(config.Create(again))
+    imported = Entry(kind="service-intentions", name="db", body={"Sources": sources})
+    with pytest.raises(Conflict, match="service-intentions/Db"):
+        world.do(imports.Merge(entries=[imported]))
+    both = {"Sources": [*sources, {"Name": "WEB", "Action": "deny"}]}
+    with pytest.raises(Invalid, match=r'Sources\[1\].Name: "WEB" is there twice'):
+        write(world, "service-intentions", "x", both)
+    overrides = [{"Name": "dB", "Protocol": "http", "ConnectTimeoutMs": 500}]
+    write(world, "service-defaults", "web", {"UpstreamConfig": {"Overrides": overrides}})
+    assert world.ask(settings.Service("Web")).upstream("db").connect_seconds == 0.5
+    with pytest.raises(Invalid, match="calls this service with http"):
+        write(world, "service-defaults", "DB", {"Protocol": "tcp"})
+    permission = {"Action": "deny", "HTTP": {"PathExact": "/"}}
+    needy = {"Sources": [{"Name": "web", "Permissions": [permission]}]}
+    write(world, "service-intentions", "DB".title(), needy)
+    world.do(config.Erase("service-defaults", "WEB"))
+    with pytest.raises(Conflict, match="would speak tcp"):
+        write(world, "service-defaults", "DB", {"Protocol": "tcp"})
+    assert world.do(config.Erase("service-intentions", "DB"))
+    assert not world.ask(entries.List("service-intentions"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wrong"),
+    [
+        ("local_connect_timeout_ms", "soon", "a number from 0 to 2147483647, got 'soon'"),
+        ("local_request_timeout_ms", -1, "a number from 0"),
+        ("local_idle_timeout_ms", [5], "a number from 0"),
+        ("max_inbound_connections", True, "a number from 0"),
+        ("bind_port", 70000, "a number from 0 to 65535, got 70000"),
+        ("balance_inbound_connections", "best", "exact_balance, got 'best'"),
+        ("envoy_public_listener_json", "}", "a JSON object as text: "),
+        ("envoy_tracing_json", {"http": {}}, "JSON as text, got {'http': {}}"),
+        ("envoy_extra_static_clusters_json", '{"a": 1} {', "JSON objects as text: "),
+    ],
+)
+def test_options_that_sidecars_know_make_sense_to_them(option: str, value: Any, wrong: str) -> None:
+    with pytest.raises(Invalid) as found:
+        write(World(), "proxy-defaults", "global", {"Config": {option: value}})
+    assert found.value.message.startswith(f"Config.{option}: expected {wrong}")
+
+
+def test_other_options_are_left_alone() -> None:
+    config = {
+        "local_connect_timeout_ms": "500",
+        "max_inbound_connections": 10.0,
+        "envoy_public_listener_json": "",
+        "envoy_extra_static_clusters_json": '{"a": 1}, {"b": 2}',
+        "envoy_extra_stats_sinks_json": '[{"a": 1}]',
+        "something_else": {"bind_port": "x"},
+    }
+    world = World()
+    assert write(world, "proxy-defaults", "global", {"Config": config})
+    assert world.ask(settings.Service("db")).config == config
+    for name in ("EnvoyListenerJSON", "EnvoyClusterJSON"):
+        body = {"UpstreamConfig": {"Defaults": {name: "{]"}}}
+        with pytest.raises(Invalid, match=f"UpstreamConfig.Defaults.{name}: expected a JSON obj"):
+            write(world, "service-defaults", "db", body)
 
 
 def test_providers() -> None:

@@ -126,6 +126,44 @@ def test_ids_stay_where_they_are() -> None:
     assert world.ask(intentions.Get(identity)) is None
 
 
+def test_an_update_puts_nothing_in_the_place_of_another() -> None:
+    world, first, second = World(), str(UUID(int=1)), str(UUID(int=2))
+    world.do(Put("db", source("web", "deny"), how="create", id=first))
+    world.do(Put("db", source("web", "allow", dry_run=True), how="create", id=second))
+    with pytest.raises(Conflict, match="promote it"):
+        world.do(Put("db", source("web", "allow"), how="update", id=second))
+    with pytest.raises(Conflict, match="delete that first"):
+        world.do(Put("db", source("web", "deny", dry_run=True), how="update", id=first))
+    assert [one.id for one in world.ask(intentions.All())] == [second, first]
+    world.do(Drop(id=first))
+    world.do(Put("db", source("web", "allow"), how="update", id=second))
+    (found,) = world.ask(intentions.All())
+    assert (found.id, found.dry_run) == (second, False)
+
+
+def test_services_are_the_same_in_any_case() -> None:
+    world, identity = World(), str(UUID(int=7))
+    world.do(Put("DB", source("Web", "deny"), how="create", id=identity))
+    with pytest.raises(Conflict, match="duplicate"):
+        world.do(Put("db", source("WEB"), how="create", id=str(UUID(int=8))))
+    (found,) = world.ask(intentions.Matching("db")).intentions
+    assert (found.source, found.destination, found.action) == ("Web", "DB", "deny")
+    assert world.ask(intentions.Matching("DB")).intentions == [found]
+    assert world.ask(intentions.Exact("web", "db")) == found
+    assert world.ask(intentions.OfSource("WEB")) == [found]
+    world.do(Put("db", source("WEB", "allow"), how="update", id=identity))
+    world.do(Put("db", source("web", "deny", dry_run=True)))
+    assert [one.source for one in world.ask(intentions.All())] == ["web", "Web"]
+    world.do(Promote("WEB", "db"))
+    (found,) = world.ask(intentions.All())
+    assert (found.source, found.destination, found.action) == ("web", "DB", "deny")
+    assert found.id == identity
+    world.do(Put("db", source("WEB", "allow")))
+    assert [one.source for one in world.ask(intentions.All())] == ["WEB"]
+    world.do(Drop("web", "Db"))
+    assert not world.ask(List())
+
+
 def test_ends_must_be_services() -> None:
     world = World()
     permission = service_intentions.PermissionPart(

@@ -90,8 +90,8 @@ def upstream_cluster(upstream: Upstream, blueprint: Blueprint) -> Resource:
     else:
         found = _upstream(name, upstream)
     trust = blueprint.bundle.trust_domain
-    uri = identity.service(trust, upstream.datacenter, upstream.service).uri
-    socket = secrets.outbound(blueprint.bundle, blueprint.outgoing, name, uri)
+    who = identity.service(trust, upstream.datacenter, upstream.service)
+    socket = secrets.outbound(blueprint.bundle, blueprint.outgoing, name, who)
     del found.transport_socket_matches[:]
     found.transport_socket.CopyFrom(type(found.transport_socket)(**socket))
     children = list(secrets.refs(blueprint.bundle))

@@ -2,18 +2,19 @@
 
 Of intentions the first whose source is the caller decides, and of its permissions the first that
 matches. Envoy's rules of one action have no order, so each says what those before it leave over.
-All that look at nothing but the caller become one rule with one expression: Envoy tries rules one
-by one, and a thousand of them would cost more than all the rest of a request.
+All that look at nothing but the caller become one rule with one expression, and so do those with
+the same permissions: Envoy tries rules one by one, and a thousand of them would cost more than all
+the rest of a request.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from mesh.connect import identity
 from mesh.connect.xds.blueprint import Blueprint
 from mesh.connect.xds.messages import RBAC, Policy
 from mesh.connect.xds.snapshot import Cause
@@ -30,6 +31,8 @@ LAYER4 = "consul-intentions-layer4"
 LAYER7 = "consul-intentions-layer7"
 TOKENS = "consul-intentions-jwt"
 JWT_FILTER = "envoy.filters.http.jwt_authn"
+SHADOW_PREFIX = "dry_run_"
+"""Stands before the counters and notes of rules that are only tried."""
 _EVERYTHING: dict[str, Any] = {"any": True}
 _SERVICE = r"[^/]+"
 
@@ -59,6 +62,17 @@ def rules(blueprint: Blueprint, *, http: bool) -> Rules:
     )
 
 
+def members(blueprint: Blueprint) -> Any:
+    """Every service of the trust domain, and nobody else."""
+    everyone = {"permissions": [_EVERYTHING], "principals": [_callers(blueprint, _SERVICE)]}
+    return RBAC(action="ALLOW", policies={"mesh": Policy(**everyone)})
+
+
+def nobody() -> Any:
+    """Rules that refuse all."""
+    return RBAC(action="ALLOW")
+
+
 def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
     found = [Cause(f"service-intentions {destination}")]
     for intention in intentions:
@@ -78,25 +92,32 @@ def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
 def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) -> Any:
     """The rules of these; None: everything is allowed."""
     if blueprint.policy.jwt and not http:
-        return RBAC(action="ALLOW")  # Nobody: of a connection no token is known.
+        return nobody()  # Of a connection no token is known.
     default = "allow" if blueprint.default_allow else "deny"
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)
     policies: dict[str, Any] = {}
-    flat: list[str] = []
+    flat = [one.source for one in deciding.values() if _action(one, http=http) == listed]
     tokens = blueprint.policy.jwt
-    for number, intention in enumerate(deciding.values()):
+<<<<<<< HEAD
+    for number, sources in _alike(deciding, http=http).items():
+        wanted = _permissions(deciding[sources[0]].permissions, listed)
+        if wanted:
+            who = _principal(blueprint, sources, deciding)
+=======
+    for number, (source, intention) in enumerate(deciding.items()):
         action: str = intention.action or "deny"
         if intention.permissions:
             # Of a connection nothing is known that permissions are about.
             action = "" if http else "deny"
         if action == listed:
-            flat.append(intention.source)
+            flat.append(source)
         if action:
             continue
         wanted = _permissions(intention.permissions, listed)
         if wanted:
-            who = _principal(blueprint, [intention.source], deciding)
+            who = _principal(blueprint, [source], deciding)
+>>>>>>> fixint
             policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
     if flat:
         who = _principal(blueprint, flat, deciding)
@@ -111,12 +132,33 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
     )
 
 
+def _action(intention: Intention, *, http: bool) -> str:
+    """What becomes of the caller's every request; empty where permissions decide."""
+    if intention.permissions:
+        # Of a connection nothing is known that permissions are about.
+        return "" if http else "deny"
+    return intention.action or "deny"
+
+
+def _alike(deciding: dict[str, Intention], *, http: bool) -> dict[int, list[str]]:
+    """The sources whose permissions decide, those with the same together; by the first's number."""
+    found: dict[bytes, tuple[int, list[str]]] = {}
+    for number, one in enumerate(deciding.values()):
+        if not _action(one, http=http):
+            permissions = msgspec.msgpack.encode(one.permissions)
+            found.setdefault(permissions, (number, []))[1].append(one.source)
+    return dict(found.values())
+
+
 def _deciding(intentions: list[Intention]) -> dict[str, Intention]:
-    """By source, the one that decides about it; what stands below one about all is left out."""
+    """By source in lower case, the one that decides about it.
+
+    What stands below one about all is left out.
+    """
     found: dict[str, Intention] = {}
     for intention in intentions:
         if ANY not in found:
-            found.setdefault(intention.source, intention)
+            found.setdefault(intention.source.lower(), intention)
     return found
 
 
@@ -128,18 +170,19 @@ def _principal(
 ) -> dict[str, Any]:
     """The callers with these sources; `*` are those that nothing more exact is about."""
     if ANY not in sources:
-        return _callers(blueprint, _either(sources))
+        return _callers(blueprint, _either(sources, deciding))
     others = sorted(one for one in deciding if one != ANY and one not in sources)
     everyone = _callers(blueprint, _SERVICE)
     if not others:
         return everyone
-    but = {"not_id": _callers(blueprint, _either(others))}
+    but = {"not_id": _callers(blueprint, _either(others, deciding))}
     return {"and_ids": {"ids": [everyone, but]}}
 
 
-def _either(sources: list[str]) -> str:
-    names = [re.escape(quote(one, safe="")) for one in sorted(sources)]
-    return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
+def _either(sources: list[str], deciding: dict[str, Intention]) -> str:
+    """The leaf of a caller has its name as it was registered, in whatever case."""
+    names = [identity.name_pattern(deciding[one].source) for one in sorted(sources)]
+    return f"(?i:{'|'.join(names)})"
 
 
 def _callers(blueprint: Blueprint, services: str) -> dict[str, Any]:

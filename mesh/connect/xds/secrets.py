@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from mesh.connect import identity
 from mesh.connect.credentials import Bundle, Leaf
+from mesh.connect.identity import Identity
 from mesh.connect.xds.blueprint import TlsRules
 from mesh.connect.xds.messages import (
     ADS,
@@ -59,11 +62,19 @@ def inbound(bundle: Bundle, rules: TlsRules, alpn: list[str]) -> dict[str, Any]:
     return {"name": "tls", "typed_config": any_of(tls)}
 
 
-def outbound(bundle: Bundle, rules: TlsRules, server_name: str, uri: str) -> dict[str, Any]:
-    """The transport socket of a cluster whose endpoints prove to be the one with this URI."""
-    context = _context(bundle, rules, [{"san_type": "URI", "matcher": {"exact": uri}}])
+def outbound(bundle: Bundle, rules: TlsRules, server_name: str, who: Identity) -> dict[str, Any]:
+    """The transport socket of a cluster whose endpoints prove to be this service."""
+    context = _context(bundle, rules, [{"san_type": "URI", "matcher": _matcher(who)}])
     tls = UpstreamTlsContext(common_tls_context=context, sni=server_name)
     return {"name": "tls", "typed_config": any_of(tls)}
+
+
+def _matcher(who: Identity) -> dict[str, Any]:
+    """Its leaf has its name as it was registered, in whatever case."""
+    if who.name.isascii():
+        return {"exact": who.uri, "ignore_case": True}
+    front = re.escape(who.uri[: who.uri.rindex("/") + 1])
+    return {"safe_regex": {"regex": f"{front}(?i:{identity.name_pattern(who.name)})"}}
 
 
 def _context(bundle: Bundle, rules: TlsRules, names: list[dict[str, Any]]) -> dict[str, Any]:

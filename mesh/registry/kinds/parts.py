@@ -50,6 +50,8 @@ _CAPITALS = {
     "uri": "URI",
     "sni": "SNI",
 }
+_CHOICES = frozenset({"mode", "meshgateway"})
+"""Plain names of what is chosen from a list, in which `none` or `default` stands for nothing."""
 _TEXTS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -69,7 +71,11 @@ class Part(
     """A part of a body."""
 
     later: ClassVar[tuple[str, ...]] = ()
-    """Names that there are, but that mean nothing yet: refused unless empty."""
+    """Names that there are, but that mean nothing yet: refused unless empty.
+
+    A `Mode` below them is also empty as `none` or `default`. A name never is: `Peer = "default"`
+    is somebody.
+    """
     ignored: ClassVar[tuple[str, ...]] = ()
     """Names that are taken and mean nothing, since others give them when they read."""
 
@@ -115,9 +121,22 @@ def regex_faults(where: str, expression: str) -> Iterator[Fault]:
     """An expression must be one that Envoy's RE2 takes."""
     if expression:
         try:
-            Pattern(expression)
+            Pattern(expression, whole=True)
         except Invalid as error:
             yield where, f"not a regular expression of RE2: {error.message}"
+
+
+def json_faults(where: str, text: str, *, several: bool = False) -> Iterator[Fault]:
+    """An option for Envoy is empty or a JSON object; `several`: one after another, or a list."""
+    text = text.strip()
+    try:
+        if several:
+            msgspec.json.decode(text if text[:1] == "[" else f"[{text}]", type=list[dict[str, Any]])
+        elif text:
+            msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        what = "JSON objects" if several else "a JSON object"
+        yield where, f"expected {what} as text: {error}"
 
 
 def read(kind: type[P], value: object, path: str = "") -> P:
@@ -275,10 +294,12 @@ def _wrong(path: str, expected: str, value: object) -> Invalid:
     return Invalid(f"{path or 'the entry'}: expected {expected}, got {got}")
 
 
-def _is_empty(value: object) -> bool:
+def _is_empty(value: object, name: str = "") -> bool:
     if isinstance(value, dict):
-        return all(_is_empty(inside) for inside in value.values())
-    return value in (None, "", False, 0) or value == [] or value in ("none", "default")
+        return all(_is_empty(inside, _plain_name(str(key))) for key, inside in value.items())
+    if name in _CHOICES and value in ("none", "default"):
+        return True
+    return value in (None, "", False, 0) or value == []
 
 
 def _join(path: str, name: str) -> str:

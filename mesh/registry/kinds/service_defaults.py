@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
-from mesh.registry.kinds.parts import Body, Duration, Fault, Part
+from mesh.registry.kinds.parts import Body, Duration, Fault, Part, json_faults
 
 KIND = "service-defaults"
 Protocol: TypeAlias = Literal["", "tcp", "http", "http2", "grpc"]
@@ -95,6 +95,11 @@ class UpstreamPart(Part, frozen=True, kw_only=True):
     mesh_gateway: MeshGatewayPart = MeshGatewayPart()
     balance_outbound_connections: Literal["", "exact_balance"] = ""
 
+    def faults(self) -> Iterator[Fault]:
+        """What Envoy is given is JSON."""
+        yield from json_faults("EnvoyListenerJSON", self.envoy_listener_json)
+        yield from json_faults("EnvoyClusterJSON", self.envoy_cluster_json)
+
 
 class UpstreamConfigPart(Part, frozen=True, kw_only=True):
     """How the service calls others."""
@@ -106,12 +111,12 @@ class UpstreamConfigPart(Part, frozen=True, kw_only=True):
         """Only overrides are about somebody, each about another one."""
         if self.defaults is not None and self.defaults.name:
             yield "Defaults.Name", "must be empty: the defaults are for all"
-        names = [one.name for one in self.overrides]
+        names = [one.name.lower() for one in self.overrides]
         for place, name in enumerate(names):
             if not name or "*" in name:
                 yield f"Overrides[{place}].Name", "must be the name of a service"
             if name in names[:place]:
-                yield f"Overrides[{place}].Name", f'"{name}" is there twice'
+                yield f"Overrides[{place}].Name", f'"{self.overrides[place].name}" is there twice'
 
 
 class ServiceDefaults(Body, frozen=True, kw_only=True):

@@ -187,10 +187,10 @@ class ServiceIntentions(Body, frozen=True, kw_only=True):
             yield "Sources", "must not be empty"
         seen: set[tuple[str, bool]] = set()
         for place, source in enumerate(self.sources):
-            if (source.name, source.dry_run) in seen:
+            if (key := key_of(source)) in seen:
                 again = " with DryRun" if source.dry_run else ""
                 yield f"Sources[{place}].Name", f'"{source.name}" is there twice{again}'
-            seen.add((source.name, source.dry_run))
+            seen.add(key)
 
     def faults_of(self, name: str) -> Iterator[Fault]:
         """All services have no permissions in common."""
@@ -205,8 +205,13 @@ class ServiceIntentions(Body, frozen=True, kw_only=True):
     def settled(self, name: str) -> ServiceIntentions:
         """With precedences, in their order, and methods in capitals."""
         sources = [_settled(source, name) for source in self.sources]
-        sources.sort(key=lambda one: (-one.precedence, one.name, not one.dry_run))
+        sources.sort(key=lambda one: (-one.precedence, one.name.lower(), not one.dry_run))
         return ServiceIntentions(meta=self.meta, sources=sources, jwt=self.jwt)
+
+
+def key_of(source: SourcePart) -> tuple[str, bool]:
+    """What only one source of an entry has: who it is, in any case, and whether it is tried."""
+    return source.name.lower(), source.dry_run
 
 
 def precedence(source: str, destination: str) -> int:

@@ -22,7 +22,9 @@ from mesh.registry.intentions import (
 from tests.connect.xds.sidecars import Mesh
 from tests.connect.xds.signing import Issuer
 
-CALLERS = ("web", "api", "web.v2")
+CALLERS = ("web", "API", "web.v2")
+SOURCES = ("web", "api", "Web.V2")
+"""The callers as intentions spell them."""
 PARTS = [
     *("a", "b", "admin", "ADMIN", "%61dmin", "adm%69n", "a.b", "a;x=1", "a%3bx", "%25", "x%20y"),
     *("..", ".", "%2e%2e", "%2E", ".%2e", "", "a%2fb", "a%2Fadmin", "..%2fadmin", "a%5cb", "a\\b"),
@@ -47,11 +49,11 @@ class Guess:
         return path + self.random.choice(["", "", "", "?q=/admin", "?", "#/admin"])
 
     def policy(self) -> Policy:
-        sources = self.random.sample([*CALLERS, "*", "nobody"], self.random.randint(0, 4))
+        sources = self.random.sample([*SOURCES, "*", "nobody"], self.random.randint(0, 4))
         found = [self._intention(source, "payments") for source in sources]
         found += [
             self._intention(source, "*")
-            for source in self.random.sample([*CALLERS, "*"], self.random.randint(0, 2))
+            for source in self.random.sample([*SOURCES, "*"], self.random.randint(0, 2))
         ]
         order = {("*", "*"): 5, ("*", "payments"): 8}
         found = [
