@@ -21,14 +21,19 @@ def _allowed(name: str) -> dict[str, Any]:
     return {"Name": name, "Action": "allow"}
 
 
-def _permitted(name: str) -> dict[str, Any]:
-    http = {"PathPrefix": "/", "Methods": ["GET"]}
+def _permitted(name: str, prefix: str = "/") -> dict[str, Any]:
+    http = {"PathPrefix": prefix, "Methods": ["GET"]}
     return {"Name": name, "Permissions": [{"Action": "allow", "HTTP": http}]}
+
+
+def _differing(name: str) -> dict[str, Any]:
+    return _permitted(name, "/" if name == CALLER else f"/{name}")
 
 
 KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "allowed": _allowed,
-    "with permissions": _permitted,
+    "same permissions": _permitted,
+    "other permissions": _differing,
 }
 
 

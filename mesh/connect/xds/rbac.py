@@ -97,27 +97,12 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)
     policies: dict[str, Any] = {}
-    flat = [one.source for one in deciding.values() if _action(one, http=http) == listed]
+    flat = [source for source, one in deciding.items() if _action(one, http=http) == listed]
     tokens = blueprint.policy.jwt
-<<<<<<< HEAD
     for number, sources in _alike(deciding, http=http).items():
         wanted = _permissions(deciding[sources[0]].permissions, listed)
         if wanted:
             who = _principal(blueprint, sources, deciding)
-=======
-    for number, (source, intention) in enumerate(deciding.items()):
-        action: str = intention.action or "deny"
-        if intention.permissions:
-            # Of a connection nothing is known that permissions are about.
-            action = "" if http else "deny"
-        if action == listed:
-            flat.append(source)
-        if action:
-            continue
-        wanted = _permissions(intention.permissions, listed)
-        if wanted:
-            who = _principal(blueprint, [source], deciding)
->>>>>>> fixint
             policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
     if flat:
         who = _principal(blueprint, flat, deciding)
@@ -143,10 +128,10 @@ def _action(intention: Intention, *, http: bool) -> str:
 def _alike(deciding: dict[str, Intention], *, http: bool) -> dict[int, list[str]]:
     """The sources whose permissions decide, those with the same together; by the first's number."""
     found: dict[bytes, tuple[int, list[str]]] = {}
-    for number, one in enumerate(deciding.values()):
+    for number, (source, one) in enumerate(deciding.items()):
         if not _action(one, http=http):
             permissions = msgspec.msgpack.encode(one.permissions)
-            found.setdefault(permissions, (number, []))[1].append(one.source)
+            found.setdefault(permissions, (number, []))[1].append(source)
     return dict(found.values())
 
 
