@@ -7,13 +7,15 @@ of which the servers do not know.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Iterable
 
 from mesh.clock import Clock, Dice
-from mesh.errors import MeshError
-from mesh.registry.authority import Ack, ReportOf, Tell
+from mesh.errors import Invalid, MeshError
+from mesh.registry.authority import ReportOf, Tell
 from mesh.registry.port import Registry
+from mesh.registry.workloads import ID_BYTES_MAX, WORKLOADS_MAX, Ack, said
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +41,19 @@ class Acks:
 
     def proxy(self, proxy_id: str, roots: Iterable[str], leaf: str) -> None:
         """A sidecar acknowledged these roots, and a leaf under that one ("": none yet)."""
-        self._put(f"proxy:{proxy_id}", roots, leaf)
+        self._put(_id("proxy", proxy_id), roots, leaf)
 
     def proxy_gone(self, proxy_id: str) -> None:
         """The sidecar is no more."""
-        self._drop(f"proxy:{proxy_id}")
+        self._drop(_id("proxy", proxy_id))
 
     def leaf(self, service: str, roots: Iterable[str], leaf: str) -> None:
         """This node holds a leaf of the service under that root ("": none yet)."""
-        self._put(f"leaf:{service}", roots, leaf)
+        self._put(_id("leaf", service), roots, leaf)
 
     def leaf_gone(self, service: str) -> None:
         """It holds none any more."""
-        self._drop(f"leaf:{service}")
+        self._drop(_id("leaf", service))
 
     def _put(self, key: str, roots: Iterable[str], leaf: str) -> None:
         ack = Ack(id=key, roots=sorted(roots), leaf=leaf)
@@ -66,7 +68,7 @@ class Acks:
 
     def is_told(self, service: str) -> bool:
         """Whether the servers know that this node has, or is to have, a leaf of the service."""
-        return self._told is not None and f"leaf:{service}" in self._told
+        return self._told is not None and _id("leaf", service) in self._told
 
     async def tell(self) -> None:
         """Tell it now, if there is something new. Raises a MeshError."""
@@ -77,7 +79,12 @@ class Acks:
             acks = self._before | self._acks
             if acks == self._told:
                 return
-            await self._registry.write(Tell(self._node, list(acks.values())))
+            # As many as one node may have, leaves first: else the servers would take none.
+            told = sorted(acks.values(), key=lambda ack: ack.id)
+            if len(told) > WORKLOADS_MAX:
+                left = len(told) - WORKLOADS_MAX
+                log.warning("rotations of the mesh's root do not wait for %d workloads here", left)
+            await self._registry.write(Tell(self._node, said(told[:WORKLOADS_MAX])))
             self._told = acks
 
     async def settle(self) -> None:
@@ -109,7 +116,18 @@ class Acks:
                 await self.tell()
                 pause = low
             except MeshError as error:
-                log.debug("telling what was acknowledged: %s", error)
+                level = logging.WARNING if isinstance(error, Invalid) else logging.DEBUG
+                log.log(level, "telling what was acknowledged: %s", error)
                 self._changed.set()
                 await self._clock.sleep(self._dice.uniform(pause / 2, pause))
                 pause = min(2 * pause, high)
+
+
+def _id(kind: str, name: str) -> str:
+    """Long names are cut, with what still tells them apart."""
+    text = f"{kind}:{name}"
+    data = text.encode()
+    if len(data) <= ID_BYTES_MAX:
+        return text
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return f"{data[: ID_BYTES_MAX - len(digest) - 1].decode(errors='ignore')}~{digest}"

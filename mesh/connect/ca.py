@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from mesh.connect import identity
+from mesh.connect import ca_config, identity
 from mesh.connect.credentials import Bundle
 from mesh.connect.proof import believing, independent
 from mesh.errors import Conflict, Denied, Invalid
 from mesh.lazily import Lazy
 from mesh.registry.authority import (
-    ROOTS_MAX,
     Amend,
     Brought,
     Keys,
@@ -34,6 +33,7 @@ from mesh.registry.authority import (
     State,
     Trust,
 )
+from mesh.registry.workloads import ROOTS_MAX
 
 if TYPE_CHECKING:
     from mesh.connect import keys as making_keys
@@ -80,7 +80,8 @@ def found(settings: Settings, brought: Brought, making: Making) -> Amend:
 def prepare(state: State, rules: Rules, brought: Brought, making: Making) -> Amend:
     """Make the next root, which everybody is to believe from now on beside the present one.
 
-    Raises Conflict when there is one already, Invalid for a root from outside that is none.
+    The rules are kept with it, and count once it is active. Raises Conflict when there is one
+    already, Invalid for a root from outside that is none.
     """
     if state.prepared is not None:
         raise Conflict(
@@ -94,8 +95,8 @@ def prepare(state: State, rules: Rules, brought: Brought, making: Making) -> Ame
         raise Conflict(f"root {root.id} is believed already")
     if not (rules.disable_cross_signing or state.settings.rules.disable_cross_signing):
         root = _crossed(state, root, making.now)
-    root = msgspec.structs.replace(root, standing="prepared")
-    return _amend(state, [root], [keys], settings=settings)
+    root = msgspec.structs.replace(root, standing="prepared", rules=rules)
+    return _amend(state, [root], [keys])
 
 
 def activate(
@@ -127,7 +128,7 @@ def rotate(state: State, rules: Rules, brought: Brought, making: Making, *, forc
             "The current CA Provider does not support cross-signing. You can try again with "
             "ForceWithoutCrossSigningSet but this may cause disruption - see documentation for more"
         )
-    between = State(made.settings, state.roots | {root.id: root}, state.keys)
+    between = State(state.settings, state.roots | {root.id: root}, state.keys)
     after = _activated(between, root, making.now, automatic=True)
     return msgspec.structs.replace(after, keys=made.keys)
 
@@ -232,14 +233,29 @@ def recover(state: State, making: Making, *, force: bool = False) -> Amend:
 
 
 def configure(state: State, settings: Settings) -> Amend:
-    """Other rules for what is made from now on, under the same root."""
-    longest = settings.rules.leaf_cert_ttl
-    roots = [
-        msgspec.structs.replace(root, leaf_ttl=longest)
-        for root in state.roots.values()
-        if root.standing != "past" and root.leaf_ttl < longest
-    ]
-    return _amend(state, roots, settings=settings)
+    """Other rules for what is made from now on, under the same root.
+
+    What changes does so for a prepared root as well. Raises Invalid when its rules forbid that.
+    """
+    active, prepared = state.active, state.prepared
+    roots = [_with_leaves_of(active, settings.rules)]
+    if prepared is not None and prepared.rules is not None:
+        rules = _changed(prepared.rules, state.settings.rules, settings.rules)
+        ca_config.check(rules)
+        roots.append(msgspec.structs.replace(prepared, rules=rules))
+    changed = [root for root in roots if root != state.roots[root.id]]
+    return _amend(state, changed, settings=settings)
+
+
+def _with_leaves_of(root: Root, rules: Rules) -> Root:
+    return msgspec.structs.replace(root, leaf_ttl=max(root.leaf_ttl, rules.leaf_cert_ttl))
+
+
+def _changed(rules: Rules, before: Rules, after: Rules) -> Rules:
+    """These rules with what differs between the other two."""
+    found = {name: getattr(after, name) for name in after.__struct_fields__}
+    news = {name: value for name, value in found.items() if value != getattr(before, name)}
+    return msgspec.structs.replace(rules, **news)
 
 
 # Leaves
@@ -346,6 +362,8 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
 def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
     if not found.authority:
         raise Invalid("RootCert: is no certificate authority")
+    if found.below == 0:
+        raise Invalid("RootCert: its path length is 0, so it allows no intermediate")
     if not found.not_before <= now < found.not_after:
         raise Invalid("RootCert: is not valid now")
     domains = [uri.removeprefix("spiffe://").lower() for uri in found.uris]
@@ -357,7 +375,7 @@ def _with_intermediate(
     state: State, root: Root, making: Making, brought: Brought | None = None
 ) -> tuple[Root, Keys]:
     """The root with a new intermediate: one that was brought, or by its own key, or whoever's."""
-    rules, keys = state.settings.rules, state.keys[root.id]
+    rules, keys = root.rules or state.settings.rules, state.keys[root.id]
     given = brought is not None and bool(brought.intermediate)
     if brought is not None and given:
         key, certificate = brought.intermediate_key, signing.split(brought.intermediate)[0]
@@ -382,11 +400,9 @@ def _with_intermediate(
 
 def _check_given(certificate: str, root: Root, domain: str) -> None:
     """Raise Invalid for an intermediate whose leaves nobody would believe."""
-    found, above = signing.facts(certificate), signing.facts(root.certificate)
+    found = signing.facts(certificate)
     if not found.authority:
         raise Invalid("IntermediateCert: is no certificate authority")
-    if above.below == 0:
-        raise Invalid("RootCert: its path length is 0, so it allows no intermediate")
     if found.uris != [f"spiffe://{domain}"]:
         names = ", ".join(found.uris) or "nobody"
         raise Invalid(f"IntermediateCert: expected the URI spiffe://{domain}, it is for {names}")
@@ -396,7 +412,7 @@ def _check_given(certificate: str, root: Root, domain: str) -> None:
 
 def _signed_intermediate(key: str, state: State, root: Root, making: Making) -> str:
     """By the root's own key, or by whoever has that."""
-    rules, domain = state.settings.rules, state.settings.trust_domain
+    rules, domain = root.rules or state.settings.rules, state.settings.trust_domain
     keys = state.keys[root.id]
     if keys.root:
         signer = signing.Signer(root.certificate, keys.root)
@@ -419,12 +435,24 @@ def _check_intermediate(certificate: str, key: str, root: Root) -> None:
 def _crossed(state: State, root: Root, now: float) -> Root:
     """The root with a certificate of its own from the active one, where that can be had."""
     active, key = state.active, state.keys[state.active.id].root
-    if not key or now >= active.not_after:
+    if not key or now >= active.not_after or not _has_room(state):
         return root
     signer = signing.Signer(active.certificate, key)
     validity = signing.Validity(now, root.not_after - now)
     crossed = signer.cross(root.certificate, validity)
     return msgspec.structs.replace(root, crossed=crossed, crossed_by=active.id)
+
+
+def _has_room(state: State) -> bool:
+    """Whether each root from the active one up allows as many authorities as a crossed one adds."""
+    root, below, seen = state.active, 2, set[str]()  # The crossed root, and its intermediate.
+    while root.id not in seen:
+        length = signing.facts(root.certificate).below
+        if length is not None and length < below:
+            return False
+        seen.add(root.id)
+        root, below = state.roots.get(root.crossed_by, root), below + 1
+    return True
 
 
 def _uncrossed(root: Root, gone: set[str]) -> Root:
@@ -437,8 +465,10 @@ def _activated(state: State, root: Root, now: float, *, automatic: bool) -> Amen
     old = msgspec.structs.replace(
         state.active, standing="past", past_since=now, automatic=automatic
     )
-    new = msgspec.structs.replace(root, standing="active", since=now)
-    return _amend(state, [old, new])
+    rules = root.rules or state.settings.rules
+    new = msgspec.structs.replace(root, standing="active", since=now, rules=None)
+    settings = msgspec.structs.replace(state.settings, rules=rules)
+    return _amend(state, [old, _with_leaves_of(new, rules)], settings=settings)
 
 
 def _amend(

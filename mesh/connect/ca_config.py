@@ -21,6 +21,8 @@ else:
 
 PROVIDER = "consul"
 LEAF_TTL_MIN, LEAF_TTL_MAX = HOUR, 8760 * HOUR
+ROOT_TTL_MAX = 876000 * HOUR
+"""A century: certificates know no year after 9999."""
 LEAVES_PER_INTERMEDIATE = 3
 SIGN_SECONDS = 60.0
 """How long a signing command may take."""
@@ -44,7 +46,7 @@ def _duration(name: str, value: Any) -> float:
             return parse_duration(value)
         except Invalid as error:
             raise Invalid(f"{name}: {error.message}") from error
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise Invalid(f"{name}: expected a duration such as 72h")
     return float(value) / 1e9
 
@@ -52,7 +54,7 @@ def _duration(name: str, value: Any) -> float:
 def _number(name: str, value: Any) -> float:
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not 0 <= found < 1e9:
         raise Invalid(f"{name}: expected a number, 0 or more")
@@ -170,16 +172,17 @@ def check_brought(brought: Brought) -> None:
     """Raise Invalid for what is no certificate, or a key that is not its own."""
     if brought.certificate:
         signing.split(brought.certificate)
+    if brought.key:
+        keys.read_key(brought.key, suspect=True)
     if brought.key and brought.certificate:
         signing.Signer(brought.certificate, brought.key)
-    elif brought.key:
-        keys.read_key(brought.key)
     if not brought.intermediate and not brought.intermediate_key:
         return
     if not brought.intermediate or not brought.intermediate_key:
         raise Invalid("IntermediateCert: goes with IntermediateKey; give both or none")
     if not brought.certificate or brought.key:
         raise Invalid("IntermediateCert: goes with the RootCert that signed it, and no PrivateKey")
+    keys.read_key(brought.intermediate_key, suspect=True)
     if not signing.same_key(brought.intermediate, brought.intermediate_key):
         raise Invalid("IntermediateKey: is not the key of IntermediateCert")
 
@@ -198,9 +201,10 @@ def check(rules: Rules) -> None:
             f"IntermediateCertTTL: expected at least {LEAVES_PER_INTERMEDIATE} times LeafCertTTL, "
             f"got {format_duration(intermediate)}"
         )
-    if root < intermediate:
+    if not intermediate <= root <= ROOT_TTL_MAX:
         raise Invalid(
-            f"RootCertTTL: expected at least IntermediateCertTTL, got {format_duration(root)}"
+            "RootCertTTL: expected at least IntermediateCertTTL and at most 876000h, "
+            f"got {format_duration(root)}"
         )
     keys.check_kind(rules.private_key_type, rules.private_key_bits)
 

@@ -20,7 +20,7 @@ from mesh.connect import identity
 from mesh.connect.acks import Acks
 from mesh.connect.credentials import Leaf
 from mesh.connect.vault import Vault
-from mesh.errors import Busy, Conflict, MeshError, Unreachable
+from mesh.errors import Busy, Conflict, Invalid, MeshError, Unreachable
 from mesh.lazily import Lazy
 from mesh.registry.authority import Roots, Sign, Signed, Trust
 from mesh.registry.port import STALE, Registry
@@ -52,6 +52,9 @@ PAUSE_SECONDS = 5.0
 SOON_SHARE = 0.1
 """A leaf with less of its life left is in trouble."""
 GET_SECONDS = 30.0
+IDLE_SECONDS = 6 * 3600.0
+"""After which a leaf that nobody asks for is dropped, as who got it over HTTP does not say so."""
+NAME_MAX_BYTES = 512
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -74,6 +77,8 @@ class _Held:
         self.trouble: Trouble | None = None
         self.wake = asyncio.Event()
         self.watchers: set[asyncio.Event] = set()
+        self.asked_at = float("-inf")
+        """When somebody last asked for it, or was seen to wait for the next one; no wall time."""
 
 
 class Leaves:
@@ -130,8 +135,8 @@ class Leaves:
     async def get(self, service: str, seconds: float = GET_SECONDS) -> Leaf:
         """The leaf of a service; the first one is made.
 
-        Raises Unreachable when none comes, Busy when there are too many, Conflict where the mesh
-        is off.
+        Raises Unreachable when none comes, Busy when there are too many, Invalid for a name that
+        is none, Conflict where the mesh is off.
         """
         held = self._hold(service)
         async for leaf in self._changes(held, seconds):
@@ -188,7 +193,7 @@ class Leaves:
         return True
 
     def drop(self, service: str) -> None:
-        """Nobody needs it any more."""
+        """Nobody needs it any more; who asks again is given another."""
         held = self._held.pop(service, None)
         if held is None:
             return
@@ -211,11 +216,14 @@ class Leaves:
         self._check_enabled()
         held = self._held.get(service)
         if held is None:
+            if not 0 < len(service.encode()) <= NAME_MAX_BYTES:
+                raise Invalid(f"service name: expected 1 to {NAME_MAX_BYTES} bytes")
             if len(self._held) >= HELD_MAX:
                 raise Busy(f"this node holds certificates of {HELD_MAX} services already")
             held = self._held[service] = _Held(service)
             self._restore(held)
             self._tasks.start(self._care(held), name=f"leaf of {service}")
+        held.asked_at = self._clock.monotonic()
         return held
 
     def _restore(self, held: _Held) -> None:
@@ -268,6 +276,11 @@ class Leaves:
         pause = RETRY_SECONDS[0]
         while self._held.get(held.service) is held:
             held.wake.clear()
+            if held.watchers:
+                held.asked_at = self._clock.monotonic()
+            elif self._clock.monotonic() - held.asked_at > IDLE_SECONDS:
+                self.drop(held.service)
+                return
             now = self._clock.wall()
             self._heed_root(held, now)
             if now >= held.renew_at:

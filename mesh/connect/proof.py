@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from mesh.errors import Conflict
-from mesh.registry.authority import Ack, Report, Trust
+from mesh.registry.authority import Report, Trust
+from mesh.registry.workloads import Ack
 
 SHOWN_MAX = 10
 Phase = Literal["steady", "prepared", "activated"]

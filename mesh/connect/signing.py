@@ -20,6 +20,7 @@ from mesh.errors import Invalid
 BACKDATED_SECONDS = 300.0
 """For clocks that are behind ours."""
 RSA_BITS_MIN = 2048
+NAME_BYTES = 64
 SERIAL_BITS = 52
 """Of roots and intermediates: JSON readers keep such a number exactly."""
 _USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -79,7 +80,7 @@ def facts(pem: str) -> Facts:
         key_type=kind,
         key_bits=bits,
         key_id=colons(_identifier(found).digest),
-        authority=_is_authority(found) and _may_sign(found),
+        authority=_is_authority(found),
         below=_below(found),
         uris=_uris(found.extensions),
     )
@@ -222,16 +223,19 @@ class Signer:
         return self._sign(_as_authority(builder, public, trust_domain, 0))
 
     def cross(self, other: str, validity: Validity) -> str:
-        """Another root's certificate, as if this one had made it: same name, same key."""
+        """Another root's certificate, as if this one had made it: same name, key, identifier."""
         found = _read(other)
+        below = _below(found)
         public: Public = found.public_key()  # type: ignore[assignment]  # It is of a root here.
         builder = self._below(found.subject, public, validity).serial_number(_serial())
         domains = [uri.removeprefix("spiffe://") for uri in _uris(found.extensions)]
-        return self._sign(_as_authority(builder, public, domains[0] if domains else "", None))
+        domain, identifier = domains[0] if domains else "", _identifier(found)
+        return self._sign(_as_authority(builder, public, domain, below, identifier))
 
     def leaf(self, asked: Asked, name: str, validity: Validity) -> str:
         """A leaf for who asked, named after the service."""
-        subject = _name(name[:64])
+        # X.509 ends a name there; a character that is cut in two is left out.
+        subject = _name(name.encode()[:NAME_BYTES].decode(errors="ignore"))
         builder = self._below(subject, asked.key, validity)
         serial = x509.random_serial_number()
         rsa_key = isinstance(asked.key, rsa.RSAPublicKey)
@@ -259,12 +263,14 @@ class Signer:
 
 
 def is_signed_by(certificate: str, issuer: str) -> bool:
-    """Whether one certificate signed the other, by name and key. Raises Invalid."""
+    """Whether one certificate signed the other, by name, key and identifier. Raises Invalid."""
+    below, above = _read(certificate), _read(issuer)
     try:
-        _read(certificate).verify_directly_issued_by(_read(issuer))
+        below.verify_directly_issued_by(above)
     except (ValueError, TypeError, InvalidSignature):
         return False
-    return True
+    named = _issuer_identifier(below)
+    return named is None or named == _identifier(above).digest
 
 
 def same_key(certificate: str, key: str) -> bool:
@@ -298,13 +304,18 @@ def _builder(
 
 
 def _as_authority(
-    builder: x509.CertificateBuilder, key: Public, trust_domain: str, below: int | None
+    builder: x509.CertificateBuilder,
+    key: Public,
+    trust_domain: str,
+    below: int | None,
+    identifier: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.CertificateBuilder:
     """One that signs others, so many authorities below each other."""
+    identifier = identifier or x509.SubjectKeyIdentifier.from_public_key(key)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
         .add_extension(_usage(sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(identifier, critical=False)
     )
     if trust_domain:
         names = x509.SubjectAlternativeName([_uri(f"spiffe://{trust_domain}")])
@@ -381,19 +392,8 @@ def _uris(extensions: x509.Extensions) -> list[str]:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        return False
-    return found.value.ca
-
-
-def _below(certificate: x509.Certificate) -> int | None:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        return None
-    return found.value.path_length
+    found = _constraints(certificate)
+    return found is not None and found.ca and _may_sign(certificate)
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -404,11 +404,32 @@ def _may_sign(certificate: x509.Certificate) -> bool:
         return True
 
 
+def _below(certificate: x509.Certificate) -> int | None:
+    found = _constraints(certificate)
+    return found.path_length if found is not None else None
+
+
+def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return None
+
+
 def _identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+
+
+def _issuer_identifier(certificate: x509.Certificate) -> bytes | None:
+    extensions = certificate.extensions
+    try:
+        found = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+    return found.key_identifier
 
 
 def _issuer(identifier: x509.SubjectKeyIdentifier) -> x509.AuthorityKeyIdentifier:

@@ -15,16 +15,14 @@ from mesh.errors import Conflict, Invalid
 from mesh.registry.levels import MESH
 from mesh.registry.nodes import NODES
 from mesh.registry.port import Command, Order, Query
+from mesh.registry.workloads import Ack, Said
 from mesh.store.database import Transaction, View
 from mesh.store.table import Row, Table
 
 KeyType = Literal["ec", "rsa"]
 Standing = Literal["prepared", "active", "past"]
 HOUR = 3600.0
-WORKLOADS_MAX = 4096
-"""What one node may have in the mesh."""
 NAME_MAX = 1024
-ROOTS_MAX = 16
 CSR_MAX_BYTES = 64 * 1024
 PEM_MAX_BYTES = 256 * 1024
 _KEY = ""
@@ -99,6 +97,8 @@ class Root(Row, frozen=True, kw_only=True):
     """Once past, it is dropped by itself when no leaf of its can live any more."""
     leaf_ttl: float = 0.0
     """The longest that a leaf under it may live."""
+    rules: Rules | None = None
+    """While it is prepared: how certificates are made once it is active."""
 
 
 class Keys(Row, frozen=True, kw_only=True):
@@ -114,24 +114,18 @@ class Keys(Row, frozen=True, kw_only=True):
         return f"Keys({self.id!r})"
 
 
-class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """What a workload of a node acknowledged: a sidecar, or the agent for who has no sidecar."""
-
-    id: str
-    """`proxy:<instance id>` or `leaf:<service>`."""
-    roots: list[str] = []
-    """The ids of the roots that it believes, in order."""
-    leaf: str = ""
-    """The id of the root that its certificate is under; empty while it has none."""
-
-
 class Report(Row, frozen=True, kw_only=True):
-    """What the workloads of a node acknowledged, ordered by their ids."""
+    """What the workloads of a node acknowledged."""
 
     node: str
-    acks: list[Ack] = []
+    said: Said = Said()
     time: float = 0.0
     """When it was said."""
+
+    @property
+    def acks(self) -> list[Ack]:
+        """One for each workload, ordered by their ids."""
+        return self.said.acks
 
 
 SETTINGS: Table[Settings] = Table("ca", Settings, key=lambda _: _KEY, indexes={}, level=MESH)
@@ -258,25 +252,19 @@ class Tell(Command[bool], frozen=True, tag="authority.tell"):
     result = bool
     needs: ClassVar[int] = MESH
     node: str
-    acks: list[Ack] = []
+    said: Said = Said()
 
     def validate(self) -> None:
         """Names and numbers have limits."""
         if not 0 < len(self.node) <= NAME_MAX:
             raise Invalid(f"Node: expected 1 to {NAME_MAX} characters")
-        if len(self.acks) > WORKLOADS_MAX:
-            raise Invalid(f"a node reports at most {WORKLOADS_MAX} workloads")
-        for ack in self.acks:
-            texts = (ack.id, ack.leaf, *ack.roots)
-            if len(ack.roots) > ROOTS_MAX or any(len(text) > NAME_MAX for text in texts):
-                raise Invalid(f"a report of {ack.id[:64]!r} is larger than there can be")
+        self.said.check()
 
     def apply(self, transaction: Transaction) -> bool:
         """Write it."""
-        if not self.acks:
+        if not self.said.workloads:
             return transaction.delete(REPORTS, self.node.lower())
-        acks = sorted(self.acks, key=lambda ack: ack.id)
-        transaction.put(REPORTS, Report(node=self.node, acks=acks, time=transaction.time))
+        transaction.put(REPORTS, Report(node=self.node, said=self.said, time=transaction.time))
         return True
 
 

@@ -94,9 +94,13 @@ class Authority:
                     await self.look()
                 except MeshError as error:
                     self._failed(error)
+                except Exception as error:
+                    log.exception("certificate authority: looking after it failed")
+                    self._failed(Internal(f"{type(error).__name__}: {error}"))
                 self._judge()
             elif self._told:
-                self._told, self._stage = False, 0
+                self._told, self._stage, self.problem = False, 0, ""
+                self._retry_at = float("-inf")
                 self.tell("passing", "another server leads and cares for it")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -134,19 +138,24 @@ class Authority:
         if (amend := ca.prune(state, now)) is not None:
             log.info("certificate authority: past roots are over: %s", ", ".join(amend.dropped))
             await self._write(amend)
-        elif self._clock.monotonic() >= self._retry_at:
-            await self._adopt(state)
-            await self._renew(state)
-
-    async def _renew(self, state: State) -> None:
-        if not ca.is_renewal_due(state, self._clock.wall()):
             return
+        due = ca.is_renewal_due(state, now)
+        if (due or not self._adopted) and self._clock.monotonic() < self._retry_at:
+            return  # What failed still stands.
+        await self._adopt(state)
+        if due:
+            await self._renew()
+        self.problem = ""
+
+    async def _renew(self) -> None:
         async with self._changing:
+            # Not as it was before: who changed it meanwhile may have renewed them too.
+            if (state := self._state()) is None:
+                return
             amend = await self._made(partial(ca.renew, state, self._making()))
             if amend is not None:
                 await self._write(amend)
                 log.info("certificate authority: new intermediates for %d roots", len(amend.roots))
-        self.problem = ""
 
     async def _adopt(self, state: State) -> None:
         """Take the intermediate of our files, once a life, if it ends later than the present."""
@@ -157,7 +166,7 @@ class Authority:
             if amend is not None:
                 await self._write(amend)
                 log.info("certificate authority: the intermediate of our files signs from now on")
-        self._adopted, self.problem = True, ""
+        self._adopted = True
 
     def _failed(self, error: MeshError) -> None:
         if not isinstance(error, NoLeader):
@@ -225,7 +234,7 @@ class Authority:
                 return False
             if order.provider != ca_config.PROVIDER:
                 raise Invalid(f'Provider: mesh has "{ca_config.PROVIDER}" only')
-            wanted = ca_config.read(order.config, settings.rules)
+            wanted = await self._made(partial(ca_config.read, order.config, settings.rules))
             if wanted.cluster_id not in {"", settings.cluster_id}:
                 raise Invalid("ClusterID: the trust domain cannot be changed")
             force = order.force_without_cross_signing
@@ -259,7 +268,8 @@ class Authority:
     async def _prepare(self, order: authority.Prepare) -> Step:
         async with self._changing:
             state = await self._leading()
-            wanted = ca_config.read(order.config, state.settings.rules)
+            before = state.settings.rules
+            wanted = await self._made(partial(ca_config.read, order.config, before))
             making = self._making()
             prepare = partial(ca.prepare, state, wanted.rules, wanted.brought, making)
             amend = await self._made(prepare)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
 from mesh.connect import identity, signing
 from mesh.connect.ca import LeafSigner, Making, found
-from mesh.connect.keys import new_key
+from mesh.connect.keys import new_key, read_key
 from mesh.registry import authority
 from mesh.registry.authority import Amend, Brought, Rules, Settings, Signed, State, Tell
+from mesh.registry.workloads import Ack, said
 from tests.registry.world import World
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
 DOMAIN = f"{CLUSTER}.consul"
 START = 1_700_000_000.0
 RULES, NONE = Rules(), Brought()
+USAGES = ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment"]
+USAGES += ["key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"]
 
 
 class Office(World):
@@ -51,8 +59,8 @@ class Office(World):
         assert amend is not None
         self.do(amend)
 
-    def tell(self, node: str, *acks: authority.Ack) -> None:
-        self.do(Tell(node, list(acks)))
+    def tell(self, node: str, *acks: Ack) -> None:
+        self.do(Tell(node, said(acks)))
 
     def sign(self, service: str = "web") -> Signed:
         key = new_key("ec", 256)
@@ -86,6 +94,26 @@ def openssl_verifies(leaf: Signed, roots: Iterable[str], now: float) -> str:
         command += ["-untrusted", str(paths["chain"]), str(paths["leaf"])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr
+
+
+def outside_root(key: str, *, path_length: int | None = None, signs: bool = True) -> str:
+    """A root as others make it, whose identifier is not the digest of its key."""
+    private = read_key(key)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Our own CA")])
+    identifier = x509.SubjectKeyIdentifier(b"identifier of ours")
+    usage = dict.fromkeys(USAGES, False) | {"key_cert_sign": signs, "crl_sign": True}
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    made = (
+        builder.public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(dt.datetime.fromtimestamp(START - 1, dt.UTC))
+        .not_valid_after(dt.datetime.fromtimestamp(START + 1e8, dt.UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def signed_by_openssl(root: str, key: str, csr: str) -> str:

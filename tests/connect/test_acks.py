@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from mesh.clock import SeededDice
 from mesh.connect.acks import RETURN_SECONDS, Acks
 from mesh.registry.authority import ReportOf
+from mesh.registry.workloads import WORKLOADS_MAX
 from tests.connect.authority import START
 from tests.connect.hand import HandClock
 from tests.registry_memory import MemoryRegistry
@@ -66,6 +69,25 @@ async def test_sidecars_that_outlive_the_agent_count_until_they_are_back() -> No
     await again.told(lambda said: said == {"proxy:a": "r2"})
     assert since + RETURN_SECONDS - 110 < clock.now
     again.stop()
+
+
+async def test_whatever_the_names_and_numbers_the_rest_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One row that the servers refuse would be no row at all, and no rotation would end."""
+    node = Node(MemoryRegistry(), HandClock(START))
+    long = "é" * 2000
+    for name in ("web", f"{long}1", f"{long}2"):
+        node.acks.leaf(name, ["r1"], "r1")
+    await node.told(lambda said: len(said) == 3 and "leaf:web" in said)
+    assert node.acks.is_told(f"{long}1")
+    for number in range(WORKLOADS_MAX):
+        node.acks.proxy(f"{number}", ["r1"], "r1")
+    await node.told(lambda said: len(said) == WORKLOADS_MAX and "leaf:web" in said)
+    assert "do not wait for 3 workloads" in caplog.text
+    node.acks.leaf_gone(f"{long}1")
+    await node.told(lambda _: not node.acks.is_told(f"{long}1"))
+    node.stop()
 
 
 async def test_a_node_that_has_none_any_more_says_so() -> None:

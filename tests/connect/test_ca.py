@@ -14,20 +14,20 @@ from mesh.connect.ca import LeafSigner
 from mesh.connect.horizon import DAY
 from mesh.connect.keys import new_key
 from mesh.errors import Conflict, Denied, Invalid
-from mesh.registry.authority import HOUR, Ack, Brought, Rules
+from mesh.registry.authority import HOUR, Brought, Rules
+from mesh.registry.workloads import Ack
 from tests.connect.authority import (
     DOMAIN,
     START,
     Elsewhere,
     Office,
     openssl_verifies,
+    outside_root,
     signed_by_openssl,
 )
 
 
-@pytest.mark.parametrize(
-    ("kind", "bits"), [("ec", 224), ("ec", 256), ("ec", 384), ("ec", 521), ("rsa", 2048)]
-)
+@pytest.mark.parametrize(("kind", "bits"), [("ec", 256), ("ec", 384), ("ec", 521), ("rsa", 2048)])
 def test_openssl_believes_a_leaf(kind: str, bits: int) -> None:
     office = Office(Rules(private_key_type=kind, private_key_bits=bits))  # type: ignore[arg-type]
     leaf = office.sign()
@@ -110,6 +110,37 @@ def test_leaves_that_are_over_keep_nobody_waiting(office: Office) -> None:
     assert ca.retire(office.state, office.reports, 1.0, office.now).dropped == [old]
 
 
+def test_what_the_next_root_goes_by_counts_once_it_signs(office: Office) -> None:
+    rules = Rules(leaf_cert_ttl=300 * HOUR, private_key_bits=384)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    assert office.trust.rules == Rules()
+    assert office.sign().valid_before == START + 72 * HOUR
+    settings = office.state.settings
+    limited = replace(settings, rules=Rules(csr_max_concurrent=7))
+    office.amend(ca.configure(office.state, limited))
+    office.amend(ca.activate(office.state, office.reports, 1.0, office.now))
+    assert office.trust.rules == replace(rules, csr_max_concurrent=7)
+    assert office.state.active.leaf_ttl == 300 * HOUR
+    assert office.sign().valid_before == START + 300 * HOUR
+
+
+def test_a_root_that_is_taken_back_leaves_nothing_of_its_rules(office: Office) -> None:
+    before = office.state.settings.rules
+    rules = Rules(private_key_type="rsa", private_key_bits=2048)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    office.amend(ca.retire(office.state, office.reports, 1.0, office.now, force=True))
+    assert office.state.settings.rules == before
+
+
+def test_other_rules_go_with_those_of_the_next_root(office: Office) -> None:
+    rules = Rules(leaf_cert_ttl=2000 * HOUR)
+    office.amend(ca.prepare(office.state, rules, Brought(), office.making))
+    shorter = Rules(intermediate_cert_ttl=300 * HOUR)
+    settings = replace(office.state.settings, rules=shorter)
+    with pytest.raises(Invalid, match="IntermediateCertTTL"):
+        ca.configure(office.state, settings)
+
+
 def test_intermediates_are_renewed_in_half_time(office: Office) -> None:
     before = office.state.active.intermediate
     leaf = office.sign()
@@ -184,6 +215,43 @@ def test_a_root_from_outside() -> None:
     assert not openssl_verifies(office.sign(), [pem], START)
 
 
+def test_who_knows_only_the_old_root_believes_one_from_outside(office: Office) -> None:
+    first, key = office.state.active.certificate, new_key("ec", 256)
+    brought = Brought(certificate=outside_root(key, path_length=1), key=key)
+    office.amend(ca.rotate(office.state, Rules(), brought, office.making, force=False))
+    leaf = office.sign()
+    assert not openssl_verifies(leaf, [first], START)
+    assert not openssl_verifies(leaf, [brought.certificate], START)
+
+
+@pytest.mark.parametrize(
+    ("length", "signs", "why"),
+    [(0, True, "path length is 0"), (1, False, "no certificate authority")],
+)
+def test_a_root_below_which_nobody_would_believe_a_leaf(
+    office: Office, length: int, signs: bool, why: str
+) -> None:
+    key = new_key("ec", 256)
+    pem = outside_root(key, path_length=length, signs=signs)
+    with pytest.raises(Invalid, match=why):
+        ca.prepare(office.state, Rules(), Brought(certificate=pem, key=key), office.making)
+
+
+@pytest.mark.parametrize(("length", "rotations"), [(1, 0), (2, 1), (3, 2)])
+def test_a_root_signs_no_more_authorities_than_it_allows(length: int, rotations: int) -> None:
+    key = new_key("ec", 256)
+    pem = outside_root(key, path_length=length)
+    office = Office(brought=Brought(certificate=pem, key=key))
+    for _ in range(rotations):
+        office.amend(ca.rotate(office.state, Rules(), Brought(), office.making, force=False))
+        assert not openssl_verifies(office.sign(), [pem], START)
+    with pytest.raises(Conflict, match="ForceWithoutCrossSigning"):
+        ca.rotate(office.state, Rules(), Brought(), office.making, force=False)
+    office.amend(ca.prepare(office.state, Rules(), Brought(), office.making))
+    assert office.state.prepared is not None
+    assert not office.state.prepared.crossed
+
+
 def test_a_root_whose_key_is_elsewhere() -> None:
     key = new_key("ec", 256)
     pem = signing.make_root(key, DOMAIN, signing.Validity(START, 1e9))
@@ -196,6 +264,16 @@ def test_a_root_whose_key_is_elsewhere() -> None:
     office.amend(ca.rotate(office.state, Rules(), Brought(certificate=pem), making, force=False))
     assert office.state.keys[office.state.active.id].root == ""
     assert not openssl_verifies(office.sign(), [pem], office.now)
+
+
+@pytest.mark.parametrize("service", ["ü" * 40, "w" * 200, "a" + "\N{GRINNING FACE}" * 30])
+def test_a_name_that_is_longer_than_a_subject_may_be_is_cut(office: Office, service: str) -> None:
+    leaf = office.sign(service)
+    assert not openssl_verifies(leaf, [office.state.active.certificate], START)
+    found = signing.facts(leaf.certificate)
+    assert service.startswith(found.name)
+    assert 60 < len(found.name.encode()) <= 64
+    assert identity.parse(found.uris[0]).name == service
 
 
 def test_an_intermediate_from_outside_is_replaced_from_there_only() -> None:

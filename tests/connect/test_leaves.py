@@ -10,11 +10,12 @@ import pytest
 
 from mesh.clock import SeededDice
 from mesh.connect.acks import Acks
-from mesh.connect.leaves import LOOK_SECONDS, Leaves, Trouble
+from mesh.connect.leaves import IDLE_SECONDS, LOOK_SECONDS, Leaves, Trouble
 from mesh.connect.vault import Vault
-from mesh.errors import Conflict, Unreachable
+from mesh.errors import Conflict, Invalid, Unreachable
 from mesh.registry import authority
 from mesh.registry.authority import HOUR, Signed
+from mesh.registry.workloads import Ack
 from tests.compat.conftest import until
 from tests.connect.authority import START, openssl_verifies
 from tests.connect.hand import HandClock
@@ -45,7 +46,16 @@ class Node:
             await self.clock.advance(LOOK_SECONDS / 2)
         raise AssertionError("waited in vain")
 
-    def reports(self) -> dict[str, authority.Ack]:
+    def watch(self, service: str) -> None:
+        """As a sidecar does."""
+
+        async def follow() -> None:
+            async for _ in self.leaves.watch(service):
+                pass
+
+        self.watching = asyncio.create_task(follow())
+
+    def reports(self) -> dict[str, Ack]:
         rows = authority.Reports().run(self.servers.database.view())
         return {ack.id: ack for row in rows for ack in row.acks}
 
@@ -76,6 +86,7 @@ async def test_the_first_use_makes_one_and_the_next_ones_get_it(node: Node) -> N
 
 
 async def test_over_three_lifetimes_there_is_always_a_good_one(node: Node) -> None:
+    node.watch("web")
     leaf = await node.leaves.get("web")
     serials, roots = {leaf.serial}, [node.servers.state.active.certificate]
     for _ in range(3 * 72 * 2):
@@ -132,6 +143,7 @@ async def test_who_waits_is_given_the_next_one(node: Node) -> None:
 
 
 async def test_with_the_servers_gone_it_lasts_and_then_says_so(node: Node) -> None:
+    node.watch("web")
     leaf = await node.leaves.get("web")
     node.servers.down = Unreachable("nobody is there")
     await node.clock.advance(TTL * 0.89)
@@ -198,6 +210,33 @@ async def test_none_comes(node: Node) -> None:
     node.servers.down = Unreachable("nobody is there")
     with pytest.raises(Unreachable, match="nobody is there"):
         await node.leaves.get("web", 0.05)
+
+
+async def test_what_nobody_asks_for_any_more_is_dropped(node: Node) -> None:
+    for service in ("web", "api", "db"):
+        await node.leaves.get(service)
+    node.watch("web")
+    await node.until(lambda: len(node.reports()) == 3)
+    since = node.clock.now
+    await node.clock.advance(IDLE_SECONDS / 2)
+    await node.leaves.get("api")
+    await node.clock.advance(IDLE_SECONDS / 2 + 2 * LOOK_SECONDS)
+    assert set(node.leaves.held()) == {"web", "api"}
+    await node.until(lambda: set(node.reports()) == {"leaf:web", "leaf:api"})
+    node.watching.cancel()
+    await node.until(lambda: not node.leaves._held["web"].watchers)
+    await node.clock.advance(IDLE_SECONDS - (node.clock.now - since) + 2 * LOOK_SECONDS)
+    assert "web" in node.leaves.held()
+    await node.clock.advance(IDLE_SECONDS)
+    await node.until(lambda: not node.reports())
+    await node.leaves.get("db")
+
+
+@pytest.mark.parametrize("name", ["", "w" * 513, "é" * 257])
+async def test_a_name_that_is_none(node: Node, name: str) -> None:
+    with pytest.raises(Invalid, match="service name"):
+        await node.leaves.get(name)
+    await node.leaves.get("é" * 256)
 
 
 async def test_what_is_on_disk_is_there_after_a_restart(servers: Servers, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from mesh.connect.ca import LeafSigner
 from mesh.connect.keys import new_key
 from mesh.connect.proof import progress
 from mesh.errors import Conflict
-from mesh.registry.authority import HOUR, Ack, Brought, Rules, Signed
+from mesh.registry.authority import HOUR, Brought, Rules, Signed
+from mesh.registry.workloads import Ack
 from tests.connect.authority import DOMAIN, Office
 
 NODES = st.sampled_from(["n1", "n2", "n3"])
@@ -84,14 +85,15 @@ class Rotation(RuleBasedStateMachine):
         leaf = self.leaves[node].root if node in self.leaves else ""
         self.office.tell(node, Ack(id="leaf:web", roots=sorted(self.believed[node]), leaf=leaf))
 
-    @rule(step=STEPS, crash=SELDOM)
-    def go_on(self, step: str, crash: bool) -> None:
+    @rule(step=STEPS, crash=SELDOM, longer=SELDOM)
+    def go_on(self, step: str, crash: bool, longer: bool) -> None:
         """A leader does it, or makes it and dies: then what it made may arrive later."""
         office, now = self.office, self.office.now
         state, reports = office.state, office.reports
         try:
             if step == "next" and state.prepared is None and not state.past:
-                amend = ca.prepare(state, Rules(), Brought(), office.making)
+                rules = Rules(leaf_cert_ttl=(300 if longer else 72) * HOUR)
+                amend = ca.prepare(state, rules, Brought(), office.making)
             elif step == "next" and state.prepared is not None:
                 amend = ca.activate(state, reports, 1.0, now)
             elif step in {"next", "retire"}:

@@ -15,8 +15,9 @@ from mesh.connect.keys import new_key
 from mesh.daemon.consensus import RaftConsensus
 from mesh.errors import Busy, Conflict, Denied, Internal, Invalid, NotFound
 from mesh.registry import authority
-from mesh.registry.authority import Ack, Brought, Rules, Sign, Tell
+from mesh.registry.authority import Brought, Rules, Sign, Tell
 from mesh.registry.levels import HIGHEST, Finalize, level_of
+from mesh.registry.workloads import Ack, said
 from mesh.server.authority import Authority, Options, signed_outside
 from tests.connect.authority import Elsewhere, openssl_verifies
 from tests.rpc.stack import WORLD, Stack, agent, client, until
@@ -122,12 +123,12 @@ async def test_too_many_requests_wait_and_are_then_refused(office: Office) -> No
 
 async def test_a_rotation_in_steps(office: Office) -> None:
     old = office.state.active.id
-    await office.server.router.write(Tell("n1", [Ack(id="proxy:p", roots=[old], leaf=old)]))
+    await office.server.router.write(Tell("n1", said([Ack(id="proxy:p", roots=[old], leaf=old)])))
     step = await office.order(authority.Prepare())
     with pytest.raises(Conflict, match="proxy:p on n1"):
         await office.order(authority.Activate())
     both = [old, step.root]
-    await office.server.router.write(Tell("n1", [Ack(id="proxy:p", roots=both, leaf=old)]))
+    await office.server.router.write(Tell("n1", said([Ack(id="proxy:p", roots=both, leaf=old)])))
     assert (await office.order(authority.Activate())).root == step.root
     assert (await office.sign()).root == step.root
     with pytest.raises(Conflict):
@@ -155,6 +156,34 @@ async def test_it_cares_for_itself_as_time_goes_by(office: Office) -> None:
     assert before.id not in office.state.roots
 
 
+async def test_whatever_fails_is_told_and_goes_on(office: Office) -> None:
+    look, office.authority.look = office.authority.look, broken  # type: ignore[method-assign]
+    await until(lambda: office.told[-1] == ("warning", office.told[-1][1]))
+    assert "ValueError: out of hand" in office.told[-1][1]
+    office.authority.look = look  # type: ignore[method-assign]
+    office.authority._retry_at = 0.0
+    await until(lambda: office.told[-1][0] == "passing")
+    await office.sign()
+
+
+async def test_a_renewal_that_fails_is_told_until_it_succeeds(office: Office) -> None:
+    before, renew = office.state.active, office.authority._renew
+    office.authority._renew = broken  # type: ignore[method-assign]
+    office.clock.ahead = 183 * DAY
+    await until(lambda: office.told[-1][0] == "warning")
+    told = len(office.told)
+    await until(lambda: len(office.told) > told + 3)
+    assert office.told[-1] == ("warning", "ValueError: out of hand")
+    office.authority._renew = renew  # type: ignore[method-assign]
+    office.authority._retry_at = 0.0
+    await until(lambda: office.told[-1][0] == "passing")
+    assert office.state.active.intermediate != before.intermediate
+
+
+async def broken() -> None:
+    raise ValueError("out of hand")
+
+
 async def test_past_roots_go(office: Office) -> None:
     old = office.state.active.id
     await office.order(authority.Configure(config={"PrivateKeyBits": 384}))
@@ -164,7 +193,7 @@ async def test_past_roots_go(office: Office) -> None:
 
 
 async def test_what_was_said_of_nodes_that_are_gone_is_forgotten(office: Office) -> None:
-    await office.server.router.write(Tell("gone", [Ack(id="proxy:p")]))
+    await office.server.router.write(Tell("gone", said([Ack(id="proxy:p")])))
     office.clock.ahead = -3601.0
     reports = office.server.machine.answers
     assert reports.read(authority.Reports()).value
