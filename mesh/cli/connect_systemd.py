@@ -77,7 +77,7 @@ def _unit(service: str, parsed: Parsed, agent: str) -> Iterator[str]:
 
 def _commands(service: str, agent: str, *, builtin: bool) -> Iterator[str]:
     program = _program()
-    be = ["proxy", "--drain-time", str(DRAIN_SECONDS)] if builtin else ["envoy"]
+    be = ["proxy", "--drain-time", str(DRAIN_SECONDS)] if builtin else ["envoy", "--for-good"]
     yield "Type=exec"
     yield f"ExecStart={_line([*program, 'connect', *be, '--sidecar-for', service])}"
     yield "# What is ordered after this unit starts once connections get through."

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mesh.cli.command import FAILED, OK, Command, Example
@@ -17,7 +18,7 @@ from mesh.cli.invocation import Invocation
 from mesh.client.proxies import Proxy
 from mesh.connect import binary
 from mesh.connect.launcher import Options
-from mesh.errors import NotFound
+from mesh.errors import MeshError, NotFound
 
 COLUMNS = ("Proxy", "Service", "Port", "Envoy", "Process", "Version", "Configuration")
 HOT_RESTART = ("--restart-epoch", "--base-id", "--use-dynamic-base-id", "--hot-restart-version")
@@ -117,10 +118,17 @@ def envoy(invocation: Invocation) -> int:
         return OK
     path = binary.find(parsed.text("envoy-binary"))
     more = parsed.arguments
-    if client.proxies.one(proxy).managed:
-        client.proxies.manage(proxy, enable=False)
+    # Asked for in any case: the agent may be about to start its own.
+    managed = client.proxies.one(proxy).managed
+    client.proxies.manage(proxy, enable=False)
+    if managed:
         invocation.out.note(f"The agent has stopped its own Envoy for {proxy}; this is it now.")
-    return _become(path, made, more)
+    try:
+        return _become(path, made, more)
+    finally:
+        if not parsed.switch("for-good"):
+            with suppress(MeshError):
+                client.proxies.manage(proxy, enable=True)
 
 
 def grpc_bootstrap(invocation: Invocation) -> int:
@@ -228,6 +236,7 @@ COMMANDS = {
         flags=(
             *_BOTH,
             Flag("bootstrap", "print the bootstrap and start nothing", "switch"),
+            Flag("for-good", "the agent runs none of its own when this one has ended", "switch"),
             Flag("envoy-binary", "the Envoy to run", value="PROGRAM"),
             Flag("admin-bind", f"where its admin interface listens; {ADMIN} unless told"),
             Flag("grpc-addr", "where the agent serves xDS: ip:port, or unix:///path"),

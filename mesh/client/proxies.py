@@ -7,6 +7,9 @@ from typing import Any
 from mesh.client.call import Call, decode_json, path_of
 from mesh.client.shapes import Shape
 
+DRAIN_SECONDS = 120.0
+"""How long an Envoy may take to drain before the agent says that it has left it to others."""
+
 
 class Refused(Shape, frozen=True):
     """A resource that a proxy refused: it goes on with the one before, if it had one."""
@@ -101,6 +104,7 @@ def manage(proxy: str, *, enable: bool) -> Call[Proxy]:
         method="PUT",
         path=f"{path_of('agent/proxy', proxy)}/manage",
         params=(("enable", "true" if enable else "false"),),
+        wait_seconds=DRAIN_SECONDS,
         decode=lambda response: decode_json(response.body, Proxy),
     )
 

@@ -65,7 +65,7 @@ def test_the_unit_goes_on_while_the_agent_is_away() -> None:
 
 def test_the_unit_says_which_sidecar_and_which_agent() -> None:
     found = unit("payments", "--agent-unit", "consul.service")
-    assert found["ExecStart"][0].endswith("connect envoy --sidecar-for payments")
+    assert found["ExecStart"][0].endswith("connect envoy --for-good --sidecar-for payments")
     assert found["ExecStartPost"][0].endswith("connect wait payments")
     assert found["Environment"] == ["MESH_HTTP_ADDR=127.0.0.1:1"]
     assert found["EnvironmentFile"] == ["-/etc/mesh/sidecar-payments.env"]

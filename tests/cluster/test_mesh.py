@@ -246,7 +246,6 @@ def test_an_envoy_that_somebody_runs_himself_takes_the_place_of_the_agents(pair:
     finally:
         own.terminate()
         own.wait(30)
-    pair.there.put(f"/v1/agent/proxy/{PROXY}/manage?enable=true")
     eventually(lambda: current(pair.there, PROXY), 60)
     eventually(lambda: pair.door.status() == 200, 60)
 
