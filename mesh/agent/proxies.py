@@ -105,7 +105,7 @@ class Proxies:
         return {name: one for name, one in made.items() if one is not None}
 
     def problems(self) -> dict[str, str]:
-        """Why a proxy has not been told what is wanted of it, by its id."""
+        """Why a proxy is not told all that is wanted of it, by its id."""
         return {name: one.problem for name, one in sorted(self._proxies.items()) if one.problem}
 
     def manages(self, proxy: str) -> bool:
@@ -215,16 +215,19 @@ class Proxies:
                 self._control.put(made)
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
+            self._note(one, "; ".join(intentions.problems_of(made.policy)))
         except MeshError as error:
-            if one.problem != error.message:
-                log.warning("proxy %s: %s", one.name, error)
-            one.problem = error.message
+            self._note(one, error.message)
         except Exception as error:
             # One proxy that nobody foresaw must not stop the others.
             log.exception("proxy %s cannot be put together", one.name)
             one.problem = f"mesh failed: {error!r}; its log has more"
-        else:
-            one.problem = ""
+
+    def _note(self, one: _Proxy, problem: str) -> None:
+        """What is wrong with a proxy by now; the log is told of what is new."""
+        if problem and problem != one.problem:
+            log.warning("proxy %s: %s", one.name, problem)
+        one.problem = problem
 
 
 class _Proxy:
