@@ -154,12 +154,12 @@ async def test_sidecars_speak_http2_between_them(mesh: Mesh) -> None:
 async def test_a_service_that_is_registered_in_another_case_is_the_same(mesh: Mesh) -> None:
     (upstream,) = mesh.blueprints["web"].upstreams
     # Another cluster has connections of its own, and so the new leaf.
-    called = [replace(upstream, service="PAYMENTS")]
-    await mesh.changed("web", leaf=mesh.signer.leaf("WEB"), upstreams=called)
-    assert (await mesh.get())[0] == 200
+    other = replace(upstream, service="PAYMENTS", port=mesh.spare)
+    await mesh.changed("web", leaf=mesh.signer.leaf("WEB"), upstreams=[upstream, other])
+    assert (await mesh.get(port=mesh.spare))[0] == 200
     denied = policy(intention(action="deny"))
     await mesh.changed("payments", policy=denied)
-    assert (await mesh.get())[0] == 403
+    assert (await mesh.get(port=mesh.spare))[0] == 403
 
 
 async def test_websockets_pass_through_both_sidecars(mesh: Mesh) -> None:
