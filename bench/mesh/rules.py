@@ -21,14 +21,19 @@ def _allowed(name: str) -> dict[str, Any]:
     return {"Name": name, "Action": "allow"}
 
 
-def _permitted(name: str) -> dict[str, Any]:
-    http = {"PathPrefix": "/", "Methods": ["GET"]}
+def _permitted(name: str, prefix: str = "/") -> dict[str, Any]:
+    http = {"PathPrefix": prefix, "Methods": ["GET"]}
     return {"Name": name, "Permissions": [{"Action": "allow", "HTTP": http}]}
+
+
+def _differing(name: str) -> dict[str, Any]:
+    return _permitted(name, "/" if name == CALLER else f"/{name}")
 
 
 KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "allowed": _allowed,
-    "with permissions": _permitted,
+    "same permissions": _permitted,
+    "other permissions": _differing,
 }
 
 
@@ -43,9 +48,10 @@ def measure(rounds: int, seconds: float) -> None:
         stage.register(there, "payments", app)
         stage.register(here, CALLER, web, {"payments": http})
         found: dict[tuple[str, int], list[float]] = {}
-        for _ in range(rounds):
-            for kind, source in KINDS.items():
-                for count in COUNTS:
+        for kind, source in KINDS.items():
+            for number in range(rounds):
+                # Forth and back, so that what grows or fades meanwhile is nobody's advantage.
+                for count in COUNTS if number % 2 else COUNTS[::-1]:
                     _have(here, http, [source(name) for name in _names(count)])
                     pid = stage.envoy_of(there, "payments")
                     found.setdefault((kind, count), []).append(_cost(pid, http, seconds))
@@ -76,7 +82,7 @@ def _tell(found: dict[tuple[str, int], list[float]]) -> None:
     print(
         f"{'sources, each':<20}{'count':>6}{'CPU us a request':>18}{'from':>8}{'to':>8}{'more':>8}"
     )
-    for (kind, count), costs in found.items():
+    for (kind, count), costs in sorted(found.items()):
         # Rounds are compared with themselves: what disturbs one disturbs all of it.
         more = median(
             cost / least for cost, least in zip(costs, found[kind, COUNTS[0]], strict=True)

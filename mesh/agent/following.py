@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
-from mesh.registry.port import Query, Registry
+from mesh.registry.port import Answer, Query, Registry
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,14 @@ class Following:
                 self._running.pop(query).cancel()
 
         return one, end
+
+    def last(self, query: Query[T]) -> Answer[T] | None:
+        """The last answer, if this is followed; how old it is nobody knows."""
+        one = self._followed.get(query)
+        if one is None or not one.known:
+            return None
+        value: Any = one.value
+        return Answer(value, one.index, known_leader=False, last_contact=math.inf, age=0.0)
 
     async def stop(self) -> None:
         """Follow nothing any more."""

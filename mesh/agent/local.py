@@ -373,6 +373,14 @@ class Agent:
             if definition is not None and definition.kind in PROBES:
                 self._runners.run(check_id, soon=True)
 
+    def lead(self, check_id: str, through: str, port: int) -> None:
+        """Run a check through this address from now on; "": straight at its target."""
+        check = self._checks.get(check_id)
+        if check is not None and check.through != through:
+            check.through = through
+            check.row = msgspec.structs.replace(check.row, exposed_port=port)
+            self._changed()
+
     def report(self, check_id: str, result: Result, *, expires: float = 0.0) -> None:
         """What a run of a check found; `expires` is when a TTL ends (Unix seconds)."""
         check = self._checks.get(check_id)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,7 +16,11 @@ from mesh.connect.launcher import Sidecar
 from mesh.connect.leaves import Leaves
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
+from mesh.registry.port import Answer, Query
+from mesh.registry.refusals import Refusal
 from mesh.telemetry.metrics import Metrics
+
+T = TypeVar("T")
 
 
 class MemberInfo(msgspec.Struct, frozen=True):
@@ -103,6 +107,14 @@ class MeshOperations(Protocol):
         """Its proxies, by id."""
         ...
 
+    def last(self, query: Query[T]) -> Answer[T] | None:
+        """The last answer to what its proxies follow from; None if this is none of that."""
+        ...
+
+    def refusals(self, told: Iterable[Refusal] = ()) -> list[Refusal]:
+        """What its sidecars refused, or would by dry runs; `told` is this node's row by now."""
+        ...
+
     def bootstrap(
         self,
         proxy: str,
@@ -114,6 +126,10 @@ class MeshOperations(Protocol):
         prometheus_scrape_path: str,
     ) -> dict[str, Any]:
         """What an Envoy is started with to be this proxy. Raises NotFound or Invalid."""
+        ...
+
+    async def grpc_bootstrap(self, service: str, grpc_addr: str) -> dict[str, Any]:
+        """What a gRPC program of a service here is started with. Raises NotFound, Unreachable."""
         ...
 
     async def manage(self, proxy: str, *, enable: bool) -> None:

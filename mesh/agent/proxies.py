@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from mesh.agent.exposing import Exposing
 from mesh.agent.following import Followed, Following
 from mesh.agent.state import Here, LocalService
 from mesh.clock import Clock
@@ -21,7 +22,7 @@ from mesh.connect.ca import bundle
 from mesh.connect.composing import Facts, Place, Reached, compose, names_of
 from mesh.connect.credentials import Leaf
 from mesh.connect.launcher import Launcher
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds.blueprint import LOOPBACK, Blueprint, Exposed
 from mesh.errors import MeshError, NotFound
 from mesh.registry import authority, health, intentions, settings
 from mesh.registry.services import PROXY
@@ -80,9 +81,13 @@ class Proxies:
         self._clock = clock
         self._here, self._following, self._leaves = here, following, leaves
         (self._control, self._launcher), self.place = running, place
+        self._exposing = Exposing(here)
+        self._open: set[str] = set()
+        """Proxies that have opened what they were last told to."""
         self._proxies: dict[str, _Proxy] = {}
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
+        self._unread: dict[str, str] = {}
         self._unlisten: Callable[[], None] | None = None
         self._address = ""
         self._tasks = Tasks()
@@ -106,7 +111,8 @@ class Proxies:
 
     def problems(self) -> dict[str, str]:
         """Why a proxy is not told all that is wanted of it, by its id."""
-        return {name: one.problem for name, one in sorted(self._proxies.items()) if one.problem}
+        found = {name: one.problem for name, one in self._proxies.items() if one.problem}
+        return dict(sorted((self._unread | found).items()))
 
     def manages(self, proxy: str) -> bool:
         """Whether the agent runs the Envoy of this proxy itself."""
@@ -122,6 +128,19 @@ class Proxies:
                 self._launcher.drop(proxy)
         self._mark(proxy)
 
+    def opened(self, proxy: str) -> None:
+        """The proxy has taken all that it was told: its listeners are open."""
+        one = self._proxies.get(proxy)
+        if one is not None:
+            self._open.add(proxy)
+            self._lead(one)
+
+    def _lead(self, one: _Proxy) -> None:
+        if one.blueprint is not None and one.blueprint.inbound is not None:
+            bound = one.blueprint.inbound.address
+            everywhere = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what others bind.
+            self._exposing.opened(one.name, everywhere.get(bound, bound))
+
     def _find(self, proxy: str) -> _Proxy:
         one = self._proxies.get(proxy)
         if one is None:
@@ -131,6 +150,12 @@ class Proxies:
     def _runs(self, one: _Proxy) -> bool:
         launcher = self._launcher
         return one.managed and launcher is not None and not launcher.is_left_alone(one.name)
+
+    @staticmethod
+    def _note(one: _Proxy, problem: str) -> None:
+        if problem and one.problem != problem:
+            log.warning("proxy %s: %s", one.name, problem)
+        one.problem = problem
 
     def bootstrap(self, proxy: str, more: dict[str, str]) -> dict[str, Any]:
         """What an Envoy is started with to be this proxy, with these fields of a Bootstrap.
@@ -152,21 +177,44 @@ class Proxies:
         )
 
     async def _run(self) -> None:
-        if self._launcher is not None:
-            self._launcher.keep_only(self._wanted())
+        self._forget_others()
         while True:
             await self._wake.wait()
             self._wake.clear()
             wanted = self._wanted()
             if wanted and not self._address:
                 await self._start_control()
-            for name in sorted(self._proxies.keys() - wanted.keys()):
-                self._remove(name)
+            for name in sorted((self._proxies.keys() | self._unread.keys()) - wanted.keys()):
+                self._guarded(name, self._remove, name)
             for name, local in sorted(wanted.items()):
-                self._register(name, local)
+                self._guarded(name, self._register, name, local)
+            self._dirty.update(name for name, one in self._proxies.items() if one.exposes_checks)
             dirty, self._dirty = self._dirty, set()
             for name in sorted(dirty & self._proxies.keys()):
                 self._tell(self._proxies[name])
+
+    def _forget_others(self) -> None:
+        """End the Envoys that nobody wants any more since the agent's last life."""
+        if self._launcher is None:
+            return
+        alone = self._launcher.is_left_alone
+        wanted = self._wanted().items()
+        kept = [name for name, local in wanted if _comes_along(local) and not alone(name)]
+        self._guarded("", self._launcher.keep_only, kept)
+
+    def _guarded(self, name: str, do: Callable[..., None], *arguments: Any) -> None:
+        """Do it; what goes wrong with one proxy is noted, and no reason to leave the others."""
+        problem = ""
+        try:
+            do(*arguments)
+        except MeshError as error:
+            problem = error.message
+        except Exception as error:
+            log.exception("proxy %s", name)
+            problem = f"mesh failed: {error!r}; its log has more"
+        if name and problem and self._unread.get(name) != problem:
+            log.warning("proxy %s: %s", name, problem)
+            self._unread[name] = problem
 
     def _wanted(self) -> dict[str, LocalService]:
         return {name: local for name, local in self._here.services().items() if _is_proxy(local)}
@@ -176,19 +224,22 @@ class Proxies:
         while not self._address:
             try:
                 self._address = await self._control.start()
-            except MeshError as error:
+            except (MeshError, ImportError, OSError) as error:
                 log.warning("proxies cannot be told anything yet: %s", error)
                 await self._clock.sleep(AGAIN_SECONDS)
 
     def _register(self, name: str, local: LocalService) -> None:
+        """Follow what a proxy needs to know. Raises Invalid when it cannot be read."""
         known = self._proxies.get(name)
         if known is not None and known.local.row is local.row:
             return
         self._proxies[name] = one = _Proxy(local, self._tasks, known)
+        self._unread.pop(name, None)
         one.changed = lambda: self._mark(name)
         one.begin(self._following, self._leaves)
         if known is not None:
             known.end()  # Last, so that nothing both need is asked anew.
+            self._drop_leaf(known.service)
         self._mark(name)
 
     def _mark(self, name: str) -> None:
@@ -196,38 +247,54 @@ class Proxies:
         self._wake.set()
 
     def _remove(self, name: str) -> None:
-        one = self._proxies.pop(name)
+        self._unread.pop(name, None)
+        one = self._proxies.pop(name, None)
+        if one is None:
+            return
         one.end()
-        if all(other.service != one.service for other in self._proxies.values()):
-            self._leaves.drop(one.service)
+        self._exposing.end(name)
+        self._open.discard(name)
+        self._drop_leaf(one.service)
         if self._launcher is not None:
-            self._launcher.leave_alone(name, alone=False)
             self._launcher.drop(name)
+            self._launcher.leave_alone(name, alone=False)
         self._control.drop(name)
+
+    def _drop_leaf(self, service: str) -> None:
+        """Nobody needs a leaf of it, unless another proxy is of the same service."""
+        if all(other.service != service for other in self._proxies.values()):
+            self._leaves.drop(service)
 
     def _tell(self, one: _Proxy) -> None:
         try:
-            made = one.compose(self.place())
-            if made is None:
+            found = one.compose(self.place(), self._exposed(one))
+            if found is None:
                 return
+            made, problems = found
             if made != one.blueprint:
-                one.blueprint = made
+                self._open.discard(one.name)
                 self._control.put(made)
+                one.blueprint = made
+            elif one.name in self._open:
+                self._lead(one)  # A check may have been registered anew.
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
-            self._note(one, "; ".join(intentions.problems_of(made.policy)))
+            elif self._launcher is not None:
+                self._launcher.drop(one.name)
         except MeshError as error:
             self._note(one, error.message)
         except Exception as error:
             # One proxy that nobody foresaw must not stop the others.
             log.exception("proxy %s cannot be put together", one.name)
             one.problem = f"mesh failed: {error!r}; its log has more"
+        else:
+            problems = [*problems, *intentions.problems_of(made.policy)]
+            self._note(one, "; ".join(problems))
 
-    def _note(self, one: _Proxy, problem: str) -> None:
-        """What is wrong with a proxy by now; the log is told of what is new."""
-        if problem and problem != one.problem:
-            log.warning("proxy %s: %s", one.name, problem)
-        one.problem = problem
+    def _exposed(self, one: _Proxy) -> list[Exposed]:
+        taken = {path.listener_port for path in one.definition.expose.paths}
+        service = one.definition.destination_service_id if one.exposes_checks else ""
+        return self._exposing.through(one.name, service, taken)
 
 
 class _Proxy:
@@ -258,8 +325,13 @@ class _Proxy:
     @property
     def managed(self) -> bool:
         """Whether it came with its service, and nobody said that he runs it himself."""
-        asked = self.definition.config.get(UNMANAGED, True)
-        return bool(self.local.definition.sidecar_of) and asked not in {False, "false"}
+        return _comes_along(self.local)
+
+    @property
+    def exposes_checks(self) -> bool:
+        """Whether the checks of its service go through it."""
+        central = self._settings.value
+        return self.definition.expose.checks or (central is not None and central.expose_checks)
 
     def begin(self, following: Following, leaves: Leaves) -> None:
         """Follow what it needs to know."""
@@ -296,8 +368,11 @@ class _Proxy:
         if self._providers is not None:
             self._providers[2]()
 
-    def compose(self, place: Place) -> Blueprint | None:
-        """The blueprint by now; None while something it needs is not known yet."""
+    def compose(self, place: Place, checks: list[Exposed]) -> tuple[Blueprint, list[str]] | None:
+        """The blueprint by now, and what is wrong with its options.
+
+        None while something it needs is not known yet.
+        """
         upstreams = {
             name: Reached(own.value, instances.value)
             for name, (own, instances) in self._upstreams.items()
@@ -321,6 +396,7 @@ class _Proxy:
             policy=policy,
             providers=providers,
             upstreams=upstreams,
+            checks=checks,
         )
         return compose(self.local.row, self.definition, place, facts)
 
@@ -335,6 +411,13 @@ class _Proxy:
                 old[2]()
         found: list[intentions.JwtProvider] | None = self._providers[1].value
         return found
+
+
+def _comes_along(local: LocalService) -> bool:
+    """Whether a proxy came with its service, and nobody said that he runs it himself."""
+    config = local.row.proxy_field("config")
+    asked = config.get(UNMANAGED, True) if isinstance(config, dict) else True
+    return bool(local.definition.sidecar_of) and asked not in {False, "false"}
 
 
 def _is_proxy(local: LocalService) -> bool:

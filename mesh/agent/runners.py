@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from mesh.agent import scripts
 from mesh.agent.checks import Result
 from mesh.agent.definitions import CheckDefinition
+from mesh.agent.exposing import led
 from mesh.agent.probes import docker, grpc, h2ping, os_service, tcp, udp
 from mesh.agent.probes.alias import Aliases
 from mesh.agent.probes.http import HttpProbe
@@ -82,7 +83,8 @@ class Runners:
         await self._clock.sleep(self._dice.uniform(0, first))
         while True:
             try:
-                result = await probe(definition)
+                check = self._here.checks().get(check_id)
+                result = await probe(led(definition, check.through if check else ""))
             except Exception as error:
                 # A check that stopped would keep its last status for ever.
                 log.exception("check %s cannot run", check_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from typing import Any
 
@@ -55,14 +56,24 @@ def complete(service: ServiceDefinition, port: int, reached: str = LOCAL) -> Ser
         id=sidecar_id(own),
         tags=sidecar.tags or service.tags,
         meta=sidecar.meta or service.meta,
-        address=sidecar.address or service.address,
+        address=sidecar.address or _ip(service.address),
         token=sidecar.token or service.token,
         enable_tag_override=sidecar.enable_tag_override or service.enable_tag_override,
         port=port,
         proxy=proxy,
-        checks=sidecar.checks or _checks(own, sidecar.address or service.address or reached, port),
+        checks=sidecar.checks
+        or _checks(own, sidecar.address or _ip(service.address) or reached, port),
         sidecar_of=own,
     )
+
+
+def _ip(address: str) -> str:
+    """The address, if it is one: Envoy listens on no names."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return address
 
 
 def _checks(service_id: str, address: str, port: int) -> list[CheckDefinition]:

@@ -46,6 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     does."""
     sidecar_ports: tuple[int, int] = (21000, 21255)
     """Lowest and highest port for sidecars whose definition names none."""
+    expose_ports: tuple[int, int] = (21500, 21755)
+    """Lowest and highest port for checks that go through sidecars."""
     sidecar_address: str = "127.0.0.1"
     """Where this node reaches sidecars whose service has no address."""
     interval_min_seconds: float = 1.0
@@ -81,6 +83,8 @@ class LocalCheck(msgspec.Struct):
     definition: CheckDefinition | None
     judge: Judge
     clock: CriticalClock
+    through: str = ""
+    """The address:port by which it is run instead of its own target."""
 
 
 class Here(Protocol):
@@ -106,6 +110,10 @@ class Here(Protocol):
 
     def report(self, check_id: str, result: Result, *, expires: float = 0.0) -> None:
         """What a run of a check found."""
+        ...
+
+    def lead(self, check_id: str, through: str, port: int) -> None:
+        """Run a check through this address from now on; "": straight at its target."""
         ...
 
     @property

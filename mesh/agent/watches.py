@@ -160,6 +160,15 @@ def _event(fields: _Fields) -> Target:
     return "/v1/event/list", [("name", name)] if name else []
 
 
+def _connect_roots(_: _Fields) -> Target:
+    return "/v1/agent/connect/ca/roots", []
+
+
+def _connect_leaf(fields: _Fields) -> Target:
+    service = quote(fields.text("service", required=True), safe="")
+    return f"/v1/agent/connect/ca/leaf/{service}", []
+
+
 TYPES: dict[str, Callable[[_Fields], Target]] = {
     "key": _key,
     "keyprefix": _prefix,
@@ -168,6 +177,8 @@ TYPES: dict[str, Callable[[_Fields], Target]] = {
     "service": _service,
     "checks": _checks,
     "event": _event,
+    "connect_roots": _connect_roots,
+    "connect_leaf": _connect_leaf,
 }
 
 FILTERED = {"services", "nodes", "service", "checks"}

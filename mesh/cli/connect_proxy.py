@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import ssl
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from mesh.client.member import Member
 from mesh.client.shapes import Instance
 from mesh.clock import SystemClock
 from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
-from mesh.errors import Invalid, MeshError, explained
+from mesh.errors import Invalid, MeshError, NotFound, explained
 from mesh.sockets import bind
 from mesh.telemetry.logs import LEVELS, set_up
 
@@ -34,6 +35,8 @@ DRAIN_SECONDS = 10
 REGISTER_SECONDS = 30.0
 STOP_SECONDS = 600.0
 """How long the agent may take to drain its Envoy and stop it."""
+TRIES, TRY_SECONDS = 25, 0.2
+"""How long a sidecar may be unknown that was registered just now."""
 LOOK_SECONDS = 0.05
 """Between two looks at what is left while it drains."""
 TIERS = {"passing": 0, "warning": 1, "critical": 2}
@@ -136,11 +139,23 @@ class _Registration:
             self._client.run(agent.register(self._body))
 
     def _take_over(self) -> None:
-        """Have the agent stop an Envoy that it runs for this sidecar: there is one port."""
-        if self._client.proxies.one(self._proxy).managed:
-            stop = proxies.manage(self._proxy, enable=False)
-            self._client.run(msgspec.structs.replace(stop, wait_seconds=STOP_SECONDS))
-            log.info("the agent has stopped its own Envoy for %s", self._proxy)
+        """Have the agent stop an Envoy that it runs for this sidecar: there is one port.
+
+        Said even if it runs none: it may be about to start one for a sidecar that is just
+        registered, of which its keeper of proxies hears a moment later.
+        """
+        stop = proxies.manage(self._proxy, enable=False)
+        stop = msgspec.structs.replace(stop, wait_seconds=STOP_SECONDS)
+        why = ""
+        for _ in range(TRIES):
+            try:
+                self._client.run(stop)
+            except (NotFound, Invalid) as error:  # Also of an agent that is just starting.
+                why = error.message
+                time.sleep(TRY_SECONDS)
+            else:
+                return
+        log.warning("the agent was not told to leave %s alone: %s", self._proxy, why)
 
     def leave(self) -> None:
         """Have nobody new sent here."""

@@ -86,9 +86,10 @@ def check(invocation: Invocation) -> int:
         invocation.out.error(error)
         return WRONG_USE
     word = "Allowed" if found.allowed else "Denied"
+    old = "no server answers: as this agent last knew it" if found.stale else ""
     invocation.out.fields(
         found,
-        [row for row in ((word, found.reason), ("Rule", found.rule)) if row[1]],
+        [row for row in ((word, found.reason), ("Rule", found.rule), ("Stale", old)) if row[1]],
     )
     return OK if found.allowed else FAILED
 

@@ -123,6 +123,17 @@ def envoy(invocation: Invocation) -> int:
     return _become(path, made, more)
 
 
+def grpc_bootstrap(invocation: Invocation) -> int:
+    """Print what a gRPC program is started with."""
+    parsed = invocation.parsed
+    service = parsed.text("service")
+    if not service:
+        raise Usage("connect grpc-bootstrap: say --service SERVICE")
+    address = _address(parsed.text("grpc-addr"))
+    invocation.out.json(invocation.client.proxies.grpc_bootstrap(service, address))
+    return OK
+
+
 def _sidecar(invocation: Invocation) -> str:
     """The proxy of the service that is named. Raises NotFound or Usage."""
     service = invocation.parsed.text("sidecar-for")
@@ -226,5 +237,21 @@ COMMANDS = {
             Flag("prometheus-scrape-path", "where metrics are; /metrics unless told"),
         ),
         exits=("Envoy's own, once it runs",),
+    ),
+    "connect grpc-bootstrap": Command(
+        grpc_bootstrap,
+        about="Print the bootstrap of a gRPC program that is in the mesh without a sidecar, as a\n"
+        "client (xds:///payments) or a server. Write it to a file and name that file in\n"
+        "GRPC_XDS_BOOTSTRAP. The agent keeps the certificates that it names current.",
+        examples=(
+            Example(
+                "connect grpc-bootstrap --service web > bootstrap.json",
+                "For the programs of web, which is registered with the agent",
+            ),
+        ),
+        flags=(
+            Flag("service", "the service whose program it is", value="SERVICE"),
+            Flag("grpc-addr", "where the agent serves xDS: ip:port, or unix:///path"),
+        ),
     ),
 }

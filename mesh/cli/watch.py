@@ -124,7 +124,7 @@ COMMANDS = {
             Flag("type", "what to watch", value="TYPE", choices=tuple(TYPES)),
             Flag("key", "the key, for type key"),
             Flag("prefix", "what keys begin with, for type keyprefix"),
-            Flag("service", "the service, for types service and checks"),
+            Flag("service", "the service, for types service, checks and connect_leaf"),
             Flag("tag", "only instances with this tag, for type service", "list"),
             Flag("passingonly", "only instances that pass, for type service", "switch"),
             Flag("state", "only checks with this status, for type checks"),

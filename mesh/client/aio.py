@@ -301,6 +301,7 @@ class Intention(_Noun):
     promote = _awaiting(intention.promote)
     match = _awaiting(intention.match)
     check = _awaiting(intention.check)
+    report = _awaiting(intention.report)
 
 
 class Catalog(_Noun):
@@ -360,6 +361,7 @@ class Proxies(_Noun):
     one = _awaiting(proxies.one)
     bootstrap = _awaiting(proxies.bootstrap)
     manage = _awaiting(proxies.manage)
+    grpc_bootstrap = _awaiting(proxies.grpc_bootstrap)
 
 
 class CA(_Noun):

@@ -53,6 +53,35 @@ class Verdict(Shape, frozen=True):
     allowed: bool = False
     reason: str = ""
     rule: str = ""
+    stale: bool = False
+    """No server answered: this is what the agent last knew."""
+
+
+class SeenOn(Shape, frozen=True):
+    """What the sidecars of a node saw."""
+
+    node: str = ""
+    count: int = 0
+    first: str = ""
+    last: str = ""
+
+
+class Refusal(Shape, frozen=True):
+    """What was seen of calls between two services that one rule decided about."""
+
+    kind: str = ""
+    """denied; would-deny, would-allow: what a dry run would change."""
+    source: str = ""
+    destination: str = ""
+    rule: str = ""
+    entry: str = ""
+    """Where the rule stands; empty for the default."""
+    count: int = 0
+    first: str = ""
+    last: str = ""
+    examples: list[str] = []
+    """Methods and paths of some, without queries."""
+    nodes: list[SeenOn] = []
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +224,23 @@ def check(
         path=f"{PATH}/check",
         decode=lambda response: decode_json(response.body, Verdict),
         params=(*params, *([("dc", datacenter)] if datacenter else [])),
+    )
+
+
+def report(
+    *, denied: bool = False, service: str = "", here: bool = False, datacenter: str = ""
+) -> Call[list[Refusal]]:
+    """What dry runs would deny or allow, or what was denied; `here`: as this agent saw it."""
+    given = {
+        "denied": "true" if denied else "",
+        "service": service,
+        "dc": "" if here else datacenter,
+    }
+    return Call(
+        method="GET",
+        path="/v1/agent/connect/report" if here else f"{PATH}/report",
+        decode=lambda response: decode_json(response.body, list[Refusal]),
+        params=tuple((name, value) for name, value in given.items() if value),
     )
 
 

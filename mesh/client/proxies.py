@@ -103,3 +103,14 @@ def manage(proxy: str, *, enable: bool) -> Call[Proxy]:
         params=(("enable", "true" if enable else "false"),),
         decode=lambda response: decode_json(response.body, Proxy),
     )
+
+
+def grpc_bootstrap(service: str, grpc_addr: str = "") -> Call[dict[str, Any]]:
+    """What a gRPC program of the service is started with. Raises NotFound."""
+    named = (("service", service), ("grpc-addr", grpc_addr))
+    return Call(
+        method="GET",
+        path="/v1/agent/connect/grpc-bootstrap",
+        params=tuple((name, value) for name, value in named if value),
+        decode=lambda response: decode_json(response.body, dict[str, Any]),
+    )

@@ -330,6 +330,7 @@ class Intention(_Noun):
     promote = _blocking(intention.promote)
     match = _blocking(intention.match)
     check = _blocking(intention.check)
+    report = _blocking(intention.report)
 
 
 class Catalog(_Noun):
@@ -389,6 +390,7 @@ class Proxies(_Noun):
     one = _blocking(proxies.one)
     bootstrap = _blocking(proxies.bootstrap)
     manage = _blocking(proxies.manage)
+    grpc_bootstrap = _blocking(proxies.grpc_bootstrap)
 
 
 class CA(_Noun):

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from mesh.config.schema import Config
 
 STORAGES = ("memory", "disk")
-_FILES = {"root_cert_file": "root_cert", "private_key_file": "private_key"}
+_FILES = {
+    f"{name}_file": name
+    for name in ("root_cert", "private_key", "intermediate_cert", "intermediate_key")
+}
 
 
 def problems(config: Config) -> Iterator[tuple[str, str]]:
@@ -25,6 +28,10 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     if knobs.ca_provider != ca_config.PROVIDER:
         expected = f'mesh has its own authority only, "{ca_config.PROVIDER}"'
         yield "connect.ca_provider", f"{expected}; one from outside signs by ca_config.sign_command"
+    if knobs.workload_folder and not Path(knobs.workload_folder).is_absolute():
+        yield "connect.workload_folder", f'expected an absolute path, got "{knobs.workload_folder}"'
+    if knobs.workload_users and not knobs.workload_folder:
+        yield "connect.workload_users", "has no effect without connect.workload_folder"
     try:
         wanted(config)
     except Invalid as error:
@@ -34,7 +41,10 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
 def wanted(config: Config) -> ca_config.Wanted:
     """The authority that the configuration asks for. Raises Invalid."""
     given = _with_files(config.connect.ca_config)
-    return ca_config.read(given, Rules(), own=True)
+    found = ca_config.read(given, Rules(), own=True)
+    if found.brought.intermediate and not found.cluster_id:
+        raise Invalid("cluster_id: is needed with intermediate_cert, which names the trust domain")
+    return found
 
 
 def _with_files(given: dict[str, Any]) -> dict[str, Any]:

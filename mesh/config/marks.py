@@ -22,7 +22,7 @@ NOT_YET = _names(
     experiments license_path
     limits.https_handshake_timeout limits.request_limits limits.rpc_max_burst limits.rpc_rate
     locality log_rotate_bytes log_rotate_duration log_rotate_max_files partition peering
-    ports.expose_max_port ports.expose_min_port ports.grpc_tls ports.https
+    ports.grpc_tls ports.https
     ports.proxy_max_port ports.proxy_min_port
     primary_datacenter primary_gateways primary_gateways_interval
     raft_logstore raft_prevote_disabled raft_protocol

@@ -262,6 +262,10 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
     """Within which leaves are renewed when another root signs; 0 for 30s."""
     leaf_storage: str = "memory"
     """Where this node keeps its services' certificates: memory, or disk, encrypted."""
+    workload_folder: str = ""
+    """Where services that speak it find the SPIFFE Workload API; empty: nowhere."""
+    workload_users: dict[str, str] = {}
+    """Who may open a service's socket there, by service: a user's name or number."""
 
 
 class Autopilot(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,6 +124,7 @@ def _everything() -> dict[str, Any]:
                 "type_urls": [f"{http}.rbac.v3.RBAC".removeprefix("type.googleapis.com/")],
             },
         },
+        _typed("mutation", f"{http}.header_mutation.v3.HeaderMutation"),
         _typed("metadata", f"{http}.header_to_metadata.v3.Config"),
         _typed("grpc-stats", f"{http}.grpc_stats.v3.FilterConfig"),
         _typed("router", f"{http}.router.v3.Router"),

@@ -171,6 +171,32 @@ def renew(state: State, making: Making) -> Amend | None:
     return _amend(state, [root for root, _ in made], [keys for _, keys in made])
 
 
+def replace(state: State, brought: Brought, now: float) -> Amend | None:
+    """The active root with the intermediate that was brought for it; None if it has that one.
+
+    Raises Invalid for one that may not sign under it, Conflict when it is of another root.
+    """
+    root = state.active
+    if root_id(brought.certificate) != root.id:
+        raise Conflict(f"IntermediateCert: is of another root than the active one, {root.id}")
+    if signing.split(brought.intermediate)[0] == root.intermediate:
+        return None
+    root, keys = _with_intermediate(state, root, Making(now), brought)
+    return _amend(state, [root], [keys])
+
+
+def adopt(state: State, brought: Brought, now: float) -> Amend | None:
+    """The same for files that lie there since long: None also when theirs ends no later.
+
+    And none when they are of another root, which the API may have taken since.
+    """
+    if not brought.intermediate or root_id(brought.certificate) != state.active.id:
+        return None
+    if signing.facts(brought.intermediate).not_after <= state.active.intermediate_not_after:
+        return None
+    return replace(state, brought, now)
+
+
 def is_renewal_due(state: State, now: float) -> bool:
     """Whether `renew` would make something."""
     return any(root.standing != "past" and _is_due(root, now) for root in state.roots.values())
@@ -313,7 +339,8 @@ def _root(settings: Settings, brought: Brought, making: Making) -> tuple[Root, K
         leaf_ttl=rules.leaf_cert_ttl,
     )
     own = Keys(id=found.id, root=key)
-    return _with_intermediate(State(settings, {root.id: root}, {root.id: own}), root, making)
+    state = State(settings, {root.id: root}, {root.id: own})
+    return _with_intermediate(state, root, making, brought)
 
 
 def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
@@ -326,21 +353,18 @@ def _check_root(found: signing.Facts, settings: Settings, now: float) -> None:
         raise Invalid(f"RootCert: is for {', '.join(domains)}, not {settings.trust_domain}")
 
 
-def _with_intermediate(state: State, root: Root, making: Making) -> tuple[Root, Keys]:
-    """The root with a new intermediate, by its own key or by whoever has that."""
-    rules, domain = state.settings.rules, state.settings.trust_domain
-    keys = state.keys[root.id]
-    key = making_keys.new_key(rules.private_key_type, rules.private_key_bits)
-    if keys.root:
-        signer = signing.Signer(root.certificate, keys.root)
-        validity = signing.Validity(making.now, rules.intermediate_cert_ttl)
-        certificate = signer.intermediate(key, domain, validity)
-    elif making.outside is not None:
-        certificate = signing.split(making.outside(signing.request_intermediate(key, domain)))[0]
+def _with_intermediate(
+    state: State, root: Root, making: Making, brought: Brought | None = None
+) -> tuple[Root, Keys]:
+    """The root with a new intermediate: one that was brought, or by its own key, or whoever's."""
+    rules, keys = state.settings.rules, state.keys[root.id]
+    given = brought is not None and bool(brought.intermediate)
+    if brought is not None and given:
+        key, certificate = brought.intermediate_key, signing.split(brought.intermediate)[0]
+        _check_given(certificate, root, state.settings.trust_domain)
     else:
-        raise Invalid(
-            "PrivateKey: is needed with RootCert, or a signing command [connect.ca_config]"
-        )
+        key = making_keys.new_key(rules.private_key_type, rules.private_key_bits)
+        certificate = _signed_intermediate(key, state, root, making)
     found = signing.facts(certificate)
     _check_intermediate(certificate, key, root)
     if not found.not_before <= making.now < found.not_after:
@@ -350,9 +374,40 @@ def _with_intermediate(state: State, root: Root, making: Making) -> tuple[Root, 
         intermediate=certificate,
         intermediate_not_before=found.not_before,
         intermediate_not_after=found.not_after,
+        intermediate_brought=given,
         signing_key=found.key_id,
     )
     return root, msgspec.structs.replace(keys, intermediate=key)
+
+
+def _check_given(certificate: str, root: Root, domain: str) -> None:
+    """Raise Invalid for an intermediate whose leaves nobody would believe."""
+    found, above = signing.facts(certificate), signing.facts(root.certificate)
+    if not found.authority:
+        raise Invalid("IntermediateCert: is no certificate authority")
+    if above.below == 0:
+        raise Invalid("RootCert: its path length is 0, so it allows no intermediate")
+    if found.uris != [f"spiffe://{domain}"]:
+        names = ", ".join(found.uris) or "nobody"
+        raise Invalid(f"IntermediateCert: expected the URI spiffe://{domain}, it is for {names}")
+    if found.not_after > root.not_after:
+        raise Invalid("IntermediateCert: ends after RootCert")
+
+
+def _signed_intermediate(key: str, state: State, root: Root, making: Making) -> str:
+    """By the root's own key, or by whoever has that."""
+    rules, domain = state.settings.rules, state.settings.trust_domain
+    keys = state.keys[root.id]
+    if keys.root:
+        signer = signing.Signer(root.certificate, keys.root)
+        validity = signing.Validity(making.now, rules.intermediate_cert_ttl)
+        return signer.intermediate(key, domain, validity)
+    if making.outside is None:
+        raise Invalid(
+            "PrivateKey: is needed with RootCert, or an IntermediateCert, or a signing command "
+            "[connect.ca_config]"
+        )
+    return signing.split(making.outside(signing.request_intermediate(key, domain)))[0]
 
 
 def _check_intermediate(certificate: str, key: str, root: Root) -> None:
@@ -399,6 +454,11 @@ def _amend(
 
 
 def _is_due(root: Root, now: float) -> bool:
-    """Whether its intermediate is past half its life, and another one would live longer."""
+    """Whether its intermediate is past half its life, and another one would live longer.
+
+    What was brought from outside is replaced from there.
+    """
+    if root.intermediate_brought:
+        return False
     half = (root.intermediate_not_before + root.intermediate_not_after) / 2
     return half <= now < root.not_after and root.intermediate_not_after < root.not_after

@@ -91,7 +91,13 @@ _RULES: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "SkipValidate": ("skip_validate", _switch),
     "DisableCrossSigning": ("disable_cross_signing", _switch),
 }
-_OTHERS = ("RootCert", "PrivateKey", "ClusterID", "SignCommand")
+_PEMS = {
+    "RootCert": "certificate",
+    "PrivateKey": "key",
+    "IntermediateCert": "intermediate",
+    "IntermediateKey": "intermediate_key",
+}
+_OTHERS = (*_PEMS, "ClusterID", "SignCommand")
 _IGNORED = ("RotationPeriod",)
 """What Consul's files still have; it has no effect there either."""
 _NAMES = {name.lower(): name for name in (*_RULES, *_OTHERS, *_IGNORED)}
@@ -125,15 +131,17 @@ def read(given: Mapping[str, Any], before: Rules, *, own: bool = False) -> Wante
         wanted = msgspec.structs.replace(wanted, private_key_bits=bits)
     check(wanted)
     brought = Brought(
-        certificate=_text("RootCert", found.get("RootCert", "")),
-        key=_text("PrivateKey", found.get("PrivateKey", "")),
+        **{field: _text(name, found[name]) for name, field in _PEMS.items() if name in found}
     )
     check_brought(brought)
+    command = _command(found.get("SignCommand", []), own=own)
+    if command and brought.intermediate:
+        raise Invalid("SignCommand: gives intermediates itself; leave IntermediateCert out")
     return Wanted(
         rules=wanted,
         brought=brought,
         cluster_id=_cluster_id(found.get("ClusterID", "")),
-        sign_command=_command(found.get("SignCommand", []), own=own),
+        sign_command=command,
     )
 
 
@@ -159,13 +167,21 @@ def _command(value: Any, *, own: bool) -> list[str]:
 
 
 def check_brought(brought: Brought) -> None:
-    """Raise Invalid for what is no root, or a key that is not its own."""
+    """Raise Invalid for what is no certificate, or a key that is not its own."""
     if brought.certificate:
         signing.split(brought.certificate)
     if brought.key and brought.certificate:
         signing.Signer(brought.certificate, brought.key)
     elif brought.key:
         keys.read_key(brought.key)
+    if not brought.intermediate and not brought.intermediate_key:
+        return
+    if not brought.intermediate or not brought.intermediate_key:
+        raise Invalid("IntermediateCert: goes with IntermediateKey; give both or none")
+    if not brought.certificate or brought.key:
+        raise Invalid("IntermediateCert: goes with the RootCert that signed it, and no PrivateKey")
+    if not signing.same_key(brought.intermediate, brought.intermediate_key):
+        raise Invalid("IntermediateKey: is not the key of IntermediateCert")
 
 
 def check(rules: Rules) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from mesh.connect.xds.blueprint import (
     TlsRules,
     Upstream,
 )
+from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.registry.catalog import SERF_HEALTH
 from mesh.registry.health import Instance
@@ -69,6 +71,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     providers: list[JwtProvider]
     upstreams: dict[str, Reached]
     """By service."""
+    checks: list[Exposed] = []
+    """What is open for the agent's own checks."""
 
 
 def names_of(proxy: Proxy) -> list[str]:
@@ -81,21 +85,39 @@ def _is_service(upstream: Registered) -> bool:
     return upstream.destination_type in {"", "service"} and not upstream.destination_peer
 
 
-def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> Blueprint:
-    """The blueprint of a sidecar. Raises Invalid for an option that makes no sense."""
+def _is_reached(upstream: Registered, datacenter: str, problems: list[str]) -> bool:
+    name, lacking = upstream.destination_name, ""
+    if upstream.destination_type == "prepared_query":
+        lacking = "prepared queries as upstreams are not there yet"
+    elif upstream.destination_peer:
+        lacking = "peers are not there yet"
+    elif upstream.datacenter not in {"", datacenter}:
+        lacking = f"services in datacenter {upstream.datacenter} cannot be reached yet"
+    if lacking:
+        problems.append(f"Proxy.Upstreams[{name}]: {lacking}; it is left out")
+    return not lacking
+
+
+def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> tuple[Blueprint, list[str]]:
+    """The blueprint of a sidecar, and what is wrong with its options.
+
+    An option that makes no sense counts as not given: rules and certificates must reach a sidecar
+    whatever else is said of it.
+    """
     mesh, opaque = facts.mesh, {**facts.settings.config, **proxy.config}
-    return Blueprint(
+    problems: list[str] = []
+    made = Blueprint(
         proxy=row.id,
         service=proxy.destination_service_name,
         node=place.node,
         datacenter=place.datacenter,
         bundle=facts.bundle,
         leaf=facts.leaf,
-        inbound=_inbound(row, proxy, place, facts.settings, _Opaque(opaque)),
+        inbound=_inbound(row, proxy, place, facts, _Opaque(opaque, problems)),
         upstreams=[
-            _upstream(one, place.datacenter, facts)
+            _upstream(one, place.datacenter, facts, problems)
             for one in proxy.upstreams
-            if _is_service(one) and one.datacenter in {"", place.datacenter}
+            if _is_reached(one, place.datacenter, problems)
         ],
         policy=facts.policy,
         default_allow=place.default_allow,
@@ -113,30 +135,41 @@ def compose(row: Service, proxy: Proxy, place: Place, facts: Facts) -> Blueprint
         outgoing=_tls(mesh.outgoing),
         config=opaque,
     )
+    return made, list(dict.fromkeys(problems))
 
 
 class _Opaque:
-    """Opaque options with Consul's names, read with their kind."""
+    """Opaque options with Consul's names, read with their kind; problems are noted."""
 
-    def __init__(self, config: dict[str, Any], where: str = "Proxy.Config") -> None:
-        self._config, self._where = config, where
+    def __init__(
+        self, config: dict[str, Any], problems: list[str], where: str = "Proxy.Config"
+    ) -> None:
+        self._config, self._problems, self._where = config, problems, where
+
+    def _wrong(self, name: str, expected: str) -> None:
+        found = self._config.get(name)
+        self._problems.append(f"{self._where}.{name}: expected {expected}, got {found!r}")
 
     def text(self, name: str) -> str:
         found = self._config.get(name, "")
-        if not isinstance(found, str):
-            raise Invalid(f"{self._where}.{name}: expected text, got {found!r}")
-        return found
+        if isinstance(found, str):
+            return found
+        self._wrong(name, "text")
+        return ""
 
     def number(self, name: str) -> float | None:
         """None where it is not there."""
         found = self._config.get(name)
+        if found is None:
+            return None
         try:
-            number = None if found is None else float(found)
+            number = float(found)
         except (TypeError, ValueError):
             number = -1.0
-        if number is not None and not 0 <= number < 2**31:
-            raise Invalid(f"{self._where}.{name}: expected a number from 0, got {found!r}")
-        return number
+        if 0 <= number < 2**31:
+            return number
+        self._wrong(name, "a number from 0")
+        return None
 
     def whole(self, name: str) -> int | None:
         number = self.number(name)
@@ -147,21 +180,45 @@ class _Opaque:
         number = self.number(name)
         return None if number is None else number / 1000
 
+    def duration(self, name: str) -> float | None:
+        """In seconds, of text such as 10s or of nanoseconds."""
+        found = self._config.get(name)
+        if not isinstance(found, str):
+            nanoseconds = self.nanoseconds(name)
+            return None if nanoseconds is None else nanoseconds / 1e9
+        try:
+            return parse_duration(found)
+        except Invalid:
+            self._wrong(name, "a duration such as 10s")
+            return None
+
+    def nanoseconds(self, name: str) -> float | None:
+        found = self._config.get(name)
+        if found is None or (isinstance(found, int | float) and 0 <= found < 2**63):
+            return found
+        self._wrong(name, "a duration such as 10s")
+        return None
+
     def protocol(self, default: Protocol) -> Protocol:
         said = self.text("protocol").lower()
-        if not said:
-            return default
         for one in _PROTOCOLS:
             if said == one:
                 return one
-        raise Invalid(f'{self._where}.protocol: expected {", ".join(_PROTOCOLS)}, got "{said}"')
+        if said:
+            self._wrong("protocol", ", ".join(_PROTOCOLS))
+        return default
 
     def block(self, name: str) -> _Opaque:
         found = self._config.get(name) or {}
         if not isinstance(found, dict):
-            raise Invalid(f"{self._where}.{name}: expected an object, got {found!r}")
-        lower = {_snake(key): value for key, value in found.items()}
-        return _Opaque(lower, f"{self._where}.{name}")
+            self._wrong(name, "an object")
+            found = {}
+        lower = {_snake(str(key)): value for key, value in found.items()}
+        return _Opaque(lower, self._problems, f"{self._where}.{name}")
+
+    def own(self, config: dict[str, Any]) -> _Opaque:
+        """Only these options, with the same place for problems."""
+        return _Opaque(config, self._problems, self._where)
 
     def __bool__(self) -> bool:
         return bool(self._config)
@@ -173,13 +230,12 @@ def _snake(key: str) -> str:
     return text.lstrip("_")
 
 
-def _inbound(
-    row: Service, proxy: Proxy, place: Place, settings: Settings, opaque: _Opaque
-) -> Inbound:
+def _inbound(row: Service, proxy: Proxy, place: Place, facts: Facts, opaque: _Opaque) -> Inbound:
+    settings = facts.settings
     return Inbound(
         address=opaque.text("bind_address") or row.address or place.bind,
         port=opaque.whole("bind_port") or row.port,
-        protocol=_Opaque(proxy.config).protocol(settings.protocol),
+        protocol=opaque.own(proxy.config).protocol(settings.protocol),
         local_address=proxy.local_service_address or LOOPBACK,
         local_port=proxy.local_service_port,
         local_socket=proxy.local_service_socket_path,
@@ -193,7 +249,7 @@ def _inbound(
         max_connections=opaque.whole("max_inbound_connections") or settings.max_inbound_connections,
         balance_connections=settings.balance_connections
         or opaque.text("balance_inbound_connections") == "exact_balance",
-        exposed=_exposed(proxy, settings),
+        exposed=[*_exposed(proxy, settings), *facts.checks],
         agent_addresses=list(place.addresses),
     )
 
@@ -223,13 +279,15 @@ def _exposed(proxy: Proxy, settings: Settings) -> list[Exposed]:
     ]
 
 
-def _upstream(registered: Registered, datacenter: str, facts: Facts) -> Upstream:
+def _upstream(
+    registered: Registered, datacenter: str, facts: Facts, problems: list[str]
+) -> Upstream:
     name = registered.destination_name
     reached, central = facts.upstreams[name], facts.settings.upstream(name)
-    opaque = _Opaque(registered.config, f"Proxy.Upstreams[{name}].Config")
+    opaque = _Opaque(registered.config, problems, f"Proxy.Upstreams[{name}].Config")
     default: Protocol = reached.settings.protocol
     if central.protocol:
-        default = _Opaque({"protocol": central.protocol}).protocol(default)
+        default = opaque.own({"protocol": central.protocol}).protocol(default)
     return Upstream(
         service=name,
         datacenter=registered.datacenter or datacenter,
@@ -278,6 +336,13 @@ def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
     if not own and given is None:
         return None
     base = PassiveCheck() if given is None else PassiveCheck(**msgspec.structs.asdict(given))
+    times = {
+        "interval_seconds": own.duration("interval"),
+        "base_ejection_seconds": own.duration("base_ejection_time"),
+    }
+    base = msgspec.structs.replace(
+        base, **{name: seconds for name, seconds in times.items() if seconds is not None}
+    )
     said = {
         "max_failures": own.whole("max_failures"),
         "enforcing_percent": own.whole("enforcing_consecutive5xx"),
@@ -290,12 +355,22 @@ def endpoints(instances: list[Instance]) -> list[Endpoint]:
     """Where a service is reached.
 
     When no instance is healthy, those count whose only fault is that their agent is not heard: it
-    may be restarting, and a sidecar that is gone is found out by the first call.
+    may be restarting, and a sidecar that is gone is found out by the first call. An instance with
+    a name for an address, or without a port, is left out: Envoy would refuse all because of it.
     """
+    instances = [one for one in instances if _is_address(one)]
     found = [endpoint(one) for one in instances]
     if any(one.healthy for one in found):
         return found
     return [endpoint(_without_agent(one)) for one in instances]
+
+
+def _is_address(instance: Instance) -> bool:
+    try:
+        ipaddress.ip_address(instance.service.address or instance.node.address)
+    except ValueError:
+        return False
+    return instance.service.port > 0
 
 
 def _without_agent(instance: Instance) -> Instance:

@@ -28,7 +28,7 @@ def judge(trust: Trust, now: float, problem: str = "") -> Verdict:
     active = next((root for root in trust.roots if root.id == trust.active), None)
     if active is None:
         return Verdict("warning", f"there is no certificate authority yet{_because(problem)}", 1)
-    stage, left = _stage(active, now), active.not_after - now
+    stage, left = _stage(active.not_before, active.not_after, now), active.not_after - now
     if left <= 0:
         why = "the root has expired: meshctl connect ca recover"
         return Verdict("critical", why, len(WARN_DAYS) + 1)
@@ -36,23 +36,45 @@ def judge(trust: Trust, now: float, problem: str = "") -> Verdict:
         status: Status = "critical" if stage == len(WARN_DAYS) else "warning"
         why = f"the root ends in {_days(left)}: meshctl connect ca rotate prepare"
         return Verdict(status, why, stage)
-    if active.intermediate_not_after - now <= _quarter(active):
-        ends = _days(max(active.intermediate_not_after - now, 0.0))
-        return Verdict(
-            "critical", f"the intermediate ends in {ends} and is not renewed{_because(problem)}", 1
-        )
+    if (verdict := _of_intermediate(active, now, problem)) is not None:
+        return verdict
     if problem:
         return Verdict("warning", problem, 1)
     return Verdict("passing", f"the root is good for {_days(left)}")
+
+
+def _of_intermediate(root: Root, now: float, problem: str) -> Verdict | None:
+    if root.intermediate_brought:
+        return _of_brought(root, now)
+    if root.intermediate_not_after - now > _quarter(root):
+        return None
+    ends = _days(max(root.intermediate_not_after - now, 0.0))
+    why = f"the intermediate ends in {ends} and is not renewed{_because(problem)}"
+    return Verdict("critical", why, 1)
+
+
+def _of_brought(root: Root, now: float) -> Verdict | None:
+    """Nobody renews it but an operator, who hears of it as early as of a root."""
+    until = root.intermediate_not_after
+    stage = _stage(root.intermediate_not_before, until, now)
+    if not stage:
+        return None
+    when = f"ends in {_days(until - now)}" if until > now else "has ended, no leaf can be signed"
+    critical = stage == len(WARN_DAYS)
+    return Verdict(
+        "critical" if critical else "warning",
+        f"the intermediate from outside {when}: give the next one (meshctl connect ca set-config)",
+        stage,
+    )
 
 
 def _because(problem: str) -> str:
     return f": {problem}" if problem else ""
 
 
-def _stage(root: Root, now: float) -> int:
+def _stage(start: float, end: float, now: float) -> int:
     """How many of the warnings are due."""
-    left, life = root.not_after - now, root.not_after - root.not_before
+    left, life = end - now, end - start
     limits = [min(days * DAY, share * life) for days, share in zip(WARN_DAYS, SHARES, strict=True)]
     return sum(left <= limit for limit in limits)
 

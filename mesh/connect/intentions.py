@@ -91,15 +91,22 @@ def decide(
             rule=f"every request needs a token of {_providers(policy.jwt)}",
             entry=f"{_entry(policy.destination)} JWT",
         )
-    name = _name(caller)
-    for one in policy.intentions:
-        if (shadow or not one.dry_run) and _is_about(one, name):
-            return _by(one, request, default_allow)
+    one = deciding(policy, _name(caller), shadow=shadow)
+    if one is not None:
+        return _by(one, request, default_allow)
     return Decision(
         allowed=default_allow,
         why="default",
         rule=f"no intention is about this, and the default is {_word(default_allow)}",
     )
+
+
+def deciding(policy: Policy, source: str, *, shadow: bool = False) -> Intention | None:
+    """The intention about a caller, if there is one; with `shadow` a dry run counts too."""
+    for one in policy.intentions:
+        if (shadow or not one.dry_run) and _is_about(one, source):
+            return one
+    return None
 
 
 def _by(one: Intention, request: Request | None, default_allow: bool) -> Decision:

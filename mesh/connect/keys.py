@@ -62,6 +62,15 @@ def read_key(pem: str) -> Private:
     return key
 
 
+def key_der(pem: str) -> bytes:
+    """A private key as PKCS#8 in DER, not encrypted. Raises Invalid."""
+    return read_key(pem).private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 def kind_of(key: object) -> tuple[KeyType, int]:
     """What a public key is, and its size in bits. Raises Invalid for others than EC and RSA."""
     if isinstance(key, ec.EllipticCurvePublicKey):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mesh.connect import identity
 from mesh.connect.acks import Acks
 from mesh.connect.credentials import Leaf
 from mesh.connect.vault import Vault
-from mesh.errors import Busy, MeshError, Unreachable
+from mesh.errors import Busy, Conflict, MeshError, Unreachable
 from mesh.lazily import Lazy
 from mesh.registry.authority import Roots, Sign, Signed, Trust
 from mesh.registry.port import STALE, Registry
@@ -94,11 +95,17 @@ class Leaves:
         self._held: dict[str, _Held] = {}
         self._trust = Trust()
         self._known = asyncio.Event()
+        self._listeners: set[asyncio.Event] = set()
+        """Set when other roots are believed."""
+        self.enabled = True
+        """False where the mesh is off: then nobody gets a leaf."""
         self.tell: Callable[[str, Trouble | None], None] = lambda *_: None
         """Hears what is wrong with the leaf of a service, or that nothing is any more."""
 
     async def start(self) -> None:
-        """Follow the roots from now on."""
+        """Follow the roots from now on, unless the mesh is off."""
+        if not self.enabled:
+            return
         self._tasks.start(self._follow(), name="roots of the mesh")
         self._tasks.start(self._acks.run(), name="what was acknowledged")
         self._tasks.start(self._acks.settle(), name="who did not come back")
@@ -123,7 +130,8 @@ class Leaves:
     async def get(self, service: str, seconds: float = GET_SECONDS) -> Leaf:
         """The leaf of a service; the first one is made.
 
-        Raises Unreachable when none comes, Busy when there are too many.
+        Raises Unreachable when none comes, Busy when there are too many, Conflict where the mesh
+        is off.
         """
         held = self._hold(service)
         async for leaf in self._changes(held, seconds):
@@ -134,6 +142,34 @@ class Leaves:
         """The leaf as soon as there is one, and each that follows it."""
         async for leaf in self._changes(self._hold(service)):
             yield leaf
+
+    async def credentials(self, service: str) -> AsyncGenerator[tuple[Leaf, Trust], None]:
+        """The leaf with the roots, now and when one of them is another; ends with `drop`.
+
+        Raises what `get` does.
+        """
+        leaf = await self.get(service)
+        held = self._hold(service)
+        with _hearing(held.watchers, self._listeners) as changed:
+            while self._held.get(service) is held:
+                changed.clear()
+                leaf = held.leaf or leaf
+                yield leaf, self._trust
+                await changed.wait()
+
+    async def trusts(self) -> AsyncGenerator[Trust, None]:
+        """The roots as soon as there are some, and whenever there are others.
+
+        Raises Unreachable when none come, Conflict where the mesh is off.
+        """
+        self._check_enabled()
+        if not self._trust.trust_domain:
+            await self._learn()
+        with _hearing(self._listeners) as changed:
+            while True:
+                changed.clear()
+                yield self._trust
+                await changed.wait()
 
     async def after(self, service: str, index: int, seconds: float) -> Leaf:
         """The leaf once its index is greater, or as it is when time is out. Raises Unreachable."""
@@ -156,14 +192,23 @@ class Leaves:
         held = self._held.pop(service, None)
         if held is None:
             return
-        held.wake.set()  # Its task sees that it is no longer held.
+        held.wake.set()  # Its task sees that it is no longer held,
+        for changed in held.watchers:  # and so does who watches it.
+            changed.set()
         self._acks.leaf_gone(service)
         if self._vault is not None:
             self._vault.forget(service)
         if held.trouble is not None:
             self.tell(service, None)
 
+    def _check_enabled(self) -> None:
+        if not self.enabled:
+            raise Conflict(
+                "Connect must be enabled in order to use this endpoint [connect.enabled]"
+            )
+
     def _hold(self, service: str) -> _Held:
+        self._check_enabled()
         held = self._held.get(service)
         if held is None:
             if len(self._held) >= HELD_MAX:
@@ -183,9 +228,7 @@ class Leaves:
         self, held: _Held, seconds: float | None = None, index: int = 0
     ) -> AsyncIterator[Leaf]:
         """Each leaf with an index above the last one's, until time is out."""
-        changed = asyncio.Event()
-        held.watchers.add(changed)
-        try:
+        with _hearing(held.watchers) as changed:
             while self._held.get(held.service) is held:
                 if held.leaf is not None and held.leaf.index > index:
                     index = held.leaf.index
@@ -197,8 +240,6 @@ class Leaves:
                         await changed.wait()
                 except TimeoutError:
                     return
-        finally:
-            held.watchers.discard(changed)
 
     # Care
 
@@ -220,6 +261,8 @@ class Leaves:
         for held in self._held.values():
             self._acknowledge(held)
             held.wake.set()
+        for changed in self._listeners:
+            changed.set()
 
     async def _care(self, held: _Held) -> None:
         pause = RETRY_SECONDS[0]
@@ -343,6 +386,19 @@ class Leaves:
         if trouble != held.trouble:
             held.trouble = trouble
             self.tell(held.service, trouble)
+
+
+@contextmanager
+def _hearing(*places: set[asyncio.Event]) -> Iterator[asyncio.Event]:
+    """An event that stands in all these places, to be set by who changes something."""
+    changed = asyncio.Event()
+    for place in places:
+        place.add(changed)
+    try:
+        yield changed
+    finally:
+        for place in places:
+            place.discard(changed)
 
 
 async def _wait(event: asyncio.Event) -> None:

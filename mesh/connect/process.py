@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from mesh.connect import admin
 from mesh.errors import Internal, MeshError
 
 LOG_MAX_BYTES = 8 * 1024 * 1024
-"""A log that is larger when its Envoy starts begins anew; one before it is kept."""
+"""A log that is larger begins anew; one before it is kept."""
 READY_STEP_SECONDS = 0.05
 STOP_SECONDS = 5.0
 """After SIGTERM, before SIGKILL."""
@@ -51,10 +52,9 @@ class Place(msgspec.Struct, frozen=True):
         """The admin socket: another one for each life, since two are alive during a takeover."""
         return str(self.sockets / f"admin-{epoch % 2}.sock")
 
-    @property
-    def record(self) -> Path:
-        """Where it is written down which process it is."""
-        return self.folder / "envoy.json"
+    def record(self, epoch: int) -> Path:
+        """Where it is written down which process it is, for each of the two alike."""
+        return self.folder / f"envoy-{epoch % 2}.json"
 
 
 class Process:
@@ -188,9 +188,8 @@ async def _started(
         with _log(place.folder / "envoy.log") as log:
             pid = _spawn(command, log.fileno())
         running = Running(pid, _start_time(pid), base_id, epoch, binary, made[1])
-        if not epoch:
-            # At once: an agent killed in the next moment shall find it again.
-            _record(place, running)
+        # At once: an agent killed in the next moment shall find it again.
+        _record(place, running)
         return running
 
     try:
@@ -245,7 +244,7 @@ def _moved(targets: dict[int, int]) -> list[tuple[int, ...]]:
 
 
 def _record(place: Place, running: Running) -> None:
-    _write(place.record, msgspec.json.encode(running).decode())
+    _write(place.record(running.epoch), msgspec.json.encode(running).decode())
 
 
 async def settle(process: Process, clock: Clock, seconds: float) -> None:
@@ -261,19 +260,28 @@ async def settle(process: Process, clock: Clock, seconds: float) -> None:
         await clock.sleep(READY_STEP_SECONDS)
 
 
-def adopt(place: Place) -> Process | None:
-    """The Envoy that an agent before us left running here, if it still is that one."""
-    running = _recorded(place.record)
-    try:
-        return None if running is None else Process(place, running)
-    except ProcessLookupError:
-        return None
+def recorded(place: Place) -> list[Running]:
+    """The Envoys that an agent before us left running here, the newest last.
+
+    There are two while one takes over from the other.
+    """
+    found = [_recorded(place.record(slot)) for slot in (0, 1)]
+    return sorted((one for one in found if one is not None), key=lambda one: one.epoch)
+
+
+def watched(place: Place, found: list[Running]) -> list[Process]:
+    """Those of them that still run."""
+    made = []
+    for running in found:
+        with contextlib.suppress(OSError):
+            made.append(Process(place, running))
+    return made
 
 
 def kill_left(folder: Path) -> list[int]:
     """Kill the Envoys that agents left running whose data is somewhere below; their pids."""
     found = []
-    for record in sorted(folder.rglob("envoy.json")):
+    for record in sorted(folder.resolve().rglob("envoy-?.json")):
         running = _recorded(record)
         if running is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -284,9 +292,8 @@ def kill_left(folder: Path) -> list[int]:
 
 def _recorded(record: Path) -> Running | None:
     """The process that a record is about, if it still is that one."""
-    try:
-        running = msgspec.json.decode(_read(record), type=Running)
-    except msgspec.DecodeError:
+    running = _decoded(record)
+    if running is None:
         return None
     arguments = _read(Path(f"/proc/{running.pid}/cmdline")).split("\0")
     ours = str(record.parent / f"bootstrap-{running.epoch % 2}.json")
@@ -294,16 +301,40 @@ def _recorded(record: Path) -> Running | None:
     return running if same else None
 
 
-def forget(process: Process) -> None:
-    """Remove what is left of an Envoy that has ended."""
-    place, base_id = process.place, process.running.base_id
-    for path in (
-        place.record,
-        place.folder / "base-id",
-        Path(f"/dev/shm/envoy_shared_memory_{base_id}0"),  # noqa: S108 - where Envoy puts it.
-    ):
+def _decoded(record: Path) -> Running | None:
+    try:
+        return msgspec.json.decode(_read(record), type=Running)
+    except msgspec.DecodeError:
+        return None
+
+
+def forget(process: Process, *, last: bool = True) -> None:
+    """Remove what is left of an Envoy that has ended; the last one of its place leaves nothing."""
+    place, running = process.place, process.running
+    record = place.record(running.epoch)
+    known = _decoded(record)
+    if known is not None and known.pid == running.pid:
+        record.unlink(missing_ok=True)
+    if last:
+        (place.folder / "base-id").unlink(missing_ok=True)
+        shared = f"/dev/shm/envoy_shared_memory_{running.base_id}0"  # noqa: S108 - Envoy's place.
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(shared)
+
+
+def clear(place: Place) -> None:
+    """Remove the files of a place that is used no longer."""
+    for folder in {place.folder, place.sockets}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def trim(place: Place) -> None:
+    """Keep what Envoy logs within bounds while it runs: it goes on at the end of the same file."""
+    path = place.folder / "envoy.log"
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_MAX_BYTES:
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)
 
 
 def _start_time(pid: int) -> int:
@@ -329,7 +360,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _log(path: Path) -> Any:
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > LOG_MAX_BYTES:
-            path.replace(path.with_suffix(".log.1"))
     return path.open("ab")

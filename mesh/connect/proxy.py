@@ -92,6 +92,7 @@ class Door(Hears):
         """Accept from this socket, which is bound, from now on."""
         listening.listen(128)
         self.accepting.start(listening)
+        log.info("%s: listening at %s:%d", self.name, *listening.getsockname()[:2])
 
     def shut(self) -> None:
         """Accept nobody any more; what is open goes on."""

@@ -7,6 +7,7 @@ what is under `config` stays as it is.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 import msgspec
@@ -115,6 +116,11 @@ def _upstream_problems(upstream: Upstream) -> list[str]:
         found.append(f"LocalBindPort: expected 1 to 65535, or a LocalBindSocketPath, got {port}")
     elif socket and (port or upstream.local_bind_address):
         found.append("LocalBindSocketPath: leave out LocalBindPort and LocalBindAddress with it")
+    if upstream.local_bind_socket_mode and not _is_mode(upstream.local_bind_socket_mode):
+        found.append(
+            "LocalBindSocketMode: expected permissions such as 0600, got "
+            f'"{upstream.local_bind_socket_mode}"'
+        )
     if upstream.local_bind_address and not _is_address(upstream.local_bind_address):
         found.append(
             f'LocalBindAddress: expected an IP address, got "{upstream.local_bind_address}"'
@@ -139,6 +145,10 @@ def _path_problems(paths: list[Path]) -> list[str]:
         if path.protocol not in {"", "http", "http2"}:
             found.append(f'{label}.Protocol: expected http or http2, got "{path.protocol}"')
     return found
+
+
+def _is_mode(text: str) -> bool:
+    return re.fullmatch("0?[0-7]{3}", text) is not None
 
 
 def _is_address(text: str) -> bool:

@@ -41,6 +41,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The identifier of its key, in hex with colons."""
     authority: bool
     """Whether it may sign others."""
+    below: int | None = None
+    """How many authorities may follow below it; None for any number."""
     uris: list[str]
 
 
@@ -77,7 +79,8 @@ def facts(pem: str) -> Facts:
         key_type=kind,
         key_bits=bits,
         key_id=colons(_identifier(found).digest),
-        authority=_is_authority(found),
+        authority=_is_authority(found) and _may_sign(found),
+        below=_below(found),
         uris=_uris(found.extensions),
     )
 
@@ -97,6 +100,11 @@ def split(pem: str) -> list[str]:
 def der(pem: str) -> bytes:
     """The certificate as DER. Raises Invalid."""
     return _read(pem).public_bytes(serialization.Encoding.DER)
+
+
+def chain_der(pem: str) -> bytes:
+    """Every certificate of a file as DER, one behind the other. Raises Invalid."""
+    return b"".join(der(one) for one in split(pem))
 
 
 def public_numbers(pem: str) -> dict[str, str | bytes]:
@@ -378,6 +386,22 @@ def _is_authority(certificate: x509.Certificate) -> bool:
     except x509.ExtensionNotFound:
         return False
     return found.value.ca
+
+
+def _below(certificate: x509.Certificate) -> int | None:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return None
+    return found.value.path_length
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """Whether its key is not kept to other uses."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:

@@ -26,6 +26,7 @@ class Identities:
         self.acks = Acks(registry, config.node_name, world)
         self.leaves = Leaves(registry, config.datacenter, self.acks, world, vault, spread)
         self.leaves.tell = self._tell
+        self.leaves.enabled = knobs.enabled
 
     async def start(self) -> None:
         """Follow the roots, renew leaves."""

@@ -7,28 +7,35 @@ import importlib
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.agent.following import Following
 from mesh.agent.local import Agent
 from mesh.agent.operations import ProxyInfo
 from mesh.agent.proxies import Proxies
+from mesh.agent.proxyless import Files, Programs
 from mesh.config.addresses import advertised, bound
 from mesh.config.schema import Config
 from mesh.connect.composing import Place
+from mesh.connect.grpc_bootstrap import PREFIX
 from mesh.connect.launcher import Launcher, short_folder
 from mesh.connect.launcher import Options as LaunchOptions
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.refusals import Refusals
+from mesh.connect.xds.blueprint import Blueprint, Proxyless
+from mesh.connect.xds.seen import Held, Seen
 from mesh.daemon.ground import Ground
 from mesh.daemon.identities import Identities
 from mesh.daemon.options import sidecar_bind
-from mesh.registry.port import Registry
+from mesh.registry.port import Answer, Query, Registry
+from mesh.registry.refusals import Refusal
 from mesh.registry.services import PROXY
+from mesh.tasks import Tasks
 from mesh.telemetry.metrics import Reading
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SOCKET = "xds.sock"
 ROOTS = (
@@ -49,10 +56,14 @@ class Mesh:
     ) -> None:
         self._ground, self._agent, self._acks = ground, agent, identities.acks
         config, world = ground.config, (ground.clock, ground.dice)
-        self._folder = Path(ground.directory.folder("proxies"))
+        self._folder = Path(ground.directory.folder("proxies")).resolve()
         self.following = Following(registry, ground.clock)
         self.control = Control(config, self._folder, ground)
         self.control.heard = self._heard
+        self._refusals = Refusals(registry, config.node_name, world)
+        self.control.saw = self._refusals.note
+        self.control.composed = lambda blueprint: self._refusals.settle(blueprint.policy)
+        self._tasks = Tasks()
         self._current: set[str] = set()
         self.launcher = (
             Launcher(self._folder, _launching(config), world)
@@ -67,31 +78,47 @@ class Mesh:
             self._place,
             ground.clock,
         )
+        self.programs = Programs(
+            agent,
+            self.following,
+            identities.leaves,
+            self.control,
+            self._place,
+            Files(Path(ground.directory.folder("grpc")), identities.acks, ground.clock),
+        )
 
     async def start(self) -> None:
         """Begin with the proxies that are registered."""
         if self._ground.config.ports.grpc >= 0:
             await self.control.start()
+        self._tasks.start(self._refusals.run(), name="what was refused")
         self.keeper.start()
+        self.programs.start()
 
     async def stop(self, *, keep: bool) -> None:
         """Stop. Envoys that are kept go on, and are found by the next life of this node."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=keep)
             self.launcher = None
         await self.following.stop()
         await self.control.stop()
+        await self._tasks.stop()
 
     async def retire(self) -> None:
         """Drain and stop the Envoys: the node leaves for good, and others know it."""
         await self.keeper.stop()
+        await self.programs.stop()
         if self.launcher is not None:
             await self.launcher.stop(keep=False)
             self.launcher = None
 
     def _heard(self, proxy: str) -> None:
         """A proxy acknowledged or refused something, came or went."""
+        if proxy.startswith(PREFIX):
+            self.programs.heard(proxy)
+            return
         found = self.control.what_heard(proxy)
         if proxy not in self._agent.services():
             self._acks.proxy_gone(proxy)
@@ -101,6 +128,8 @@ class Mesh:
             self._current.discard(proxy)
             return
         self._acks.proxy(proxy, found.roots, found.leaf)
+        if found.current:
+            self.keeper.opened(proxy)
         if found.current and proxy not in self._current:
             # Its listeners are open: nobody has to wait until the next check says so.
             self._current.add(proxy)
@@ -112,6 +141,14 @@ class Mesh:
             self._agent.tell(check_id, NAME, "warning", found.refused, service_id=proxy)
         elif check_id in self._agent.checks():
             self._agent.deregister_check(check_id)
+
+    def last(self, query: Query[T]) -> Answer[T] | None:
+        """See MeshOperations.last."""
+        return self.following.last(query)
+
+    def refusals(self, told: Iterable[Refusal] = ()) -> list[Refusal]:
+        """See MeshOperations.refusals."""
+        return self._refusals.here(told)
 
     def proxies(self) -> list[ProxyInfo]:
         """See MeshOperations.proxies."""
@@ -134,7 +171,23 @@ class Mesh:
                 streams=own,
             )
             found.append(info)
+        found += self._programs(streams)
         return sorted(found, key=lambda info: info.id)
+
+    def _programs(self, streams: list[Any]) -> list[ProxyInfo]:
+        """The gRPC programs without sidecars, those of a service together."""
+        return [
+            ProxyInfo(
+                id=f"{PREFIX}{service}",
+                service=service,
+                port=0,
+                managed=False,
+                envoy=None,
+                problems=problems,
+                streams=[one for one in streams if one.proxy == f"{PREFIX}{service}"],
+            )
+            for service, problems in self.programs.problems().items()
+        ]
 
     def bootstrap(
         self,
@@ -163,12 +216,16 @@ class Mesh:
         if not enable and self.launcher is not None:
             await self.launcher.gone(proxy)
 
+    async def grpc_bootstrap(self, service: str, grpc_addr: str) -> dict[str, Any]:
+        """See MeshOperations.grpc_bootstrap."""
+        return await self.programs.bootstrap(service, grpc_addr)
+
     def _place(self) -> Place:
         config = self._ground.config
         return Place(
             node=config.node_name,
             datacenter=config.datacenter,
-            bind=sidecar_bind(config) or "0.0.0.0",  # noqa: S104 - as the node itself.
+            bind=sidecar_bind(config) or _anywhere(config),
             addresses=(advertised(config),),
             default_allow=config.default_intention_policy != "deny",
             public_roots=_public_roots(),
@@ -183,6 +240,8 @@ class Control:
         self._control: Any = None
         self._starting = asyncio.Lock()
         self.heard: Callable[[str], None] = lambda _: None
+        self.composed: Callable[[Blueprint], None] = lambda _: None
+        self.saw: Callable[[list[Held], Seen], None] = lambda _, __: None
         self.socket = ""
 
     async def start(self) -> str:
@@ -194,18 +253,34 @@ class Control:
                 )
                 folder = await asyncio.to_thread(short_folder, self._folder, len(SOCKET))
                 self.socket = f"unix:{folder / SOCKET}"
-                control = module.Control(self._ground.clock, self.heard)
+                control = module.Control(self._ground.clock, self.heard, self.saw)
                 await control.start([self.socket, *_listeners(self._config)])
                 self._control = control
         return self.socket
 
     def put(self, blueprint: Blueprint) -> None:
         """Tell a proxy this from now on."""
+        self.composed(blueprint)
         self._control.put(blueprint)
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """Tell gRPC programs this from now on; returns what is wrong with it."""
+        found: dict[str, str] = self._control.put_proxyless(wanted)
+        return found
+
+    def hold(self, proxy: str) -> None:
+        """Tell nothing more until there is something new."""
+        self._control.hold(proxy)
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that a node id's streams ask for."""
+        found: set[str] = self._control.asked(proxy)
+        return found
 
     def drop(self, proxy: str) -> None:
         """The proxy is gone."""
         self._control.drop(proxy)
+        self.heard(proxy)  # What it acknowledged counts no more, whether it is still connected.
 
     def what_heard(self, proxy: str) -> Any:
         """What a proxy acknowledged; None while it has no stream."""
@@ -228,6 +303,11 @@ class Control:
         if self._control is not None:
             await self._control.stop()
             self._control = None
+
+
+def _anywhere(config: Config) -> str:
+    """All addresses, as the node itself: of IPv6 too where others are told such a one."""
+    return "::" if ":" in advertised(config) else "0.0.0.0"  # noqa: S104
 
 
 def _public_roots() -> str:

@@ -20,7 +20,7 @@ from mesh.agent.reloading import reload
 from mesh.clock import Clock, Dice, SeededDice, SystemClock
 from mesh.config.describe import reloaded
 from mesh.config.schema import Config
-from mesh.daemon import encryption, mesh, options
+from mesh.daemon import encryption, mesh, options, workloads
 from mesh.daemon.calm import Calm
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
@@ -284,6 +284,7 @@ class Node:
         self._stops.append(self.agent.stop)
         await self.agent.start()
         await self.identities.start()
+        await workloads.start(self.ground, self.agent, self.identities.leaves, self._stops)
 
     async def _start_edges(self) -> None:
         clock, copies = self.ground.clock, options.workers(self.config)

@@ -301,6 +301,7 @@ def agent(config: Config, node_id: str, directory: str) -> AgentOptions:
         check_certificates=_check_certificates(config),
         sidecar_address=sidecar_bind(config) or "127.0.0.1",
         sidecar_ports=(config.ports.sidecar_min_port, config.ports.sidecar_max_port),
+        expose_ports=(config.ports.expose_min_port, config.ports.expose_max_port),
         damping=damping(config, enabled=config.flap_damping.checks),
     )
 

@@ -6,6 +6,7 @@ from mesh.connect import identity
 from mesh.connect.intentions import decide
 from mesh.errors import Invalid
 from mesh.http import params, respond
+from mesh.http.lasting import lasting
 from mesh.http.request import Reply, Request
 from mesh.http.route import Route
 from mesh.http.shapes import Shape
@@ -40,17 +41,18 @@ async def authorize(request: Request) -> Reply:
         raise Invalid(f"ClientCertURI: not a valid Connect identifier: {error.message}") from error
     if caller.role != "service":
         raise Invalid("ClientCertURI: not a valid Service identifier")
-    registry, options = request.parts.registry, ReadOptions(token=params.token(request))
-    domain = (await registry.read(Roots(), options)).value.trust_domain
+    asking = lasting(request, ReadOptions(token=params.token(request)))
+    domain = (await asking.read(Roots())).value.trust_domain
     if domain and caller.trust_domain != domain:
         reason = f"the caller is of another trust domain, {caller.trust_domain}"
         return respond.json(AuthorizedShape(authorized=False, reason=reason))
-    found = await registry.read(Matching(body.target), options)
+    found = await asking.read(Matching(body.target))
     allow = request.options.default_intention_policy != "deny"
     decision = decide(found.value, caller, None, allow)
-    return respond.answered(
-        found, AuthorizedShape(authorized=decision.allowed, reason=decision.rule)
-    )
+    reason = decision.rule
+    if asking.stale:
+        reason += " (no server answers: as this agent last knew it)"
+    return respond.answered(found, AuthorizedShape(authorized=decision.allowed, reason=reason))
 
 
 ROUTES: tuple[Route, ...] = (

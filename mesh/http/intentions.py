@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mesh.connect.intentions import Request as Call
 from mesh.connect.intentions import decide
@@ -14,8 +15,9 @@ from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.config import FORCE, OWNER
 from mesh.http.intention_shapes import IntentionBody, IntentionShape, shape, source_of
+from mesh.http.lasting import lasting
 from mesh.http.request import Reply, Request
-from mesh.http.route import CAS, CONSISTENCY, FILTER, READ, Param, Route
+from mesh.http.route import CACHED, CAS, CONSISTENCY, FILTER, READ, Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry import intention_writes, intentions, settings
 from mesh.registry.intentions import Intention
@@ -37,6 +39,8 @@ class CheckShape(Shape, frozen=True):
     reason: str
     rule: str
     """Where what decided stands; empty when it is the default."""
+    stale: bool | UnsetType = UNSET
+    """No server answered, so it follows from what this agent last knew."""
 
 
 async def listed(request: Request) -> Reply:
@@ -212,16 +216,15 @@ async def check(request: Request) -> Reply:
     if request.param("source-type") not in {"", "consul"}:
         raise Invalid("source-type: only consul is known")
     source, destination = ends
-    registry, options = request.parts.registry, params.read_options(request)
-    once = msgspec.structs.replace(options, index=0)
-    policy = await registry.read(intentions.Matching(destination), once)
+    asking = lasting(request, params.read_options(request))
+    policy = await asking.read(intentions.Matching(destination))
     call = _call(request)
     note = ""
     if call is not None:
-        protocol = (await registry.read(settings.Service(destination), once)).value.protocol
+        protocol = (await asking.read(settings.Service(destination))).value.protocol
         if protocol not in settings.HTTP_LIKE:
             call, note = None, f' ("{destination}" speaks {protocol}: requests are not looked at)'
-    mesh = (await registry.read(settings.Mesh(), once)).value
+    mesh = (await asking.read(settings.Mesh())).value
     decision = decide(
         policy.value,
         source,
@@ -230,9 +233,10 @@ async def check(request: Request) -> Reply:
         shadow=params.flag(request, "dry-run"),
         normalization=normalization_of(mesh),
     )
-    return respond.answered(
-        policy, CheckShape(decision.allowed, decision.rule + note, decision.entry)
+    shape = CheckShape(
+        decision.allowed, decision.rule + note, decision.entry, asking.stale or UNSET
     )
+    return respond.answered(policy, shape)
 
 
 def _call(request: Request) -> Call | None:
@@ -378,6 +382,7 @@ ROUTES: tuple[Route, ...] = (
             Param("header", "Of a request, as Name: value", repeats=True),
             Param("dry-run", "As if those that are not enforced were", "boolean"),
             *CONSISTENCY,
+            *CACHED,
         ),
         answer=CheckShape,
         statuses=(_MISSING,),

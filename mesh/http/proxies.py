@@ -61,7 +61,7 @@ class EnvoyShape(Shape, frozen=True, kw_only=True):
 
 
 class ProxyShape(Shape, frozen=True, kw_only=True):
-    """A proxy of this agent."""
+    """A proxy of this agent, or the gRPC programs of a service that have none."""
 
     id: str
     service: str
@@ -112,6 +112,15 @@ async def bootstrap(request: Request) -> Reply:
         prometheus_backend_port=request.param("prometheus-backend-port"),
         prometheus_scrape_path=request.param("prometheus-scrape-path"),
     )
+    return respond.json(made)
+
+
+async def grpc_bootstrap(request: Request) -> Reply:
+    """The bootstrap of a gRPC program that is in the mesh without a sidecar."""
+    service = request.param("service")
+    if not service:
+        raise Invalid("service: which service is the program of?")
+    made = await _mesh(request).grpc_bootstrap(service, request.param("grpc-addr"))
     return respond.json(made)
 
 
@@ -190,5 +199,20 @@ ROUTES: tuple[Route, ...] = (
         params=(Param("enable", "Whether the agent does", "boolean", required=True),),
         answer=ProxyShape,
         statuses=(_UNKNOWN, (400, "enable is missing, or the mesh is off on this agent")),
+    ),
+    Route(
+        "GET",
+        "/v1/agent/connect/grpc-bootstrap",
+        grpc_bootstrap,
+        "What a gRPC program is started with to be in the mesh without a sidecar",
+        params=(
+            Param("service", "The service whose program it is, registered here", required=True),
+            Param("grpc-addr", "Where the agent serves xDS; its own socket unless told"),
+        ),
+        answer=dict[str, Any],
+        statuses=(
+            (404, "No such service is registered with this agent"),
+            (400, "service is missing, or the mesh is off on this agent"),
+        ),
     ),
 )

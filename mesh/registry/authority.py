@@ -81,6 +81,8 @@ class Root(Row, frozen=True, kw_only=True):
     """Empty while it is only prepared."""
     intermediate_not_before: float = 0.0
     intermediate_not_after: float = 0.0
+    intermediate_brought: bool = False
+    """It was given from outside, and so is the one that follows it."""
     signing_key: str = ""
     """The identifier of the key that signs leaves, in hex with colons."""
     crossed: str = ""
@@ -365,13 +367,15 @@ class Sign(Order[Signed], frozen=True, tag="authority.sign"):
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True):
-    """A root from outside, PEM, and its private key."""
+    """A root from outside, PEM, with its private key or with an intermediate and that one's key."""
 
     certificate: str = ""
     key: str = ""
+    intermediate: str = ""
+    intermediate_key: str = ""
 
     def __repr__(self) -> str:
-        """Say nothing of the key."""
+        """Say nothing of the keys."""
         return f"Brought({'a root' if self.certificate else 'none'})"
 
 

@@ -24,6 +24,7 @@ from mesh.registry import (
     overview,
     prepared,
     prepared_rows,
+    refusals,
     restores,
     sessions,
     settings,
@@ -50,6 +51,7 @@ TABLES: tuple[Table[Any], ...] = (
     authority.ROOTS,
     authority.KEYS,
     authority.REPORTS,
+    refusals.TABLE,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -96,6 +98,8 @@ AnyCommand: TypeAlias = (
     | authority.Amend
     | authority.Tell
     | authority.Forget
+    | refusals.Tell
+    | refusals.Forget
 )
 
 AnyQuery: TypeAlias = (
@@ -154,6 +158,8 @@ AnyQuery: TypeAlias = (
     | authority.Configured
     | authority.Reports
     | authority.ReportOf
+    | refusals.All
+    | refusals.Of
 )
 
 AnyOrder: TypeAlias = (

@@ -18,8 +18,8 @@ from mesh.connect import ca, ca_config, horizon
 from mesh.connect.ca import LeafSigner, Making
 from mesh.connect.pace import Pace
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
-from mesh.registry import authority
-from mesh.registry.authority import Settings, Signed, State, Step
+from mesh.registry import authority, refusals
+from mesh.registry.authority import Amend, Brought, Settings, Signed, State, Step
 from mesh.registry.levels import MESH, level_of
 from mesh.registry.port import Command, Order, WriteOptions
 from mesh.rpc.forwarded import Consensus, Forwarded
@@ -68,6 +68,7 @@ class Authority:
         self._signing = 0
         self._retry_at = float("-inf")
         self._stage, self._told = 0, False
+        self._adopted = False
         self.counters: Counter[str] = Counter(signed=0, limited=0)
         self.refused: Counter[str] = Counter()
         """Requests for leaves that were refused, by the kind of error."""
@@ -128,10 +129,13 @@ class Authority:
         now = self._clock.wall()
         if authority.forgettable(self._database.view(), now):
             await self._write(authority.Forget())
+        if refusals.forgettable(self._database.view(), now):
+            await self._write(refusals.Forget())
         if (amend := ca.prune(state, now)) is not None:
             log.info("certificate authority: past roots are over: %s", ", ".join(amend.dropped))
             await self._write(amend)
         elif self._clock.monotonic() >= self._retry_at:
+            await self._adopt(state)
             await self._renew(state)
 
     async def _renew(self, state: State) -> None:
@@ -143,6 +147,17 @@ class Authority:
                 await self._write(amend)
                 log.info("certificate authority: new intermediates for %d roots", len(amend.roots))
         self.problem = ""
+
+    async def _adopt(self, state: State) -> None:
+        """Take the intermediate of our files, once a life, if it ends later than the present."""
+        if self._adopted:
+            return
+        async with self._changing:
+            amend = ca.adopt(state, self.options.wanted.brought, self._clock.wall())
+            if amend is not None:
+                await self._write(amend)
+                log.info("certificate authority: the intermediate of our files signs from now on")
+        self._adopted, self.problem = True, ""
 
     def _failed(self, error: MeshError) -> None:
         if not isinstance(error, NoLeader):
@@ -224,8 +239,22 @@ class Authority:
                 log.info("certificate authority: another root signs: %s", amend.roots[-1].id)
             else:
                 amend = ca.configure(state, settings)
+                amend = self._with_given(state, wanted.brought, amend)
             await self._write(msgspec.structs.replace(amend, settings=settings))
         return True
+
+    def _with_given(self, state: State, brought: Brought, amend: Amend) -> Amend:
+        """And the intermediate that an operator gives for the root that there is."""
+        if not brought.intermediate:
+            return amend
+        given = ca.replace(state, brought, self._clock.wall())
+        if given is None:
+            return amend
+        ttl = state.active.leaf_ttl, amend.settings.rules.leaf_cert_ttl
+        roots = [msgspec.structs.replace(root, leaf_ttl=max(ttl)) for root in given.roots]
+        log.info("certificate authority: another intermediate from outside signs")
+        others = [root for root in amend.roots if root.id != roots[0].id]
+        return msgspec.structs.replace(amend, roots=[*others, *roots], keys=given.keys)
 
     async def _prepare(self, order: authority.Prepare) -> Step:
         async with self._changing:

@@ -36,6 +36,11 @@ from mesh.errors import Invalid
             {"type": "event", "name": "deploy", "datacenter": "dc2", "token": "t"},
             "/v1/event/list?name=deploy&dc=dc2&token=t",
         ),
+        ({"type": "connect_roots"}, "/v1/agent/connect/ca/roots"),
+        (
+            {"type": "connect_leaf", "service": "web/x", "token": "t"},
+            "/v1/agent/connect/ca/leaf/web%2Fx?token=t",
+        ),
     ],
 )
 def test_what_is_read(given: dict[str, Any], target: str) -> None:

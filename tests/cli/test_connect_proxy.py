@@ -294,9 +294,12 @@ def test_it_can_be_a_sidecar_that_is_registered(mesh: Workloads) -> None:
             body = {"Name": name, "Port": behind, "Connect": {"SidecarService": sidecar}}
             mesh.ask("PUT", "/v1/agent/service/register", body)
         with (
-            proxied(mesh, "--sidecar-for", "orders"),
-            proxied(mesh, "--proxy-id", "shop-sidecar-proxy"),
+            proxied(mesh, "--sidecar-for", "orders") as orders,
+            proxied(mesh, "--proxy-id", "shop-sidecar-proxy") as shop,
         ):
+            # Until then the agent's own Envoys may be there, which end first.
+            eventually(lambda: "public listener of orders: listening at" in orders.log)
+            eventually(lambda: "upstream orders: listening at" in shop.log)
             for service in ("orders", "shop"):
                 done = run(mesh, "wait", service)
                 assert done.returncode == 0, done.stderr

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,3 +143,16 @@ def current(node: Meshd, proxy: str) -> bool:
     """Whether a proxy has all that it is to have."""
     found = node.get(f"/v1/agent/proxy/{proxy}")
     return bool(found["Streams"]) and all(one["Current"] for one in found["Streams"])
+
+
+def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.socket]) -> bool:
+    """Whether a request on such a connection comes to nothing."""
+    with socket.create_connection(address, timeout=10) as plain:
+        try:
+            with wrap(plain) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                return not connection.recv(100)
+        except TimeoutError:
+            raise
+        except OSError:
+            return True

@@ -299,8 +299,9 @@ class Cluster:
         for process in self.services:
             process.kill()
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
         for node in self.nodes:
             node.kill()
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.connect.identity import parse
-from tests.cluster.meshed import Door, application, current, meshed, protocol, register
+from tests.cluster.meshed import Door, application, current, meshed, protocol, refused, register
 from tests.cluster.processes import Cluster, Meshd, eventually, free_ports
 
 pytestmark = pytest.mark.together
@@ -41,19 +40,6 @@ class Pair:
     def say(self, *words: str) -> None:
         done = self.here.meshctl("intention", *words)
         assert done.returncode == 0, done.stderr
-
-
-def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.socket]) -> bool:
-    """Whether a request on such a connection comes to nothing."""
-    with socket.create_connection(address, timeout=10) as plain:
-        try:
-            with wrap(plain) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                return not connection.recv(100)
-        except TimeoutError:
-            raise
-        except OSError:
-            return True
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +135,44 @@ def test_without_a_certificate_of_the_mesh_nobody_gets_in(pair: Pair) -> None:
     address = (pair.there.address, port)
     for wrap in (lambda plain: plain, context.wrap_socket):
         assert refused(address, wrap)
+
+
+def exposed(pair: Pair) -> int:
+    port = pair.there.get("/v1/agent/checks")["alive"]["ExposedPort"]
+    assert isinstance(port, int)
+    return port
+
+
+def test_paths_and_checks_pass_the_sidecar_without_a_certificate(pair: Pair) -> None:
+    node, opened = pair.there, free_ports(pair.there.address, 1)[0]
+    port = application(pair.made, node, "watched")
+    path = {"path": "/metrics", "local_path_port": port, "listener_port": opened}
+    register(node, "watched", port, expose={"checks": True, "paths": [path]})
+    url = f"http://{node.address}:{port}/alive?x=1"
+    check = {"name": "alive", "service_id": "watched", "interval": "1s", "http": url}
+    node.put("/v1/agent/check/register", check)
+    eventually(lambda: exposed(pair) in range(21500, 21756), 60)
+    outside = Door(node.address, opened)
+    eventually(lambda: outside.get("/metrics").seen["name"] == "watched")
+    assert outside.status("/alive") == 404
+
+    def shown() -> bool:
+        row = node.get("/v1/agent/checks")["alive"]
+        via = f"http://{node.address}:{row['ExposedPort']}/alive?x=1: 200"
+        return row["Status"] == "passing" and via in row["Output"]
+
+    eventually(shown)
+    eventually(lambda: pair.here.get("/v1/health/checks/watched")[0]["ExposedPort"])
+    node.put("/v1/agent/check/register", check | {"notes": "registered anew"})
+    eventually(lambda: exposed(pair) != 0)
+    register(node, "watched", port, expose={"paths": [path]})
+    eventually(lambda: exposed(pair) == 0)
+    eventually(lambda: f"{url}: 200" in node.get("/v1/agent/checks")["alive"]["Output"])
+    defaults = {"Kind": "service-defaults", "Name": "watched", "Expose": {"Checks": True}}
+    node.put("/v1/config", defaults)
+    eventually(lambda: exposed(pair) != 0, 60)
+    outside.close()
+    node.put("/v1/agent/service/deregister/watched")
 
 
 def test_an_envoy_that_is_killed_is_started_again(pair: Pair) -> None:

@@ -16,7 +16,7 @@ from tests.cluster.processes import eventually
 from tests.compat.agent import serving
 from tests.connect.authority import DOMAIN, START
 from tests.connect.hand import HandClock
-from tests.connect.test_leaves import Servers
+from tests.connect.servers import Servers
 
 pytestmark = pytest.mark.together
 
@@ -124,6 +124,8 @@ def test_py_consul_sets_it_up(client: Any) -> None:
         ("consul", {"PrivateKeyBits": 100}, "PrivateKeyBits"),
         ("consul", {"RootCert": "x"}, "PEM"),
         ("consul", {"SignCommand": ["true"]}, "own files"),
+        ("consul", {"IntermediateCert": "x"}, "goes with IntermediateKey"),
+        ("consul", {"IntermediateCert": "x", "IntermediateKey": "x"}, "goes with the RootCert"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -60,6 +60,20 @@ class Office(World):
         return LeafSigner(self.state, "dc1").sign(csr, self.now)
 
 
+class Elsewhere:
+    """An authority elsewhere, which gives intermediates and keeps the key of its root."""
+
+    def __init__(self, now: float = START, domain: str = DOMAIN) -> None:
+        self.now, self.domain, self._key = now, domain, new_key("ec", 256)
+        self.root = signing.make_root(self._key, domain, signing.Validity(now, 1e9))
+
+    def gives(self, days: float = 365.0, domain: str = "") -> Brought:
+        key, validity = new_key("ec", 256), signing.Validity(self.now, days * 86400.0)
+        signer = signing.Signer(self.root, self._key)
+        made = signer.intermediate(key, domain or self.domain, validity)
+        return Brought(certificate=self.root, intermediate=made, intermediate_key=key)
+
+
 def openssl_verifies(leaf: Signed, roots: Iterable[str], now: float) -> str:
     """Empty when it believes the leaf, else why it does not."""
     with TemporaryDirectory() as folder:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from mesh.clock import SystemClock
 from mesh.connect import ca, identity, signing
 from mesh.connect.ca import LeafSigner
+from mesh.connect.horizon import DAY
 from mesh.connect.keys import new_key
 from mesh.errors import Conflict, Denied, Invalid
 from mesh.registry.authority import HOUR, Ack, Brought, Rules
-from tests.connect.authority import DOMAIN, START, Office, openssl_verifies, signed_by_openssl
+from tests.connect.authority import (
+    DOMAIN,
+    START,
+    Elsewhere,
+    Office,
+    openssl_verifies,
+    signed_by_openssl,
+)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,75 @@ def test_a_root_whose_key_is_elsewhere() -> None:
     office.amend(ca.rotate(office.state, Rules(), Brought(certificate=pem), making, force=False))
     assert office.state.keys[office.state.active.id].root == ""
     assert not openssl_verifies(office.sign(), [pem], office.now)
+
+
+def test_an_intermediate_from_outside_is_replaced_from_there_only() -> None:
+    elsewhere = Elsewhere()
+    given = elsewhere.gives()
+    office = Office(brought=given)
+    active = office.state.active
+    assert (active.intermediate, active.intermediate_brought) == (given.intermediate, True)
+    assert office.state.keys[active.id].root == ""
+    assert not openssl_verifies(office.sign(), [elsewhere.root], START)
+
+    office.now = START + 300 * DAY
+    assert not ca.is_renewal_due(office.state, office.now)
+    assert ca.renew(office.state, office.making) is None
+    assert ca.replace(office.state, given, office.now) is None
+    following = elsewhere.gives(700)
+    office.amend(ca.replace(office.state, following, office.now))
+    assert office.state.active.intermediate == following.intermediate
+    assert office.state.active.id == active.id
+    assert not openssl_verifies(office.sign(), [elsewhere.root], office.now)
+    with pytest.raises(Conflict, match="of another root"):
+        ca.replace(office.state, Elsewhere().gives(), office.now)
+
+
+def test_a_rotation_to_an_intermediate_from_outside(office: Office) -> None:
+    given = Elsewhere().gives()
+    office.amend(ca.rotate(office.state, Rules(), given, office.making, force=False))
+    roots = [root.certificate for root in office.trust.roots]
+    assert len(roots) == 2
+    for root in roots:
+        assert not openssl_verifies(office.sign(), [root], START)
+
+
+def _leaf_as_authority() -> Brought:
+    office, key = Office(), new_key("ec", 256)
+    csr = signing.request_leaf(key, identity.service(DOMAIN, "dc1", "web").uri)
+    leaf = LeafSigner(office.state, "dc1").sign(csr, START).certificate
+    return Brought(certificate=leaf, intermediate=leaf, intermediate_key=key)
+
+
+def _below_an_intermediate() -> Brought:
+    """Under a certificate whose path length forbids it."""
+    given = Elsewhere().gives()
+    key, validity = new_key("ec", 256), signing.Validity(START, 1e6)
+    signer = signing.Signer(given.intermediate, given.intermediate_key)
+    made = signer.intermediate(key, DOMAIN, validity)
+    return Brought(certificate=given.intermediate, intermediate=made, intermediate_key=key)
+
+
+@pytest.mark.parametrize(
+    ("brought", "why"),
+    [
+        (lambda: Elsewhere().gives(domain="other.consul"), "expected the URI spiffe://1111"),
+        (lambda: replace(Elsewhere().gives(), certificate=Elsewhere().root), "not signed by root"),
+        (lambda: Elsewhere(START - 10 * DAY).gives(1), "not valid now"),
+        (lambda: Elsewhere(START + 1000).gives(), "not valid now"),
+        (
+            lambda: replace(_leaf_as_authority(), certificate=Elsewhere().root),
+            "no certificate auth",
+        ),
+        (_below_an_intermediate, "path length is 0"),
+        (lambda: replace(Elsewhere().gives(), intermediate_key=new_key("ec", 256)), "not the key"),
+    ],
+)
+def test_a_bad_intermediate_from_outside_is_refused(
+    office: Office, brought: Callable[[], Brought], why: str
+) -> None:
+    with pytest.raises(Invalid, match=why):
+        ca.prepare(office.state, Rules(), brought(), office.making)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ from mesh.connect.composing import Facts, Place, Reached, compose, endpoints, na
 from mesh.connect.credentials import Bundle
 from mesh.connect.registration import read
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Limits, PassiveCheck
-from mesh.errors import Invalid
 from mesh.registry import settings
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Service, Weights
 from mesh.registry.health import Instance
@@ -50,9 +50,13 @@ def made(
         },
     )
     row = Service(node="n1", id="web-sidecar-proxy", name="web-sidecar-proxy", port=21000)
-    return compose(row, definition, PLACE, facts)
+    found, problems = compose(row, definition, PLACE, facts)
+    PROBLEMS[:] = problems
+    return found
 
 
+PROBLEMS: list[str] = []
+"""Of what was composed last."""
 DB = {"destination_name": "db", "local_bind_port": 9191}
 
 
@@ -116,6 +120,26 @@ def test_health_and_weights_of_endpoints_are_those_of_the_catalog() -> None:
     ]
 
 
+def test_an_instance_without_an_address_that_envoy_takes_is_left_out() -> None:
+    found = endpoints([instance(1), instance(2, address="web1.corp"), instance(0)])
+    assert found == [Endpoint("10.0.0.1", 1)]
+
+
+def test_what_cannot_be_reached_yet_is_said() -> None:
+    for more in ({"datacenter": "dc2"}, {"destination_type": "prepared_query"}):
+        found = made({"upstreams": [DB | more]})
+        assert (found.upstreams, len(PROBLEMS)) == ([], 1)
+        assert PROBLEMS[0].startswith("Proxy.Upstreams[db]: ")
+
+
+def test_durations_of_a_passive_check_are_texts_or_nanoseconds() -> None:
+    check = {"Interval": "22s", "BaseEjectionTime": 2_000_000_000}
+    passive = made({"upstreams": [DB | {"config": {"passive_health_check": check}}]})
+    assert passive.upstreams[0].passive == PassiveCheck(
+        interval_seconds=22.0, base_ejection_seconds=2.0
+    )
+
+
 def test_the_last_instances_are_tried_though_their_agents_are_not_heard() -> None:
     found = endpoints([instance(1, serf="critical"), instance(2, "critical", "critical")])
     assert [one.healthy for one in found] == [True, False]
@@ -137,9 +161,15 @@ def test_the_last_instances_are_tried_though_their_agents_are_not_heard() -> Non
         ),
     ],
 )
-def test_options_at_fault_are_named(proxy: dict[str, Any], message: str) -> None:
-    with pytest.raises(Invalid, match=message):
-        made(proxy)
+def test_options_at_fault_are_named_and_count_as_not_given(
+    proxy: dict[str, Any], message: str
+) -> None:
+    found = made(proxy, settings.Settings(service="web", protocol="http"))
+    assert len(PROBLEMS) == 1
+    assert re.search(message, PROBLEMS[0])
+    assert found.inbound is not None
+    assert (found.inbound.protocol, found.inbound.port) == ("http", 21000)
+    assert found.policy == Policy(destination="web")
 
 
 def test_equal_facts_give_equal_blueprints() -> None:

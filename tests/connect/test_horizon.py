@@ -7,7 +7,7 @@ import pytest
 from mesh.connect import ca
 from mesh.connect.horizon import DAY, judge
 from mesh.registry.authority import HOUR, Rules, Trust
-from tests.connect.authority import START, Office
+from tests.connect.authority import START, Elsewhere, Office
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,22 @@ def test_an_intermediate_that_is_not_renewed() -> None:
     verdict = judge(office.trust, root.intermediate_not_after - 30 * DAY, "no key here")
     assert verdict.status == "critical"
     assert verdict.reason == "the intermediate ends in 30 days and is not renewed: no key here"
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "stage", "why"),
+    [
+        (61, "passing", 0, "the root is good"),
+        (59, "warning", 1, "from outside ends in 59 days"),
+        (6, "critical", 3, "from outside ends in 6 days"),
+        (-1, "critical", 3, "no leaf can be signed"),
+    ],
+)
+def test_an_intermediate_from_outside_ends(left: float, status: str, stage: int, why: str) -> None:
+    office = Office(brought=Elsewhere().gives(365))
+    verdict = judge(office.trust, office.state.active.intermediate_not_after - left * DAY)
+    assert (verdict.status, verdict.stage) == (status, stage)
+    assert why in verdict.reason
 
 
 def test_none_yet() -> None:

@@ -5,68 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mesh.clock import SeededDice
-from mesh.connect import ca
 from mesh.connect.acks import Acks
-from mesh.connect.ca import LeafSigner
 from mesh.connect.leaves import LOOK_SECONDS, Leaves, Trouble
 from mesh.connect.vault import Vault
-from mesh.errors import MeshError, Unreachable
+from mesh.errors import Conflict, Unreachable
 from mesh.registry import authority
-from mesh.registry.authority import HOUR, Brought, Rules, Settings, Sign, Signed
-from mesh.registry.levels import HIGHEST, LEVELS, Level
-from mesh.registry.port import STALE, Answer, Query, ReadOptions
+from mesh.registry.authority import HOUR, Signed
 from tests.compat.conftest import until
-from tests.connect.authority import CLUSTER, START, openssl_verifies
+from tests.connect.authority import START, openssl_verifies
 from tests.connect.hand import HandClock
-from tests.registry_memory import MemoryRegistry
+from tests.connect.servers import Servers
 
 TTL = 72 * HOUR
-
-
-class Servers(MemoryRegistry):
-    """Tables with an authority that signs, unless it is told to be down."""
-
-    def __init__(self, clock: HandClock) -> None:
-        super().__init__(clock)
-        self.hand = clock
-        transaction = self.database.begin(1)
-        transaction.put(LEVELS, Level(number=HIGHEST))
-        self.answers.committed(transaction.commit())
-        self.apply(ca.found(Settings(cluster_id=CLUSTER), Brought(), ca.Making(clock.now)))
-        self.outcomes[Sign] = self.sign
-        self.signed = 0
-        self.down: MeshError | None = None
-        self.lost: MeshError | None = None
-
-    async def watch(
-        self, query: Query[Any], options: ReadOptions = STALE
-    ) -> AsyncIterator[Answer[Any]]:
-        if self.lost is not None:
-            raise self.lost
-        async for answer in super().watch(query, options):
-            yield answer
-
-    @property
-    def state(self) -> authority.State:
-        found = authority.state(self.database.view())
-        assert found is not None
-        return found
-
-    def sign(self, order: Sign) -> Signed:
-        if self.down is not None:
-            raise self.down
-        self.signed += 1
-        return LeafSigner(self.state, "dc1").sign(order.csr, self.hand.now)
-
-    def rotate(self) -> str:
-        making = ca.Making(self.hand.now)
-        self.apply(ca.rotate(self.state, Rules(), Brought(), making, force=False))
-        return self.state.active.id
 
 
 class Node:
@@ -208,6 +162,36 @@ async def test_roots_are_followed_again_when_servers_come_back(servers: Servers)
     await node.until(lambda: bool(node.leaves.trust.active))
     await node.leaves.get("web")
     await node.leaves.stop()
+
+
+async def test_where_the_mesh_is_off_nobody_waits(servers: Servers) -> None:
+    node = Node(servers)
+    node.leaves.enabled = False
+    await node.leaves.start()
+    for asked in (
+        node.leaves.get("web"),
+        node.leaves.after("web", 1, 30.0),
+        anext(node.leaves.watch("web")),
+        anext(node.leaves.credentials("web")),
+        anext(node.leaves.trusts()),
+    ):
+        with pytest.raises(Conflict, match=r"connect\.enabled"):
+            await asked
+    assert servers.blocked == 0
+    await node.leaves.stop()
+
+
+async def test_roots_and_leaf_together(node: Node) -> None:
+    news = node.leaves.credentials("web")
+    leaf, trust = await anext(news)
+    active = node.servers.rotate()
+    while active not in {root.id for root in trust.roots}:
+        before, (leaf, trust) = leaf, await anext(news)
+        assert leaf is before
+    assert trust.active == active
+    node.leaves.drop("web")
+    async for _ in news:
+        pass  # It ends.
 
 
 async def test_none_comes(node: Node) -> None:

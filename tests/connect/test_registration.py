@@ -85,6 +85,18 @@ def test_both_spellings_are_read_and_what_is_opaque_stays() -> None:
             },
             'Proxy.Upstreams[0].DestinationType: expected service or prepared_query, got "x"',
         ),
+        (
+            {
+                "upstreams": [
+                    {
+                        "destination_name": "a",
+                        "local_bind_socket_path": "/s",
+                        "local_bind_socket_mode": "rw",
+                    }
+                ]
+            },
+            "Proxy.Upstreams[0].LocalBindSocketMode: expected permissions",
+        ),
         ({"local_service_port": 65536}, "Proxy.LocalServicePort: expected 0 to 65535, got 65536"),
         (
             {"expose": {"paths": [{"path": "x", "listener_port": 1, "local_path_port": 1}]}},

@@ -30,7 +30,7 @@ READS = re.compile(
     r"^(dig |curl |meshctl "
     r"(members|info|rtt|catalog \w+|kv (get|list|export)|session (list|read)"
     r"|query (list|get|execute|explain)"
-    r"|connect ca (roots|rotate status)"
+    r"|connect ca (roots|rotate status)|intention report"
     r"|snapshot inspect|history|diff|maint|proxy (list|status)"
     r"|operator (usage|\S+ (state|health|status|list-peers))))"
 )

@@ -28,6 +28,7 @@ UNUSED_BY = {  # They follow nothing.
     "/v1/query/:idOrName/execute": {"index", "wait"},
     "/v1/query/:idOrName/explain": {"index", "wait"},
     "/v1/connect/intentions/check": {"index", "wait"},
+    "/v1/connect/intentions/report": {"index", "wait"},
 }
 RAW = {dict[str, Any], bytes, None}
 

@@ -15,10 +15,10 @@ from mesh.connect.keys import new_key
 from mesh.daemon.consensus import RaftConsensus
 from mesh.errors import Busy, Conflict, Denied, Internal, Invalid, NotFound
 from mesh.registry import authority
-from mesh.registry.authority import Ack, Rules, Sign, Tell
+from mesh.registry.authority import Ack, Brought, Rules, Sign, Tell
 from mesh.registry.levels import HIGHEST, Finalize, level_of
 from mesh.server.authority import Authority, Options, signed_outside
-from tests.connect.authority import openssl_verifies
+from tests.connect.authority import Elsewhere, openssl_verifies
 from tests.rpc.stack import WORLD, Stack, agent, client, until
 
 DAY = 86400.0
@@ -188,6 +188,42 @@ async def test_only_the_leader_writes_it(office: Office) -> None:
         await agent(asks, office.server).write(amend)
     await asks.stop()
     assert office.state.active.id == state.active.id
+
+
+async def test_an_operator_gives_the_next_intermediate(office: Office) -> None:
+    """Through the API, for the root that there is; and by its files, for who starts with them."""
+    elsewhere = Elsewhere(office.clock.wall(), office.state.settings.trust_domain)
+
+    def config(given: Brought) -> dict[str, str]:
+        return {
+            "RootCert": given.certificate,
+            "IntermediateCert": given.intermediate,
+            "IntermediateKey": given.intermediate_key,
+        }
+
+    first, second = elsewhere.gives(100), elsewhere.gives(200)
+    await office.order(authority.Configure(config=config(first)))
+    root = office.state.active
+    assert root.intermediate == first.intermediate
+    rules = {"LeafCertTTL": "24h", **config(second)}
+    await office.order(authority.Configure(config=rules))
+    assert (office.state.active.id, office.state.active.intermediate) == (
+        root.id,
+        second.intermediate,
+    )
+    assert office.state.settings.rules.leaf_cert_ttl == DAY
+    assert (await office.sign()).chain[0] == second.intermediate
+    with pytest.raises(Invalid, match="goes with"):
+        await office.order(authority.Configure(config={"IntermediateCert": first.intermediate}))
+
+    third = elsewhere.gives(300)
+    files = ca_config.Wanted(rules=Rules(), brought=third)
+    restarted = Office(office.server, files)
+    await restarted.authority.look()
+    assert office.state.active.intermediate == third.intermediate
+    older = Office(office.server, ca_config.Wanted(rules=Rules(), brought=first))
+    await older.authority.look()
+    assert office.state.active.intermediate == third.intermediate
 
 
 def test_a_signing_command_that_fails() -> None:

@@ -151,3 +151,21 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """Certificates and rules inside listeners and clusters, as Consul has them."""
     config: dict[str, Any] = {}
     """The proxy's opaque options with Consul's key names (envoy_local_cluster_json ...)."""
+
+
+class Proxyless(msgspec.Struct, frozen=True, kw_only=True):
+    """A service whose gRPC programs are in the mesh themselves, without sidecars."""
+
+    proxy: str
+    """The node id of their streams."""
+    service: str
+    node: str
+    datacenter: str
+    bundle: Bundle
+    targets: dict[str, list[Endpoint]] = {}
+    """The services that they call, with where each is reached."""
+    served: list[str] = []
+    """Where they serve, as they say it: address:port."""
+    policy: Policy
+    default_allow: bool = True
+    """What becomes of calls that no intention is about."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mesh.clock import Clock
-from mesh.connect.xds.blueprint import Blueprint
+from mesh.connect.xds import proxyless
+from mesh.connect.xds.blueprint import Blueprint, Proxyless
+from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.secrets import LEAF
+from mesh.connect.xds.seen import Held, Seen
 from mesh.connect.xds.server import XdsServer
-from mesh.connect.xds.snapshot import SECRET, Snapshot
+from mesh.connect.xds.snapshot import LISTENER, SECRET, Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Stream
 from mesh.telemetry.metrics import Reading
 
+POLICIES_KEPT = 8
+"""Of each proxy: those by which calls may have been judged that it tells of now."""
 CREDENTIALS_KEPT = 8
 """Of each proxy: those it may still acknowledge."""
 
@@ -35,9 +40,22 @@ class Heard(NamedTuple):
 class Control:
     """Tells each proxy what its blueprint comes to."""
 
-    def __init__(self, clock: Clock, heard: Callable[[str], None]) -> None:
-        """`heard` is called with a proxy that said something, or whose streams come or go."""
-        self._server = XdsServer(clock, joined=heard, left=heard, heard=heard)
+    def __init__(
+        self,
+        clock: Clock,
+        heard: Callable[[str], None],
+        saw: Callable[[list[Held], Seen], None],
+    ) -> None:
+        """`heard` is called with a proxy that said something, or whose streams come or go.
+
+        `saw` is called with a call that a proxy refused, or would by a dry run, and what it may
+        have been judged by: what is likely comes first.
+        """
+        self._server = XdsServer(
+            clock, joined=heard, left=heard, heard=heard, logged=self._read_log
+        )
+        self._saw, self._clock = saw, clock
+        self._held: dict[str, list[tuple[float, Held]]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._credentials: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
 
@@ -53,6 +71,11 @@ class Control:
     def put(self, blueprint: Blueprint) -> None:
         """From now on the proxy is to be this."""
         name = blueprint.proxy
+        held = self._held.setdefault(name, [])
+        now = Held(blueprint.policy, blueprint.default_allow)
+        if not held or held[0][1] != now:
+            held.insert(0, (self._clock.wall(), now))
+            del held[POLICIES_KEPT:]
         made = self._snapshots[name] = build(blueprint, self._snapshots.get(name))
         known = self._credentials.setdefault(name, {})
         for secret in made.of(SECRET).values():
@@ -62,6 +85,29 @@ class Control:
         while len(known) > CREDENTIALS_KEPT:
             del known[next(iter(known))]
         self._server.put(name, made)
+
+    def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
+        """From now on gRPC programs are to be this; returns what is wrong with it."""
+        name = wanted.proxy
+        made = self._snapshots[name] = proxyless.build(wanted, self._snapshots.get(name))
+        self._server.put(name, made)
+        return made.problems
+
+    def hold(self, proxy: str) -> None:
+        """Say nothing more until there is something new to say."""
+        self._server.put(proxy, None)
+
+    def asked(self, proxy: str) -> set[str]:
+        """The listeners that the streams of a proxy ask for by name."""
+        topics = (one.topics.get(LISTENER) for one in self._server.streams(proxy))
+        return {name for topic in topics if topic is not None for name in topic.names}
+
+    def _read_log(self, proxy: str, message: Any) -> None:
+        held = self._held.get(proxy)
+        for one in seen(message) if held else ():
+            # The newest it may have had then, those before, and last the ones it got later.
+            likely = sorted(held or (), key=lambda each: (each[0] > one.at, -each[0]))
+            self._saw([what for _, what in likely], one)
 
     def heard(self, proxy: str) -> Heard | None:
         """What a proxy acknowledged on all of its streams; None while it has none."""
@@ -93,6 +139,7 @@ class Control:
 
     def drop(self, proxy: str) -> None:
         """The proxy is gone; while its Envoy drains it keeps what it has."""
+        self._held.pop(proxy, None)
         self._snapshots.pop(proxy, None)
         self._credentials.pop(proxy, None)
         self._server.put(proxy, None)

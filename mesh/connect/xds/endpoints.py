@@ -11,16 +11,25 @@ from mesh.connect.xds.messages import LbEndpoint, encoded
 from mesh.connect.xds.snapshot import ENDPOINTS, Cause, Resource, digest
 
 ENDPOINTS_KEPT = 65_536
-_LOCALITY_ENDPOINTS = 2
-"""endpoint.v3.LocalityLbEndpoints.lb_endpoints."""
+_LOCALITY, _LOCALITY_ENDPOINTS, _LOCALITY_WEIGHT = 1, 2, 3
+"""endpoint.v3.LocalityLbEndpoints."""
+_REGION = 1
+"""core.v3.Locality."""
+_ONE = b"\x08\x01"
+"""google.protobuf.UInt32Value."""
 _CLUSTER_NAME, _LOCALITIES = 1, 2
 """endpoint.v3.ClusterLoadAssignment."""
 
 
-def assignment(cluster: str, endpoints: Sequence[Endpoint], origin: str) -> Resource:
-    """Where the requests to a cluster may go."""
+def assignment(
+    cluster: str, endpoints: Sequence[Endpoint], origin: str, region: str = ""
+) -> Resource:
+    """Where the requests to a cluster may go. gRPC wants a region, Envoy does not care."""
     ordered = sorted(set(endpoints), key=lambda one: (one.address, one.port, one.weight))
     locality = b"".join(wire.field(_LOCALITY_ENDPOINTS, _encoded(one)) for one in ordered)
+    if region:
+        place = wire.field(_LOCALITY, wire.field(_REGION, region.encode()))
+        locality = place + locality + wire.field(_LOCALITY_WEIGHT, _ONE)
     content = wire.field(_CLUSTER_NAME, cluster.encode())
     if ordered:
         content += wire.field(_LOCALITIES, locality)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from mesh.connect.xds import access_logs, clusters, http, rbac, routes, secrets, tokens
+from mesh.connect.xds import access_logs, clusters, http, rbac, refusals, routes, secrets, tokens
 from mesh.connect.xds.blueprint import Blueprint, Exposed, Inbound, Upstream
 from mesh.connect.xds.messages import (
     ConnectionLimit,
@@ -17,6 +17,7 @@ from mesh.connect.xds.messages import (
     any_of,
     parsed,
     resource,
+    seconds,
     value,
 )
 from mesh.connect.xds.snapshot import FILTER, Cause, Ref, Resource
@@ -51,6 +52,7 @@ def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
         origin = f"{blueprint.proxy}: public listener"
         found = _plain(inbound, blueprint, name)
     found.traffic_direction = "INBOUND"
+    _alone(found)
     chains = [*found.filter_chains]
     if custom and found.HasField("default_filter_chain"):
         chains.append(found.default_filter_chain)
@@ -73,7 +75,10 @@ def guards(blueprint: Blueprint) -> list[Resource]:
 
 
 def _address(inbound: Inbound) -> dict[str, Any]:
-    return {"socket_address": {"address": inbound.address, "port_value": inbound.port}}
+    socket: dict[str, Any] = {"address": inbound.address, "port_value": inbound.port}
+    if inbound.address == "::":
+        socket["ipv4_compat"] = True
+    return {"socket_address": socket}
 
 
 def _plain(inbound: Inbound, blueprint: Blueprint, name: str) -> Any:
@@ -106,7 +111,7 @@ def _protect(chain: Any, inbound: Inbound, blueprint: Blueprint, origin: str) ->
     if not web:
         kept = [*chain.filters]
         del chain.filters[:]
-        chain.filters.extend([_network_rules(blueprint), *kept])
+        chain.filters.extend([_network_rules(blueprint), *(_told(one, blueprint) for one in kept)])
         return
     managers = [one for one in chain.filters if one.name == _MANAGER or _is_manager(one)]
     if not managers:
@@ -129,11 +134,34 @@ def _guard(found: Any, inbound: Inbound, blueprint: Blueprint) -> None:
         # What counts calls and translates them stands before what refuses them.
         filters = [*kept[:-1], *filters, *kept[-1:]]
     else:
-        filters = [*filters, http.caller_metadata(), *kept]
+        filters = [*filters, *http.caller_metadata(), *kept]
     manager.http_filters.extend(filters)
+    manager.access_log.append(refusals.of_requests())
     http.normalise(manager, blueprint.normalization)
     http.tell_caller(manager, blueprint)
     found.typed_config.CopyFrom(any_of(manager))
+
+
+def _told(found: Any, blueprint: Blueprint) -> Any:
+    """The filter, with what it refuses told to us if it is the one that ends connections."""
+    rules = rbac.rules(blueprint, http=False)
+    logs = refusals.of_connections(rules)
+    if not logs or not found.typed_config.Is(TcpProxy.DESCRIPTOR):
+        return found
+    proxy = TcpProxy()
+    found.typed_config.Unpack(proxy)
+    if rules.shadow is not None and not proxy.HasField("access_log_options"):
+        # Connections may last for long. The other logs hear of their ends, as without this.
+        proxy.access_log_options.access_log_flush_interval.FromTimedelta(
+            seconds(refusals.CONNECTION_SECONDS)
+        )
+        for one in proxy.access_log:
+            if not one.HasField("filter"):
+                periodic = {"types": ["TcpPeriodic"], "exclude": True}
+                one.filter.CopyFrom(type(one.filter)(log_type_filter=periodic))
+    proxy.access_log.extend(logs)
+    found.typed_config.CopyFrom(any_of(proxy))
+    return found
 
 
 def _network_rules(blueprint: Blueprint) -> Any:
@@ -141,7 +169,7 @@ def _network_rules(blueprint: Blueprint) -> Any:
     config = NetworkRbac(stat_prefix="connect_authz", rules=found.enforced)
     if found.shadow is not None:
         config.shadow_rules.CopyFrom(found.shadow)
-        config.shadow_rules_stat_prefix = http.SHADOW_PREFIX
+        config.shadow_rules_stat_prefix = rbac.SHADOW_PREFIX
     return Filter(name=_RBAC, typed_config=any_of(config))
 
 
@@ -170,7 +198,8 @@ def exposed_path(exposed: Exposed, inbound: Inbound, blueprint: Blueprint) -> Re
 
 def exposed_cluster(exposed: Exposed, inbound: Inbound) -> str:
     """Where requests for the path go."""
-    if exposed.local_port == inbound.local_port:
+    other = exposed.protocol == "http2" and inbound.protocol in {"tcp", "http"}
+    if exposed.local_port == inbound.local_port and not other:
         return clusters.LOCAL_APP
     return clusters.exposed_name(exposed)
 
@@ -218,6 +247,7 @@ def upstream(wanted: Upstream, blueprint: Blueprint) -> Resource:
         filters = [_outbound(wanted, blueprint, called, cluster)]
         found = _listener(name, address, filters, blueprint, balance=wanted.balance_connections)
     found.traffic_direction = "OUTBOUND"
+    _alone(found)
     return resource(found, name, needs=[cluster], causes=[Cause(origin)])
 
 
@@ -238,6 +268,12 @@ def _proxy(prefix: str, cluster: str, blueprint: Blueprint) -> dict[str, Any]:
     return {"name": _TCP_PROXY, "typed_config": any_of(config)}
 
 
+def _alone(found: Any) -> None:
+    """Or two listeners on one port, of two proxies, would share its connections silently."""
+    # Always the same, since Envoy refuses an update that changes it.
+    found.enable_reuse_port.value = False
+
+
 def _listener(
     name: str,
     address: dict[str, Any],
@@ -252,6 +288,7 @@ def _listener(
         filter_chains=[{"filters": filters}],
         access_log=access_logs.listener(blueprint.access_log),
     )
+    _alone(found)
     if balance:
         found.connection_balance_config.exact_balance.SetInParent()
     return found

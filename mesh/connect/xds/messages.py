@@ -21,6 +21,11 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
+    HttpGrpcAccessLogConfig,
+    TcpGrpcAccessLogConfig,
+)
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import (
     StderrAccessLog,
     StdoutAccessLog,
@@ -29,6 +34,9 @@ from envoy.extensions.filters.http.grpc_http1_bridge.v3.config_pb2 import (
     Config as GrpcBridge,
 )
 from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation,
+)
 from envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2 import (
     Config as HeaderToMetadata,
 )
@@ -53,6 +61,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     UpstreamTlsContext,
 )
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
@@ -79,16 +88,20 @@ __all__ = [
     "DiscoveryRequest",
     "DiscoveryResponse",
     "DownstreamTlsContext",
+    "ExpressionFilter",
     "FileAccessLog",
     "Filter",
     "FilterChain",
     "GrpcBridge",
     "GrpcStats",
+    "HeaderMutation",
     "HeaderToMetadata",
     "HttpConnectionManager",
     "HttpFilter",
+    "HttpGrpcAccessLogConfig",
     "HttpProtocolOptions",
     "HttpRbac",
+    "HttpRbacOfRoute",
     "JwtAuthentication",
     "LbEndpoint",
     "Listener",
@@ -104,6 +117,8 @@ __all__ = [
     "Secret",
     "StderrAccessLog",
     "StdoutAccessLog",
+    "StreamAccessLogsMessage",
+    "TcpGrpcAccessLogConfig",
     "TcpProxy",
     "TypedExtensionConfig",
     "UpstreamTlsContext",
@@ -117,6 +132,7 @@ __all__ = [
 ]
 
 HttpRbac = http_rbac_pb2.RBAC
+HttpRbacOfRoute = http_rbac_pb2.RBACPerRoute
 NetworkRbac = network_rbac_pb2.RBAC
 ADS = {"resource_api_version": "V3", "ads": {}}
 """Where a resource that is named comes from: the same stream."""

@@ -2,8 +2,9 @@
 
 Of intentions the first whose source is the caller decides, and of its permissions the first that
 matches. Envoy's rules of one action have no order, so each says what those before it leave over.
-All that look at nothing but the caller become one rule with one expression: Envoy tries rules one
-by one, and a thousand of them would cost more than all the rest of a request.
+All that look at nothing but the caller become one rule with one expression, and so do those with
+the same permissions: Envoy tries rules one by one, and a thousand of them would cost more than all
+the rest of a request.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ LAYER4 = "consul-intentions-layer4"
 LAYER7 = "consul-intentions-layer7"
 TOKENS = "consul-intentions-jwt"
 JWT_FILTER = "envoy.filters.http.jwt_authn"
+SHADOW_PREFIX = "dry_run_"
+"""Stands before the counters and notes of rules that are only tried."""
 _EVERYTHING: dict[str, Any] = {"any": True}
 _SERVICE = r"[^/]+"
 
@@ -59,6 +62,17 @@ def rules(blueprint: Blueprint, *, http: bool) -> Rules:
     )
 
 
+def members(blueprint: Blueprint) -> Any:
+    """Every service of the trust domain, and nobody else."""
+    everyone = {"permissions": [_EVERYTHING], "principals": [_callers(blueprint, _SERVICE)]}
+    return RBAC(action="ALLOW", policies={"mesh": Policy(**everyone)})
+
+
+def nobody() -> Any:
+    """Rules that refuse all."""
+    return RBAC(action="ALLOW")
+
+
 def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
     found = [Cause(f"service-intentions {destination}")]
     for intention in intentions:
@@ -78,25 +92,17 @@ def _causes(destination: str, intentions: list[Intention]) -> list[Cause]:
 def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) -> Any:
     """The rules of these; None: everything is allowed."""
     if blueprint.policy.jwt and not http:
-        return RBAC(action="ALLOW")  # Nobody: of a connection no token is known.
+        return nobody()  # Of a connection no token is known.
     default = "allow" if blueprint.default_allow else "deny"
     listed = "deny" if blueprint.default_allow else "allow"
     deciding = _deciding(intentions)
     policies: dict[str, Any] = {}
-    flat: list[str] = []
+    flat = [source for source, one in deciding.items() if _action(one, http=http) == listed]
     tokens = blueprint.policy.jwt
-    for number, (source, intention) in enumerate(deciding.items()):
-        action: str = intention.action or "deny"
-        if intention.permissions:
-            # Of a connection nothing is known that permissions are about.
-            action = "" if http else "deny"
-        if action == listed:
-            flat.append(source)
-        if action:
-            continue
-        wanted = _permissions(intention.permissions, listed)
+    for number, sources in _alike(deciding, http=http).items():
+        wanted = _permissions(deciding[sources[0]].permissions, listed)
         if wanted:
-            who = _principal(blueprint, [source], deciding)
+            who = _principal(blueprint, sources, deciding)
             policies[f"{LAYER7}-{number}"] = {"permissions": wanted, "principals": [who]}
     if flat:
         who = _principal(blueprint, flat, deciding)
@@ -109,6 +115,24 @@ def _rendered(blueprint: Blueprint, intentions: list[Intention], *, http: bool) 
         action=listed.upper(),
         policies={name: Policy(**policies[name]) for name in sorted(policies)},
     )
+
+
+def _action(intention: Intention, *, http: bool) -> str:
+    """What becomes of the caller's every request; empty where permissions decide."""
+    if intention.permissions:
+        # Of a connection nothing is known that permissions are about.
+        return "" if http else "deny"
+    return intention.action or "deny"
+
+
+def _alike(deciding: dict[str, Intention], *, http: bool) -> dict[int, list[str]]:
+    """The sources whose permissions decide, those with the same together; by the first's number."""
+    found: dict[bytes, tuple[int, list[str]]] = {}
+    for number, (source, one) in enumerate(deciding.items()):
+        if not _action(one, http=http):
+            permissions = msgspec.msgpack.encode(one.permissions)
+            found.setdefault(permissions, (number, []))[1].append(source)
+    return dict(found.values())
 
 
 def _deciding(intentions: list[Intention]) -> dict[str, Intention]:

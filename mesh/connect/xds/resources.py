@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from mesh.connect.xds.snapshot import Resource, Snapshot, grouped
 from mesh.errors import Invalid
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Resources, and all that they follow from."""
 
     name: str
@@ -25,15 +25,22 @@ class _Part(NamedTuple):
 
 def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
     """What the sidecar is to have. What did not change is taken over from the snapshot before."""
-    parts: dict[str, tuple[Any, tuple[Resource, ...]]] = {}
     problems: dict[str, str] = {}
-    known = before.parts if before is not None else {}
     try:
         access_logs.requests(blueprint.access_log)
     except Invalid as error:
         problems["access log"] = error.message
         blueprint = replace(blueprint, access_log=None)
-    for part in _parts(blueprint):
+    return assembled(_parts(blueprint), before, problems)
+
+
+def assembled(
+    wanted: Iterable[Part], before: Snapshot | None, problems: dict[str, str]
+) -> Snapshot:
+    """A snapshot of these parts. What cannot be read is left out, and is added to the problems."""
+    parts: dict[str, tuple[Any, tuple[Resource, ...]]] = {}
+    known = before.parts if before is not None else {}
+    for part in wanted:
         old = known.get(part.name)
         if old is not None and old[0] == part.given:
             parts[part.name] = old
@@ -42,29 +49,37 @@ def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
             continue
         try:
             made = part.make()
-        except Invalid as error:
-            problems[part.name] = error.message
-            made = part.plain() if part.plain else []
+        except (Invalid, ValueError, TypeError) as error:
+            # Whatever is wrong with one part is no reason to leave out the others.
+            problems[part.name] = error.message if isinstance(error, Invalid) else str(error)
+            made = _plain(part)
         parts[part.name] = (part.given, tuple(made))
     resources = {(one.kind, one.name): one for _, made in parts.values() for one in made}
     found = grouped([*resources.values()])
     return Snapshot(resources=found, parts=parts, problems=problems)
 
 
-def _parts(blueprint: Blueprint) -> Iterator[_Part]:
+def _plain(part: Part) -> list[Resource]:
+    try:
+        return part.plain() if part.plain else []
+    except (Invalid, ValueError, TypeError):
+        return []
+
+
+def _parts(blueprint: Blueprint) -> Iterator[Part]:
     leaf = blueprint.leaf
     if leaf is None:
         return  # Nothing could be opened or called without one.
     bundle = blueprint.bundle
-    yield _Part("leaf", leaf, lambda: [secrets.leaf_secret(leaf)])
-    yield _Part("roots", bundle, lambda: [secrets.roots_secret(bundle)])
+    yield Part("leaf", leaf, lambda: [secrets.leaf_secret(leaf)])
+    yield Part("roots", bundle, lambda: [secrets.roots_secret(bundle)])
     if blueprint.inbound is not None:
         yield from _inbound(blueprint, blueprint.inbound)
     for place, upstream in enumerate(blueprint.upstreams):
         yield from _upstream(blueprint, upstream, f"upstream {place}")
 
 
-def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
+def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[Part]:
     without = replace(blueprint, config={})
     bare = replace(inbound, exposed=[], agent_addresses=[])
     settings = (_settings(blueprint), blueprint.config, bare, blueprint.incoming)
@@ -74,18 +89,18 @@ def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
     if inbound.protocol == "tcp":
         given = (settings, policy)
     else:
-        yield _Part(
+        yield Part(
             "rules",
             (policy, blueprint.bundle.trust_domain, blueprint.public_roots),
             lambda: [*listeners.guards(blueprint), *tokens.clusters(blueprint)],
         )
-    yield _Part(
+    yield Part(
         "application",
         settings,
         lambda: [clusters.local_app(inbound, blueprint)],
         lambda: [clusters.local_app(inbound, without)],
     )
-    yield _Part(
+    yield Part(
         "public listener",
         given,
         lambda: [listeners.public(inbound, blueprint)],
@@ -100,10 +115,10 @@ def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[_Part]:
                 found.append(clusters.exposed_app(one, inbound))
         return found
 
-    yield _Part("exposed paths", (settings, inbound.exposed, inbound.agent_addresses), exposed)
+    yield Part("exposed paths", (settings, inbound.exposed, inbound.agent_addresses), exposed)
 
 
-def _upstream(blueprint: Blueprint, upstream: Upstream, part: str) -> Iterator[_Part]:
+def _upstream(blueprint: Blueprint, upstream: Upstream, part: str) -> Iterator[Part]:
     bare = replace(upstream, endpoints=[])
     without = replace(bare, config={})
 
@@ -113,7 +128,7 @@ def _upstream(blueprint: Blueprint, upstream: Upstream, part: str) -> Iterator[_
             listeners.upstream(wanted, blueprint),
         ]
 
-    yield _Part(
+    yield Part(
         part,
         (_settings(blueprint), bare, blueprint.outgoing),
         lambda: make(bare),
@@ -121,7 +136,7 @@ def _upstream(blueprint: Blueprint, upstream: Upstream, part: str) -> Iterator[_
     )
     name = clusters.cluster_name(blueprint, upstream)
     origin = f"instances of {upstream.service}"
-    yield _Part(
+    yield Part(
         f"{part}: instances",
         (name, upstream.endpoints),
         lambda: [endpoints.assignment(name, upstream.endpoints, origin)],

@@ -12,7 +12,11 @@ import grpc
 
 from mesh.clock import Clock
 from mesh.connect.xds import wire
-from mesh.connect.xds.messages import DeltaDiscoveryRequest, DiscoveryRequest
+from mesh.connect.xds.messages import (
+    DeltaDiscoveryRequest,
+    DiscoveryRequest,
+    StreamAccessLogsMessage,
+)
 from mesh.connect.xds.snapshot import Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Change, Request, Stream
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 STREAMS_MAX = 4096
 STREAMS_PER_PROXY = 4
 """Envoy has two of them while it restarts hot."""
+STREAMS_PER_SERVICE = 256
+"""Of gRPC programs, which have one for each service they call, and all of a service have one id."""
 NODE_ID_MAX = 256
 MESSAGE_MAX = 16 << 20
 """Bytes of a request: one of a client with 65,536 names has some 10 MB."""
@@ -32,6 +38,9 @@ TICK_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """A client that answers nothing for so long is disconnected: it comes again."""
 STOP_SECONDS = 2.0
+LOG_SECONDS = 0.002
+"""For each call that proxies log, all of them together: what comes faster is dropped by Envoy."""
+_LOGS = "envoy.service.accesslog.v3.AccessLogService"
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
@@ -72,10 +81,13 @@ class XdsServer:
         joined: Callable[[str], None] = lambda _: None,
         left: Callable[[str], None] = lambda _: None,
         heard: Callable[[str], None] = lambda _: None,
+        logged: Callable[[str, Any], None] = lambda _, __: None,
         streams_max: int = STREAMS_MAX,
     ) -> None:
         self._clock, self._joined, self._left = clock, joined, left
-        self._heard = heard
+        self._heard, self._logged = heard, logged
+        self._logs: set[asyncio.Task[Any]] = set()
+        self._logs_due = 0.0
         self._streams_max = streams_max
         self._snapshots: dict[str, Snapshot] = {}
         self._connections: dict[str, list[_Connection]] = {}
@@ -106,7 +118,13 @@ class XdsServer:
             ),
         }
         handler = grpc.method_handlers_generic_handler(_SERVICE, handlers)
-        self._server.add_generic_rpc_handlers((handler,))
+        logs = {
+            "StreamAccessLogs": grpc.stream_unary_rpc_method_handler(
+                self._read_log, StreamAccessLogsMessage.FromString, None
+            )
+        }
+        log_handler = grpc.method_handlers_generic_handler(_LOGS, logs)
+        self._server.add_generic_rpc_handlers((handler, log_handler))
         for address in addresses:
             try:
                 port = self._server.add_insecure_port(address)
@@ -123,6 +141,8 @@ class XdsServer:
         self._stopping = True
         for connection in self._all():
             connection.end(Unreachable("the discovery service stops"))
+        for log_task in self._logs:
+            log_task.cancel()
         await self._tasks.stop()
         if self._server is not None:
             await self._server.stop(STOP_SECONDS)
@@ -205,7 +225,7 @@ class XdsServer:
         if first is grpc.aio.EOF:
             return
         proxy = first.node.id
-        await self._admit(proxy, context)
+        await self._admit(proxy, context, stream)
         now = self._clock.monotonic()
         connection = _Connection(proxy, stream, now)
         mates = self._connections.setdefault(proxy, [])
@@ -225,10 +245,35 @@ class XdsServer:
         if connection.failure is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, connection.failure.message)
 
-    async def _admit(self, proxy: str, context: Any) -> None:
+    async def _read_log(self, _: Any, context: Any) -> bytes:
+        """Take in what a proxy logs, no faster than is good for the rest of us."""
+        task = asyncio.current_task()
+        if task is None or self._stopping or len(self._logs) >= self._streams_max:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
+            return b""
+        self._logs.add(task)
+        proxy = ""
+        try:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                # Only the first one says whose it is.
+                proxy = message.identifier.node.id or proxy
+                self._logged(proxy, message)
+                await self._rest(len(message.http_logs.log_entry) + len(message.tcp_logs.log_entry))
+        finally:
+            self._logs.discard(task)
+        return b""
+
+    async def _rest(self, calls: int) -> None:
+        """Read no further in a log until so many calls are due; Envoy's buffer is bounded."""
+        now = self._clock.monotonic()
+        self._logs_due = max(now, self._logs_due) + calls * LOG_SECONDS
+        await self._clock.sleep(self._logs_due - now)
+
+    async def _admit(self, proxy: str, context: Any, stream: Stream) -> None:
         if not 0 < len(proxy) <= NODE_ID_MAX:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the node has no usable id")
-        crowded = len(self._connections.get(proxy, ())) >= STREAMS_PER_PROXY
+        room = STREAMS_PER_SERVICE if stream.whole else STREAMS_PER_PROXY
+        crowded = len(self._connections.get(proxy, ())) >= room
         if self._stopping or crowded or len(self._all()) >= self._streams_max:
             self._ended["turned_away"] += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")

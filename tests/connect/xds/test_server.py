@@ -10,12 +10,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
 from mesh.connect.credentials import Leaf
-from mesh.connect.xds.blueprint import Endpoint
+from mesh.connect.xds import messages
+from mesh.connect.xds.blueprint import AccessLog, Endpoint
+from mesh.connect.xds.server import STREAMS_PER_PROXY
+from mesh.connect.xds.snapshot import LISTENER
 from mesh.registry.intentions import (
     Claim,
     HttpMatch,
@@ -24,8 +28,8 @@ from mesh.registry.intentions import (
     Permission,
     Policy,
 )
-from tests.connect.xds.sidecars import CLOCK, Mesh, until
-from tests.connect.xds.signing import Issuer, Signer
+from tests.connect.xds.sidecars import CLOCK, PATIENCE_SECONDS, Mesh, until
+from tests.connect.xds.signing import TRUST, Issuer, Signer
 
 pytestmark = [pytest.mark.together, pytest.mark.asyncio(loop_scope="module")]
 OPEN = Policy(destination="payments")
@@ -364,3 +368,39 @@ async def test_a_destination_may_want_a_token_with_every_request(mesh: Mesh) -> 
     assert await _bearer(mesh, issuer.token(role="admin")) == 200
     assert await _bearer(mesh, issuer.token(role="guest")) == 403
     assert await _bearer(mesh, "") == 401
+
+
+async def test_programs_of_one_service_may_have_many_streams(mesh: Mesh) -> None:
+    def named(node: str) -> Any:
+        return messages.DiscoveryRequest(node={"id": node}, type_url=LISTENER, resource_names="x")
+
+    def streams(node: str) -> int:
+        return len(mesh.xds.streams(node))
+
+    async with grpc.aio.insecure_channel(mesh.address) as channel:
+        method = channel.stream_stream(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+            messages.DiscoveryRequest.SerializeToString,
+        )
+        calls = [method() for _ in range(STREAMS_PER_PROXY + 4)]
+        for call in calls:
+            await call.write(named("grpc:web"))
+        await until(lambda: streams("grpc:web") == len(calls), "all streams")
+        for call in calls:
+            call.cancel()
+    await until(lambda: streams("grpc:web") == 0, "no stream")
+
+
+async def test_logs_know_the_caller_whatever_he_says_of_himself(mesh: Mesh) -> None:
+    file = mesh.folder / "access"
+    parts = ("trust-domain", "datacenter", "service")
+    text = " ".join(f"%DYNAMIC_METADATA(consul:{part})%" for part in parts)
+    log = AccessLog(kind="file", path=str(file), text_format=f"{text}\n")
+    await mesh.changed("payments", access_log=log)
+    mine = "spiffe://other/ns/default/dc/dc9/svc/admin"
+    async with asyncio.timeout(PATIENCE_SECONDS):  # The open connection knows the log before.
+        while not file.exists() or not file.read_text():
+            _, told = await mesh.get(headers={"x-mesh-caller": mine})
+            assert "x-mesh-caller" not in json.loads(told)["headers"]
+            await asyncio.sleep(0.02)
+    assert {*file.read_text().splitlines()} == {f"{TRUST} dc1 web"}
