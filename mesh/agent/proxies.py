@@ -110,7 +110,7 @@ class Proxies:
         return {name: one for name, one in made.items() if one is not None}
 
     def problems(self) -> dict[str, str]:
-        """Why a proxy has not been told what is wanted of it, by its id."""
+        """Why a proxy is not told all that is wanted of it, by its id."""
         found = {name: one.problem for name, one in self._proxies.items() if one.problem}
         return dict(sorted((self._unread | found).items()))
 
@@ -288,6 +288,7 @@ class Proxies:
             log.exception("proxy %s cannot be put together", one.name)
             one.problem = f"mesh failed: {error!r}; its log has more"
         else:
+            problems = [*problems, *intentions.problems_of(made.policy)]
             self._note(one, "; ".join(problems))
 
     def _exposed(self, one: _Proxy) -> list[Exposed]:

@@ -96,6 +96,8 @@ class Intention(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the Unix epoch."""
     create_index: int = 0
     modify_index: int = 0
+    problems: list[str] = []
+    """What of its permissions nobody can understand, and where; see `_understood`."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +249,15 @@ def named_providers(policy: Policy) -> list[str]:
     return sorted({need.provider for need in needs})
 
 
+def problems_of(policy: Policy) -> list[str]:
+    """What of a policy nobody can understand, and where it stands; such rules deny."""
+    return [
+        f"service-intentions/{one.destination} Sources[{one.source}].{problem}"
+        for one in policy.intentions
+        for problem in one.problems
+    ]
+
+
 def ordered(intentions: Iterable[Intention]) -> list[Intention]:
     """By precedence, then by names; a dry run before what it may replace."""
     return sorted(
@@ -309,11 +320,13 @@ def _fail_closed(entry: Entry) -> bodies.ServiceIntentions:
 def _intention(
     entry: Entry, body: bodies.ServiceIntentions, source: bodies.SourcePart
 ) -> Intention:
+    permissions, problems = _understood([_permission(one) for one in source.permissions])
     return Intention(
         source=source.name,
         destination=entry.name,
         action=source.action or None,
-        permissions=[_permission(one) for one in source.permissions],
+        permissions=permissions,
+        problems=problems,
         description=source.description,
         dry_run=source.dry_run,
         owner=source.owner,
@@ -325,6 +338,42 @@ def _intention(
         create_index=entry.create_index,
         modify_index=entry.modify_index,
     )
+
+
+def _understood(given: list[Permission]) -> tuple[list[Permission], list[str]]:
+    """Permissions without expressions that no Envoy takes, as imports may leave them.
+
+    With one of these, Envoy would refuse all that comes with it. Nothing more is allowed than could
+    have been meant: a permission that allows is left out, one that denies loses the condition.
+    """
+    found: list[Permission] = []
+    problems: list[str] = []
+    for place, one in enumerate(given):
+        wrong = [] if one.http is None else list(_misspelled(one.http))
+        problems += [f"Permissions[{place}].HTTP.{where}: {text}" for where, text in wrong]
+        if not wrong:
+            found.append(one)
+        elif one.action == "deny":
+            found.append(msgspec.structs.replace(one, http=_without(one.http)))
+    return found, problems
+
+
+def _misspelled(http: HttpMatch) -> Iterator[parts.Fault]:
+    yield from parts.regex_faults("PathRegex", http.path_regex)
+    for place, header in enumerate(http.headers):
+        yield from parts.regex_faults(f"Header[{place}].Regex", header.regex)
+
+
+def _without(http: HttpMatch | None) -> HttpMatch | None:
+    """The conditions but for expressions that nobody can read; None when there are no others."""
+    if http is None:
+        return None
+    left = msgspec.structs.replace(
+        http,
+        path_regex="" if parts.regex_problem(http.path_regex) else http.path_regex,
+        headers=[one for one in http.headers if not parts.regex_problem(one.regex)],
+    )
+    return left if left != HttpMatch() else None
 
 
 def _permission(part: bodies.PermissionPart) -> Permission:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.connect.intentions import Request, decide
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.patterns import PROGRAM_MAX, Pattern
 from mesh.registry import config, entries, imports, intentions, kinds, settings
 from mesh.registry.entries import Entry
+from mesh.registry.intention_writes import Put
 from tests.registry.world import World
 
 CASES = Path(__file__).parent.parent / "cases" / "entries"
@@ -267,6 +269,49 @@ def test_other_options_are_left_alone() -> None:
         body = {"UpstreamConfig": {"Defaults": {name: "{]"}}}
         with pytest.raises(Invalid, match=f"UpstreamConfig.Defaults.{name}: expected a JSON obj"):
             write(world, "service-defaults", "db", body)
+
+
+def test_expressions_that_nobody_can_read_allow_nothing() -> None:
+    world = World()
+    write(world, "service-defaults", "db", {"Protocol": "http"})
+    bad = {"PathRegex": "(", "Methods": ["GET"]}
+    header = {"Name": "x-a", "Regex": "[", "Invert": True}
+    permissions = [
+        {"Action": "allow", "HTTP": bad},
+        {"Action": "deny", "HTTP": bad},
+        {"Action": "deny", "HTTP": {"Header": [header]}},
+        {"Action": "allow", "HTTP": {"PathPrefix": "/"}},
+    ]
+    sources = [
+        {"Name": "api", "Permissions": permissions[:1], "Precedence": 9},
+        {"Name": "web", "Permissions": permissions, "Precedence": 9},
+    ]
+    imported = Entry(kind="service-intentions", name="db", body={"Sources": sources})
+    world.do(imports.Merge(entries=[imported]))
+    policy = world.ask(intentions.Matching("db"))
+    api, web = policy.intentions
+    assert (api.permissions, api.action) == ([], None), "which denies"
+    assert web.permissions == [
+        intentions.Permission(action="deny", http=intentions.HttpMatch(methods=["GET"])),
+        intentions.Permission(action="deny"),
+        intentions.Permission(action="allow", http=intentions.HttpMatch(path_prefix="/")),
+    ]
+    said = [
+        one.partition(": not a regular expression")[0] for one in intentions.problems_of(policy)
+    ]
+    where = "service-intentions/db Sources"
+    assert said == [
+        f"{where}[api].Permissions[0].HTTP.PathRegex",
+        f"{where}[web].Permissions[0].HTTP.PathRegex",
+        f"{where}[web].Permissions[1].HTTP.PathRegex",
+        f"{where}[web].Permissions[2].HTTP.Header[0].Regex",
+    ]
+    assert not decide(policy, "api", Request(), default_allow=True).allowed
+    # It stays as it is when something else is written into the entry.
+    world.do(Put("db", {"Name": "x", "Action": "deny"}))
+    kept = world.ask(entries.Get("service-intentions", "db"))
+    assert kept is not None
+    assert [one["HTTP"] for one in kept.body["Sources"][1]["Permissions"][:2]] == [bad, bad]
 
 
 def test_providers() -> None:

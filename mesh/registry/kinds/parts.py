@@ -119,11 +119,19 @@ def meta_faults(meta: Mapping[str, str], where: str = "Meta") -> Iterator[Fault]
 
 def regex_faults(where: str, expression: str) -> Iterator[Fault]:
     """An expression must be one that Envoy's RE2 takes."""
-    if expression:
-        try:
+    if problem := regex_problem(expression):
+        yield where, problem
+
+
+@lru_cache(maxsize=1024)
+def regex_problem(expression: str) -> str:
+    """Why an expression is none that Envoy's RE2 takes; empty for one that is."""
+    try:
+        if expression:
             Pattern(expression, whole=True)
-        except Invalid as error:
-            yield where, f"not a regular expression of RE2: {error.message}"
+    except Invalid as error:
+        return f"not a regular expression of RE2: {error.message}"
+    return ""
 
 
 def json_faults(where: str, text: str, *, several: bool = False) -> Iterator[Fault]:
