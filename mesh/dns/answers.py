@@ -42,6 +42,7 @@ from mesh.dns.names import (
     ReverseLookup,
     ServiceLookup,
     Transfer,
+    VirtualLookup,
     ZoneLookup,
 )
 from mesh.dns.notes import SILENT, Notes
@@ -119,8 +120,9 @@ def _reply(lookup: Lookup, value: Any, asked: Asked) -> Reply:
             reply = _zone(lookup, value, asked)
         case Transfer():
             reply = Reply(rcode=NOTIMP)
-        case Malformed():
-            reply = Reply(rcode=NXDOMAIN)
+        case Malformed() | VirtualLookup():
+            # What has no address yet is there all the same: it is the name of a service.
+            reply = Reply(rcode=NXDOMAIN if isinstance(lookup, Malformed) else NOERROR)
         case NotOurs():
             reply = Reply(rcode=REFUSED, authoritative=False)
         case _:

@@ -18,6 +18,7 @@ from mesh.dns.names import (
     ReverseLookup,
     ServiceLookup,
     Transfer,
+    VirtualLookup,
     ZoneLookup,
 )
 from mesh.dns.notes import Trace, key_of
@@ -129,8 +130,8 @@ def _meaning(lookup: Lookup, options: Options) -> str:
             text = f'{what} of the service "{lookup.service}"{tagged}{_where(lookup, options)}'
         case PreparedLookup():
             text = f'the prepared query "{lookup.name}"{_where(lookup, options)}'
-        case NodeLookup():
-            text = f'the node "{lookup.node}"{_where(lookup, options)}'
+        case NodeLookup() | VirtualLookup():
+            text = _one(lookup, options)
         case AddressLookup():
             text = f"the address {ipaddress.ip_address(lookup.address)}, which the name spells"
         case ReverseLookup():
@@ -149,6 +150,12 @@ def _meaning(lookup: Lookup, options: Options) -> str:
         case _:
             assert_never(lookup)
     return text
+
+
+def _one(lookup: NodeLookup | VirtualLookup, options: Options) -> str:
+    if isinstance(lookup, VirtualLookup):
+        return f'the address of the service "{lookup.service}" in the mesh: none has one yet'
+    return f'the node "{lookup.node}"{_where(lookup, options)}'
 
 
 def _not_ours(options: Options) -> str:

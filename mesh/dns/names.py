@@ -41,6 +41,13 @@ class PreparedLookup(msgspec.Struct, frozen=True):
     datacenter: str = ""
 
 
+class VirtualLookup(msgspec.Struct, frozen=True):
+    """The address that stands for a service in the mesh: no service has one yet."""
+
+    zone: Name
+    service: str
+
+
 class NodeLookup(msgspec.Struct, frozen=True):
     """A node. Empty datacenter: ours."""
 
@@ -89,6 +96,7 @@ class NotOurs(msgspec.Struct, frozen=True):
 
 Lookup: TypeAlias = (
     ServiceLookup
+    | VirtualLookup
     | PreparedLookup
     | NodeLookup
     | AddressLookup
@@ -154,9 +162,8 @@ def _form(form: str, subject: Name, locality: Name, zone: Name) -> Lookup:
         # Something exists below it, so the name does too (RFC 8020): a resolver that is told
         # otherwise may stop asking for every service.
         return ZoneLookup(zone)
-    if form in {"service", "query"}:
-        make = _service if form == "service" else _prepared
-        return make(subject, locality, zone)
+    if form in _MAKERS:
+        return _MAKERS[form](subject, locality, zone)
     datacenter = _datacenter(locality)
     if datacenter is None or form not in {"connect", "node"}:
         return Malformed(zone)
@@ -184,6 +191,16 @@ def _prepared(subject: Name, locality: Name, zone: Name) -> Lookup:
     if not name or len(locality) > 1:
         return Malformed(zone)
     return PreparedLookup(zone, name, "".join(locality))
+
+
+def _virtual(subject: Name, locality: Name, zone: Name) -> Lookup:
+    # What follows names a peer, not a datacenter.
+    if len(locality) > 2 or locality[1:] not in {(), ("peer",)}:
+        return Malformed(zone)
+    return VirtualLookup(zone, subject[-1])
+
+
+_MAKERS = {"service": _service, "query": _prepared, "virtual": _virtual}
 
 
 def _is_rfc2782(labels: Name) -> bool:
