@@ -17,10 +17,7 @@ from mesh.connect.xds.blueprint import (
     Endpoint,
     Exposed,
     Inbound,
-    Limits,
     Normalization,
-    PassiveCheck,
-    Protocol,
     TlsRules,
     Upstream,
 )
@@ -30,7 +27,15 @@ from mesh.registry.catalog import SERF_HEALTH
 from mesh.registry.health import Instance
 from mesh.registry.intentions import JwtProvider, Policy
 from mesh.registry.services import Service
-from mesh.registry.settings import AccessLogs, Direction, MeshSettings, Settings
+from mesh.registry.settings import (
+    AccessLogs,
+    Direction,
+    Limits,
+    MeshSettings,
+    PassiveCheck,
+    Protocol,
+    Settings,
+)
 from mesh.registry.settings import Upstream as Central
 
 WEIGHT_MAX = 128
@@ -318,7 +323,7 @@ def _escapes(central: Central) -> dict[str, Any]:
 
 def _limits(own: _Opaque, central: Central) -> Limits:
     given = central.limits
-    base = Limits() if given is None else Limits(**msgspec.structs.asdict(given))
+    base = given or Limits()
     said = {
         "connections": own.whole("max_connections"),
         "pending": own.whole("max_pending_requests"),
@@ -335,7 +340,7 @@ def _passive(own: _Opaque, central: Central) -> PassiveCheck | None:
     given = central.passive
     if not own and given is None:
         return None
-    base = PassiveCheck() if given is None else PassiveCheck(**msgspec.structs.asdict(given))
+    base = given or PassiveCheck()
     times = {
         "interval_seconds": own.duration("interval"),
         "base_ejection_seconds": own.duration("base_ejection_time"),

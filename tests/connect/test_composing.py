@@ -11,11 +11,12 @@ import pytest
 from mesh.connect.composing import Facts, Place, Reached, compose, endpoints, names_of
 from mesh.connect.credentials import Bundle
 from mesh.connect.registration import read
-from mesh.connect.xds.blueprint import Blueprint, Endpoint, Limits, PassiveCheck
+from mesh.connect.xds.blueprint import Blueprint, Endpoint
 from mesh.registry import settings
 from mesh.registry.catalog import SERF_HEALTH, Check, Node, Service, Weights
 from mesh.registry.health import Instance
 from mesh.registry.intentions import Policy
+from mesh.registry.settings import Limits, PassiveCheck
 
 PLACE = Place(node="n1", datacenter="dc1", bind="127.0.0.9", addresses=("127.0.0.9",))
 

@@ -8,8 +8,8 @@ import msgspec
 
 from mesh.connect.credentials import Bundle, Leaf
 from mesh.registry.intentions import JwtProvider, Policy
+from mesh.registry.settings import Limits, PassiveCheck, Protocol
 
-Protocol = Literal["tcp", "http", "http2", "grpc"]
 LOOPBACK = "127.0.0.1"
 
 
@@ -21,24 +21,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     healthy: bool = True
     weight: int = 1
     """1 to 128."""
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """A circuit breaker; None: Envoy's default."""
-
-    connections: int | None = None
-    pending: int | None = None
-    requests: int | None = None
-
-
-class PassiveCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Outlier detection; None: Envoy's default."""
-
-    interval_seconds: float | None = None
-    max_failures: int | None = None
-    enforcing_percent: int | None = None
-    max_ejection_percent: int | None = None
-    base_ejection_seconds: float | None = None
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):

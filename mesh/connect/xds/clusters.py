@@ -7,7 +7,7 @@ from typing import Any
 
 from mesh.connect import identity
 from mesh.connect.xds import secrets
-from mesh.connect.xds.blueprint import Blueprint, Exposed, Inbound, Limits, PassiveCheck, Upstream
+from mesh.connect.xds.blueprint import Blueprint, Exposed, Inbound, Upstream
 from mesh.connect.xds.messages import (
     ADS,
     Cluster,
@@ -19,6 +19,7 @@ from mesh.connect.xds.messages import (
     value,
 )
 from mesh.connect.xds.snapshot import ENDPOINTS, Cause, Ref, Resource
+from mesh.registry.settings import Limits, PassiveCheck
 
 LOCAL_APP = "local_app"
 RETRIES = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.connect.xds import access_logs
-from mesh.connect.xds.blueprint import Blueprint, Normalization, Protocol
+from mesh.connect.xds.blueprint import Blueprint, Normalization
 from mesh.connect.xds.messages import (
     ADS,
     GrpcBridge,
@@ -25,6 +25,7 @@ from mesh.connect.xds.messages import (
 from mesh.connect.xds.rbac import SHADOW_PREFIX, Rules
 from mesh.connect.xds.snapshot import Resource
 from mesh.connect.xds.tokens import FILTER_NAME
+from mesh.registry.settings import Protocol
 
 RBAC_NAME = "envoy.filters.http.rbac"
 _NETWORK_FILTER = "envoy.filters.network.http_connection_manager"

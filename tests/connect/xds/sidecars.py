@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from mesh.clock import SystemClock
-from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Protocol, Upstream
+from mesh.connect.xds.blueprint import Blueprint, Endpoint, Inbound, Upstream
 from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.seen import Seen
@@ -28,6 +28,7 @@ from mesh.connect.xds.server import XdsServer
 from mesh.connect.xds.snapshot import Snapshot
 from mesh.connect.xds.status import ProxyStatus
 from mesh.registry.intentions import Policy
+from mesh.registry.settings import Protocol
 from tests.connect.xds.signing import Signer
 
 CLOCK = SystemClock()
