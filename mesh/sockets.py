@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import stat
+from contextlib import suppress
 
 
 def bind(kind: tuple[int, int], host: str, port: int, copies: int = 0) -> list[socket.socket]:
@@ -42,3 +46,46 @@ def _open(kind: tuple[int, int], host: str, port: int, *, shared: bool) -> socke
         made.close()
         raise
     return made
+
+
+def bind_path(path: str, mode: int) -> socket.socket:
+    """A listening stream socket at a path, with these permissions; it does not block.
+
+    It takes the place of one that nobody serves any more. Raises OSError, also when somebody does,
+    or something else lies there.
+    """
+    _refuse_others(path)
+    first = f"{path}.{os.getpid()}"  # Nobody finds it under its name before it is complete.
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(first)
+        made.bind(first)
+        os.chmod(first, mode)
+        made.listen(128)
+        made.setblocking(False)
+        os.rename(first, path)
+    except BaseException:
+        made.close()
+        with suppress(OSError):
+            os.unlink(first)
+        raise
+    return made
+
+
+def _refuse_others(path: str) -> None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.EEXIST, "something that is no socket lies there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            return
+        except BlockingIOError:  # Its queue is full.
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 def spawn(
-    work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop | None = None
-) -> asyncio.Task[None]:
-    """Run what handles its own errors and is ended by whoever keeps the task: one for a request.
+    work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None = None
+) -> asyncio.Task[T]:
+    """Run what is awaited or ended by whoever keeps the task, errors too: one for a request.
 
     It costs a third of what `Tasks.start` does, and less by a system call if the loop is given.
     """

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import msgspec
 
 from mesh.clock import Clock
 from mesh.errors import Denied, Invalid, Unreachable
+from mesh.revocation import Named, Revocations, Revoked, read
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3
 _NOT_YET_VALID, _EXPIRED = 9, 10  # Codes of openssl-verification-options(1).
 _UNKNOWN_ISSUER = {2, 7, 18, 19, 20, 21}
 _WRONG_PURPOSE = 26
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 class Setting(NamedTuple):
@@ -130,6 +133,8 @@ class Loaded(NamedTuple):
     """When each certificate expires, in seconds since the Unix epoch."""
     digest: str
     """Of what the files hold."""
+    own: Named
+    """The certificate that is shown."""
 
 
 class Credentials:
@@ -138,6 +143,8 @@ class Credentials:
     def __init__(self, loaded: Loaded, clock: Clock) -> None:
         self._clock, self._loaded = clock, loaded
         self.names = Names(loaded.options.datacenter, loaded.options.domain)
+        self._revocations = Revocations()
+        self._dialled: WeakSet[asyncio.StreamWriter] = WeakSet()
         self.warn()
 
     def use(self, loaded: Loaded) -> bool:
@@ -148,6 +155,32 @@ class Credentials:
         before, self._loaded = self._loaded.digest, loaded
         self.warn()
         return before != loaded.digest
+
+    @property
+    def own(self) -> Named:
+        """The certificate that is shown from the next connection on."""
+        return self._loaded.own
+
+    def distrust(self, revocations: Revocations) -> None:
+        """Refuse these from now on, and end the connections to servers that show one of them.
+
+        What was accepted is for whoever did: `check` tells.
+        """
+        if revocations.has(self.own) and not self._revocations.has(self.own):
+            log.error("the certificate of this node (%s) is revoked", self.own.serial)
+        self._revocations = revocations
+        for writer in list(self._dialled):
+            try:
+                self.check(writer)
+            except Revoked as error:
+                log.warning("closing a connection to a server: its %s", error)
+                writer.transport.abort()
+
+    def check(self, writer: asyncio.StreamWriter) -> None:
+        """Raise Revoked when the certificate at the other end is revoked by now."""
+        if len(self._revocations):
+            shown = writer.get_extra_info("ssl_object")
+            self._revocations.check(None if shown is None else shown.getpeercert(True))
 
     def warn(self) -> None:
         """Log a warning for each certificate that expires within 30 days."""
@@ -160,6 +193,11 @@ class Credentials:
                 log.warning("%s: a certificate in it expires in %d days", setting, days)
 
     @property
+    def ends(self) -> list[tuple[Setting, float]]:
+        """When each certificate expires, in seconds since the Unix epoch."""
+        return self._loaded.ends
+
+    @property
     def listening(self) -> ssl.SSLContext:
         """For who accepts a connection."""
         return self._loaded.listening
@@ -170,7 +208,11 @@ class Credentials:
         return self._loaded.serving
 
     def caller(self, writer: asyncio.StreamWriter) -> Caller:
-        """Who is at the other end. Raises Denied when its certificate names nobody we know."""
+        """Who is at the other end.
+
+        Raises Denied when its certificate names nobody we know, Revoked when it is revoked.
+        """
+        self.check(writer)
         return self.names.read(writer.get_extra_info("peercert") or {})
 
     def server_node(self, writer: asyncio.StreamWriter) -> str:
@@ -207,6 +249,7 @@ class Credentials:
         except OSError as error:
             raise Unreachable(explain(error)) from error
         try:
+            self.check(writer)
             found = self.server_node(writer) if node else ""
             if datacenter:  # A certificate for every name would do for TLS.
                 self._check_abroad(writer, datacenter)
@@ -217,6 +260,7 @@ class Credentials:
         if found != node.lower():
             writer.transport.abort()
             raise Unreachable(f"the certificate there is that of {found}, not of {node}")
+        self._dialled.add(writer)
         return reader, writer
 
     def _check_abroad(self, writer: asyncio.StreamWriter, datacenter: str) -> None:
@@ -257,7 +301,8 @@ def load(options: Options) -> Loaded:
     ends += [(options.authorities, _end(one)) for one in calling.get_ca_certs()]
     content = "".join([*(text for _, text in trusted), _text(options.certificate)])
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Loaded(options, listening, calling, _for_strangers(options), ends, digest)
+    own = read(ssl.PEM_cert_to_DER_cert(pem_blocks(_text(options.certificate))[0]))
+    return Loaded(options, listening, calling, _for_strangers(options), ends, digest, own)
 
 
 def _for_strangers(options: Options) -> ssl.SSLContext:
@@ -321,12 +366,17 @@ def _bytes(setting: Setting) -> bytes:
 
 def _text(setting: Setting) -> str:
     """The certificates of a PEM file, without what people write between them."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     text = _bytes(setting).decode("ascii", "replace")
-    blocks = [part.partition(end)[0] for part in text.split(begin)[1:] if end in part]
+    blocks = pem_blocks(text)
     if not blocks:
         raise Invalid(f"{setting}: holds no certificate in PEM form")
-    return "\n".join(f"{begin}{block}{end}" for block in blocks) + "\n"
+    return "\n".join(blocks) + "\n"
+
+
+def pem_blocks(text: str) -> list[str]:
+    """The certificates in a text, without what stands between them, such as a key."""
+    parts = text.split(_BEGIN)[1:]
+    return [f"{_BEGIN}{part.partition(_END)[0]}{_END}" for part in parts if _END in part]
 
 
 def _authorities(setting: Setting) -> Iterator[tuple[Setting, str]]:

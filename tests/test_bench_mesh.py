@@ -5,12 +5,18 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from bench.mesh import command, stage, streams
+from bench.mesh import beside, command, stage, streams
 from bench.mesh.denying import Flip, lateness
+from bench.mesh.inlined import inlined
 from bench.mesh.loader import Row, load
+from mesh.connect.xds.messages import readable
+from mesh.connect.xds.resources import build
+from mesh.connect.xds.snapshot import CLUSTER, FILTER, LISTENER
+from tests.connect.xds.test_resources import read
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -50,7 +56,56 @@ def test_lateness_is_of_the_last_answer_by_the_old_rule_on_each_connection() -> 
     assert lateness(flips, rows, "allow") == pytest.approx([0.25, -9.4])
 
 
-@pytest.mark.parametrize("more", [[], ["--fresh"]])
+def test_counted_is_what_was_asked_after_the_denial_and_answered_by_the_old_rule() -> None:
+    flips = [Flip("deny", 10.0, 10.5), Flip("allow", 20.0, 20.5)]
+    rows = [
+        Row(0, 10.4, 10.7, 200),  # Sent before the answer to the PUT.
+        Row(0, 11.0, 11.1, 200),
+        Row(0, 12.0, 12.1, 403),
+        Row(1, 14.0, 14.5, 200),
+        Row(1, 20.6, 20.7, 200),  # Allowed again.
+    ]
+    found = beside.late(flips, rows)
+    assert found.seconds == pytest.approx([0.6, 4.0])
+    assert found.served == 2
+
+
+@pytest.mark.parametrize("name", ["rules-deny-one", "jwt-keys-fetched"])
+def test_rules_are_put_into_the_listener_and_nothing_else_changes(name: str) -> None:
+    made = build(read(name))
+    assert made.of(FILTER)
+    found = inlined(made)
+    assert not found.of(FILTER)
+    for called, was in made.of(LISTENER).items():
+        before, after = readable(was), readable(found.of(LISTENER)[called])
+        filled = 0
+        for one in _filters(before):
+            if "config_discovery" in one:
+                del one["config_discovery"]
+                kept = readable(made.of(FILTER)[one["name"]])
+                one["typed_config"] = kept["typed_config"]
+                filled += 1
+        assert after == before
+        assert not [ref for ref in found.of(LISTENER)[called].children if ref.kind == FILTER]
+        assert filled == len([ref for ref in was.children if ref.kind == FILTER])
+    assert found.of(CLUSTER) == made.of(CLUSTER)
+
+
+def test_sidecars_may_be_told_to_speak_http_1_1_to_each_other() -> None:
+    made = build(read("upstream-http"))
+    found = inlined(made, http1=True)
+    assert found.of(LISTENER) == made.of(LISTENER)
+    changed = [one for one in found.of(CLUSTER).values() if one not in made.of(CLUSTER).values()]
+    (options,) = readable(changed[0])["typed_extension_protocol_options"].values()
+    assert options["explicit_http_config"] == {"http_protocol_options": {}}
+
+
+def _filters(listener: dict[str, Any]) -> list[dict[str, Any]]:
+    chains = [one for chain in listener["filter_chains"] for one in chain["filters"]]
+    return [one for chain in chains for one in chain["typed_config"].get("http_filters", [])]
+
+
+@pytest.mark.parametrize("more", [[], ["--fresh"], ["--together"]])
 def test_the_load_asks_on_every_connection_until_it_is_ended(port: int, more: list[str]) -> None:
     with load(port, 3, 300.0, *more) as asked:
         pass

@@ -1,10 +1,11 @@
 """`./dev bench mesh [PART ...]`: calls through real Envoys, and the control plane behind them.
 
-Parts, all if none is named: `deny` (how soon a denial holds on connections that are open), `hops`
-(throughput and latency without Envoys, through one, and through two with mutual TLS), `rules` (what
-1, 100 and 1,000 sources cost the destination's Envoy), `streams` (a change of instances until the
-last of many streams accepted it, and what streams cost), `start` (a registration until the first
-request by mutual TLS). Clients share the machine with what they ask.
+Parts, all if none is named: `deny` (how soon a denial holds on connections that are open, beside
+how soon it would with the rules in the listener), `hops` (throughput and latency without Envoys,
+through one, and through two with mutual TLS), `rules` (what 1, 100 and 1,000 sources cost the
+destination's Envoy), `streams` (a change of instances until the last of many streams accepted it,
+and what streams cost), `start` (a registration until the first request by mutual TLS). Clients
+share the machine with what they ask.
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ import os
 import shutil
 from collections.abc import Callable
 
-from bench.mesh import denying, hops, rules, starting, streams
+from bench.mesh import beside, denying, hops, rules, starting, streams
+
+
+def _deny(given: argparse.Namespace) -> None:
+    denying.measure(given.changes, given.rate)
+    beside.measure(max(1, given.changes // 3), given.rate, given.drain)
+
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "deny": lambda given: denying.measure(given.changes, given.rate),
+    "deny": _deny,
     "hops": lambda given: hops.measure(given.rounds, given.seconds),
     "rules": lambda given: rules.measure(given.rounds, given.seconds),
     "streams": lambda given: streams.measure(given.streams, 2 * given.changes),
@@ -36,6 +43,9 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument(
         "--rate", type=float, default=denying.RATE, help="requests a second while rules change"
+    )
+    parser.add_argument(
+        "--drain", type=int, default=5, help="seconds, where rules in listeners are measured"
     )
     parser.add_argument(
         "--streams", type=int, nargs="+", default=[200, 1000], help="how many on one process"

@@ -1,9 +1,9 @@
-"""`python -m bench.mesh.loader PORT CONNECTIONS RATE [--fresh]`: requests at a steady pace.
+"""`python -m bench.mesh.loader PORT CONNECTIONS RATE`: requests at a steady pace.
 
 Says `ready` once every connection had an answer, and goes on until its standard input ends; then
 prints what became of each request: connection, when it was sent and answered by the monotonic
 clock, and the status, 0 where the connection was refused or cut. `--fresh` opens a connection for
-each request.
+each request; with `--together` all connections ask at the same moment, and then all rest.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ async def _run(options: argparse.Namespace) -> None:
     for number in range(options.connections):
         connection = _Connection(options.port, fresh=options.fresh)
         tasks.append(asyncio.create_task(_go_on(number, connection, period, rows)))
-        await asyncio.sleep(1 / options.rate)
+        if not options.together:
+            await asyncio.sleep(1 / options.rate)
     while len({row.connection for row in rows if row.status == 200}) < options.connections:
         await asyncio.sleep(0.01)
     print("ready", flush=True)
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("connections", type=int)
     parser.add_argument("rate", type=float)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--together", action="store_true")
     asyncio.run(_run(parser.parse_args()))
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mesh.connect import binary
 from mesh.connect.process import kill_left
+from tests.cluster.forked import MESHD
 from tests.cluster.processes import Cluster, Meshd, eventually
 
 HERE = "127.0.0.1"
@@ -27,12 +28,22 @@ _TYPE = "type.googleapis.com/envoy.extensions.filters"
 
 
 @contextmanager
-def cluster(*, drain: str = "2s", **options: Any) -> Iterator[Cluster]:
-    """A server and two agents, each a program started as users do; with these options for all."""
+def cluster(
+    *,
+    drain: str = "2s",
+    module: str = MESHD,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Iterator[Cluster]:
+    """A server and two agents, each a program started as users do; with these options for all.
+
+    All of them are run from this module, and find these variables in their environment.
+    """
     with tempfile.TemporaryDirectory(prefix="mesh-bench-") as folder:
         made = Cluster(Path(folder), 1, 2)
         for node in made.nodes:
             node.forked = False
+            node.module, node.environment = module, dict(environment or {})
             del node.config["gossip_lan"]
             node.config |= {"log_level": "warn", "connect": {"envoy_drain_time": drain}, **options}
         try:

@@ -14,6 +14,7 @@ from mesh.agent.explained import Asking, Explanation
 from mesh.agent.reachability import Reachability
 from mesh.connect.launcher import Sidecar
 from mesh.connect.leaves import Leaves
+from mesh.connect.xds.seen import Held, Seen
 from mesh.gossip.diagnosis import Examination
 from mesh.gossip.figures import Figures
 from mesh.registry.port import Answer, Query
@@ -82,6 +83,15 @@ class KeyringInfo(msgspec.Struct, frozen=True):
     """What is wrong with a member, by its name."""
 
 
+class SecretsInfo(msgspec.Struct, frozen=True):
+    """How long this node's TLS certificates are good, and how many keys its gossip has."""
+
+    ends: dict[str, float] = {}
+    """Unix times, by the setting that names the file."""
+    keys: int = 0
+    """Of the LAN pool; 0 where it is not encrypted."""
+
+
 KeyAct: TypeAlias = Literal["list", "install", "use", "remove"]
 
 
@@ -113,6 +123,10 @@ class MeshOperations(Protocol):
 
     def refusals(self, told: Iterable[Refusal] = ()) -> list[Refusal]:
         """What its sidecars refused, or would by dry runs; `told` is this node's row by now."""
+        ...
+
+    def saw(self, held: Sequence[Held], seen: Seen) -> None:
+        """A proxy tells of a call, and was probably told to enforce the first of these."""
         ...
 
     def bootstrap(
@@ -164,6 +178,10 @@ class NodeOperations(Protocol):
         """Ask everybody for an acknowledgement; None: as long as Serf's formula says."""
         ...
 
+    def shows(self, serial: str, issuer: str) -> bool:
+        """Whether this node's certificate on the server port is this one (of any issuer if "")."""
+        ...
+
     async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
         """Have every member of every pool do this about the key; what they say.
 
@@ -200,6 +218,10 @@ class NodeOperations(Protocol):
 
     async def reload(self) -> list[Change]:
         """Read the configuration anew; what changed. Raises Invalid with its errors."""
+        ...
+
+    def secrets(self) -> SecretsInfo:
+        """What this node shows and encrypts with, as far as it needs care."""
         ...
 
     def metrics(self) -> Metrics:

@@ -164,7 +164,9 @@ class Proxies:
         """
         one, place = self._find(proxy), self.place()
         config = one.blueprint.config if one.blueprint is not None else one.definition.config
-        fields: dict[str, Any] = {"agent": self._address, **more}
+        inbound = one.blueprint.inbound if one.blueprint is not None else None
+        protocol = inbound.protocol if inbound is not None else ""
+        fields: dict[str, Any] = {"agent": self._address, "protocol": protocol, **more}
         return bootstrap(
             Bootstrap(
                 proxy=one.name,
@@ -236,7 +238,7 @@ class Proxies:
         self._proxies[name] = one = _Proxy(local, self._tasks, known)
         self._unread.pop(name, None)
         one.changed = lambda: self._mark(name)
-        one.begin(self._following, self._leaves)
+        one.begin(self._following, self._leaves, self._clock)
         if known is not None:
             known.end()  # Last, so that nothing both need is asked anew.
             self._drop_leaf(known.service)
@@ -306,7 +308,9 @@ class _Proxy:
         self.blueprint: Blueprint | None = before.blueprint if before is not None else None
         self.problem = ""
         self.changed: Callable[[], None] = _nothing
-        self.leaf: Leaf | None = before.leaf if before is not None else None
+        # That of another service would have it call, and be called, as that one.
+        same = before is not None and before.service == self.service
+        self.leaf: Leaf | None = before.leaf if before is not None and same else None
         self._tasks = tasks
         self._ends: list[Callable[[], object]] = []
         self._upstreams: dict[
@@ -333,7 +337,7 @@ class _Proxy:
         central = self._settings.value
         return self.definition.expose.checks or (central is not None and central.expose_checks)
 
-    def begin(self, following: Following, leaves: Leaves) -> None:
+    def begin(self, following: Following, leaves: Leaves, clock: Clock) -> None:
         """Follow what it needs to know."""
         self._following = following
         self._roots = self._follow(authority.Roots())
@@ -345,7 +349,9 @@ class _Proxy:
                 self._follow(settings.Service(name)),
                 self._follow(health.Connected(name)),
             )
-        watching = self._tasks.start(self._follow_leaf(leaves), name=f"leaf of {self.service}")
+        watching = self._tasks.start(
+            self._follow_leaf(leaves, clock), name=f"leaf of {self.service}"
+        )
         self._ends.append(watching.cancel)
 
     def _follow(self, query: Any) -> Any:
@@ -353,10 +359,15 @@ class _Proxy:
         self._ends.append(end)
         return followed
 
-    async def _follow_leaf(self, leaves: Leaves) -> None:
-        async for leaf in leaves.watch(self.service):
-            self.leaf = leaf
-            self._told()
+    async def _follow_leaf(self, leaves: Leaves, clock: Clock) -> None:
+        while True:  # When programs of the service go, its leaf goes with them.
+            try:
+                async for leaf in leaves.watch(self.service):
+                    self.leaf = leaf
+                    self._told()
+            except MeshError as error:
+                self.problem = f"no certificate of {self.service}: {error.message}"
+                await clock.sleep(AGAIN_SECONDS)
 
     def _told(self) -> None:
         self.changed()

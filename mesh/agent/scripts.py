@@ -12,6 +12,7 @@ import msgspec
 from mesh.agent.checks import Result
 from mesh.durations import format_duration
 from mesh.errors import MeshError
+from mesh.tasks import spawn
 
 OUTPUT_MAX_BYTES = 1024 * 1024
 _STATUS = {0: "passing", 1: "warning"}
@@ -86,7 +87,7 @@ async def execute(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
         )
         try:
-            process = await _start(arguments, theirs, given)
+            process = await _started(arguments, theirs, given)
         except (OSError, ValueError) as error:
             transport.close()
             raise CannotStart(f"{arguments[0]}: {error}") from error
@@ -108,6 +109,27 @@ async def execute(
         if not ended:
             _kill(process.pid)
             await _gone(process)
+
+
+async def _started(
+    arguments: Sequence[str], output: int, given: Given
+) -> asyncio.subprocess.Process:
+    """Start it. When cancelled meanwhile: once that is done, so that its whole group is killed.
+
+    asyncio alone would kill the process it has started, and leave what that has started already.
+    """
+    starting, cancelled = spawn(_start(arguments, output, given)), False
+    while not starting.done():
+        try:
+            await asyncio.wait([starting])
+        except asyncio.CancelledError:
+            cancelled = True
+    if not cancelled:
+        return starting.result()
+    if starting.exception() is None:
+        _kill(starting.result().pid)
+        await _gone(starting.result())
+    raise asyncio.CancelledError
 
 
 async def _start(arguments: Sequence[str], output: int, given: Given) -> asyncio.subprocess.Process:

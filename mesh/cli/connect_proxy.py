@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import socket
-import ssl
 import time
 from contextlib import suppress
 from functools import partial
@@ -15,31 +12,25 @@ from typing import Any
 import msgspec
 
 from mesh.cli.command import OK, Command, Example
-from mesh.cli.connect_sidecar import EVERYWHERE, LOOPBACK, Sidecar, Upstream, find
+from mesh.cli.connect_running import Running
+from mesh.cli.connect_sidecar import EVERYWHERE, LOOPBACK, Sidecar, Upstream, described, find
 from mesh.cli.flags import Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
-from mesh.client import ReadOptions, Settings, agent, connect, material, proxies
-from mesh.client.following import Following
-from mesh.client.member import Member
-from mesh.client.shapes import Instance
-from mesh.clock import SystemClock
-from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
-from mesh.errors import Invalid, MeshError, NotFound, explained
-from mesh.sockets import bind
+from mesh.client import agent, proxies
+from mesh.client.shapes import Service
+from mesh.connect.proxy import Target
+from mesh.errors import Invalid, MeshError, NotFound
 from mesh.telemetry.logs import LEVELS, set_up
 
 log = logging.getLogger(__name__)
 
 ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104  # To be told apart, not bound.
 DRAIN_SECONDS = 10
-REGISTER_SECONDS = 30.0
 STOP_SECONDS = 600.0
 """How long the agent may take to drain its Envoy and stop it."""
 TRIES, TRY_SECONDS = 25, 0.2
 """How long a sidecar may be unknown that was registered just now."""
-LOOK_SECONDS = 0.05
-"""Between two looks at what is left while it drains."""
-TIERS = {"passing": 0, "warning": 1, "critical": 2}
+UNIX = "unix://"
 
 
 def proxy(invocation: Invocation) -> int:
@@ -51,7 +42,8 @@ def proxy(invocation: Invocation) -> int:
     registration = _Registration(invocation, plan)
     if plan.proxy_id:
         registration.keep()  # Before we listen, where somebody else may still do.
-    running = _Running(plan, client.settings, registration)
+    given = _given(parsed)
+    running = Running(plan, client.settings, registration, partial(_revised, given))
     drain = parsed.number("drain-time")
     try:
         asyncio.run(running.run(DRAIN_SECONDS if drain is None else drain))
@@ -73,6 +65,13 @@ def _plan(invocation: Invocation) -> Sidecar:
         plan = find(invocation.client.agent.services(), instance, by_id)
     else:
         plan = Sidecar(service=parsed.text("service"))
+    plan = msgspec.structs.replace(plan, **_given(parsed))
+    _check(plan, parsed)
+    return plan
+
+
+def _given(parsed: Parsed) -> dict[str, Any]:
+    """What flags say, whatever the registration does."""
     given: dict[str, Any] = {}
     if text := parsed.text("listen"):
         given["listen"] = _address("listen", text, EVERYWHERE)
@@ -80,9 +79,16 @@ def _plan(invocation: Invocation) -> Sidecar:
         given["target"] = _target(text)
     if parsed.many("upstream"):
         given["upstreams"] = [_upstream(text) for text in parsed.many("upstream")]
-    plan = msgspec.structs.replace(plan, **given)
-    _check(plan, parsed)
-    return plan
+    if text := parsed.text("metrics-bind"):
+        given["metrics"] = _address("metrics-bind", text, LOOPBACK)
+    if (most := parsed.number("max-connections")) is not None:
+        given["most"] = int(most)
+    return given
+
+
+def _revised(given: dict[str, Any], service: Service) -> Sidecar:
+    """What is wanted by a registration that has changed. Raises Invalid."""
+    return msgspec.structs.replace(described(service), **given)
 
 
 def _check(plan: Sidecar, parsed: Parsed) -> None:
@@ -102,18 +108,20 @@ def _address(flag: str, text: str, default: str) -> tuple[str, int]:
 
 
 def _target(text: str) -> Target:
-    if text.startswith("unix://"):
-        return Target(path=text.removeprefix("unix://"))
+    if text.startswith(UNIX):
+        return Target(path=text.removeprefix(UNIX))
     host, port = _address("service-addr", text, LOOPBACK)
     return Target(host, port)
 
 
 def _upstream(text: str) -> Upstream:
-    """`name:port`, `name:address:port`; the name may be followed by @ and a datacenter."""
+    """`name:port`, `name:address:port`, `name:unix:///path`; after the name may be @datacenter."""
     name, colon, where = text.partition(":")
     name, _, datacenter = name.partition("@")
     if not colon or not name:
         raise Usage(f'--upstream: expected name:port, got "{text}"')
+    if where.startswith(UNIX):
+        return Upstream(name, "", 0, datacenter, where.removeprefix(UNIX))
     host, port = _address("upstream", where if ":" in where else f":{where}", LOOPBACK)
     return Upstream(name, host, port, datacenter)
 
@@ -185,133 +193,14 @@ def _registered(service: str, listen: tuple[str, int], parsed: Parsed) -> dict[s
     }
 
 
-# Doing it
-
-
-class _Running:
-    """The proxy while it runs: threads that follow the agent, and the loop that moves bytes."""
-
-    def __init__(self, plan: Sidecar, settings: Settings, registered: _Registration) -> None:
-        self._plan, self._registered, self._clock = plan, registered, SystemClock()
-        self._member = Member(plan.service, settings)
-        self._following = Following(settings)
-        self._instances: dict[Upstream, list[Instance]] = {}
-        self._contexts: dict[material.Side, tuple[material.Credentials, ssl.SSLContext]] = {}
-
-    def close(self) -> None:
-        """End all threads."""
-        self._following.close()
-        self._member.following.close()
-
-    async def run(self, drain_seconds: float) -> None:
-        """Until a signal comes, then as long as connections are open."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        at_once = asyncio.Event()
-
-        def end() -> None:
-            (at_once if ended.is_set() else ended).set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end)
-        doors = self._open(loop)
-        try:
-            await self._stay_registered(ended)
-            await asyncio.to_thread(self._registered.leave)
-            for door in doors:
-                door.shut()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(drain_seconds):
-                    while not at_once.is_set() and any(door.open for door in doors):
-                        await self._clock.sleep(LOOK_SECONDS)
-        finally:
-            for door in doors:
-                await door.stop()
-
-    async def _stay_registered(self, ended: asyncio.Event) -> None:
-        while not ended.is_set():
-            with suppress(MeshError):  # The next time, then.
-                await asyncio.to_thread(self._registered.keep)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REGISTER_SECONDS):
-                    await ended.wait()
-
-    def _open(self, loop: asyncio.AbstractEventLoop) -> list[Door]:
-        doors: list[Door] = []
-        plan, limits = self._plan, Limits()
-        if plan.listen is not None:
-            calling = partial(self._context, "server")
-            public = Public(plan.service, plan.target, calling, self._judge, limits)
-            public.start(_listening("listen", *plan.listen))
-            doors.append(public)
-            tasks = public.accepting.tasks
-
-            def told() -> None:
-                with suppress(RuntimeError):  # The loop has ended.
-                    loop.call_soon_threadsafe(
-                        lambda: tasks.start(public.judge_again(), name="judging again")
-                    )
-
-            self._member.guard(told)
-        for upstream in plan.upstreams:
-            endpoints = partial(self._endpoints, upstream)
-            local = Local(upstream.service, endpoints, partial(self._context, "client"), limits)
-            local.start(_listening("upstream", upstream.address, upstream.port))
-            doors.append(local)
-            options = ReadOptions(datacenter=upstream.datacenter)
-            self._following.follow(
-                f"instances of {upstream.service}",
-                connect.instances(upstream.service, options),
-                partial(self._instances.__setitem__, upstream),
-            )
-        return doors
-
-    def _context(self, side: material.Side) -> ssl.SSLContext:
-        """Of the newest certificates; made once for each."""
-        credentials = self._member.credentials
-        known = self._contexts.get(side)
-        if known is None or known[0] is not credentials:
-            made = material.make(side, credentials, lambda _uri, _serial: None)
-            self._contexts[side] = known = credentials, made
-        return known[1]
-
-    async def _judge(self, uri: str, serial: str) -> Verdict:
-        found = self._member.verdicts.still(uri)
-        if found is None:
-            found = await asyncio.to_thread(self._member.judged, uri, serial)
-        return Verdict(found.authorized, found.reason)
-
-    def _endpoints(self, upstream: Upstream) -> list[Endpoint]:
-        credentials = self._member.credentials
-        found = []
-        for one in self._instances.get(upstream, ()):
-            datacenter = one.node.datacenter or upstream.datacenter or credentials.datacenter
-            found.append(
-                Endpoint(
-                    one.address,
-                    one.service.port,
-                    credentials.id_of(upstream.service, datacenter),
-                    credentials.server_name(upstream.service, datacenter),
-                    TIERS[one.status],
-                )
-            )
-        return found
-
-
-def _listening(flag: str, host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return bind((family, socket.SOCK_STREAM), host, port)[0]
-    except OSError as error:
-        raise Invalid(f"--{flag}: cannot listen at {host}:{port}: {explained(error)}") from error
-
-
 COMMANDS = {
     "connect proxy": Command(
         proxy,
         about="Be a sidecar: mutual TLS before a service and on its way to others, with the\n"
         "agent's certificates, and intentions enforced on every connection, also on those that\n"
-        "are open when one changes. It knows no requests: use Envoy for HTTP intentions, retries\n"
-        "and metrics. It ends by Ctrl-C, once open connections have ended.",
+        "are open when one changes. It follows its registration, and counts what it refuses. It\n"
+        "knows no requests: use Envoy for HTTP intentions and retries. It ends by Ctrl-C, once\n"
+        "open connections have ended.",
         examples=(
             Example("connect proxy --sidecar-for payments", "Be a registered sidecar"),
             Example(
@@ -328,11 +217,17 @@ COMMANDS = {
             Flag("service-addr", "where the application is: address:port, or unix:///path"),
             Flag(
                 "upstream",
-                "a service to call, and the port for it: name[@datacenter]:[address:]port",
+                "a service to call, and where: name[@datacenter]:[address:]port, or unix:///path",
                 "list",
             ),
             Flag("register", "register it with the agent meanwhile", "switch"),
             Flag("register-id", "what to add to its id, for several of a service", value="TEXT"),
+            Flag("max-connections", "how many the application gets at a time at most", "number"),
+            Flag(
+                "metrics-bind",
+                "where Prometheus finds figures: [address:]port; loopback if not told",
+                value="ADDRESS",
+            ),
             Flag("drain-time", "how long open connections may take to end", "number", "SECONDS"),
             Flag("log-level", "what to log", value="LEVEL", choices=tuple(LEVELS)),
             Flag("log-json", "log JSON", "switch"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from mesh.client.shapes import Service
 from mesh.connect.proxy import Target
 from mesh.connect.registration import read
-from mesh.errors import NotFound
+from mesh.errors import Invalid, NotFound
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # Consul's default: other nodes are to reach it.
 LOOPBACK = "127.0.0.1"
+SOCKET_MODE = 0o600
+MOST, METRICS = "max_inbound_connections", "envoy_prometheus_bind_addr"
+"""Options of proxies, which mean here what they mean for Envoys."""
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -22,6 +26,15 @@ class Upstream(msgspec.Struct, frozen=True):
     address: str
     port: int
     datacenter: str = ""
+    path: str = ""
+    """Of a unix socket, which is there in place of a port."""
+    mode: int = SOCKET_MODE
+    """Who may use the socket."""
+
+    @property
+    def place(self) -> Target:
+        """Where the application finds it."""
+        return Target(self.address, self.port, self.path)
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +45,10 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     """Where others come in; None when nobody does."""
     target: Target = Target()
     upstreams: Sequence[Upstream] = ()
+    most: int = 0
+    """How many connections the application gets at most; 0: as many as the service may have."""
+    metrics: tuple[str, int] | None = None
+    """Where Prometheus finds figures; None when nobody asked."""
     proxy_id: str = ""
     """As registered; empty for one that is not."""
 
@@ -41,16 +58,17 @@ def find(services: Mapping[str, Service], instance: str, proxy: str = "") -> Sid
     if proxy:
         if proxy not in services:
             raise NotFound(f'no proxy "{proxy}" is registered with this agent')
-        return _read(services[proxy])
+        return described(services[proxy])
     proxies = [one for one in services.values() if one.kind == "connect-proxy"]
     found = [one for one in proxies if read(one.proxy).destination_service_id == instance]
     if len(found) != 1:
         what = "choose one by --proxy-id" if found else "register its sidecar first"
         raise NotFound(f'service "{instance}" has {len(found)} sidecars here; {what}')
-    return _read(found[0])
+    return described(found[0])
 
 
-def _read(service: Service) -> Sidecar:
+def described(service: Service) -> Sidecar:
+    """What the registration of a proxy says. Raises Invalid for one that cannot be read."""
     block = read(service.proxy)
     bound = block.config.get("bind_address") or service.address or EVERYWHERE
     path, port = block.local_service_socket_path, block.local_service_port
@@ -60,15 +78,39 @@ def _read(service: Service) -> Sidecar:
             one.local_bind_address or LOOPBACK,
             one.local_bind_port,
             one.datacenter,
+            one.local_bind_socket_path,
+            int(one.local_bind_socket_mode or f"{SOCKET_MODE:o}", 8),
         )
         for one in block.upstreams
-        if one.destination_type in {"", "service"} and one.local_bind_port
+        if one.destination_type in {"", "service"}
+        and (one.local_bind_port or one.local_bind_socket_path)
     ]
-    own = int(block.config.get("bind_port") or service.port)
+    own = whole(block.config, "bind_port") or service.port
     return Sidecar(
         service=block.destination_service_name,
         listen=(str(bound), own) if port or path else None,
         target=Target(block.local_service_address or LOOPBACK, port, path),
         upstreams=upstreams,
+        most=whole(block.config, MOST),
+        metrics=_metrics(block.config),
         proxy_id=service.id,
     )
+
+
+def whole(config: Mapping[str, Any], name: str) -> int:
+    """An option of proxies that is a number above 0, or 0. Raises Invalid."""
+    given = config.get(name) or 0
+    try:
+        return max(0, int(given))
+    except (TypeError, ValueError):
+        raise Invalid(f"{name}: expected a whole number, got {given!r}") from None
+
+
+def _metrics(config: Mapping[str, Any]) -> tuple[str, int] | None:
+    given = str(config.get(METRICS) or "")
+    if not given:
+        return None
+    host, colon, port = given.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise Invalid(f'{METRICS}: expected address:port, got "{given}"')
+    return host.strip("[]") or LOOPBACK, int(port)

@@ -13,6 +13,7 @@ from mesh.cli.command import OK, Command, Example
 from mesh.cli.connect_sidecar import Sidecar, find
 from mesh.cli.flags import Argument, Flag, Parsed, Usage
 from mesh.cli.invocation import Invocation
+from mesh.connect.proxy import Target
 from mesh.errors import NotFound, Unreachable
 
 WAIT_SECONDS = 60
@@ -142,19 +143,25 @@ def _missing(invocation: Invocation) -> str:
         sidecar = find(invocation.client.agent.services(), service)
     except (NotFound, Unreachable) as error:
         return error.message
-    closed = [f"{host}:{port}" for host, port in _listeners(sidecar) if not _accepts(host, port)]
+    closed = [str(one) for one in _listeners(sidecar) if not _accepts(one)]
     return f"nobody listens at {', '.join(closed)}" if closed else ""
 
 
-def _listeners(sidecar: Sidecar) -> list[tuple[str, int]]:
-    own = [sidecar.listen] if sidecar.listen is not None else []
-    return [*own, *((one.address, one.port) for one in sidecar.upstreams)]
+def _listeners(sidecar: Sidecar) -> list[Target]:
+    own = [Target(*sidecar.listen)] if sidecar.listen is not None else []
+    return [*own, *(one.place for one in sidecar.upstreams)]
 
 
-def _accepts(host: str, port: int) -> bool:
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+def _accepts(where: Target) -> bool:
+    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
     try:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+        if where.path:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+                made.settimeout(CONNECT_SECONDS)
+                made.connect(where.path)
+        else:
+            host = everywhere.get(where.address, where.address)
+            socket.create_connection((host, where.port), timeout=CONNECT_SECONDS).close()
     except OSError:
         return False
     return True

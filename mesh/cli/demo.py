@@ -130,6 +130,7 @@ class Demo:
             "payments2": f"kill -9 {pids.get('payments2')}       (payments-2)",
         }
         return [
+            f"http://{asked}:{HTTP_PORT}/       (the web UI, in a browser)",
             f"./dev run meshctl members{ask}",
             f"./dev run meshctl catalog services{ask}",
             f"./dev run meshctl kv put hello world{ask}",

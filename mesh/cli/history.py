@@ -12,7 +12,17 @@ from mesh.cli.invocation import Invocation
 from mesh.client import history as calls
 from mesh.client.history import Change, Difference, Which
 
-KINDS = ("kv", "service", "node", "config", "query", "autopilot", "maintenance", "history")
+KINDS = (
+    "kv",
+    "service",
+    "node",
+    "config",
+    "query",
+    "autopilot",
+    "maintenance",
+    "revocation",
+    "history",
+)
 ALL = "all"
 SHOWN_MAX = 40
 COLUMNS = ("Index", "Time", "Change", "Key", "Author", "Origin", "Now")

@@ -184,7 +184,8 @@ def _become(path: str, made: dict[str, object], more: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mesh-envoy-") as folder:
         file = Path(folder, "bootstrap.json")
         file.write_text(json.dumps(made))
-        command = [path, "-c", str(file), *flags, *Options(concurrency=_workers()).flags(), *more]
+        ours = Options(concurrency=_workers()).flags(made)
+        command = [path, "-c", str(file), *flags, *ours, *more]
         process = subprocess.Popen(command)  # noqa: S603 - the Envoy that was found.
         for sent in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sent, lambda number, _: process.send_signal(number))

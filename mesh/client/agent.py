@@ -8,10 +8,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh import codec
-from mesh.client.call import Call, decode_json, path_of, writing
+from mesh.client.call import (
+    DEFAULT_WAIT_SECONDS,
+    Answer,
+    Call,
+    Response,
+    decode_json,
+    path_of,
+    writing,
+)
 from mesh.client.shapes import AgentSelf, Check, Guard, Member, Reachability, Service, Shape
 
 T = TypeVar("T")
+HASH_DIGITS = 16
 QUERY_SECONDS = 30.0
 """A question to a large pool takes longer than one to an agent."""
 
@@ -75,6 +84,28 @@ def reachability(*, wait_seconds: float = 0.0, relay_factor: int = 0) -> Call[Re
 def services() -> Call[dict[str, Service]]:
     """The instances this agent looks after, by id."""
     return _reading("/v1/agent/services", dict[str, Service])
+
+
+class _ByHash(Call[Answer[Service]], frozen=True, kw_only=True):
+    """A read whose index is a hash of what was read."""
+
+    def newer_than(self, index: int) -> Call[Answer[Service]]:
+        known = ("hash", f"{index:0{HASH_DIGITS}x}")
+        wait = self.wait_seconds or DEFAULT_WAIT_SECONDS
+        return msgspec.structs.replace(self, params=(known,), wait_seconds=wait)
+
+
+def service(service_id: str) -> Call[Answer[Service]]:
+    """An instance of this agent, and by `newer_than` the same once it differs. Raises NotFound.
+
+    The answer's index is made of the content, so it does not grow.
+    """
+
+    def decode(response: Response) -> Answer[Service]:
+        found = decode_json(response.body, Service)
+        return Answer(found, int(found.content_hash or "0", 16))
+
+    return _ByHash(method="GET", path=path_of("agent/service", service_id), decode=decode)
 
 
 def checks() -> Call[dict[str, Check]]:

@@ -437,6 +437,9 @@ class Operator(_Noun):
     cancel = _awaiting(operator.cancel)
     upgrade = _awaiting(operator.upgrade)
     finalize = _awaiting(operator.finalize)
+    revoked = _awaiting(operator.revoked)
+    revoke = _awaiting(operator.revoke)
+    unrevoke = _awaiting(operator.unrevoke)
 
 
 class Snapshot(_Noun):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mesh import codec
@@ -16,10 +18,12 @@ from mesh.client.call import (
     decode_json,
     path_of,
     reading,
+    writing,
 )
 from mesh.client.shapes import Instance, Shape
 
 LATEST = ReadOptions()
+CALLERS_MAX = 128
 FIRST_LEAF_SECONDS = 30.0
 """How much longer an agent may take that has to have the leaf made."""
 
@@ -50,6 +54,17 @@ def authorize(service: str, caller: str, serial: str = "") -> Call[Verdict]:
         path="/v1/agent/connect/authorize",
         decode=lambda response: decode_json(response.body, Verdict),
         body=codec.to_json(body),
+    )
+
+
+def refused(service: str, callers: Mapping[str, int]) -> Call[None]:
+    """Tell that intentions refused so many connections of these SPIFFE IDs to the service.
+
+    For proxies that enforce intentions themselves; at most CALLERS_MAX callers at once.
+    """
+    found = [{"ClientCertURI": caller, "Count": count} for caller, count in callers.items()]
+    return writing(
+        "/v1/agent/connect/refused", body=codec.to_json({"Target": service, "Callers": found})
     )
 
 

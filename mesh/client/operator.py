@@ -17,6 +17,7 @@ from mesh.client.shapes import (
     Transferred,
     Upgrade,
 )
+from mesh.client.shapes_tls import Revoked
 from mesh.client.shapes_usage import Usage
 
 T = TypeVar("T")
@@ -208,3 +209,41 @@ def _changing(method: str, server: str, address: str, datacenter: str) -> Call[N
 
 def _given(**params: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in params.items() if value)
+
+
+def revoked(options: ReadOptions = LATEST) -> Call[Answer[list[Revoked]]]:
+    """Certificates of nodes that servers refuse."""
+    return reading("/v1/operator/tls/revoked", list[Revoked], options)
+
+
+def revoke(
+    *,
+    certificate: str = "",
+    serial: str = "",
+    reason: str = "",
+    force: bool = False,
+    datacenter: str = "",
+) -> Call[Revoked]:
+    """Have servers refuse a certificate: itself in PEM form, or its serial number.
+
+    With force even that of the node that is asked, or of the leader.
+    """
+    fields = {
+        "Certificate": certificate,
+        "SerialNumber": serial,
+        "Reason": reason,
+        "Force": force,
+    }
+    return Call(
+        method="PUT",
+        path="/v1/operator/tls/revoked",
+        decode=lambda response: decode_json(response.body, Revoked),
+        params=_given(dc=datacenter),
+        body=codec.to_json({name: value for name, value in fields.items() if value}),
+    )
+
+
+def unrevoke(serial: str, *, issuer: str = "", datacenter: str = "") -> Call[bool]:
+    """Have servers believe a certificate again; False when it was not revoked."""
+    params = _given(serial=serial, issuer=issuer, dc=datacenter)
+    return deciding("DELETE", "/v1/operator/tls/revoked", params)

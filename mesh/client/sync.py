@@ -466,6 +466,9 @@ class Operator(_Noun):
     cancel = _blocking(operator.cancel)
     upgrade = _blocking(operator.upgrade)
     finalize = _blocking(operator.finalize)
+    revoked = _blocking(operator.revoked)
+    revoke = _blocking(operator.revoke)
+    unrevoke = _blocking(operator.unrevoke)
 
 
 class Snapshot(_Noun):

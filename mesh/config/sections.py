@@ -252,6 +252,8 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
     """Worker threads of each Envoy."""
     envoy_drain_time: Seconds = 30.0
     """How long connections of a listener that changed or closes may last."""
+    envoy_tcp_drain_time: Seconds = 0.0
+    """The same for sidecars of services that speak tcp, where a denial ends connections so."""
     envoy_log_level: str = "warning"
     """What Envoys write to their logs: trace, debug, info, warning, error, critical, off."""
     enable_mesh_gateway_wan_federation: bool = False

@@ -18,6 +18,8 @@ from mesh.errors import Invalid
 
 AGENT = "local_agent"
 ADMIN_MODE = 0o600
+PROTOCOL = "protocol"
+"""The node metadata that says that a sidecar is of a service that speaks tcp."""
 RE2_PROGRAM_MAX = 1024 * 1024
 """All callers of a service are one expression, which outgrows Envoy's default of 100."""
 KEEPALIVE = ("5s", "5s")
@@ -39,6 +41,8 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Where the agent serves xDS."""
     agent_ca: str = ""
     """PEM: the agent is reached by TLS, and must show a certificate of this authority."""
+    protocol: str = ""
+    """Of the service, where it is known."""
     admin: str = "127.0.0.1:19000"
     token: str = ""
     config: Mapping[str, Any] = {}
@@ -47,6 +51,11 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     prometheus_scrape_path: str = "/metrics"
     ready: str = ""
     """Answers /ready here too, for health checks; empty: nowhere."""
+
+
+def speaks_tcp(made: Mapping[str, Any]) -> bool:
+    """Whether a bootstrap is for the sidecar of a service whose connections nobody looks into."""
+    return bool(made.get("node", {}).get("metadata", {}).get(PROTOCOL) == "tcp")
 
 
 def bootstrap(given: Bootstrap) -> dict[str, Any]:
@@ -60,6 +69,7 @@ def bootstrap(given: Bootstrap) -> dict[str, Any]:
                 "node_name": given.node,
                 "namespace": "default",
                 "partition": "default",
+                **({PROTOCOL: "tcp"} if given.protocol == "tcp" else {}),
             },
         },
         "admin": {"address": _address(given.admin, "admin-bind", mode=ADMIN_MODE)},

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from mesh.connect import ca_config, identity
+from mesh.connect import ca_config
+from mesh.connect.admission import admitted
 from mesh.connect.credentials import Bundle
 from mesh.connect.proof import believing, independent
-from mesh.errors import Conflict, Denied, Invalid
+from mesh.errors import Conflict, Invalid
 from mesh.lazily import Lazy
 from mesh.registry.authority import (
     Amend,
@@ -281,9 +282,9 @@ class LeafSigner:
         return self._signer.slow
 
     def sign(self, csr: str, now: float) -> Signed:
-        """A leaf for this request. Raises Invalid, or Denied for an identity of others."""
+        """A leaf for this request. Raises Invalid, or NotSigned for an identity of others."""
         asked = signing.read_request(csr)
-        who = self._admitted(asked.uri)
+        who = admitted(asked.uri, self._settings.trust_domain, self._datacenter)
         validity = signing.Validity(now, self._settings.rules.leaf_cert_ttl)
         pem = self._signer.leaf(asked, who.name or who.role, validity)
         leaf = signing.facts(pem)
@@ -296,23 +297,6 @@ class LeafSigner:
             valid_after=leaf.not_before,
             valid_before=leaf.not_after,
         )
-
-    def _admitted(self, uri: str) -> identity.Identity:
-        who = identity.parse(uri)
-        domain = self._settings.trust_domain
-        if who.trust_domain != domain:
-            raise Denied(f"CSR: trust domain {who.trust_domain}; this authority is of {domain}")
-        if who.role not in {"service", "agent", "gateway"}:
-            raise Denied(f"CSR: leaves for a {who.role} are not signed")
-        if who.datacenter != self._datacenter:
-            raise Denied(
-                f"CSR: for datacenter {who.datacenter}; this authority is of {self._datacenter}"
-            )
-        if (who.partition, who.namespace) != ("default", "default"):
-            raise Denied("CSR: mesh has no partitions and namespaces but the default ones")
-        if who.uri != uri:
-            raise Denied(f"CSR: spelled differently than {who.uri}")
-        return who
 
 
 def chain(state: State) -> list[str]:

@@ -35,6 +35,39 @@ class Pair(NamedTuple):
     key: bytes
 
 
+class Facts(NamedTuple):
+    """What a certificate says of itself."""
+
+    names: list[str]
+    """DNS names."""
+    ends: float
+    """When it expires, in Unix seconds."""
+    authority: bool
+    """Whether it may sign others."""
+
+
+def facts(certificate: bytes) -> Facts:
+    """What a certificate in PEM form says. Raises Invalid when it is none."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate)
+        extensions = found.extensions
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise Invalid("is no certificate in PEM form") from error
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        dns = names.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        dns = []
+    return Facts(dns, found.not_valid_after_utc.timestamp(), _signs(found))
+
+
+def _signs(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 class Subject(msgspec.Struct, frozen=True):
     """For whom a certificate is."""
 
@@ -160,11 +193,7 @@ class Authority:
             raise Invalid("key: expected an EC or RSA key")
         if private.public_key() != found.public_key():
             raise Invalid("key: is not the key of the ca")
-        try:
-            able = found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            able = False
-        if not able:
+        if not _signs(found):
             raise Invalid("ca: is no certificate authority")
         return cls(found, private)
 

@@ -7,12 +7,14 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.connect import binary, process
+from mesh.connect.bootstrap import speaks_tcp
 from mesh.connect.process import Place, Process
 from mesh.errors import Conflict, MeshError
 from mesh.tasks import Tasks, spawn
@@ -45,16 +47,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Worker threads of each."""
     drain_seconds: float = 30.0
     """How long connections of a listener that changed or closes may last."""
+    tcp_drain_seconds: float = 0.0
+    """The same of a service whose connections nobody looks into: that cuts what is denied."""
     log_level: str = "warning"
     arguments: tuple[str, ...] = ()
     """More arguments for Envoy."""
 
-    def flags(self) -> tuple[str, ...]:
-        """As Envoy takes them."""
-        drain = max(1, round(self.drain_seconds))
+    def flags(self, bootstrap: Mapping[str, Any]) -> tuple[str, ...]:
+        """As an Envoy with this bootstrap takes them."""
+        drain = self.tcp_drain_seconds if speaks_tcp(bootstrap) else self.drain_seconds
+        last = _whole(max(drain, self.drain_seconds)) + 5
         return (
             *("--concurrency", str(self.concurrency), "--log-level", self.log_level),
-            *("--drain-time-s", str(drain), "--parent-shutdown-time-s", str(drain + 5)),
+            *("--drain-time-s", str(_whole(drain)), "--parent-shutdown-time-s", str(last)),
             *("--drain-strategy", "immediate", "--file-flush-interval-msec", "1000"),
             *self.arguments,
         )
@@ -205,7 +210,8 @@ class Keeper:
                 *(path, version, *HEADERS_SINCE),
             )
         self._version = version
-        old, digest = self._current, _digest(bootstrap, path, self._options.flags())
+        flags = self._options.flags(bootstrap)
+        old, digest = self._current, _digest(bootstrap, path, flags)
         if old is not None and old.alive:
             if old.running.digest == digest and not self._draining:
                 self._state = "running"
@@ -219,7 +225,7 @@ class Keeper:
         await self._start(path, bootstrap, digest)
 
     async def _start(self, path: str, bootstrap: dict[str, Any], digest: str) -> None:
-        self._state, flags = "starting", self._options.flags()
+        self._state, flags = "starting", self._options.flags(bootstrap)
         made = _with_admin(bootstrap, self.place.admin(0))
         self._current = new = await process.start(path, self.place, made, digest, flags)
         self._draining = False
@@ -233,7 +239,8 @@ class Keeper:
         """Have a new Envoy take the old one's sockets; the old one is kept if it cannot."""
         path, bootstrap, digest = what
         made = _with_admin(bootstrap, self.place.admin(old.running.epoch + 1))
-        new = await process.replace(old, path, made, digest, self._options.flags())
+        flags = self._options.flags(bootstrap)
+        new = await process.replace(old, path, made, digest, flags)
         try:
             await new.ready(self._clock, READY_SECONDS)
         except asyncio.CancelledError:
@@ -319,6 +326,11 @@ def _with_admin(bootstrap: dict[str, Any], path: str) -> dict[str, Any]:
         "admin": {"address": address},
         "static_resources": static | {"clusters": clusters},
     }
+
+
+def _whole(seconds: float) -> int:
+    """As Envoy takes it; none only if that is meant."""
+    return max(round(seconds), 1 if seconds else 0)
 
 
 def _digest(bootstrap: dict[str, Any], path: str, flags: tuple[str, ...]) -> str:

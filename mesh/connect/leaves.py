@@ -96,6 +96,8 @@ class Leaves:
         self._registry, self._datacenter, self._acks = registry, datacenter, acks
         (self._clock, self._dice), self._vault = world, vault
         self._spread = spread_seconds
+        self.get_seconds = GET_SECONDS
+        """How long somebody waits for a first leaf."""
         self._tasks = Tasks()
         self._held: dict[str, _Held] = {}
         self._trust = Trust()
@@ -132,14 +134,14 @@ class Leaves:
         """What is wrong, by service."""
         return {name: one.trouble for name, one in self._held.items() if one.trouble is not None}
 
-    async def get(self, service: str, seconds: float = GET_SECONDS) -> Leaf:
-        """The leaf of a service; the first one is made.
+    async def get(self, service: str, seconds: float | None = None) -> Leaf:
+        """The leaf of a service; the first one is made. `get_seconds` unless told.
 
         Raises Unreachable when none comes, Busy when there are too many, Invalid for a name that
         is none, Conflict where the mesh is off.
         """
         held = self._hold(service)
-        async for leaf in self._changes(held, seconds):
+        async for leaf in self._changes(held, self.get_seconds if seconds is None else seconds):
             return leaf
         raise Unreachable(f"no leaf for {service} yet: {held.error or 'no server answered'}")
 

@@ -17,6 +17,7 @@ import msgspec
 
 from mesh.accepting import Accepting, Hears
 from mesh.connect import identity
+from mesh.connect.traffic import Reason, Traffic
 from mesh.connect.tunnel import Gone, Plain, Secure, splice
 from mesh.errors import Invalid, explained
 
@@ -41,6 +42,8 @@ class Verdict(NamedTuple):
 
     allowed: bool
     why: str
+    reason: Reason = "denied"
+    """If not: under what that is counted."""
 
 
 class Endpoint(NamedTuple):
@@ -78,7 +81,8 @@ class Door(Hears):
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = name, limits
         self.open: set[Conversation] = set()
-        self.refused = 0
+        self.traffic = Traffic("public", name)
+        """What is counted; may be replaced before it starts."""
         self.accepting = Accepting(
             name,
             self._welcome,
@@ -88,11 +92,11 @@ class Door(Hears):
             handshake_seconds=limits.handshake_seconds,
         )
 
-    def start(self, listening: socket.socket) -> None:
-        """Accept from this socket, which is bound, from now on."""
+    def start(self, listening: socket.socket, where: str) -> None:
+        """Accept from this socket, which is bound there, from now on."""
         listening.listen(128)
         self.accepting.start(listening)
-        log.info("%s: listening at %s:%d", self.name, *listening.getsockname()[:2])
+        log.info("%s: listening at %s", self.name, where)
 
     def shut(self) -> None:
         """Accept nobody any more; what is open goes on."""
@@ -107,13 +111,14 @@ class Door(Hears):
         log.warning("%s: cannot accept connections: %s", self.name, explained(error))
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        caller = Plain(reader, writer)
-        if len(self.open) >= self.limits.connections:
-            self.refuse(f"{self.limits.connections} connections are open, which is the limit")
+        caller, most = Plain(reader, writer), self.limits.connections
+        if len(self.open) >= most:
+            self.refuse("full", f"{most} connections are open, which is the limit")
             caller.abort()
             return
         conversation = Conversation(caller, str(writer.get_extra_info("peername")))
         self.open.add(conversation)
+        self.traffic.opened += 1
         try:
             await self.serve(conversation)
         except OSError as error:
@@ -124,14 +129,15 @@ class Door(Hears):
             raise
         finally:
             self.open.discard(conversation)
+            self.traffic.closed += 1
 
     async def serve(self, conversation: Conversation) -> None:
         """What is done with a connection. Raises OSError when that came to nothing."""
         raise NotImplementedError
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, reason: Reason, why: str) -> None:
         """Count and log it."""
-        self.refused += 1
+        self.traffic.refuse(reason)
         log.warning("%s: refused: %s", self.name, why)
 
 
@@ -151,9 +157,15 @@ class Public(Door):
         self, service: str, target: Target, contexts: Contexts, judge: Judge, limits: Limits
     ) -> None:
         super().__init__(f"public listener of {service}", limits)
-        self.service, self._target = service, target
+        self.traffic = Traffic("public", service)
+        self.service, self.target, self.most = service, target, 0
+        """`most`: how many connections the application gets at a time at most; 0: no limit but
+        that of the listener. It and the target may change, for connections that come then."""
+        self.denied: Callable[[str], None] = lambda _: None
+        """Is told the SPIFFE ID of each caller that intentions refuse."""
         self._contexts, self._judge = contexts, judge
         self._greeting: dict[Conversation, None] = {}  # Oldest first.
+        self._inside = 0
 
     async def serve(self, conversation: Conversation) -> None:
         """Shake hands, judge, connect to the application, carry bytes."""
@@ -161,18 +173,28 @@ class Public(Door):
         if secure is None or not await self._admitted(conversation):
             conversation.plain.abort()
             return
+        self._inside += 1
         try:
-            application = await _connected(self._target, self.limits.connect_seconds)
+            await self._let_in(secure)
+        finally:
+            self._inside -= 1
+
+    async def _let_in(self, secure: Secure) -> None:
+        target = self.target
+        try:
+            application = await _connected(target, self.limits.connect_seconds)
         except OSError as error:
-            self.refuse(f"{self.service} does not answer at {self._target}: {explained(error)}")
+            why = f"{self.service} does not answer at {target}: {explained(error)}"
+            self.refuse("application", why)
             raise
-        await splice(secure, application)
+        await splice(secure, application, self.traffic.heard, self.traffic.said)
 
     async def _greeted(self, conversation: Conversation) -> Secure | None:
         """TLS with whoever is there; None when it has given way or says nothing of use."""
         if len(self._greeting) >= self.limits.handshakes:
             oldest = next(iter(self._greeting))
             self._greeting.pop(oldest)
+            self.refuse("crowded", f"{oldest.address}: gives way to others that shake hands")
             oldest.plain.abort()
         self._greeting[conversation] = None
         try:
@@ -181,11 +203,11 @@ class Public(Door):
                 await secure.shake_hands()
             conversation.caller, conversation.serial = _proved(secure.tls)
         except TimeoutError:
-            self.refuse(f"{conversation.address}: no handshake in time")
+            self.refuse("slow", f"{conversation.address}: no handshake in time")
         except Gone:  # As health checks do that only look whether somebody listens.
             log.debug("%s: %s: closed again", self.name, conversation.address)
         except (OSError, Invalid) as error:
-            self.refuse(f"{conversation.address}: {_reason(error)}")
+            self._say_strange(conversation, error)
         else:
             return secure
         finally:
@@ -196,11 +218,24 @@ class Public(Door):
         verdict = await self._judge(conversation.caller, conversation.serial)
         if not verdict.allowed:
             self._say_refused(conversation, verdict)
-        return verdict.allowed
+            return False
+        if self.most and self._inside >= self.most:
+            who = _named(conversation.caller)
+            why = f"{self.service} has {self.most} connections, which is its limit"
+            self.refuse("full", f"{who}: {why}")
+            return False
+        return True
+
+    def _say_strange(self, conversation: Conversation, error: OSError | Invalid) -> None:
+        if conversation.plain.aborted:  # It gave way, which was said.
+            return
+        self.refuse(_kind(error), f"{conversation.address}: {_reason(error)}")
 
     def _say_refused(self, conversation: Conversation, verdict: Verdict) -> None:
         caller = _named(conversation.caller)
-        self.refuse(f"{caller} may not connect to {self.service}: {verdict.why}")
+        self.refuse(verdict.reason, f"{caller} may not connect to {self.service}: {verdict.why}")
+        if verdict.reason == "denied":
+            self.denied(conversation.caller)
 
     async def judge_again(self) -> None:
         """Intentions have changed: cut off at once who may not be here any more."""
@@ -226,6 +261,7 @@ class Local(Door):
         limits: Limits,
     ) -> None:
         super().__init__(f"upstream {service}", limits)
+        self.traffic = Traffic("upstream", service)
         self.service, self._endpoints, self._contexts = service, endpoints, contexts
         self._turn = 0
 
@@ -238,9 +274,10 @@ class Local(Door):
                 where = f"{endpoint.address}:{endpoint.port}"
                 log.warning("%s: %s: %s", self.name, where, _reason(error))
                 continue
-            await splice(conversation.plain, secure)
+            traffic = self.traffic
+            await splice(conversation.plain, secure, traffic.heard, traffic.said)
             return
-        self.refuse(f"no instance of {self.service} can be reached")
+        self.refuse("unreachable", f"no instance of {self.service} can be reached")
         conversation.plain.abort()
 
     def _in_turn(self) -> list[Endpoint]:
@@ -303,6 +340,19 @@ def _named(uri: str) -> str:
     return f"{who.name} ({uri})" if who.name else uri
 
 
+def _kind(error: OSError | Invalid) -> Reason:
+    """Under what it is counted that TLS came to nothing."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "expired" if error.verify_code == _EXPIRED else "untrusted"
+    if isinstance(error, Invalid):
+        return "untrusted"
+    if not isinstance(error, ssl.SSLError):
+        return "handshake"
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "no-certificate"
+    return "plain" if error.reason in _NOT_TLS else "handshake"
+
+
 def _reason(error: Exception) -> str:
     """Why TLS came to nothing, in the words of OpenSSL where they are good."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -314,4 +364,5 @@ def _reason(error: Exception) -> str:
     return error.message if isinstance(error, Invalid) else explained(error)
 
 
+_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _NOT_TLS = {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "UNSUPPORTED_PROTOCOL"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mesh.clock import Clock, Dice
 from mesh.connect.tally import Tally
@@ -43,6 +43,16 @@ class Refusals:
             self._changed.set()
         for line in self._tally.lines():
             log.info("%s", line)
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How many calls were seen here, by kind."""
+        return self._tally.calls
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What the report and the log lack, by the reason."""
+        return self._tally.dropped
 
     def settle(self, policy: Policy) -> None:
         """This is the policy from now on."""

@@ -6,7 +6,7 @@ rules are kept with counts, a bounded number of them.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
@@ -36,6 +36,10 @@ PAIRS_MAX = 1024
 KEEP_SECONDS = 7 * 86400.0
 """After which what was not seen again is forgotten."""
 EXAMPLE_MAX = 120
+KINDS: tuple[Kind, ...] = ("denied", "would-deny", "would-allow")
+DROPS = ("no_identity", "calls", "lines")
+"""Calls of somebody without an identity of the mesh; those of pairs and rules that the report has
+no room for any more; lines of the log about a pair that had one within a minute."""
 _AS_IT_IS = Normalization(paths=False)
 """Sidecars tell paths as their rules saw them."""
 
@@ -96,6 +100,10 @@ class Tally:
         self._counted: OrderedDict[str, None] = OrderedDict()
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._lines: list[str] = []
+        self.calls: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
+        """Of each kind, since this agent began."""
+        self.dropped: Counter[str] = Counter(dict.fromkeys(DROPS, 0))
+        """What the report and the log do not have, by the reason."""
 
     def note(self, held: Sequence[Held], seen: Seen, now: float) -> bool:
         """Count a call to the policies' destination; whether it was news.
@@ -105,12 +113,14 @@ class Tally:
         try:
             caller = identity.parse(seen.caller)
         except Invalid:
+            self.dropped["no_identity"] += 1
             return False
         if seen.connection and not self._is_new(seen.connection):
             return False
         # What no intention can be about is named by its identity.
         source = caller.name if caller.role == "service" else seen.caller[:TEXT_MAX]
         for kind in _kinds(seen):
+            self.calls[kind] += 1
             shadow = kind != "denied"
             rule, entry = blame(held, source, seen, shadow=shadow)
             destination = held[0].policy.destination
@@ -143,14 +153,17 @@ class Tally:
         example = f"{seen.method} {bare(seen.path)}"[:EXAMPLE_MAX] if seen.method else ""
         if example and example not in examples and len(examples) < EXAMPLES_MAX:
             examples = [*examples, example]
-        self._found[one.key] = replace(old, count=old.count + 1, last=now, examples=examples)
+        self._found[one.key] = replace(
+            old, count=old.count + seen.count, last=now, examples=examples
+        )
         if len(self._found) > REFUSALS_MAX:
-            self._found.popitem(last=False)
+            self.dropped["calls"] += self._found.popitem(last=False)[1].count
 
     def _tell(self, source: str, destination: str, rule: str, entry: str, now: float) -> None:
         pair = (source, destination)
         before = self._logged.get(pair)
         if before is not None and now - before < LOG_SECONDS:
+            self.dropped["lines"] += 1
             return
         self._logged[pair] = now
         self._logged.move_to_end(pair)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Count: TypeAlias = Callable[[int], None]
+"""Is told a number of bytes."""
 
 PORTION_BYTES = 64 * 1024
 """What is read at most at a time, and about what lies unsent before reading stops."""
@@ -52,13 +54,14 @@ class Plain:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self._aborted = False
+        self.aborted = False
+        """We have ended it at once."""
         writer.transport.set_write_buffer_limits(PORTION_BYTES)
 
     async def read(self) -> bytes:
         """Some bytes; none at the end. Raises OSError, also when we aborted it."""
         data = await self.reader.read(PORTION_BYTES)
-        if self._aborted:  # Even what had come before goes nowhere any more.
+        if self.aborted:  # Even what had come before goes nowhere any more.
             raise ConnectionAbortedError("cut off")
         return data
 
@@ -83,7 +86,7 @@ class Plain:
 
     def abort(self) -> None:
         """End it at once."""
-        self._aborted = True
+        self.aborted = True
         self.writer.transport.abort()
 
 
@@ -175,13 +178,16 @@ class Secure:
         self._plain.abort()
 
 
-async def splice(one: Stream, other: Stream) -> None:
-    """Carry what each says to the other until both have ended, or one is gone; closes both."""
+async def splice(one: Stream, other: Stream, heard: Count, said: Count) -> None:
+    """Carry what each says to the other until both have ended, or one is gone; closes both.
+
+    How many bytes one said is told to `heard`, how many it was told to `said`, once they are sent.
+    """
     try:
         try:
             async with asyncio.TaskGroup() as group:
-                for source, target in ((one, other), (other, one)):
-                    group.create_task(_carry(source, target))
+                group.create_task(_carry(one, other, heard))
+                group.create_task(_carry(other, one, said))
         except* Gone:
             pass  # What it said before has been sent, and is seen to its end.
     except BaseException as error:
@@ -194,7 +200,8 @@ async def splice(one: Stream, other: Stream) -> None:
     await other.close()
 
 
-async def _carry(source: Stream, target: Stream) -> None:
+async def _carry(source: Stream, target: Stream, count: Count) -> None:
     while data := await source.read():
         await target.write(data)
+        count(len(data))
     await target.end()

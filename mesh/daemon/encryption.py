@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from mesh.clock import Clock
 from mesh.config import certificates
 from mesh.config.schema import Config
-from mesh.errors import Invalid
+from mesh.errors import Conflict, Invalid, MeshError
 from mesh.raft.node import Node, Peer
 from mesh.raft.transport import Streams, host_and_port
+from mesh.registry.port import Command, Registry
+from mesh.registry.revocations import All, Revocation, Revoke
+from mesh.revocation import Listed, Revocations
+from mesh.store.live import Answers
 from mesh.tls import Credentials, Options, Setting, load
 
+log = logging.getLogger(__name__)
+
 WATCH_SECONDS = 12 * 3600.0
+ASK_SECONDS = 60.0
+"""Until an agent asks again which certificates are revoked, when its servers do not know that."""
 
 
 def options(config: Config) -> Options | None:
@@ -71,3 +82,53 @@ async def watch(credentials: Credentials, clock: Clock) -> None:
     while True:
         await clock.sleep(WATCH_SECONDS)
         credentials.warn()
+
+
+def enforce(answers: Answers, credentials: Credentials, changed: Callable[[], None]) -> None:
+    """Have a server refuse what is revoked in its tables, from each commit that changes that on.
+
+    `changed` hears of it, to look at connections that are open.
+    """
+
+    def look() -> None:
+        credentials.distrust(_listed(answers.read(All()).value))
+        changed()
+
+    # Not within the commit, and before anything else happens.
+    answers.listen(All(), lambda: _soon(look))
+    look()
+
+
+def _soon(act: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(act)
+
+
+async def learn(credentials: Credentials, registry: Registry, clock: Clock) -> None:
+    """Have an agent refuse servers whose certificates are revoked, as others say; never ends."""
+    while True:
+        try:
+            async for answer in registry.watch(All()):
+                credentials.distrust(_listed(answer.value))
+        except MeshError as error:
+            log.debug("which certificates are revoked is not known: %s", error)
+        await clock.sleep(ASK_SECONDS)
+
+
+def _listed(rows: Iterable[Revocation]) -> Revocations:
+    return Revocations(Listed(row.certificate, row.reason) for row in rows)
+
+
+def spares(credentials: Credentials) -> Callable[[Command[Any]], None]:
+    """A rule for the gate: the leader's own certificate is revoked by force only."""
+
+    def rule(command: Command[Any]) -> None:
+        if not isinstance(command, Revoke) or command.force:
+            return
+        if Revocations([Listed(command.certificate)]).has(credentials.own):
+            raise Conflict(
+                f"{command.serial} is the certificate of the leader, which others would refuse "
+                "from then on: give it another one and reload, or hand leadership over first; "
+                "force revokes it as it is"
+            )
+
+    return rule

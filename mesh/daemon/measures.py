@@ -52,6 +52,7 @@ def measure(node: Node, metrics: Metrics) -> None:
         replica = node.replica
         metrics.add(lambda: raft(replica.raft))
         metrics.add(lambda: counters("mesh.rpc", replica.rpc.counters, _RPC))
+        metrics.add(lambda: _turned_away(replica))
         metrics.add(lambda: _registry(replica))
         metrics.add(lambda: _sessions(replica))
         metrics.add(lambda: _snapshots(replica))
@@ -61,7 +62,7 @@ def measure(node: Node, metrics: Metrics) -> None:
 def _mesh(node: Node) -> Iterator[Reading]:
     if node.mesh is None:
         return
-    yield from node.mesh.control.measures()
+    yield from node.mesh.measures()
     sidecars = node.mesh.launcher.sidecars() if node.mesh.launcher is not None else []
     running = sum(one.state == "running" for one in sidecars)
     yield gauge("mesh.sidecars.running", running, "Envoys that this agent runs")
@@ -69,6 +70,12 @@ def _mesh(node: Node) -> Iterator[Reading]:
     yield gauge("mesh.sidecars.failed", failed, "Envoys that should run here and do not")
     restarts = sum(one.restarts for one in sidecars)
     yield gauge("mesh.sidecars.restarts", restarts, "Ends of Envoys that nobody asked for")
+
+
+def _turned_away(replica: Replica) -> Iterator[Reading]:
+    about = "Connections on the server port that were refused"
+    for reason, count in replica.rpc.turned_away.items():
+        yield counter("mesh.rpc.turned_away", count, about, reason=reason)
 
 
 def _snapshots(replica: Replica) -> Iterator[Reading]:
@@ -128,8 +135,7 @@ def _identities(node: Node) -> Iterator[Reading]:
 def _authority(authority: Authority) -> Iterator[Reading]:
     about = "Leaves signed here, and requests for them that were over the limit"
     yield from counters("mesh.connect.ca", authority.counters, about)
-    for reason in ("invalid", "denied"):
-        count = authority.refused[reason]
+    for reason, count in authority.refused.items():
         yield counter("mesh.connect.ca.refused", count, "Leaves not signed", reason=reason)
 
 

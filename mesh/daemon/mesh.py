@@ -7,7 +7,7 @@ import importlib
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from mesh.registry.port import Answer, Query, Registry
 from mesh.registry.refusals import Refusal
 from mesh.registry.services import PROXY
 from mesh.tasks import Tasks
-from mesh.telemetry.metrics import Reading
+from mesh.telemetry.metrics import Reading, counter
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -150,6 +150,21 @@ class Mesh:
         """See MeshOperations.refusals."""
         return self._refusals.here(told)
 
+    def measures(self) -> Iterator[Reading]:
+        """What there is to say of proxies' streams, and of the calls that they refused."""
+        yield from self.control.measures()
+        about = "Calls that sidecars here refused (denied), or would by dry runs"
+        for kind, count in self._refusals.calls.items():
+            yield counter("mesh.connect.calls", count, about, kind=kind)
+        lost = {**self._refusals.dropped, "no_proxy": self.control.unplaced}
+        about = "What is neither in the report of refused calls nor in the log"
+        for reason, count in lost.items():
+            yield counter("mesh.connect.calls_dropped", count, about, reason=reason)
+
+    def saw(self, held: Sequence[Held], seen: Seen) -> None:
+        """See MeshOperations.saw."""
+        self._refusals.note(held, seen)
+
     def proxies(self) -> list[ProxyInfo]:
         """See MeshOperations.proxies."""
         envoys = {one.proxy: one for one in self.launcher.sidecars()} if self.launcher else {}
@@ -253,7 +268,9 @@ class Control:
                 )
                 folder = await asyncio.to_thread(short_folder, self._folder, len(SOCKET))
                 self.socket = f"unix:{folder / SOCKET}"
-                control = module.Control(self._ground.clock, self.heard, self.saw)
+                control = module.Control(
+                    self._ground.clock, self.heard, self.saw, self._folder / "judged"
+                )
                 await control.start([self.socket, *_listeners(self._config)])
                 self._control = control
         return self.socket
@@ -293,6 +310,11 @@ class Control:
     def measures(self) -> Iterator[Reading]:
         """Figures of all streams together; none before there is one."""
         return iter(()) if self._control is None else self._control.measures()
+
+    @property
+    def unplaced(self) -> int:
+        """Calls told of by proxies that are not known here, or not any more."""
+        return 0 if self._control is None else self._control.unplaced
 
     def addresses(self) -> list[str]:
         """Where it serves."""
@@ -335,6 +357,7 @@ def _launching(config: Config) -> LaunchOptions:
         binary=connect.envoy_binary,
         concurrency=connect.envoy_concurrency,
         drain_seconds=connect.envoy_drain_time,
+        tcp_drain_seconds=connect.envoy_tcp_drain_time,
         log_level=connect.envoy_log_level,
     )
 

@@ -159,6 +159,9 @@ class Node:
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
+            if self.replica is None:
+                learning = encryption.learn(ground.credentials, self.registry, ground.clock)
+                self._tasks.start(learning, name="learning what is revoked")
 
     def _find_datacenters(self, wan: Wan) -> None:
         join = options.join_wan(self.config)

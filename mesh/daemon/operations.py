@@ -11,7 +11,7 @@ import msgspec
 from mesh import __version__
 from mesh.agent.differences import Change
 from mesh.agent.explained import Asking, Explanation
-from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo
+from mesh.agent.operations import GuardInfo, KeyAct, KeyringInfo, MemberInfo, SecretsInfo
 from mesh.agent.reachability import Reachability
 from mesh.config.describe import to_plain
 from mesh.config.schema import Config
@@ -28,6 +28,7 @@ from mesh.gossip.diagnosis import Examination
 from mesh.gossip.driver import Gossip
 from mesh.gossip.figures import Figures, figures
 from mesh.gossip.members import Member
+from mesh.revocation import Listed, Named, Revocations
 from mesh.telemetry.logs import LiveLines
 from mesh.telemetry.metrics import Metrics
 
@@ -118,6 +119,12 @@ class Operations:
         """Ask everybody for an acknowledgement."""
         return await self._running.messaging.reach(seconds, relay_factor)
 
+    def shows(self, serial: str, issuer: str) -> bool:
+        """Whether this node's certificate on the server port is this one (of any issuer if "")."""
+        credentials = self._ground.credentials
+        listed = Revocations([Listed(Named(serial, issuer))])
+        return credentials is not None and listed.has(credentials.own)
+
     async def keyring(self, act: KeyAct, key: bytes, relay_factor: int) -> list[KeyringInfo]:
         """Have every member of every pool do this about the key; what they say."""
         return await self._running.messaging.keyring(act, key, relay_factor)
@@ -163,6 +170,12 @@ class Operations:
     ) -> Callable[[], None]:
         """Call the listener with each log line."""
         return self._running.live.listen(listener, since)
+
+    def secrets(self) -> SecretsInfo:
+        """When this node's certificates end, and how many keys its gossip has."""
+        credentials, keyring = self._ground.credentials, self._ground.gossip.keyring
+        ends = {} if credentials is None else {str(name): end for name, end in credentials.ends}
+        return SecretsInfo(ends, 0 if keyring is None else len(keyring.list()))
 
     def metrics(self) -> Metrics:
         """What every part counts and measures."""

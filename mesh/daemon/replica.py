@@ -15,7 +15,7 @@ from mesh.agent.events import PREFIX
 from mesh.config.addresses import advertised
 from mesh.daemon import options
 from mesh.daemon.consensus import RaftConsensus
-from mesh.daemon.encryption import secure
+from mesh.daemon.encryption import enforce, secure, spares
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
 from mesh.errors import MeshError
@@ -136,6 +136,7 @@ class Replica:
             forwarded,
             {RAFT_BYTE: self.raft.serve},
         )
+        self._refuse_revoked(gate)
         # Before anybody can connect and give an order.
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
         self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
@@ -150,6 +151,12 @@ class Replica:
         self.reader, self._router = reader, router
         self.raft.listen(self._leadership_changed)
         return router
+
+    def _refuse_revoked(self, gate: Gate) -> None:
+        credentials = self._ground.credentials
+        if credentials is not None:
+            gate.rules.append(spares(credentials))
+            enforce(self.machine.answers, credentials, self.rpc.look_again)
 
     def _way_abroad(self, routing: RouterOptions) -> Abroad | None:
         """How to reach the servers of other datacenters; None where nobody gossips with them."""
@@ -183,7 +190,7 @@ class Replica:
         now = self._find(leader) if leader is not None else self._followed
         if self._followed and self._followed != now:
             # What was forwarded to it may never be answered: it is asked again elsewhere.
-            self._ground.client.forget(self._followed)
+            self._ground.client.let_go(self._followed)
         self._followed = now
         if self.raft.cluster_id != self._shown_cluster:
             self._show()

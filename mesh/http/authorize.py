@@ -1,9 +1,11 @@
-"""/v1/agent/connect/authorize: what a proxy asks about a connection that came to it."""
+"""/v1/agent/connect/authorize, refused: what a proxy asks and tells of connections to it."""
 
 from __future__ import annotations
 
+from mesh.agent.operations import MeshOperations
 from mesh.connect import identity
 from mesh.connect.intentions import decide
+from mesh.connect.xds.seen import Held, Seen
 from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.lasting import lasting
@@ -13,6 +15,9 @@ from mesh.http.shapes import Shape
 from mesh.registry.authority import Roots
 from mesh.registry.intentions import Matching
 from mesh.registry.port import ReadOptions
+
+CALLERS_MAX, COUNT_MAX = 128, 1_000_000
+"""What may be told at once."""
 
 
 class AuthorizeBody(Shape, frozen=True, kw_only=True):
@@ -28,6 +33,20 @@ class AuthorizedShape(Shape, frozen=True, kw_only=True):
 
     authorized: bool
     reason: str
+
+
+class CallerShape(Shape, frozen=True, kw_only=True):
+    """A caller, and how many of its connections were refused."""
+
+    client_cert_uri: str = ""
+    count: int = 1
+
+
+class RefusedBody(Shape, frozen=True, kw_only=True):
+    """Connections to a service that intentions refused."""
+
+    target: str = ""
+    callers: list[CallerShape] = []
 
 
 async def authorize(request: Request) -> Reply:
@@ -55,6 +74,31 @@ async def authorize(request: Request) -> Reply:
     return respond.answered(found, AuthorizedShape(authorized=decision.allowed, reason=reason))
 
 
+async def refused(request: Request) -> Reply:
+    """Count what a proxy refused that enforces intentions itself, with what its Envoys tell."""
+    body = params.body(request, RefusedBody)
+    if not body.target:
+        raise Invalid("Target: the service that is called must be given")
+    if len(body.callers) > CALLERS_MAX:
+        raise Invalid(f"Callers: {len(body.callers)}; the limit is {CALLERS_MAX}")
+    for at, one in enumerate(body.callers):
+        if not 0 < one.count <= COUNT_MAX:
+            raise Invalid(f"Callers[{at}].Count: expected 1 to {COUNT_MAX}, got {one.count}")
+        try:
+            identity.parse(one.client_cert_uri)
+        except Invalid as error:
+            raise Invalid(f"Callers[{at}].ClientCertURI: {error.message}") from error
+    mesh: MeshOperations | None = request.parts.agent.operations.mesh
+    if mesh is None:
+        raise Invalid("the mesh is off on this agent (connect.enabled)")
+    asking = lasting(request, ReadOptions(token=params.token(request)))
+    policy = (await asking.read(Matching(body.target))).value
+    held = Held(policy, request.options.default_intention_policy != "deny")
+    for one in body.callers:
+        mesh.saw([held], Seen(caller=one.client_cert_uri, denied=True, count=one.count))
+    return respond.nothing()
+
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
@@ -64,5 +108,13 @@ ROUTES: tuple[Route, ...] = (
         body=AuthorizeBody,
         answer=AuthorizedShape,
         statuses=((400, "Something is missing, or the URI is that of no service"),),
+    ),
+    Route(
+        "PUT",
+        "/v1/agent/connect/refused",
+        refused,
+        "Tell of connections that a proxy refused by intentions, for the report of them",
+        body=RefusedBody,
+        statuses=((400, "Something is missing or too much, or the mesh is off on this agent"),),
     ),
 )

@@ -164,7 +164,7 @@ def _change(told: history.Told) -> ChangeShape:
     return ChangeShape(
         id=told.number,
         index=told.index,
-        time=_time(told.time),
+        time=time_text(told.time),
         kind=told.kind,
         key=told.key,
         op=told.op,
@@ -177,7 +177,8 @@ def _change(told: history.Told) -> ChangeShape:
     )
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """RFC 3339 with milliseconds; empty for what is no time."""
     try:
         time = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):

@@ -13,13 +13,13 @@ from mesh.store.database import Database, Transaction, View
 from mesh.store.table import Row, Table
 
 LOWEST = 1
-HIGHEST = 5
+HIGHEST = 6
 """1: as the first mesh wrote. 2: log entries say what their first attempt knew, and snapshots
 hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have coordinates, and
 checks hold the health sequence that their node gave the status, which tells it from what gossip
 says of the same check. 4: sessions and locks, transactions, prepared queries, config entries,
 maintenance of the whole cluster, history, and snapshots restored through the log. 5: the mesh, with
-its authority, checked config entries and intentions."""
+its authority, checked config entries and intentions. 6: certificates of nodes can be revoked."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
 COORDINATES = SEQUENCED = FEDERATED = 3
@@ -33,6 +33,8 @@ FILTERED = 4
 """The level of programs that tell all instances at once, to whoever filters them."""
 MESH = 5
 """The level from which on there is a certificate authority, and intentions."""
+REVOCATION = 6
+"""The level from which on servers refuse certificates of nodes that somebody revoked."""
 
 
 class Level(Row, frozen=True, kw_only=True):

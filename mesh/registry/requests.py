@@ -26,6 +26,7 @@ from mesh.registry import (
     prepared_rows,
     refusals,
     restores,
+    revocations,
     sessions,
     settings,
     snapshots,
@@ -52,6 +53,7 @@ TABLES: tuple[Table[Any], ...] = (
     authority.KEYS,
     authority.REPORTS,
     refusals.TABLE,
+    revocations.TABLE,
     restores.TABLE,
     restores.CHUNKS,
 )
@@ -100,6 +102,8 @@ AnyCommand: TypeAlias = (
     | authority.Forget
     | refusals.Tell
     | refusals.Forget
+    | revocations.Revoke
+    | revocations.Unrevoke
 )
 
 AnyQuery: TypeAlias = (
@@ -119,8 +123,8 @@ AnyQuery: TypeAlias = (
     | overview.Nodes
     | overview.Services
     | overview.Health
-    | overview.Usage
     | overview.Topology
+    | overview.Usage
     | kv.Get
     | kv.Under
     | kv.Keys
@@ -160,6 +164,7 @@ AnyQuery: TypeAlias = (
     | authority.ReportOf
     | refusals.All
     | refusals.Of
+    | revocations.All
 )
 
 AnyOrder: TypeAlias = (

@@ -14,6 +14,7 @@ import msgspec
 from mesh.codec import unpack
 from mesh.errors import (
     Busy,
+    Denied,
     Internal,
     MeshError,
     OutcomeUnknown,
@@ -44,6 +45,9 @@ CALL_SECONDS = 60.0
 REQUESTS_MAX = 8192
 WATCH_QUEUE_MAX = 16
 UNSENT_MAX_BYTES = 64 * 1024 * 1024
+WARN_SECONDS = 60.0
+GONE = "gone"
+"""As the code of a reply: none came, and none is waited for any more."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -67,6 +71,7 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[wire.Reply]] = {}
+        self._bound: set[int] = set()
         self.closed = False
         self.applied_index = 0
         """Highest log index that this server said it had applied."""
@@ -75,6 +80,8 @@ class Connection:
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the server has introduced itself, or the stream has ended."""
         self.reason = "the connection to the server broke"
+        self.turned_away = False
+        """Whether the server said that it does not want this node."""
 
     async def run(self) -> None:
         """Read replies until the stream ends."""
@@ -83,6 +90,8 @@ class Connection:
             while data := await self._reader.read(65536):
                 for body in frames.feed(data):
                     self._deliver(wire.reply(body))
+        except Denied as error:
+            self.turned_away, self.reason = True, f"the server refuses this node: {error}"
         except (OSError, MeshError) as error:
             why = explain(error) if isinstance(error, OSError) else error.message
             self.reason = f"the connection to the server broke: {why}"
@@ -94,6 +103,8 @@ class Connection:
         if isinstance(message, wire.Hello):
             self._greet(message)
             return
+        if isinstance(message, wire.Failed) and message.id == wire.TURNED_AWAY:
+            raise Denied(message.message)
         if not isinstance(message, wire.Status):
             self.applied_index = max(self.applied_index, message.applied)
         queue = self._waiting.get(message.id)
@@ -122,11 +133,23 @@ class Connection:
             self.greeted.set_result(None)
         # Not closed in good order: a server that reads no more would keep what is unsent for ever.
         self._writer.transport.abort()
-        for number, queue in self._waiting.items():
-            gone = wire.Failed(number, Unreachable.code, self.reason)
-            while queue.full():
-                queue.get_nowait()
-            queue.put_nowait(gone)
+        for number in self._waiting:
+            self._fail(number, self.reason)
+
+    def _fail(self, number: int, reason: str) -> None:
+        queue = self._waiting[number]
+        while queue.full():
+            queue.get_nowait()
+        queue.put_nowait(wire.Failed(number, GONE, reason))
+
+    def let_go(self) -> None:
+        """Fail what another server can do as well; close the stream when nothing else waits."""
+        if not self._bound:
+            self.close()
+            return
+        for number in self._waiting.keys() - self._bound:
+            self._fail(number, "the server leads no more")
+            self.send(wire.Cancel(number))
 
     def open_request(self, most: int = 1) -> tuple[int, asyncio.Queue[wire.Reply]]:
         """An id and the queue on which its replies arrive. Raises Busy or Unreachable."""
@@ -152,12 +175,20 @@ class Connection:
     def end_request(self, number: int, *, answered: bool) -> None:
         """Forget a request; tells the server when it still works on it."""
         self._waiting.pop(number, None)
+        self._bound.discard(number)
         if not answered and not self.closed:
             self.send(wire.Cancel(number))
 
-    async def call(self, make: Callable[[int], wire.Request], seconds: float) -> wire.Reply:
-        """Send and wait for the one reply. Raises Unreachable when it does not come in time."""
+    async def call(
+        self, make: Callable[[int], wire.Request], seconds: float, *, bound: bool = False
+    ) -> wire.Reply:
+        """Send and wait for the one reply. Raises Unreachable when it does not come in time.
+
+        `bound` is for what only this server can answer, whoever leads.
+        """
         number, queue = self.open_request()
+        if bound:
+            self._bound.add(number)
         sent, reply = False, None
         try:
             self.send(make(number))
@@ -180,6 +211,7 @@ class Client:
         self._opening: dict[str, asyncio.Lock] = {}
         self._tasks = Tasks()
         self._stopped: bool = False
+        self._told = float("-inf")
 
     async def stop(self) -> None:
         """Close every connection; requests raise Unreachable from then on."""
@@ -193,6 +225,15 @@ class Client:
         """Drop the connection to a server that is known to be gone."""
         if (connection := self._connections.pop(address, None)) is not None:
             connection.close()
+
+    def let_go(self, address: str) -> None:
+        """Another server leads now: what this one may never answer is to be asked there.
+
+        An act is not given twice, and one such as handing leadership over is answered only after
+        that; so acts, and what is asked of that very server, are waited for.
+        """
+        if (connection := self._connections.get(address)) is not None:
+            connection.let_go()
 
     @property
     def applied_index(self) -> int:
@@ -266,16 +307,25 @@ class Client:
             raise connection.refused
         if connection.closed:
             # A server looks at our certificate after we believe the handshake to be over.
-            asks = "; does it refuse our certificate?" if self._options.credentials else ""
+            guess = self._options.credentials is not None and not connection.turned_away
+            asks = "; does it refuse our certificate?" if guess else ""
             raise Unreachable(f"{connection.reason}{asks}")
         return connection
 
     async def _run(self, address: str, connection: Connection) -> None:
         try:
             await connection.run()
+            self._tell(address, connection)
         finally:
             if self._connections.get(address) is connection:
                 del self._connections[address]
+
+    def _tell(self, address: str, connection: Connection) -> None:
+        """Say in the log, not too often, that a server does not want this node."""
+        now = asyncio.get_running_loop().time()
+        if connection.turned_away and now - self._told >= WARN_SECONDS:
+            self._told = now
+            log.warning("%s: %s", address, connection.reason)
 
     async def read(
         self, address: str, query: Query[T], options: ReadOptions, *, forwarded: bool = False
@@ -312,6 +362,7 @@ class Client:
             wrote = await self._act(
                 address,
                 lambda number: wire.Operate(number, order, options, forwarded, self._abroad),  # type: ignore[arg-type]  # AnyOrder lists every Order.
+                bound=options.where == "here" or not order.repeatable,
             )
         except OutcomeUnknown as error:
             if order.repeatable:
@@ -320,13 +371,15 @@ class Client:
         result: T = unpack(bytes(wrote.value), order.outcome)
         return result
 
-    async def _act(self, address: str, make: Callable[[int], wire.Request]) -> wire.Wrote:
+    async def _act(
+        self, address: str, make: Callable[[int], wire.Request], *, bound: bool = False
+    ) -> wire.Wrote:
         connection = await self._connection(address)
         try:
-            reply = await connection.call(make, self._options.call_seconds)
+            reply = await connection.call(make, self._options.call_seconds, bound=bound)
         except Unreachable as error:
             raise OutcomeUnknown(error.message) from error
-        if isinstance(reply, wire.Failed) and reply.code == Unreachable.code and connection.closed:
+        if isinstance(reply, wire.Failed) and reply.code == GONE:
             raise OutcomeUnknown(reply.message)
         if not isinstance(reply, wire.Wrote):
             raise _failure(reply)
@@ -375,6 +428,8 @@ def _answer(query: Query[T], reply: wire.Reply) -> Answer[T]:
 
 def _failure(reply: wire.Reply) -> MeshError:
     if isinstance(reply, wire.Failed):
+        if reply.code == GONE:
+            return Unreachable(reply.message)
         if reply.code == Outdated.code:
             return Outdated(reply.message, reply.index or reply.applied)
         return from_code(reply.code, reply.message)

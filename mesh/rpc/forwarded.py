@@ -108,8 +108,11 @@ class Forwarded:
 
     @property
     def applied_index(self) -> int:
-        """Highest log index applied here."""
-        return self._consensus.applied_index
+        """Highest log index applied here; 0 until one of them is of a write.
+
+        Raft's own entries come before the one that says the level, below which no copy is applied.
+        """
+        return 0 if self._gate.fresh else self._consensus.applied_index
 
     @property
     def changed_index(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
@@ -10,13 +9,13 @@ from collections import Counter
 
 from mesh.accepting import Accepting, Hears, Serve
 from mesh.errors import Conflict
+from mesh.rpc.turning import Turned, kind_of
 from mesh.tls import HANDSHAKE_SECONDS, Credentials, explain
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
 HANDSHAKES_MAX = 512
-WARN_SECONDS = 60.0
 
 
 class Listener(Hears):
@@ -30,7 +29,7 @@ class Listener(Hears):
         handshake_seconds: float = HANDSHAKE_SECONDS,
     ) -> None:
         self._credentials, self._counters = credentials, counters
-        self._warned = float("-inf")
+        self.turned = Turned()
         self.accepting = Accepting(
             "rpc connection",
             serve,
@@ -73,14 +72,6 @@ class Listener(Hears):
     def failed(self, address: tuple[object, ...], error: OSError) -> None:
         """Count it; warn of the first of a while."""
         self._counters["handshakes_failed"] += 1
-        now, level = asyncio.get_running_loop().time(), logging.DEBUG
-        if now - self._warned >= WARN_SECONDS:
-            self._warned, level = now, logging.WARNING
-        count = self._counters["handshakes_failed"]
-        log.log(
-            level,
-            "TLS handshake with %s:%s failed: %s (%d so far)",
-            *address[:2],
-            explain(error),
-            count,
-        )
+        host, port, *_ = address
+        text = f"TLS handshake with {host}:{port} failed: {explain(error)}"
+        self.turned.note(kind_of(error), text)

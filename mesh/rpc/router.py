@@ -210,7 +210,7 @@ class ServerRouter:
                 await sending.failed(error)
 
     def _newest(self) -> int:
-        return max(self._consensus.applied_index, self._client.applied_index)
+        return max(self.leading.applied_index, self._client.applied_index)
 
     async def watch(
         self, query: Query[T], options: ReadOptions = STALE

@@ -4,7 +4,9 @@ A copy of a request that comes late, when what was remembered of the others is g
 from a new one. So each copy says a log index that was applied before the first was made (`since`):
 whatever was applied of the request stands above it. The machine refuses a copy whose `since` lies
 below what it has forgotten (Outdated). Only who made the request knows whether that was its only
-copy; then nothing was done, and it may start afresh.
+copy; then nothing was done, and it may start afresh. So it may when every copy said 0, as from who
+has heard nothing of the cluster yet: from level 2 on something is always forgotten below the first
+log index that counts, and no such copy is applied.
 """
 
 from __future__ import annotations
@@ -77,13 +79,14 @@ class Sending:
         return error
 
     def _afresh(self, error: Outdated) -> bool:
-        """Begin anew when this was the only copy; whether more is known than before."""
-        if self._unknown:
+        """Begin anew when no copy was applied; whether more is known than before."""
+        if self._unknown and self.options.since:
             raise OutcomeUnknown(f"too old to tell: {error.message}")
         if not self._ours:
-            # Only who made it knows whether this was the only copy.
+            # Only who made it knows of all copies.
             options = self.options
             raise Outdated(error.message, error.index, options.request, options.since or 0)
+        self._unknown = False
         before, since = self.options.since, error.index or self._newest()
-        self.options = msgspec.structs.replace(self.options, since=since)
+        self.options = msgspec.structs.replace(self.options, since=since, attempt=0)
         return since != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -13,6 +14,7 @@ from mesh.accepting import Serve
 from mesh.codec import pack
 from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoPath, Outdated, TooLarge
 from mesh.registry.port import Answer, Query, Registry
+from mesh.revocation import Revoked
 from mesh.rpc import wire
 from mesh.rpc.abroad import no_path
 from mesh.rpc.client import keep_alive
@@ -30,6 +32,24 @@ FIRST_BYTE_SECONDS = 5.0
 
 Standing: TypeAlias = Literal["client", "server", "abroad"]
 """Who is at the other end: an agent or a server of this datacenter, or a server of another."""
+
+
+class _Open:
+    """A connection that is served."""
+
+    __slots__ = ("asks", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.asks = False
+        """Whether it is a client's, which understands our replies."""
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None, "connections are served by tasks"
+    return task
+
 
 _Work: TypeAlias = wire.Read | wire.Write | wire.Watch | wire.Operate | wire.AskStatus
 
@@ -64,7 +84,7 @@ class RpcServer:
     ) -> None:
         self._options, self._registry, self._forwarded = options, registry, forwarded
         self._others = others
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, _Open] = {}
         self.port = options.port
         self.counters: Counter[str] = Counter()
         self._listener = Listener(
@@ -77,19 +97,37 @@ class RpcServer:
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
-        for writer in list(self._writers):
+        for writer in list(self._open):
             writer.close()
         await self._listener.stop()
+
+    @property
+    def turned_away(self) -> Mapping[str, int]:
+        """How many connections were refused, by the reason."""
+        return self._listener.turned.counts
+
+    def look_again(self) -> None:
+        """Close the connections of those whose certificates are revoked by now."""
+        if (credentials := self._options.credentials) is None:
+            return
+        for writer, opened in list(self._open.items()):
+            try:
+                credentials.check(writer)
+            except Revoked as error:
+                self._refuse(writer, opened, error)
+                # What it asked for and what still waits to be read is not done any more.
+                opened.task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A client that vanished without a word would hold its connection and its waits for ever.
         keep_alive(writer.get_extra_info("socket"))
-        self._writers.add(writer)
+        opened = self._open[writer] = _Open(_current_task())
         try:
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
                 first = await reader.readexactly(1)
+            opened.asks = first == wire.RPC_BYTE
             standing = self._standing(writer)
-            if first == wire.RPC_BYTE:
+            if opened.asks:
                 await _Session(self, reader, writer, standing).run()
             elif first not in self._others:
                 self.counters["unknown_protocol"] += 1
@@ -98,16 +136,26 @@ class RpcServer:
             else:
                 raise Denied("only servers speak Raft")  # noqa: TRY301 - handled like all others.
         except Denied as error:
-            self.counters["denied"] += 1
-            log.warning("closing a connection from %s: %s", _peer(writer), error)
+            self._refuse(writer, opened, error)
         except MeshError as error:
             self.counters["malformed"] += 1
             log.debug("closing a connection from %s: %s", _peer(writer), error)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             self.counters["broken"] += 1
         finally:
-            self._writers.discard(writer)
+            self._open.pop(writer, None)
             writer.close()
+
+    def _refuse(self, writer: asyncio.StreamWriter, opened: _Open, error: Denied) -> None:
+        """Count it, and say why: to whoever reads our log, and to a client that can tell."""
+        self.counters["denied"] += 1
+        reason, who = "denied", error.message
+        if isinstance(error, Revoked):
+            reason, who = "revoked", error.serial
+            if opened.asks and not writer.is_closing():
+                writer.write(wire.frame(wire.Failed(wire.TURNED_AWAY, error.code, error.message)))
+        text = f"closing a connection from {_peer(writer)}: {error}"
+        self._listener.turned.note(reason, text, who)
 
     def _standing(self, writer: asyncio.StreamWriter) -> Standing:
         """Who called, as far as anybody can tell. Raises Denied for strangers."""

@@ -20,6 +20,8 @@ RPC_BYTE = b"\x10"
 VERSION = 1
 REQUEST_MAX_BYTES = 2 * 1024 * 1024
 REPLY_MAX_BYTES = 64 * 1024 * 1024
+TURNED_AWAY = 0
+"""The id of no request."""
 _HEAD = 4
 
 
@@ -122,6 +124,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A MeshError, by its code."""
 
     id: int
+    """TURNED_AWAY: it is about the connection, which ends with it."""
     code: str
     message: str
     applied: int = 0

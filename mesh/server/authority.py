@@ -15,9 +15,10 @@ import msgspec
 
 from mesh.clock import Clock, Dice
 from mesh.connect import ca, ca_config, horizon
+from mesh.connect.admission import REFUSED, NotSigned
 from mesh.connect.ca import LeafSigner, Making
 from mesh.connect.pace import Pace
-from mesh.errors import Busy, Denied, Internal, Invalid, MeshError, NoLeader, NotFound
+from mesh.errors import Busy, Internal, Invalid, MeshError, NoLeader, NotFound
 from mesh.registry import authority, refusals
 from mesh.registry.authority import Amend, Brought, Settings, Signed, State, Step
 from mesh.registry.levels import MESH, level_of
@@ -70,8 +71,8 @@ class Authority:
         self._stage, self._told = 0, False
         self._adopted = False
         self.counters: Counter[str] = Counter(signed=0, limited=0)
-        self.refused: Counter[str] = Counter()
-        """Requests for leaves that were refused, by the kind of error."""
+        self.refused: Counter[str] = Counter(dict.fromkeys(REFUSED, 0))
+        """Requests for leaves that were refused, by the reason."""
         self.problem = ""
         self.tell: Callable[[str, str], None] = lambda *_: None
         """Hears a status and the reason for it."""
@@ -198,8 +199,8 @@ class Authority:
                 signer = self._signer = LeafSigner(state, self.options.datacenter)
             work = partial(signer.sign, order.csr, self._clock.wall())
             signed = await self._made(work) if signer.slow else work()
-        except (Invalid, Denied) as error:
-            self.refused[error.code] += 1
+        except (Invalid, NotSigned) as error:
+            self.refused[error.reason if isinstance(error, NotSigned) else error.code] += 1
             log.warning("certificate authority: a leaf is refused: %s", error)
             raise
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,28 @@ async def test_the_timeout_kills_the_whole_tree(tmp_path: Path, parent_stays: bo
 async def test_cancelling_kills_the_whole_tree(tmp_path: Path) -> None:
     task = asyncio.create_task(scripts.run(family(tmp_path, parent_stays=True), 60))
     await until(lambda: (tmp_path / "pids").exists() and len(pids(tmp_path)) == 3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not any(alive(pid) for pid in pids(tmp_path)))
+
+
+def children() -> str:
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+
+
+def written(folder: Path) -> int:
+    return len(pids(folder)) if (folder / "pids").exists() else 0
+
+
+async def test_cancelling_while_it_starts_kills_the_whole_tree_too(tmp_path: Path) -> None:
+    before = children()
+    task = asyncio.create_task(scripts.run(family(tmp_path, parent_stays=True), 60))
+    while children() == before:
+        await asyncio.sleep(0)
+    # asyncio has forked, and learns that the program runs only when we let it.
+    while written(tmp_path) < 3:
+        os.sched_yield()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,115 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from contextlib import suppress
 
 import pytest
 
 from mesh.client import tls
-from tests.cluster.processes import TOP, eventually, free_ports
+from tests.cli.sidecars import (
+    BULK,
+    Pair,
+    application,
+    instances,
+    paired,
+    proxied,
+    reached,
+    run,
+)
+from tests.cluster.processes import eventually, free_ports
+from tests.connect.websites import (
+    ADDRESS,
+    asked,
+    connection,
+    openssl,
+    secure,
+    serial,
+)
 from tests.connect.workloads import Workloads, workloads
 
 pytestmark = pytest.mark.together
-ADDRESS = "127.0.0.1"
-BULK = bytes(range(256)) * 4096 * 4
-
-
-class Digest(BaseHTTPRequestHandler):
-    """Answers a GET with who it is, a POST with the digest of the body and the body."""
-
-    protocol_version = "HTTP/1.1"
-    name = "payments"
-
-    def do_GET(self) -> None:
-        self._say(self.name.encode())
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._say(hashlib.sha256(body).digest() + body)
-
-    def _say(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def application() -> Iterator[int]:
-    server = Quiet((ADDRESS, 0), Digest)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class Proxy:
-    """`meshctl connect proxy` with these words."""
-
-    def __init__(self, mesh: Workloads, *words: str) -> None:
-        self.log_file = mesh.node.folder / f"proxy-{hashlib.md5(repr(words).encode()).hexdigest()}"
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mesh.cli.main", "connect", "proxy", *words],
-                cwd=TOP,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"MESH_HTTP_ADDR": mesh.node.address},
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@contextmanager
-def proxied(mesh: Workloads, *words: str) -> Iterator[Proxy]:
-    running = Proxy(mesh, *words)
-    try:
-        yield running
-    except BaseException:
-        print(running.log)
-        raise
-    finally:
-        with suppress(ProcessLookupError):
-            running.process.kill()
-        running.process.wait()
-
-
-class Pair:
-    """web and payments, each behind a proxy of its own."""
-
-    def __init__(self, mesh: Workloads, ports: list[int], payments: Proxy, web: Proxy) -> None:
-        self.mesh, (self.public, self.door) = mesh, ports
-        self.payments, self.web = payments, web
 
 
 @pytest.fixture(scope="module")
@@ -123,43 +45,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workloads]:
 
 @pytest.fixture(scope="module")
 def pair(mesh: Workloads) -> Iterator[Pair]:
-    ports = free_ports(ADDRESS, 2)
-    with application() as port:
-        listen = ["--listen", f"{ADDRESS}:{ports[0]}", "--service-addr", f"{ADDRESS}:{port}"]
-        upstream = f"payments:{ports[1]}"
-        with (
-            proxied(mesh, "--service", "payments", *listen, "--register") as payments,
-            proxied(mesh, "--service", "web", "--upstream", upstream) as web,
-        ):
-            eventually(lambda: reached(ports[1]))
-            yield Pair(mesh, ports, payments, web)
-
-
-def connection(port: int) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(ADDRESS, port, timeout=20)
-
-
-def asked(held: http.client.HTTPConnection) -> str:
-    """What a request on it gets; nothing when it is closed."""
-    try:
-        held.request("GET", "/")
-        return held.getresponse().read().decode()
-    except (OSError, http.client.HTTPException):
-        held.close()
-        return ""
-
-
-def reached(port: int) -> bool:
-    held = connection(port)
-    try:
-        return bool(asked(held))
-    finally:
-        held.close()
-
-
-def instances(mesh: Workloads, service: str) -> list[Any]:
-    found: list[Any] = mesh.ask("GET", f"/v1/health/connect/{service}")
-    return found
+    with paired(mesh) as made:
+        yield made
 
 
 def test_services_call_each_other_through_their_proxies(pair: Pair) -> None:
@@ -168,6 +55,10 @@ def test_services_call_each_other_through_their_proxies(pair: Pair) -> None:
     held.request("POST", "/", body=BULK)
     body = held.getresponse().read()
     assert body == hashlib.sha256(BULK).digest() + BULK
+    figures = pair.counted()
+    assert figures["received_bytes"] > len(BULK)
+    assert figures["sent_bytes"] > len(BULK)
+    assert figures["active"] == figures["opened"] - figures["closed"] >= 1
     held.close()
     (found,) = instances(pair.mesh, "payments")
     assert found["Service"]["Kind"] == "connect-proxy"
@@ -183,6 +74,13 @@ def test_a_deny_ends_open_connections_at_once_though_nobody_speaks(pair: Pair) -
         one.close()
     assert not reached(pair.door)
     assert 'the intention from "web" to "payments" says deny' in pair.payments.log
+    assert pair.counted()["refused denied"] >= 6
+    report = "/v1/connect/intentions/report?denied&service=payments"
+    (found,) = eventually(lambda: pair.mesh.ask("GET", report))
+    assert (found["Source"], found["Destination"]) == ("web", "payments")
+    assert found["Rule"] == 'the intention from "web" to "payments" says deny'
+    denied = pair.counted()["refused denied"]
+    eventually(lambda: pair.mesh.ask("GET", report)[0]["Count"] == denied)
     pair.mesh.say("delete", "web", "payments")
     eventually(lambda: reached(pair.door))
 
@@ -191,18 +89,11 @@ def test_leaves_are_renewed_under_open_connections(pair: Pair) -> None:
     ours = pair.mesh.authority
     context = ours.calling(ours.leaf("web"))
 
-    def serial() -> str:
-        with (
-            socket.create_connection((ADDRESS, pair.public), timeout=10) as plain,
-            context.wrap_socket(plain) as secure,
-        ):
-            return str((secure.getpeercert() or {})["serialNumber"])
-
-    held, before = connection(pair.door), serial()
+    held, before = connection(pair.door), serial(pair.public, context)
     assert asked(held) == "payments"
     pair.mesh.reissue("payments")
     pair.mesh.reissue("web")
-    eventually(lambda: serial() != before)
+    eventually(lambda: serial(pair.public, context) != before)
     assert asked(held) == "payments"
     held.close()
 
@@ -210,23 +101,13 @@ def test_leaves_are_renewed_under_open_connections(pair: Pair) -> None:
 def test_programs_of_the_mesh_without_a_proxy_are_let_in(pair: Pair) -> None:
     with tls("batch", pair.mesh.settings) as batch:
         context: ssl.SSLContext = batch.to("payments")
-        held = http.client.HTTPSConnection(ADDRESS, pair.public, context=context, timeout=20)
+        held = secure(pair.public, context)
         assert asked(held) == "payments"
         held.close()
 
 
 def test_openssl_with_the_leaf_of_the_agent_is_let_in(pair: Pair) -> None:
-    leaf = pair.mesh.leaf_file("web")
-    command = f"openssl s_client -connect {ADDRESS}:{pair.public} -quiet -verify_return_error"
-    command += f" -cert {leaf} -cert_chain {leaf} -CAfile {pair.mesh.authority.root_file}"
-    done = subprocess.run(
-        command.split(),
-        input="GET / HTTP/1.0\r\n\r\n",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = openssl(pair.mesh, pair.public, "web")
     assert done.stdout.endswith("payments"), done.stderr
 
 
@@ -248,6 +129,18 @@ def test_strangers_are_refused_and_the_log_says_why(pair: Pair) -> None:
         assert secure.recv(1) == b""
     eventually(lambda: "certificate has expired" in pair.payments.log)
     eventually(lambda: "it is of another trust domain" in pair.payments.log)
+    with socket.create_connection((ADDRESS, pair.public), timeout=10) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with plain.makefile("rb") as said:
+            assert b"HTTP/1.1" not in said.read()
+    with (
+        socket.create_connection((ADDRESS, pair.public), timeout=10) as plain,
+        ours.calling(None).wrap_socket(plain) as secure,
+        pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"),
+    ):
+        secure.recv(1)
+    reasons = ("expired", "foreign", "plain", "no-certificate")
+    eventually(lambda: {f"refused {one}" for one in reasons} <= pair.counted().keys())
 
 
 def test_instances_that_are_dead_are_passed_over(pair: Pair) -> None:
@@ -274,7 +167,7 @@ def test_it_ends_politely_and_is_no_longer_found(mesh: Workloads) -> None:
     ):
         eventually(lambda: instances(mesh, "ending"))
         context = batch.to("ending")
-        held = http.client.HTTPSConnection(ADDRESS, port, context=context, timeout=20)
+        held = secure(port, context)
         assert eventually(lambda: asked(held)) == "payments"
         running.process.send_signal(signal.SIGTERM)
         eventually(lambda: not instances(mesh, "ending"))
@@ -351,18 +244,6 @@ def envoy_speaks_http(port: int) -> bool:
         return False
     finally:
         held.close()
-
-
-def run(mesh: Workloads, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mesh.cli.main", "connect", *words],
-        cwd=TOP,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-        env=os.environ | {"MESH_HTTP_ADDR": mesh.node.address},
-    )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ def test_a_status_becomes_an_error_with_the_servers_words(
     assert body in str(error)
 
 
+def test_an_instance_of_the_agent_is_waited_for_by_its_hash() -> None:
+    call = agent.service("web/1")
+    assert call.target == "/v1/agent/service/web%2F1"
+    body = b'{"Service": "web", "ID": "web/1", "ContentHash": "00ffeeddccbbaa99"}'
+    found = call.decode(Response(200, {}, body))
+    assert found.value.id == "web/1"
+    assert call.newer_than(found.index).target.endswith("?hash=00ffeeddccbbaa99")
+
+
 def test_options_become_the_query_string() -> None:
     options = ReadOptions(
         index=7,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import http.client
 import logging
 import os
 import socket
 import ssl
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -26,11 +23,11 @@ from mesh.client.peers import Refused
 from mesh.client.workload import Workload
 from mesh.errors import Internal, Unreachable
 from tests.cluster.processes import eventually
+from tests.connect import websites
+from tests.connect.websites import ADDRESS, Pages, asked, openssl, serial
 from tests.connect.workloads import Authority, Workloads, workloads
 
 pytestmark = pytest.mark.together
-ADDRESS = "127.0.0.1"
-Broken = (OSError, http.client.HTTPException)
 
 
 @pytest.fixture(scope="module")
@@ -51,80 +48,25 @@ def web(mesh: Workloads) -> Iterator[Workload]:
         yield found
 
 
-class Pages(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Names(Pages):
+    """Says who asks."""
 
-    def do_GET(self) -> None:
+    def get(self) -> bytes:
         assert isinstance(self.connection, ssl.SSLSocket)
         names = (self.connection.getpeercert() or {})["subjectAltName"]
-        body = str(names[0][1]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        return str(names[0][1]).encode()
 
 
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def website(context: ssl.SSLContext) -> Iterator[int]:
-    """A server of the standard library; its port."""
-    server = Quiet((ADDRESS, 0), Pages)
-    # The handshake is the business of the connection's thread, which a silent client may hold up.
-    server.socket = context.wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def website(context: ssl.SSLContext) -> AbstractContextManager[int]:
+    return websites.website(Names, context)
 
 
 def page(port: int, context: ssl.SSLContext) -> str:
-    """What one request on a connection of its own gets."""
-    connection = http.client.HTTPSConnection(ADDRESS, port, context=context, timeout=10)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
+    return websites.page(websites.secure(port, context))
 
 
 def reached(port: int, context: ssl.SSLContext) -> bool:
-    try:
-        return bool(page(port, context))
-    except Broken:
-        return False
-
-
-def answers(held: http.client.HTTPConnection) -> bool:
-    """Whether an open connection still serves; else it is closed."""
-    try:
-        held.request("GET", "/")
-        return bool(held.getresponse().read())
-    except Broken:
-        held.close()
-        return False
-
-
-def serial(port: int, context: ssl.SSLContext) -> str:
-    with (
-        socket.create_connection((ADDRESS, port), timeout=10) as plain,
-        context.wrap_socket(plain) as secure,
-    ):
-        return str((secure.getpeercert() or {})["serialNumber"])
+    return websites.reached(websites.secure(port, context))
 
 
 def test_servers_and_clients_of_the_standard_library_know_each_other(
@@ -154,11 +96,11 @@ def test_intentions_hold_for_new_connections_and_open_ones(
 ) -> None:
     calling = web.to("payments")
     with website(payments) as port:
-        held = http.client.HTTPSConnection(ADDRESS, port, context=calling, timeout=10)
-        assert answers(held)
+        held = websites.secure(port, calling)
+        assert asked(held)
         mesh.say("deny", "web", "payments")
         eventually(lambda: not reached(port, calling))
-        assert not answers(held)
+        assert not asked(held)
         mesh.say("delete", "web", "payments")
         eventually(lambda: reached(port, calling))
     assert f"{web.uri} may not connect to payments" in caplog.text
@@ -253,8 +195,8 @@ def test_leaves_are_renewed_in_a_living_context(
 ) -> None:
     calling = web.to("payments")
     with website(payments) as port:
-        held = http.client.HTTPSConnection(ADDRESS, port, context=calling, timeout=10)
-        assert answers(held)
+        held = websites.secure(port, calling)
+        assert asked(held)
         before = serial(port, calling)
         mesh.reissue("payments")
         eventually(lambda: serial(port, calling) != before)
@@ -325,17 +267,7 @@ def test_openssl_with_the_leaf_of_the_agent_is_a_client_like_any_other(
     payments: Workload, mesh: Workloads
 ) -> None:
     with website(payments) as port:
-        leaf = str(mesh.leaf_file("web"))
-        command = f"openssl s_client -connect {ADDRESS}:{port} -quiet -verify_return_error"
-        command += f" -cert {leaf} -cert_chain {leaf} -CAfile {mesh.authority.root_file}"
-        done = subprocess.run(
-            command.split(),
-            input="GET / HTTP/1.0\r\n\r\n",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = openssl(mesh, port, "web")
     assert "/svc/web" in done.stdout, done.stderr
 
 
@@ -349,10 +281,10 @@ def test_roots_are_rotated_under_a_living_context(tmp_path: Path) -> None:
     ):
         calling, ours = web.to("payments"), made.authority
         with_old_root = ours.calling(ours.leaf("web"))
-        held = http.client.HTTPSConnection(ADDRESS, port, context=calling, timeout=10)
+        held = websites.secure(port, calling)
 
         def done(step: Call[Step]) -> bool:
-            assert answers(held)
+            assert asked(held)
             assert reached(port, calling)
             try:
                 client.run(step)

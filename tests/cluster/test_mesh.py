@@ -119,6 +119,26 @@ def test_a_deny_holds_at_once_on_connections_that_are_open(pair: Pair) -> None:
         door.close()
 
 
+def test_connections_that_nobody_looks_into_end_with_a_denial_and_nothing_else(pair: Pair) -> None:
+    bound = free_ports(pair.here.address, 1)[0]
+    pair.say("deny", "web", "ledger")
+    register(pair.there, "ledger", application(pair.made, pair.there, "ledger"))
+    register(pair.here, "clerk", bound, upstreams={"ledger": bound})
+    with Door(pair.here.address, bound) as door:
+        eventually(lambda: door.status() == 200, 60)
+        pair.say("allow", "web", "ledger")
+        assert door.get().status == 200
+        pair.there.kill()
+        pair.there.start()
+        eventually(lambda: current(pair.there, "ledger-sidecar-proxy"), 60)
+        assert door.get().status == 200, "it is the same connection"
+        pair.say("deny", "clerk", "ledger")
+        eventually(lambda: door.status() == 0)
+    for node, name in ((pair.there, "ledger"), (pair.here, "clerk")):
+        node.put(f"/v1/agent/service/deregister/{name}")
+        eventually(lambda: len(node.get("/v1/agent/proxies")) == 1, 60)  # noqa: B023
+
+
 def test_permissions_judge_requests(pair: Pair) -> None:
     pair.say("deny", "web", "payments", "--path", "/admin")
     eventually(lambda: pair.door.status("/admin/x") == 403)

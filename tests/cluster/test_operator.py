@@ -85,6 +85,14 @@ def test_leadership_is_handed_over(harmed: Cluster) -> None:
     found = output(leader, "raft", "transfer-leader", "-id", other.name)
     assert found["Node"] == other.name
     eventually(other.leads)
+    # Through who takes over itself, and through one that follows first the one, then the other.
+    found = output(leader, "raft", "transfer-leader", "-id", leader.name)
+    assert found["Node"] == leader.name
+    eventually(leader.leads)
+    third = next(one for one in harmed.servers if one not in (leader, other))
+    found = output(third, "raft", "transfer-leader", "-id", other.name)
+    assert found["Node"] == other.name
+    eventually(other.leads)
     assert other.put("/v1/kv/after", b"1") is True
 
 

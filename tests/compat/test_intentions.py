@@ -17,6 +17,8 @@ from tests.compat.conftest import Api, Got
 BASE = "/v1/connect/intentions"
 GET = {"Action": "allow", "HTTP": {"PathPrefix": "/v1/", "Methods": ["GET"]}}
 
+URI = "spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/web"
+
 
 @pytest.fixture(autouse=True)
 async def mesh(api: Api) -> Api:
@@ -236,7 +238,7 @@ async def test_owners(api: Api) -> None:
 
 
 async def test_authorize(api: Api) -> None:
-    uri = "spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/web"
+    uri = URI
     path = "/v1/agent/connect/authorize"
 
     async def ask(**body: str) -> Got:
@@ -260,6 +262,23 @@ async def test_authorize(api: Api) -> None:
     assert (await ask(Target="", ClientCertURI=uri)).status == 400
     assert (await ask(Target="db", ClientCertURI="http://x")).status == 400
     assert (await ask(Target="db", ClientCertURI="spiffe://a.consul")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "Target: the service"),
+        ({"Target": "db", "Callers": [{"Count": 1}]}, "Callers[0].ClientCertURI: "),
+        ({"Target": "db", "Callers": [{"ClientCertURI": URI, "Count": 0}]}, "Callers[0].Count: "),
+        ({"Target": "db", "Callers": [{"ClientCertURI": URI}] * 129}, "the limit is 128"),
+    ],
+)
+async def test_what_proxies_tell_of_refusals_is_checked(
+    api: Api, body: dict[str, Any], said: str
+) -> None:
+    got = await api.put("/v1/agent/connect/refused", body)
+    assert got.status == 400
+    assert said in got.text
 
 
 def json_bytes(body: Any) -> bytes:

@@ -311,3 +311,13 @@ async def test_unknown_things_are_rarely_404(api: Api, path: str, body: bytes) -
 )
 async def test_but_some_are(api: Api, path: str) -> None:
     assert (await api.get(path)).status == 404
+
+
+async def test_pages_of_other_websites_change_nothing(api: Api) -> None:
+    evil = {"Origin": "https://evil.example"}
+    got = await api.ask("PUT", "/v1/kv/x", b"1", headers=evil | {"Content-Type": "text/plain"})
+    assert (got.status, "https://evil.example" in got.text) == (403, True)
+    assert (await api.get("/v1/kv/x")).status == 404
+    assert (await api.ask("GET", "/v1/kv/", headers=evil)).status != 403
+    got = await api.ask("PUT", "/v1/kv/x", b"1", headers={"Origin": "http://mesh"})
+    assert (got.status, got.json) == (200, True)

@@ -9,6 +9,7 @@ import pytest
 
 from mesh.connect import binary
 from mesh.connect.bootstrap import Bootstrap, bootstrap
+from mesh.connect.keeper import Options
 from mesh.errors import Invalid
 
 GIVEN: dict[str, Any] = {
@@ -109,3 +110,13 @@ def test_options_that_make_no_sense_are_refused_by_name(
 ) -> None:
     with pytest.raises(Invalid, match=message):
         bootstrap(Bootstrap(**GIVEN, config=config))
+
+
+@pytest.mark.parametrize(("protocol", "drain"), [("tcp", "2"), ("http", "20"), ("", "20")])
+def test_connections_that_nobody_looks_into_are_drained_in_a_time_of_their_own(
+    protocol: str, drain: str
+) -> None:
+    options = Options(drain_seconds=20.0, tcp_drain_seconds=2.0)
+    flags = options.flags(bootstrap(Bootstrap(**GIVEN, protocol=protocol)))
+    assert flags[flags.index("--drain-time-s") + 1] == drain
+    assert flags[flags.index("--parent-shutdown-time-s") + 1] == "25"

@@ -36,7 +36,7 @@ def uri(service: str) -> str:
 async def started(door: Door) -> AsyncIterator[int]:
     listening = bind(STREAM, ADDRESS, 0)[0]
     port = int(listening.getsockname()[1])
-    door.start(listening)
+    door.start(listening, "here")
     try:
         yield port
     finally:
@@ -125,7 +125,9 @@ async def test_callers_come_in_by_their_certificates(authority: Authority) -> No
             assert rules.asked == [uri("web")]
             await hang_up(web)
             await eventually(lambda: not door.open)
-    assert door.refused == 0
+    assert not door.traffic.refused
+    assert (door.traffic.opened, door.traffic.closed) == (1, 1)
+    assert (door.traffic.received, door.traffic.sent) == (6, 6)
 
 
 async def test_who_is_denied_gets_no_byte_and_the_log_says_why(
@@ -156,7 +158,7 @@ async def test_a_deny_ends_open_connections_of_that_caller_only(authority: Autho
             assert all([await ended(one) for one in ones])
             assert await shout(batch) == b"HELLO\n"
             await hang_up(*ones, batch)
-    assert door.refused == 3
+    assert door.traffic.refused == {"denied": 3}
 
 
 async def test_strangers_are_refused_with_the_reason(
@@ -169,7 +171,8 @@ async def test_strangers_are_refused_with_the_reason(
         (authority.calling(authority.leaf("web", ended=True)), "certificate has expired"),
         (authority.calling(None), "peer did not return a certificate"),
     ]
-    async with shouting() as application, started(public(authority, application, rules)) as port:
+    door = public(authority, 1, rules)
+    async with started(door) as port:
         for context, words in contexts:
             caplog.clear()
             stranger = await secure(port, context)
@@ -181,20 +184,51 @@ async def test_strangers_are_refused_with_the_reason(
         assert b"HTTP/1.1" not in await plain[0].read()
         await hang_up(plain)
         assert "it does not speak TLS" in caplog.text
+        looking = await asyncio.open_connection(ADDRESS, port)  # As health checks do.
+        await hang_up(looking)
     assert rules.asked == []
+    assert door.traffic.refused == {"untrusted": 1, "expired": 1, "no-certificate": 1, "plain": 1}
+
+
+async def test_callers_beyond_the_limit_of_the_service_are_refused_and_strangers_do_not_count(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = Rules()
+    rules.denied.add(uri("batch"))
+    async with shouting() as application:
+        door = public(authority, application, rules)
+        door.most = 1
+        async with started(door) as port:
+            silent = await asyncio.open_connection(ADDRESS, port)
+            batch = await secure(port, authority.calling(authority.leaf("batch")))
+            assert await ended(batch)
+            context = authority.calling(authority.leaf("web"))
+            first = await secure(port, context)
+            assert await shout(first) == b"HELLO\n"
+            second = await secure(port, context)
+            assert await ended(second)
+            assert f"web ({uri('web')}): payments has 1 connections, which is its" in caplog.text
+            door.most = 2
+            third = await secure(port, context)
+            assert await shout(third) == b"HELLO\n"
+            assert await shout(first) == b"HELLO\n"
+            await hang_up(silent, batch, first, second, third)
+            await eventually(lambda: not door.open)
+    assert door.traffic.refused == {"denied": 1, "full": 1}
+    assert (door.traffic.opened, door.traffic.closed) == (5, 5)
 
 
 async def test_silent_ones_give_way_and_never_stop_honest_ones(authority: Authority) -> None:
     limits = Limits(handshakes=2)
-    async with (
-        shouting() as application,
-        started(public(authority, application, Rules(), limits)) as port,
-    ):
-        silent = [await asyncio.open_connection(ADDRESS, port) for _ in range(5)]
-        web = await secure(port, authority.calling(authority.leaf("web")))
-        assert await shout(web) == b"HELLO\n"
-        assert await silent[0][0].read() == b""
-        await hang_up(web, *silent)
+    async with shouting() as application:
+        door = public(authority, application, Rules(), limits)
+        async with started(door) as port:
+            silent = [await asyncio.open_connection(ADDRESS, port) for _ in range(5)]
+            web = await secure(port, authority.calling(authority.leaf("web")))
+            assert await shout(web) == b"HELLO\n"
+            assert await silent[0][0].read() == b""
+            assert set(door.traffic.refused) == {"crowded"}
+            await hang_up(web, *silent)
 
 
 async def test_there_are_no_more_connections_than_allowed(

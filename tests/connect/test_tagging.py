@@ -56,6 +56,11 @@ def tags(name: str) -> dict[str, str]:
             },
         ),
         ("tcp.upstream_peered.web.default.default.east.cx", {"upstream.peer": "east"}),
+        (
+            "extension_config_discovery.network_filter.envoy.filters.network.rbac."
+            "0123456789abcdef.update_success",
+            {"mesh.rules": "0123456789abcdef"},
+        ),
         ("cluster.local_app.upstream_rq_total", {}),
         ("http.public_listener.downstream_rq_total", {}),
     ],

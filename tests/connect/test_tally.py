@@ -53,6 +53,11 @@ def entries(rules: Policy, *calls: Seen, default_allow: bool = True) -> list[tup
     return [(one.kind, one.entry, one.count) for one in found]
 
 
+def test_several_calls_may_be_told_of_at_once() -> None:
+    told = Seen(caller=uri("web"), denied=True, count=7)
+    assert entries(policy(deny()), told, told) == [("denied", WEB, 14)]
+
+
 WEB = "service-intentions/db Sources[web]"
 
 
@@ -127,6 +132,19 @@ def test_pairs_are_bounded_and_the_latest_stay() -> None:
     assert len(found) == REFUSALS_MAX
     assert f"web-{REFUSALS_MAX + 4}" in found
     assert "web-0" not in found
+
+
+def test_what_the_report_lacks_is_counted() -> None:
+    tally, held = Tally(), [Held(policy(deny("*")), True)]
+    for number in range(REFUSALS_MAX + 2):
+        tally.note(held, seen(f"web-{number}"), 0.0)
+        tally.note(held, seen(f"web-{number}"), 1.0)
+    tally.note(held, Seen(caller="", denied=True), 1.0)
+    tally.note(held, seen(denied=False, shadow="denied"), 1.0)
+    # The dry run's pair put out the third of the first ones.
+    assert tally.dropped == {"no_identity": 1, "calls": 6, "lines": REFUSALS_MAX + 2}
+    wanted = {"denied": 2 * (REFUSALS_MAX + 2), "would-deny": 1, "would-allow": 0}
+    assert tally.calls == wanted
 
 
 def test_callers_that_are_no_services_are_named_by_their_identity() -> None:

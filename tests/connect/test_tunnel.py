@@ -26,6 +26,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+def uncounted(_: int) -> None:
+    pass
+
+
 async def listen(work: Work) -> tuple[asyncio.Server, int]:
     # Of a task that serves a connection whose other side has said all, asyncio itself keeps none.
     serving: set[asyncio.Task[None]] = set()
@@ -75,12 +79,12 @@ class Way:
     async def let_in(self, plain: Plain) -> None:
         secure = Secure(plain, self.listening, None)
         await secure.shake_hands()
-        await splice(secure, await call(self.application))
+        await splice(secure, await call(self.application), uncounted, uncounted)
 
     async def let_out(self, plain: Plain) -> None:
         secure = Secure(await call(self.public), self.calling, "payments")
         await secure.shake_hands()
-        await splice(plain, secure)
+        await splice(plain, secure, uncounted, uncounted)
 
     async def end(self) -> None:
         for server in self.servers:

@@ -7,6 +7,8 @@ import json
 import re
 import signal
 import subprocess
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +157,8 @@ def test_a_reload_replaces_certificates_and_authority(tmp_path: Path) -> None:
 
 def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (TOP / "docs" / "tls.md").read_text()
-    blocks = dict(re.findall(r"```(console|hcl)\n(.*?)```", text, re.DOTALL))
+    found = re.findall(r"```(console|hcl)\n(.*?)```", text, re.DOTALL)
+    blocks = dict(reversed(found))  # The first of each.
     monkeypatch.chdir(tmp_path)
     shown = blocks["console"].splitlines()
     commands = [line.removeprefix("$ ") for line in shown if line.startswith("$ meshctl")]
@@ -171,6 +174,82 @@ def test_the_steps_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     node.flags = ["-config-file", str(tmp_path / "tls.hcl")]
     with running(node):
         eventually(lambda: ready(node))
+
+
+def test_who_is_revoked_is_cut_off_until_it_is_taken_back(tmp_path: Path) -> None:
+    made = Certificates(tmp_path / "made")
+    first = server(tmp_path, tls=made.config("server", "s1"))
+    lost = agent(tmp_path, first, made.config("client", "a1"))
+    kept = agent(tmp_path, first, made.config("client", "a2"), "a2")
+    kept.address = kept.config["bind_addr"] = kept.config["client_addr"] = network(11)
+    file = str(made.folder / "client-a1.pem")
+    with running(first, lost, kept):
+        for node in (lost, kept):
+            eventually(lambda node=node: knows_leader(node))  # type: ignore[misc]
+        index = lost.put("/v1/kv/a", b"1") and lost.get("/v1/kv/a")[0]["ModifyIndex"]
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(lost.get, f"/v1/kv/a?index={index}&wait=10m")
+            revoked(lost, kept, made)
+            # Its connection was open, and would have stayed so for ten minutes.
+            with pytest.raises(OSError, match="is revoked: laptop stolen"):
+                waiting.result(30)
+        assert knows_leader(kept)
+        assert "is revoked: laptop stolen (revoked: 1 so far)" in first.log()
+        assert "the server refuses this node" in lost.log()
+        shown = kept.meshctl("tls", "revoked").stdout
+        assert "laptop stolen" in shown
+        assert "a1.client.dc1.mesh" in shown
+        assert "a2/http/" in kept.meshctl("history", "--kind", "revocation").stdout
+        # What is revoked outlives the server.
+        assert first.stop() == 0
+        first.start()
+        eventually(lambda: ready(first) and turned_away(first, "revoked"))
+        done = kept.meshctl("tls", "unrevoke", file)
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: knows_leader(lost))
+        lost.put("/v1/kv/a", b"1")
+
+
+def revoked(lost: Meshd, kept: Meshd, made: Certificates) -> None:
+    """Have another agent revoke the certificate, and nobody his own by accident."""
+    file = str(made.folder / "client-a1.pem")
+    own = lost.meshctl("tls", "revoke", file)
+    assert own.returncode == 1
+    assert "the certificate of this very node (a1)" in own.stderr
+    leads = kept.meshctl("tls", "revoke", str(made.folder / "server-s1.pem"))
+    assert leads.returncode == 1
+    assert "is the certificate of the leader" in leads.stderr
+    done = kept.meshctl("tls", "revoke", file, "-reason", "laptop stolen")
+    assert done.returncode == 0, done.stderr
+    assert "(a1.client.dc1.mesh, client.dc1.mesh) is revoked" in done.stdout
+
+
+def test_agents_refuse_a_server_that_is_revoked(tmp_path: Path) -> None:
+    made = Certificates(tmp_path / "made")
+    first = server(tmp_path, tls=made.config("server", "s1"))
+    second = agent(tmp_path, first, made.config("client", "a1"))
+    with running(first, second):
+        eventually(lambda: knows_leader(second))
+        file = str(made.folder / "server-s1.pem")
+        refused = first.meshctl("tls", "revoke", file)
+        assert "the certificate of this very node (s1)" in refused.stderr
+        done = first.meshctl("tls", "revoke", file, "-force", "-reason", "key copied")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: "closing a connection to a server: its certificate" in second.log())
+        with pytest.raises(OSError, match=r"cannot connect.* is revoked: key copied"):
+            second.get("/v1/catalog/nodes?consistent")
+        # Another certificate is all it takes.
+        made.files("server-s1", made.issue("server", "s1"))
+        reload(first)
+        eventually(lambda: knows_leader(second))
+
+
+def turned_away(node: Meshd, reason: str) -> int:
+    url = f"http://{node.client_address}:{node.http}/v1/agent/metrics?format=prometheus"
+    with urllib.request.urlopen(url, timeout=20) as response:
+        text = response.read().decode()
+    (count,) = re.findall(rf'^mesh_rpc_turned_away{{reason="{reason}"}} (\d+)', text, re.MULTILINE)
+    return int(count)
 
 
 def test_a_reload_of_what_tls_cannot_use_changes_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -25,8 +23,8 @@ from mesh.dns.server import DnsServer, Options
 from mesh.registry.catalog import Node, Register, Service
 from tests.dns.memory import MemoryRegistry
 from tests.fuzz import dns, questions
+from tests.fuzz.alone import fuzz
 
-TOP = Path(__file__).parent.parent.parent
 SECONDS = 30.0
 """For each of four."""
 LOCAL = (("127.0.0.1", 0),)
@@ -79,16 +77,8 @@ def until() -> Iterator[int]:
 
 
 def _fuzzed(folder: Path, seed: int) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", "dns", "--seconds", f"{SECONDS:.0f}"]
-    done = subprocess.run(
-        [*command, "--seed", str(seed), "--corpus", str(folder / "corpus")],
-        cwd=TOP,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS + 100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    length, place = ("--seconds", f"{SECONDS:.0f}"), ("--corpus", str(folder / "corpus"))
+    fuzz("dns", *length, "--seed", str(seed), *place, seconds=SECONDS + 100)
 
 
 # Functions of their own, so that processes which run tests side by side may share them.

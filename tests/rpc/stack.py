@@ -92,8 +92,8 @@ class Stack:
         consensus = RaftConsensus(self.raft, lambda peer: peer.address)
         self.reader = LocalReader(self.machine.answers)
         self.audit: list[str] = []
-        gate = Gate(WORLD[0], self.machine.database, audit=self.audit.append)
-        self.forwarded = Forwarded(consensus, self.reader, gate, WORLD[1])
+        self.gate = Gate(WORLD[0], self.machine.database, audit=self.audit.append)
+        self.forwarded = Forwarded(consensus, self.reader, self.gate, WORLD[1])
         self.sightings: list[Sighting] = []
         self.operate_on(self.raft)
         local = (self.reader, self.forwarded)
@@ -142,7 +142,7 @@ class Stack:
 
     @property
     def sessions(self) -> int:
-        return len(self.rpc._writers)
+        return len(self.rpc._open)
 
     async def listen(self) -> Stack:
         """Serve without a log."""

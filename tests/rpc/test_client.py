@@ -4,11 +4,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
+from mesh.codec import pack
 from mesh.errors import Invalid, OutcomeUnknown, Unreachable
-from mesh.registry import kv
-from mesh.registry.port import READ, STALE, ReadOptions, WriteOptions
+from mesh.registry import kv, orders
+from mesh.registry.port import ORDER, READ, STALE, ReadOptions, WriteOptions
 from mesh.rpc import wire
 from mesh.rpc.client import Client
 from tests.rpc.stack import Raw, Stack, agent, client, until
@@ -96,6 +98,26 @@ async def test_forgetting_a_server_fails_what_waits_on_it_at_once(
     for task, kind in ((reading, Unreachable), (writing, OutcomeUnknown), (watching, Unreachable)):
         with pytest.raises(kind, match="broke"):
             await asyncio.wait_for(task, 1)
+
+
+async def test_who_leads_no_more_is_asked_only_for_what_nobody_else_can_do(
+    silent: str, asks: Client
+) -> None:
+    reading = asyncio.create_task(asks.read(silent, kv.Get("a"), READ))
+    writing = asyncio.create_task(asks.write(silent, SET, ONCE))
+    asking = asyncio.create_task(asks.operate(silent, orders.RaftConfiguration(), ORDER))
+    acting = asyncio.create_task(asks.operate(silent, orders.TransferLeader(), ORDER))
+    await until(lambda: asks._connections and len(asks._connections[silent]._waiting) == 4)
+    (connection,) = asks._connections.values()
+    asks.let_go(silent)
+    for task, kind in ((reading, Unreachable), (writing, OutcomeUnknown), (asking, Unreachable)):
+        with pytest.raises(kind, match="leads no more"):
+            await asyncio.wait_for(task, 1)
+    connection._deliver(wire.Wrote(4, msgspec.Raw(pack(orders.Server("id2", "s2", "s2:1")))))
+    assert (await asyncio.wait_for(acting, 1)).name == "s2"
+    assert not connection.closed
+    asks.let_go(silent)
+    assert connection.closed
 
 
 async def test_a_dead_port_is_unreachable_and_leaves_nothing(asks: Client) -> None:

@@ -123,19 +123,23 @@ async def test_old_versions_of_tls_are_refused(server: Stack, made: Certificates
     await until(lambda: server.rpc.counters["handshakes_failed"] == 1)
 
 
-STRANGERS: dict[str, Callable[[Certificates], Pair | None]] = {
-    "no certificate": lambda made: None,
-    "foreign CA": lambda made: Certificates(made.folder / "foreign").issue("server", "s1"),
-    "expired": lambda made: made.issue("server", "s1", AtTime(-10 * DAY), days=5),
-    "not yet valid": lambda made: made.issue("server", "s1", AtTime(10 * DAY)),
+STRANGERS: dict[str, tuple[str, Callable[[Certificates], Pair | None]]] = {
+    "no certificate": ("no_certificate", lambda made: None),
+    "foreign CA": (
+        "foreign",
+        lambda made: Certificates(made.folder / "foreign").issue("server", "s1"),
+    ),
+    "expired": ("expired", lambda made: made.issue("server", "s1", AtTime(-10 * DAY), days=5)),
+    "not yet valid": ("not_yet_valid", lambda made: made.issue("server", "s1", AtTime(10 * DAY))),
 }
+"""How it is counted, and what is shown."""
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
 async def test_a_stranger_is_refused_in_the_handshake(
     server: Stack, made: Certificates, calls: Calls, kind: str
 ) -> None:
-    tls = context(made, STRANGERS[kind](made))
+    tls = context(made, STRANGERS[kind][1](made))
     try:  # In TLS 1.3 the caller may believe for a moment that it was let in.
         raw = await Raw.open(server, tls=tls)
     except OSError:
@@ -145,6 +149,7 @@ async def test_a_stranger_is_refused_in_the_handshake(
         raw.send(wire.Write(2, kv.Set("a", b"1"), WriteOptions(request="r")))
         assert await raw.closed()
     await until(lambda: server.rpc.counters["handshakes_failed"] == 1)
+    assert server.rpc.turned_away[STRANGERS[kind][0]] == 1
     assert not server.sessions
     assert server.rpc.counters["write"] == 0
     await works(server, calls, made.credentials("client", "a1"))
@@ -238,6 +243,7 @@ async def test_hostile_bytes_before_the_handshake(
     raw = await Raw.open(server, data)
     assert await raw.closed()
     await until(lambda: server.rpc.counters["handshakes_failed"] == 1)
+    assert server.rpc.turned_away["other" if data[:1] == b"\x16" else "plain"] == 1
     await works(server, calls, made.credentials("client", "a1"))
     assert (await server.router.read(kv.Get("a"))).value is None
     assert server.rpc._listener.accepting.tasks.failures == 0
@@ -323,7 +329,7 @@ async def test_it_goes_on_when_there_are_file_descriptors_again(
 async def test_failed_handshakes_are_a_warning_once_a_minute(
     server: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "mesh.rpc.listener"):
+    with caplog.at_level(logging.DEBUG, "mesh.rpc.turning"):
         for _ in range(3):
             assert await (await Raw.open(server, b"junk" * 10)).closed()
         await until(lambda: server.rpc.counters["handshakes_failed"] == 3)

@@ -204,6 +204,17 @@ async def test_a_retried_request_is_applied_once(server: Stack, asks: Client) ->
     assert not await router.write(create, WriteOptions(request="two"))
 
 
+async def test_a_server_says_no_log_index_before_the_first_write(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server)
+    await router.status()
+    assert server.raft.applied_index > 0
+    assert (server.forwarded.applied_index, asks.applied_index) == (0, 0)
+    assert await router.write(kv.Set("a", b"1"))
+    assert asks.applied_index > server.machine.database.ledger.horizon
+
+
 async def test_no_known_server_is_said_in_words_after_the_hold_time(asks: Client) -> None:
     router = agent(asks)
     began = asyncio.get_running_loop().time()
@@ -398,7 +409,7 @@ class Dying:
 
     async def operate(self, order: Order[Any]) -> Any:
         self.seen.append(type(order).__name__)
-        for writer in list(self.server.rpc._writers):
+        for writer in list(self.server.rpc._open):
             writer.transport.abort()
         await asyncio.sleep(60)
 

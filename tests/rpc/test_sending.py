@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, cast
 
 import pytest
@@ -32,7 +33,7 @@ from mesh.server.machine import Machine
 from mesh.store import ledger
 
 ENDS = ["answered", "answered", "lost", "unanswered", "late", "refused"]
-ROUTES = ["agent", "server", "begun", "agent abroad", "server abroad"]
+ROUTES = ["agent", "new agent", "server", "begun", "agent abroad", "server abroad"]
 HOLD = 1.0
 AHEAD = 12
 
@@ -159,6 +160,8 @@ class Line:
         try:
             result = await self.server.write(command, options)
         except Outdated as error:
+            if next(self.shaky.ends) == "lost":
+                raise OutcomeUnknown("the connection to the server broke") from error
             self.applied_index = max(self.applied_index, error.index)
             raise
         if next(self.shaky.ends) == "lost":
@@ -208,7 +211,8 @@ class World:
         # The client of a server that leads is not asked, but for what it has heard.
         idle = cast("Client", Line(cast("ServerRouter", None), self.shaky))
         self.server = ServerRouter(options, self.shaky, (reader, forwarded), idle, (clock, dice))
-        line = cast("Client", Line(self.server, self.shaky))
+        self.line = Line(self.server, self.shaky)
+        line = cast("Client", self.line)
         self.agent = AgentRouter(options, lambda: ["s1", "s2"], line, (clock, dice))
         over = cast("Client", Line(self.server, self.shaky))
         way = AbroadOptions("n0", HOLD)
@@ -219,6 +223,7 @@ class World:
         home = cast("Client", Elsewhere(foreign, self.shaky))
         self.routers: dict[str, Registry] = {
             "agent": self.agent,
+            "new agent": self.agent,
             "server": self.server,
             "begun": cast("Registry", Begun(self.server)),
             "server abroad": foreign,
@@ -231,6 +236,8 @@ class World:
         to = WriteOptions(datacenter="dc1")
         told = False
         error: MeshError | None = None
+        if through == "new agent":
+            self.line.applied_index = 0
         try:
             told = await self.routers[through].write(kv.Set(key, b"1", check_index=0), to)
         except (OutcomeUnknown, NoLeader) as raised:
@@ -293,14 +300,28 @@ def test_a_write_is_applied_once_whatever_gets_lost(writes: list[str], data: st.
 async def test_an_agent_that_heard_nothing_for_long_starts_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
     await world.write(1, "agent")
-    line = cast("Line", world.agent._client)
-    line.applied_index = 0
-    await world.write(2, "agent")
+    await world.write(2, "new agent")
+
+
+async def test_an_agent_that_never_heard_anything_may_lose_its_first_answers() -> None:
+    # That of its first copy, and that of the server's first copy of its second.
+    ends = chain(["lost", "lost"], repeat("answered"))
+    world = World(ends, repeat(9))
+    assert await world.agent.write(kv.Set("a", b"1", check_index=0)) is True
+    assert world.seen("a") == 1
+
+
+async def test_what_was_lost_and_forgotten_is_unknown_to_who_had_heard_something() -> None:
+    world = World(chain(["unanswered"], repeat("answered")), repeat(9))
+    world.line.applied_index = 1
+    with pytest.raises(OutcomeUnknown, match="too old to tell"):
+        await world.agent.write(kv.Set("a", b"1", check_index=0))
+    assert world.seen("a") == 1
 
 
 async def test_an_agent_that_knew_another_log_starts_afresh() -> None:
     world = World(iter(lambda: "answered", ""), iter(lambda: 9, -1))
-    cast("Line", world.agent._client).applied_index = 10**9
+    world.line.applied_index = 10**9
     await world.write(1, "agent")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mesh.clock import SystemClock
 from mesh.connect import ca_config, identity, signing
+from mesh.connect.admission import REFUSED
 from mesh.connect.keys import new_key
 from mesh.daemon.consensus import RaftConsensus
 from mesh.errors import Busy, Conflict, Denied, Internal, Invalid, NotFound
@@ -109,7 +110,8 @@ async def test_leaves_are_signed_for_this_datacenter_only(office: Office) -> Non
         await office.sign("dc2")
     with pytest.raises(Invalid):
         await office.order(Sign("nonsense"))
-    assert office.authority.refused == {"denied": 1, "invalid": 1}
+    wanted = dict.fromkeys(REFUSED, 0) | {"datacenter": 1, "invalid": 1}
+    assert office.authority.refused == wanted
     assert office.authority.counters["signed"] == 1
 
 

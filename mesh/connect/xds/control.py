@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesh.clock import Clock
 from mesh.connect.xds import proxyless
 from mesh.connect.xds.blueprint import Blueprint, Proxyless
+from mesh.connect.xds.marks import Marks
+from mesh.connect.xds.reach import EVERYBODY, Judged
 from mesh.connect.xds.refusals import seen
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.secrets import LEAF
@@ -45,16 +48,21 @@ class Control:
         clock: Clock,
         heard: Callable[[str], None],
         saw: Callable[[list[Held], Seen], None],
+        folder: Path | None = None,
     ) -> None:
         """`heard` is called with a proxy that said something, or whose streams come or go.
 
         `saw` is called with a call that a proxy refused, or would by a dry run, and what it may
-        have been judged by: what is likely comes first.
+        have been judged by: what is likely comes first. In the folder is kept what the next life
+        has to know of connections that are open.
         """
         self._server = XdsServer(
             clock, joined=heard, left=heard, heard=heard, logged=self._read_log
         )
         self._saw, self._clock = saw, clock
+        self._marks = Marks(folder)
+        self.unplaced = 0
+        """Calls told of by proxies that are not known here, or not any more."""
         self._held: dict[str, list[tuple[float, Held]]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._credentials: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
@@ -76,7 +84,7 @@ class Control:
         if not held or held[0][1] != now:
             held.insert(0, (self._clock.wall(), now))
             del held[POLICIES_KEPT:]
-        made = self._snapshots[name] = build(blueprint, self._snapshots.get(name))
+        made = self._snapshots[name] = self._built(blueprint, self._snapshots.get(name))
         known = self._credentials.setdefault(name, {})
         for secret in made.of(SECRET).values():
             known.pop(secret.version, None)
@@ -85,6 +93,16 @@ class Control:
         while len(known) > CREDENTIALS_KEPT:
             del known[next(iter(known))]
         self._server.put(name, made)
+
+    def _built(self, blueprint: Blueprint, before: Snapshot | None) -> Snapshot:
+        known = before.judged if before is not None else self._marks.find(blueprint.proxy)
+        # Of what is not known nothing may go on.
+        unknown = Judged(str(self._clock.wall()), EVERYBODY)
+        made = build(blueprint, before, known or unknown)
+        is_tcp = blueprint.inbound is not None and blueprint.inbound.protocol == "tcp"
+        if is_tcp and made.judged is not None and made.judged != known:
+            self._marks.keep(blueprint.proxy, made.judged)
+        return made
 
     def put_proxyless(self, wanted: Proxyless) -> dict[str, str]:
         """From now on gRPC programs are to be this; returns what is wrong with it."""
@@ -104,9 +122,12 @@ class Control:
 
     def _read_log(self, proxy: str, message: Any) -> None:
         held = self._held.get(proxy)
-        for one in seen(message) if held else ():
+        if not held:
+            self.unplaced += sum(1 for _ in seen(message))
+            return
+        for one in seen(message):
             # The newest it may have had then, those before, and last the ones it got later.
-            likely = sorted(held or (), key=lambda each: (each[0] > one.at, -each[0]))
+            likely = sorted(held, key=lambda each: (each[0] > one.at, -each[0]))
             self._saw([what for _, what in likely], one)
 
     def heard(self, proxy: str) -> Heard | None:
@@ -142,6 +163,7 @@ class Control:
         self._held.pop(proxy, None)
         self._snapshots.pop(proxy, None)
         self._credentials.pop(proxy, None)
+        self._marks.forget(proxy)
         self._server.put(proxy, None)
 
     def status(self) -> list[ProxyStatus]:

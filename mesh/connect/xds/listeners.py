@@ -8,12 +8,14 @@ from typing import Any
 from mesh.connect.xds import access_logs, clusters, http, rbac, refusals, routes, secrets, tokens
 from mesh.connect.xds.blueprint import Blueprint, Exposed, Inbound, Upstream
 from mesh.connect.xds.messages import (
+    ADS,
     ConnectionLimit,
     Filter,
     HttpConnectionManager,
     Listener,
     NetworkRbac,
     TcpProxy,
+    TypedExtensionConfig,
     any_of,
     parsed,
     resource,
@@ -35,8 +37,11 @@ _HERE6 = ({"address_prefix": "::1", "prefix_len": {"value": 128}},)
 # Inbound.
 
 
-def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
-    """Where other sidecars connect: mutual TLS, then rules, then the application."""
+def public(inbound: Inbound, blueprint: Blueprint, mark: str = "") -> Resource:
+    """Where other sidecars connect: mutual TLS, then rules, then the application.
+
+    The mark is that of the rules for connections that nobody looks into (`reach`).
+    """
     name = f"{PUBLIC}:{inbound.address}:{inbound.port}"
     web = inbound.protocol != "tcp"
     custom = blueprint.config.get("envoy_public_listener_json")
@@ -57,21 +62,32 @@ def public(inbound: Inbound, blueprint: Blueprint) -> Resource:
     if custom and found.HasField("default_filter_chain"):
         chains.append(found.default_filter_chain)
     for chain in chains:
-        _protect(chain, inbound, blueprint, origin)
-    children = [*secrets.refs(blueprint.bundle)]
-    if web:
-        children += [Ref(FILTER, one) for one in (tokens.FILTER_NAME, http.RBAC_NAME)]
-    causes = [Cause(origin)]
-    if not web:
-        causes += rbac.rules(blueprint, http=False).causes[1:]
+        if web:
+            _protect(chain, inbound, blueprint, origin)
+        else:
+            _protect_connections(chain, blueprint, mark)
+    filters = (tokens.FILTER_NAME, http.RBAC_NAME) if web else (_marked(mark),)
+    children = [*secrets.refs(blueprint.bundle), *(Ref(FILTER, one) for one in filters)]
     needs = [] if custom else [clusters.LOCAL_APP]
-    return resource(found, name, children=children, needs=needs, causes=causes)
+    return resource(found, name, children=children, needs=needs, causes=[Cause(origin)])
 
 
 def guards(blueprint: Blueprint) -> list[Resource]:
     """What the rules of an HTTP listener are, apart from it: they change while it stays."""
     rules = rbac.rules(blueprint, http=True)
     return [tokens.authentication(blueprint), http.rbac_filter(rules)]
+
+
+def guard_of_connections(blueprint: Blueprint, mark: str) -> Resource:
+    """The same of a listener that does not look into connections."""
+    rules = rbac.rules(blueprint, http=False)
+    config = NetworkRbac(stat_prefix="connect_authz", rules=rules.enforced)
+    if rules.shadow is not None:
+        config.shadow_rules.CopyFrom(rules.shadow)
+        config.shadow_rules_stat_prefix = rbac.SHADOW_PREFIX
+    name = _marked(mark)
+    found = TypedExtensionConfig(name=name, typed_config=any_of(config))
+    return resource(found, name, causes=rules.causes)
 
 
 def _address(inbound: Inbound) -> dict[str, Any]:
@@ -104,20 +120,32 @@ def _plain(inbound: Inbound, blueprint: Blueprint, name: str) -> Any:
 
 
 def _protect(chain: Any, inbound: Inbound, blueprint: Blueprint, origin: str) -> None:
-    """Put mutual TLS and the rules around whatever a chain does."""
-    web = inbound.protocol != "tcp"
-    socket = secrets.inbound(blueprint.bundle, blueprint.incoming, _ALPN if web else [])
-    chain.transport_socket.CopyFrom(type(chain.transport_socket)(**socket))
-    if not web:
-        kept = [*chain.filters]
-        del chain.filters[:]
-        chain.filters.extend([_network_rules(blueprint), *(_told(one, blueprint) for one in kept)])
-        return
+    """Put mutual TLS and the rules around whatever a chain does with requests."""
+    _secure(chain, blueprint, _ALPN)
     managers = [one for one in chain.filters if one.name == _MANAGER or _is_manager(one)]
     if not managers:
         raise Invalid(f"{origin}: no HTTP connection manager, which the rules would go into")
     for one in managers:
         _guard(one, inbound, blueprint)
+
+
+def _protect_connections(chain: Any, blueprint: Blueprint, mark: str) -> None:
+    """The same where nobody looks into connections."""
+    _secure(chain, blueprint, [])
+    kept = [*chain.filters]
+    del chain.filters[:]
+    source = {"config_source": ADS, "type_urls": [any_of(NetworkRbac()).type_url]}
+    rules = Filter(name=_marked(mark), config_discovery=source)
+    chain.filters.extend([rules, *map(_told, kept)])
+
+
+def _marked(mark: str) -> str:
+    return f"{_RBAC}.{mark}"
+
+
+def _secure(chain: Any, blueprint: Blueprint, alpn: list[str]) -> None:
+    socket = secrets.inbound(blueprint.bundle, blueprint.incoming, alpn)
+    chain.transport_socket.CopyFrom(type(chain.transport_socket)(**socket))
 
 
 def _is_manager(found: Any) -> bool:
@@ -142,15 +170,16 @@ def _guard(found: Any, inbound: Inbound, blueprint: Blueprint) -> None:
     found.typed_config.CopyFrom(any_of(manager))
 
 
-def _told(found: Any, blueprint: Blueprint) -> Any:
-    """The filter, with what it refuses told to us if it is the one that ends connections."""
-    rules = rbac.rules(blueprint, http=False)
-    logs = refusals.of_connections(rules)
-    if not logs or not found.typed_config.Is(TcpProxy.DESCRIPTOR):
+def _told(found: Any) -> Any:
+    """The filter, with what is refused told to us if it is the one that ends connections.
+
+    Always, and whether or not there is anything to try: rules come and go without it.
+    """
+    if not found.typed_config.Is(TcpProxy.DESCRIPTOR):
         return found
     proxy = TcpProxy()
     found.typed_config.Unpack(proxy)
-    if rules.shadow is not None and not proxy.HasField("access_log_options"):
+    if not proxy.HasField("access_log_options"):
         # Connections may last for long. The other logs hear of their ends, as without this.
         proxy.access_log_options.access_log_flush_interval.FromTimedelta(
             seconds(refusals.CONNECTION_SECONDS)
@@ -159,18 +188,9 @@ def _told(found: Any, blueprint: Blueprint) -> Any:
             if not one.HasField("filter"):
                 periodic = {"types": ["TcpPeriodic"], "exclude": True}
                 one.filter.CopyFrom(type(one.filter)(log_type_filter=periodic))
-    proxy.access_log.extend(logs)
+    proxy.access_log.append(refusals.of_connections())
     found.typed_config.CopyFrom(any_of(proxy))
     return found
-
-
-def _network_rules(blueprint: Blueprint) -> Any:
-    found = rbac.rules(blueprint, http=False)
-    config = NetworkRbac(stat_prefix="connect_authz", rules=found.enforced)
-    if found.shadow is not None:
-        config.shadow_rules.CopyFrom(found.shadow)
-        config.shadow_rules_stat_prefix = rbac.SHADOW_PREFIX
-    return Filter(name=_RBAC, typed_config=any_of(config))
 
 
 # Exposed paths.

@@ -17,6 +17,7 @@ import msgspec
 from mesh.connect import identity
 from mesh.connect.xds.blueprint import Blueprint
 from mesh.connect.xds.messages import RBAC, Policy
+from mesh.connect.xds.reach import Reach
 from mesh.connect.xds.snapshot import Cause
 from mesh.registry.intentions import (
     ANY,
@@ -59,6 +60,22 @@ def rules(blueprint: Blueprint, *, http: bool) -> Rules:
         _rendered(blueprint, real, http=http),
         _rendered(blueprint, intentions, http=http) or RBAC(action="DENY") if trying else None,
         _causes(blueprint.policy.destination, intentions),
+    )
+
+
+def reach(blueprint: Blueprint) -> Reach:
+    """Who may open connections that nobody looks into, by these rules."""
+    intentions = blueprint.policy.intentions
+    real = _deciding([one for one in intentions if not one.peer and not one.dry_run])
+    verdicts = {source: _action(one, http=False) == "allow" for source, one in real.items()}
+    strangers, others = blueprint.default_allow, verdicts.pop(ANY, blueprint.default_allow)
+    if blueprint.policy.jwt:
+        verdicts, strangers, others = {}, False, False
+    return Reach(
+        trust_domain=blueprint.bundle.trust_domain,
+        strangers=strangers,
+        others=others,
+        named=frozenset(source for source, may in verdicts.items() if may != others),
     )
 
 
@@ -242,7 +259,7 @@ def _header(match: HeaderMatch) -> dict[str, Any]:
 
 def _token(need: JwtNeed) -> dict[str, Any]:
     """A valid token of the provider with all of the claims, as the JWT filter noted it."""
-    return _all([{"metadata": one} for one in _claims(need)])
+    return _all(_noted(need))
 
 
 def _claims(need: JwtNeed) -> list[dict[str, Any]]:
@@ -268,4 +285,4 @@ def _demand(policies: dict[str, Any], tokens: list[JwtNeed], default: str) -> No
 
 
 def _noted(need: JwtNeed) -> list[dict[str, Any]]:
-    return [{"metadata": one} for one in _claims(need)]
+    return [{"sourced_metadata": {"metadata_matcher": one}} for one in _claims(need)]

@@ -18,7 +18,7 @@ from mesh.connect.xds.messages import (
     any_of,
     seconds,
 )
-from mesh.connect.xds.rbac import SHADOW_PREFIX, Rules
+from mesh.connect.xds.rbac import SHADOW_PREFIX
 from mesh.connect.xds.seen import Seen
 
 FLUSH_SECONDS = 1.0
@@ -53,16 +53,14 @@ def of_requests() -> Any:
     return _log("envoy.access_loggers.http_grpc", filters, config)
 
 
-def of_connections(rules: Rules) -> list[Any]:
-    """The log of connections that nobody looks into, if there is anything to refuse."""
-    if rules.enforced is None and rules.shadow is None:
-        return []
+def of_connections() -> Any:
+    """The log of connections that nobody looks into; always there, as that of requests."""
     filters = [
         _expression(f"connection.termination_details.startsWith('{_DENIED}')"),
         _noted(_CONNECTIONS, _SHADOW),
     ]
     config = TcpGrpcAccessLogConfig(common_config=_common())
-    return [_log("envoy.access_loggers.tcp_grpc", filters, config)]
+    return _log("envoy.access_loggers.tcp_grpc", filters, config)
 
 
 def _noted(name: str, key: str) -> dict[str, Any]:

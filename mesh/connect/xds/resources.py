@@ -7,8 +7,18 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mesh.connect.xds import access_logs, clusters, endpoints, listeners, secrets, tokens
+from mesh.connect.xds import (
+    access_logs,
+    clusters,
+    endpoints,
+    listeners,
+    rbac,
+    reach,
+    secrets,
+    tokens,
+)
 from mesh.connect.xds.blueprint import Blueprint, Inbound, Upstream
+from mesh.connect.xds.reach import Judged
 from mesh.connect.xds.snapshot import Resource, Snapshot, grouped
 from mesh.errors import Invalid
 
@@ -20,18 +30,27 @@ class Part(NamedTuple):
     given: Any
     make: Callable[[], list[Resource]]
     plain: Callable[[], list[Resource]] | None = None
-    """Without what the user wrote in Envoy's own terms, for when that cannot be read."""
+    """Without what the user wrote for just this, for when that cannot be read."""
 
 
-def build(blueprint: Blueprint, before: Snapshot | None = None) -> Snapshot:
-    """What the sidecar is to have. What did not change is taken over from the snapshot before."""
+def build(
+    blueprint: Blueprint, before: Snapshot | None = None, known: Judged | None = None
+) -> Snapshot:
+    """What the sidecar is to have. What did not change is taken over from the snapshot before.
+
+    `known` is what its connections were judged by where there is none.
+    """
     problems: dict[str, str] = {}
     try:
         access_logs.requests(blueprint.access_log)
     except Invalid as error:
         problems["access log"] = error.message
         blueprint = replace(blueprint, access_log=None)
-    return assembled(_parts(blueprint), before, problems)
+    judged = before.judged if before else known
+    if blueprint.inbound is not None and blueprint.inbound.protocol == "tcp":
+        judged = reach.judged(rbac.reach(blueprint), judged)
+    found = assembled(_parts(blueprint, judged), before, problems)
+    return replace(found, judged=judged)
 
 
 def assembled(
@@ -66,7 +85,7 @@ def _plain(part: Part) -> list[Resource]:
         return []
 
 
-def _parts(blueprint: Blueprint) -> Iterator[Part]:
+def _parts(blueprint: Blueprint, judged: Judged | None) -> Iterator[Part]:
     leaf = blueprint.leaf
     if leaf is None:
         return  # Nothing could be opened or called without one.
@@ -74,25 +93,27 @@ def _parts(blueprint: Blueprint) -> Iterator[Part]:
     yield Part("leaf", leaf, lambda: [secrets.leaf_secret(leaf)])
     yield Part("roots", bundle, lambda: [secrets.roots_secret(bundle)])
     if blueprint.inbound is not None:
-        yield from _inbound(blueprint, blueprint.inbound)
+        yield from _inbound(blueprint, blueprint.inbound, judged.mark if judged else "")
     for place, upstream in enumerate(blueprint.upstreams):
         yield from _upstream(blueprint, upstream, f"upstream {place}")
 
 
-def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[Part]:
+def _inbound(blueprint: Blueprint, inbound: Inbound, mark: str) -> Iterator[Part]:
     without = replace(blueprint, config={})
     bare = replace(inbound, exposed=[], agent_addresses=[])
     settings = (_settings(blueprint), blueprint.config, bare, blueprint.incoming)
     used = tokens.used(blueprint)
     policy = (blueprint.policy, blueprint.default_allow, used)
-    given: tuple[Any, ...] = settings
     if inbound.protocol == "tcp":
-        given = (settings, policy)
+        rules = (policy, blueprint.bundle.trust_domain, mark)
+        yield Part("rules", rules, lambda: [listeners.guard_of_connections(blueprint, mark)])
     else:
         yield Part(
             "rules",
             (policy, blueprint.bundle.trust_domain, blueprint.public_roots),
             lambda: [*listeners.guards(blueprint), *tokens.clusters(blueprint)],
+            # Then nobody has a token, and whoever is denied without one is denied nonetheless.
+            lambda: listeners.guards(replace(blueprint, jwt_providers=[])),
         )
     yield Part(
         "application",
@@ -102,9 +123,9 @@ def _inbound(blueprint: Blueprint, inbound: Inbound) -> Iterator[Part]:
     )
     yield Part(
         "public listener",
-        given,
-        lambda: [listeners.public(inbound, blueprint)],
-        lambda: [listeners.public(inbound, without)],
+        (settings, mark),
+        lambda: [listeners.public(inbound, blueprint, mark)],
+        lambda: [listeners.public(inbound, without, mark)],
     )
 
     def exposed() -> list[Resource]:

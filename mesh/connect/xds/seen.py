@@ -35,3 +35,5 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     connection: str = ""
     """The id of a connection, which may be told of several times."""
+    count: int = 1
+    """How many such calls there were."""

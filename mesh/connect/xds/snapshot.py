@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mesh.connect.xds.reach import Judged
+
 _TYPES = "type.googleapis.com/"
 SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
 CLUSTER = f"{_TYPES}envoy.config.cluster.v3.Cluster"
@@ -76,6 +78,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What was built of which part of the blueprint, for the next one to take over."""
     problems: dict[str, str] = {}
     """What was left out because it cannot be read, by part of the blueprint."""
+    judged: Judged | None = None
+    """What open connections were judged by, where nobody looks into them, or did not once."""
 
     def of(self, kind: str) -> Mapping[str, Resource]:
         """Those of one kind."""

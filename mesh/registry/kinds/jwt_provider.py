@@ -58,8 +58,7 @@ class RemotePart(Part, frozen=True, kw_only=True):
 
     def faults(self) -> Iterator[Fault]:
         """Where from."""
-        parts = urlsplit(self.uri)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_fetched_from(self.uri):
             yield "URI", f'expected http:// or https:// and a host, got "{self.uri[:64]}"'
 
 
@@ -140,6 +139,14 @@ class JwtProviderBody(Body, frozen=True, kw_only=True):
         """Keys are there."""
         if self.json_web_key_set is None:
             yield "JSONWebKeySet", "must be given"
+
+
+def _is_fetched_from(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def key_set(text: str) -> str:

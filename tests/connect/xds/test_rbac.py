@@ -87,6 +87,7 @@ async def test_envoy_and_the_evaluator_decide_alike(mesh: Mesh) -> None:
                 assert await _shadow_denied(mesh) - shadow_before == len(denied), policy
         for caller in callers:
             caller.close()
+    assert "deprecated" not in mesh.envoys["payments"].complaints()
     assert asked == len(WAYS) * POLICIES * len(CALLERS) * REQUESTS
 
 

@@ -16,10 +16,12 @@ from msgspec.structs import replace
 
 from mesh.connect.xds import messages
 from mesh.connect.xds.blueprint import Blueprint, Endpoint, Upstream
+from mesh.connect.xds.http import RBAC_NAME
 from mesh.connect.xds.resources import build
 from mesh.connect.xds.snapshot import (
     CLUSTER,
     ENDPOINTS,
+    FILTER,
     KINDS,
     LISTENER,
     SECRET,
@@ -28,6 +30,7 @@ from mesh.connect.xds.snapshot import (
     Snapshot,
     grouped,
 )
+from mesh.connect.xds.tokens import FILTER_NAME
 from tests.connect.xds.sidecars import Envoy, Mesh, until
 from tests.connect.xds.signing import Issuer, Signer
 
@@ -199,3 +202,15 @@ def test_resources_say_what_they_follow_from() -> None:
     assert rules.origin("something") == "service-intentions web"
     exact = rules.origin("Invalid regex '/c/[0-9]+': no")
     assert exact == "service-intentions web: source api: Permissions[2].HTTP.PathRegex"
+
+
+@pytest.mark.parametrize("uri", ["https://x:99999/keys", "https://[x/keys"])
+def test_rules_hold_even_if_nobody_can_check_tokens(uri: str) -> None:
+    blueprint = read("jwt-permission")
+    whole = build(blueprint)
+    providers = [replace(one, keys="", keys_uri=uri) for one in blueprint.jwt_providers]
+    found = build(replace(blueprint, jwt_providers=providers), whole)
+    assert list(found.problems) == ["rules"]
+    assert found.of(FILTER)[RBAC_NAME] == whole.of(FILTER)[RBAC_NAME]
+    tokens = messages.readable(found.of(FILTER)[FILTER_NAME])
+    assert "providers" not in tokens["typed_config"]

@@ -1,0 +1,78 @@
+"""Whom intentions refuse, as an agent is told of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mesh.cli.connect_denials import Denials
+from mesh.client import Settings
+from mesh.client.connect import CALLERS_MAX
+from mesh.clock import SystemClock
+from tests.client.scripted import Scripted
+
+PATH = "/v1/agent/connect/refused"
+
+
+def told(agent: Scripted) -> list[dict[str, int]]:
+    """By caller, each time something was told."""
+    bodies = [json.loads(said.body) for said in agent.said]
+    assert all(body["Target"] == "payments" for body in bodies)
+    return [{one["ClientCertURI"]: one["Count"] for one in body["Callers"]} for body in bodies]
+
+
+def denials(agent: Scripted) -> Denials:
+    return Denials("payments", Settings(address=agent.address), SystemClock())
+
+
+async def test_they_are_counted_by_caller_and_told_once() -> None:
+    with Scripted() as agent:
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        assert await made.tell()
+        for caller in ("a", "b", "a"):
+            made.note(caller)
+        assert await made.tell()
+        assert await made.tell()
+        made.note("b")
+        assert await made.tell()
+        assert told(agent) == [{"a": 2, "b": 1}, {"b": 1}]
+
+
+async def test_what_an_agent_did_not_hear_is_told_again_with_what_came_since() -> None:
+    with Scripted() as agent:
+        agent.on("PUT", PATH, "no", status=500)
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        made.note("a")
+        assert not await made.tell()
+        made.note("a")
+        assert await made.tell()
+        assert told(agent)[-1] == {"a": 2}
+
+
+async def test_there_are_no_more_callers_than_an_agent_hears_at_once() -> None:
+    with Scripted() as agent:
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        for number in range(CALLERS_MAX + 5):
+            made.note(str(number))
+        made.note("0")
+        assert await made.tell()
+        (found,) = told(agent)
+        assert len(found) == CALLERS_MAX
+        assert found["0"] == 2
+
+
+async def test_an_older_agent_is_left_in_peace(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Scripted() as agent:
+        agent.on("PUT", PATH, "not found", status=404)
+        made = denials(agent)
+        made.note("a")
+        await made.run()
+        made.note("a")
+        assert await made.tell()
+        assert len(agent.said) == 1
+    assert "too old" in caplog.text
