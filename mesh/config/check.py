@@ -326,6 +326,10 @@ def _rest(config: Config) -> Iterator[Complaint]:
     yield from _gossip_secrets(config)
     if not _CONTENT_PATH.fullmatch(config.ui_config.content_path):
         yield "ui_config.content_path", "expected letters, digits, / - _ . and ~"
+    for name, url in config.ui_config.dashboard_url_templates.items():
+        if not url.startswith(("http://", "https://")):
+            key = f"ui_config.dashboard_url_templates.{name}"
+            yield key, "expected a URL with http:// or https://"
     base_url = config.ui_config.metrics_proxy.base_url
     if base_url and not base_url.startswith(("http://", "https://")):
         yield "ui_config.metrics_proxy.base_url", "expected a URL with http:// or https://"

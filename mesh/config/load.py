@@ -23,7 +23,6 @@ DEV_OVERLAY: dict[str, Any] = {
     "bind_addr": "127.0.0.1",
     "log_level": "DEBUG",
     "enable_debug": True,
-    "ui_config.enabled": True,
     "disable_keyring_file": True,
     "ports.grpc": 8502,
     "connect.envoy_drain_time": "1s",

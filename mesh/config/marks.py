@@ -35,9 +35,9 @@ NOT_YET = _names(
     telemetry.disable_per_tenancy_usage_metrics telemetry.disable_compat_1_9
     telemetry.circonus_api_app tls.defaults.tls_cipher_suites
     tls.defaults.use_auto_cert tls.grpc tls.https tls.internal_rpc.tls_cipher_suites
-    tls.internal_rpc.use_auto_cert ui_config.enabled ui_config.dir ui_config.content_path
+    tls.internal_rpc.use_auto_cert
     ui_config.metrics_provider ui_config.metrics_provider_files
-    ui_config.metrics_provider_options_json ui_config.dashboard_url_templates
+    ui_config.metrics_provider_options_json
     unix_sockets use_streaming_backend xds
     addresses.https addresses.grpc_tls protocol
     dns_config.prefer_namespace

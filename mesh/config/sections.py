@@ -128,8 +128,8 @@ class MetricsProxy(msgspec.Struct, frozen=True, kw_only=True):
 class Ui(msgspec.Struct, frozen=True, kw_only=True):
     """The web UI."""
 
-    enabled: bool = False
-    """Serve the UI; true with -dev."""
+    enabled: bool = True
+    """Serve the UI."""
     dir: str = ""
     """Directory of another UI to serve."""
     content_path: str = "/ui/"
@@ -143,7 +143,7 @@ class Ui(msgspec.Struct, frozen=True, kw_only=True):
     metrics_proxy: MetricsProxy = MetricsProxy()
     """The metrics server."""
     dashboard_url_templates: dict[str, str] = {}
-    """Links to dashboards, by kind."""
+    """Links to dashboards: `service`, a URL with {{Service.Name}} and {{Datacenter}} in it."""
 
 
 class AclTokens(msgspec.Struct, frozen=True, kw_only=True):

@@ -232,6 +232,9 @@ def http(config: Config) -> HttpOptions:
             for one in config.ui_config.metrics_proxy.add_headers
         ),
         metrics_paths=config.ui_config.metrics_proxy.path_allowlist,
+        ui_path=f"/{config.ui_config.content_path.strip('/')}/" if config.ui_config.enabled else "",
+        ui_folder=config.ui_config.dir,
+        dashboard_urls=config.ui_config.dashboard_url_templates,
     )
 
 

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from mesh.errors import Invalid
-from mesh.http import params, respond
+from mesh.errors import Invalid, MeshError
+from mesh.http import origins, pages, params, respond
 from mesh.http.kept import Bodies
 from mesh.http.options import Options
 from mesh.http.request import Parts, Reply, Request
@@ -22,6 +22,7 @@ from mesh.http.routes import Paths
 log = logging.getLogger(__name__)
 
 READING = {"GET", "HEAD", "OPTIONS"}
+READING_POSTS = {"/v1/internal/ui/watch"}
 TENANCY_PARAMS = ("ns", "partition", "authmethod-ns")
 TENANCY_HEADERS = {name.lower(): name for name in ("X-Consul-Namespace", "X-Consul-Partition")}
 _NOTHING: dict[str, list[str]] = {}
@@ -32,6 +33,12 @@ _UNKNOWN = "Invalid URL path: if attempting to use the HTTP API, ensure the path
 _HOW = "send the header X-Consul-Token instead (said once, whoever else does it)"
 _ROBOTS = "User-agent: *\nDisallow: /"
 _ROOT = "This is a mesh agent; its web UI is off. The HTTP API is under /v1/."
+_FOREIGN = (
+    "A page of {} may change nothing here: the request's Origin is another than its Host. "
+    "A proxy before this agent has to pass the header Host on; for pages of others, "
+    "name them in http_config.response_headers as Access-Control-Allow-Origin."
+)
+_FOUND = 307
 
 
 class Admitted(msgspec.Struct):
@@ -55,6 +62,8 @@ class Dispatcher:
         self._warned = False
         self._writers = [_network(text) for text in options.allow_write_from]
         self._blocks = bool(self._writers or options.block_endpoints)
+        self._pages = Paths(pages.routes(options))
+        self._inner = self._answer_inner
 
     def admit(
         self, method: str, target: str, headers: Mapping[str, str], remote: str
@@ -66,13 +75,15 @@ class Dispatcher:
         path = raw if raw.isprintable() and "%" not in raw else self._path(raw)
         if self._blocks and (refused := self._blocked(method, path, remote)) is not None:
             return refused
+        if "origin" in headers and (refused := self._foreign(method, path, headers)) is not None:
+            return refused
         cleaned = clean(raw) if "//" in raw or "/." in raw else raw
         if cleaned != raw or self._paths.moved(raw):
             location = cleaned if cleaned != raw else f"{raw}/"
             return _moved(location, query)
         found = self._paths.find(raw)
-        if found is None:
-            return _unknown(path)
+        if found is None and (found := self._pages.find(raw)) is None:
+            return self._unknown(path)
         route = found.operations.get(method)
         if route is None:
             return _no_handler(method, found.allow)
@@ -98,8 +109,25 @@ class Dispatcher:
                 headers,
                 remote=remote,
                 bodies=self._bodies,
+                inner=self._inner,
             ),
         )
+
+    async def _answer_inner(self, asker: Request, target: str) -> Reply:
+        try:
+            admitted = self.admit("GET", target, asker.headers, asker.remote)
+            if isinstance(admitted, Reply):
+                return admitted
+            reply = await admitted.route.handler(admitted.request)
+        except MeshError as error:
+            return respond.failure(error)
+        except Exception:
+            log.exception("GET %s failed", target)
+            return respond.text(500, "Internal error; the agent's log says more")
+        if reply.stream is not None:
+            return respond.text(400, f"{admitted.route.path}: its answer is a stream")
+        reply.body = reply.body or b"".join(reply.pieces)
+        return reply
 
     def _path(self, raw: str) -> str:
         """The path decoded. Raises Invalid when it is no text or has unprintable characters."""
@@ -119,9 +147,28 @@ class Dispatcher:
         for prefix in self._options.block_endpoints:
             if path.startswith(prefix):
                 return respond.text(403, "Endpoint is blocked by agent configuration")
-        if self._writers and method not in READING and not self._may_write(remote):
+        reads = method in READING or path in READING_POSTS
+        if self._writers and not reads and not self._may_write(remote):
             return respond.text(403, "Endpoint is blocked by agent configuration")
         return None
+
+    def _foreign(self, method: str, path: str, headers: Mapping[str, str]) -> Reply | None:
+        if method in READING or path in READING_POSTS:
+            return None
+        origin = origins.foreign(headers, self._options.response_headers)
+        return respond.text(403, _FOREIGN.format(origin[:100])) if origin else None
+
+    def _unknown(self, path: str) -> Reply:
+        ui = self._options.ui_path
+        if ui and path in {"/", ui.rstrip("/")}:
+            reply = respond.text(_FOUND, f"The web UI is at {ui}")
+            reply.headers = {"Location": ui}
+            return reply
+        if path == "/":
+            return respond.text(200, _ROOT)
+        if path == "/robots.txt":
+            return respond.text(200, _ROBOTS)
+        return respond.text(404, _UNKNOWN_API if "/v1/" in path else _UNKNOWN)
 
     def _may_write(self, remote: str) -> bool:
         try:
@@ -160,14 +207,6 @@ def _moved(location: str, query: str) -> Reply:
     reply = respond.text(301, "Moved Permanently")
     reply.headers = {"Location": f"{location}?{query}" if query else location}
     return reply
-
-
-def _unknown(path: str) -> Reply:
-    if path == "/":
-        return respond.text(200, _ROOT)
-    if path == "/robots.txt":
-        return respond.text(200, _ROBOTS)
-    return respond.text(404, _UNKNOWN_API if "/v1/" in path else _UNKNOWN)
 
 
 def _no_handler(method: str, allow: str) -> Reply:

@@ -73,3 +73,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Paths that may be asked there [ui_config.metrics_proxy.path_allowlist]."""
     disable_coordinates: bool = False
     """Answer 401 about coordinates, and let `near` have no effect [disable_coordinates]."""
+    ui_path: str = ""
+    """Where the web UI lies, with a slash at its end [ui_config.content_path]; empty: nowhere."""
+    ui_folder: str = ""
+    """Folder of another UI to serve [ui_config.dir]; empty for mesh's own."""
+    dashboard_urls: dict[str, str] = {}
+    """Links to dashboards, by what they are of [ui_config.dashboard_url_templates]."""

@@ -11,7 +11,9 @@ import msgspec
 from mesh.clock import Clock, Dice
 from mesh.http.kept import Bodies, Body
 from mesh.http.options import Options
+from mesh.http.splices import Recent
 from mesh.registry.port import Answer, Query, ReadOptions, Registry
+from mesh.ui.memory import Memory
 
 T = TypeVar("T")
 
@@ -33,6 +35,10 @@ class Parts(msgspec.Struct, frozen=True):
         default_factory=lambda: asyncio.Semaphore(UPLOADS_MAX)
     )
     """For snapshots that are being restored."""
+    recent: Recent = msgspec.field(default_factory=Recent)
+    """What pages of the UI were told."""
+    memory: Memory = msgspec.field(default_factory=Memory)
+    """For pages that ask again and again."""
 
 
 class Request(msgspec.Struct):
@@ -56,6 +62,8 @@ class Request(msgspec.Struct):
     """Where the server keeps what it made of answers."""
     reads: list[tuple[Query[Any], ReadOptions, Answer[Any]]] = []
     """What was read through `read`."""
+    inner: Inner | None = None
+    """Answers a GET in the name of a request: its target, as it would be sent."""
 
     async def read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         """Read from the registry, for a reply that may be kept: see `Route.kept`."""
@@ -89,3 +97,4 @@ class Reply(msgspec.Struct):
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
+Inner: TypeAlias = Callable[[Request, str], Awaitable[Reply]]

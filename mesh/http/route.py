@@ -40,6 +40,8 @@ class Route(msgspec.Struct, frozen=True):
     """The option that limits the body."""
     streams: bool = False
     """Whether the handler reads the body piece by piece."""
+    waits: bool = False
+    """Whether it waits for news, and so ends when the server stops, without `index` or `hash`."""
     params: tuple[Param, ...] = ()
     """Beside `dc`, `token` and `pretty`, which every operation takes."""
     body: Any = None

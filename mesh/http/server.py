@@ -258,7 +258,7 @@ class HttpServer:
         """Answer one request, whatever happens to it but cancellation."""
         asked, route, began = admitted.request, admitted.route, self.timers.now()
         try:
-            if "index" not in asked.params and "hash" not in asked.params:
+            if not (route.waits or "index" in asked.params or "hash" in asked.params):
                 reply = await route.handler(asked)
                 if route.kept and len(asked.reads) == 1 and "near" not in asked.params:
                     reply.source = Source(*asked.reads[0], route.label, asked.options)

@@ -132,7 +132,7 @@ async def renew(request: Request) -> Reply:
     found = await request.parts.registry.operate(order, options)
     if found is None:
         return respond.text(404, f"Session id '{order.id}' not found")
-    return respond.json([_shape(found)])
+    return respond.json([session_shape(found)])
 
 
 async def info(request: Request) -> Reply:
@@ -140,23 +140,24 @@ async def info(request: Request) -> Reply:
     query = sessions.Info(params.required(request, "session"))
     found = await request.parts.registry.read(query, params.read_options(request))
     rows = [found.value] if found.value is not None else []
-    return respond.answered(found, [_shape(row) for row in rows])
+    return respond.answered(found, [session_shape(row) for row in rows])
 
 
 async def of_node(request: Request) -> Reply:
     """The sessions of a node."""
     query = sessions.OfNode(params.required(request, "node name"))
     found = await request.parts.registry.read(query, params.read_options(request))
-    return respond.answered(found, [_shape(row) for row in found.value])
+    return respond.answered(found, [session_shape(row) for row in found.value])
 
 
 async def every(request: Request) -> Reply:
     """All sessions."""
     found = await request.parts.registry.read(sessions.All(), params.read_options(request))
-    return respond.answered(found, [_shape(row) for row in found.value])
+    return respond.answered(found, [session_shape(row) for row in found.value])
 
 
-def _shape(row: sessions.Session) -> SessionShape:
+def session_shape(row: sessions.Session) -> SessionShape:
+    """A session as the API shows it."""
     return SessionShape(
         id=row.id,
         name=row.name,

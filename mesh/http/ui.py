@@ -7,18 +7,23 @@ from typing import Any
 
 import msgspec
 
+from mesh.agent.operations import NodeOperations
 from mesh.errors import Invalid
 from mesh.http import params, respond, shapes
 from mesh.http.request import Reply, Request
 from mesh.http.route import FILTER, READ, Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry import overview
+from mesh.registry import topology as topologies
+from mesh.ui import topology as edges
 
 KINDS = ("", "ingress-gateway", "api-gateway")
 """Of what the topology may be asked for: services that are called."""
 VERSION_META = "consul-version"
 PROTOCOL = "tcp"
 """What services speak as long as no config entry says otherwise."""
+EXTERNAL = "external-source"
+"""What of an intention's metadata says who made it."""
 
 
 class DumpShape(Shape, frozen=True, kw_only=True):
@@ -39,6 +44,15 @@ class GatewayShape(Shape, frozen=True):
     """Which services a gateway serves: empty, since no config entries bind any."""
 
 
+class HealthShape(Shape, frozen=True):
+    """How many instances there are by health; those in maintenance are nothing else."""
+
+    passing: int
+    warning: int
+    critical: int
+    maintenance: int
+
+
 class SummaryShape(Shape, frozen=True, kw_only=True):
     """A service at a glance."""
 
@@ -55,6 +69,10 @@ class SummaryShape(Shape, frozen=True, kw_only=True):
     gateway_config: GatewayShape = GatewayShape()
     transparent_proxy: bool
     connect_native: bool
+    instance_health: HealthShape
+    """Instances by the worst of their checks."""
+    proxy_for: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The services that it is a sidecar of."""
 
 
 class ListedShape(SummaryShape, frozen=True, kw_only=True):
@@ -83,13 +101,27 @@ class OverviewShape(Shape, frozen=True):
 
 
 class DecisionShape(Shape, frozen=True):
-    """Whether one service may call another."""
+    """Whether one service may call another: the evaluator's word about connections.
+
+    `Verdict` is allow, deny, or requests when it depends on the request.
+    """
 
     default_allow: bool
     allowed: bool
     has_permissions: bool
     external_source: str
     has_exact: bool
+    verdict: str
+    rule: str
+    """What decides, for a person."""
+    entry: str
+    """Where that stands; empty when it is the default."""
+    precedence: int
+    source_name: str
+    """Of the intention that decides; empty when it is the default."""
+    destination_name: str
+    permissions: list[str]
+    """What requests are held against, in order."""
 
 
 class NeighbourShape(SummaryShape, frozen=True, kw_only=True):
@@ -97,6 +129,13 @@ class NeighbourShape(SummaryShape, frozen=True, kw_only=True):
 
     source: str
     intention: DecisionShape
+
+
+class SettingsShape(Shape, frozen=True):
+    """What the operator decided about the UI, and about calls that no intention is about."""
+
+    dashboard_url_templates: dict[str, str] = msgspec.field(name="DashboardURLTemplates")
+    default_intention_policy: str
 
 
 class TopologyShape(Shape, frozen=True, kw_only=True):
@@ -146,13 +185,21 @@ def _dump(one: overview.NodeDump, versions: dict[str, str]) -> DumpShape:
 
 def _versions(request: Request) -> dict[str, str]:
     """The version that each member's program says it has, by name in lower case."""
-    agent = request.parts.agent
-    members = agent.operations.members(False) if agent is not None else []
     return {
-        one.name.lower(): one.tags["build"].partition(":")[0]
-        for one in members
-        if one.tags.get("build")
+        name: tags["build"].partition(":")[0]
+        for name, tags in member_tags(request).items()
+        if tags.get("build")
     }
+
+
+def member_tags(request: Request) -> dict[str, dict[str, str]]:
+    """The tags of each member by its name in lower case; none of another datacenter's."""
+    agent = request.parts.agent
+    asked = params.datacenter(request)
+    if agent is None or (asked and asked != request.options.datacenter):
+        return {}
+    operations: NodeOperations = agent.operations
+    return {one.name.lower(): one.tags for one in operations.members(False)}
 
 
 async def services(request: Request) -> Reply:
@@ -177,6 +224,8 @@ def _summary(request: Request, one: overview.Summary) -> dict[str, Any]:
         "checks_critical": one.checks.critical,
         "transparent_proxy": one.transparent,
         "connect_native": one.native,
+        "instance_health": HealthShape(*msgspec.structs.astuple(one.health)),
+        "proxy_for": one.serves or msgspec.UNSET,
     }
 
 
@@ -195,7 +244,7 @@ async def exported(request: Request) -> Reply:
 async def catalog_overview(request: Request) -> Reply:
     """How many nodes, instances and checks are well."""
     options = params.read_options(request, discovery=True)
-    found = await request.parts.registry.read(overview.Health(), options)
+    found = await request.parts.registry.read(overview.Overall(), options)
     every = found.value
     shape = OverviewShape([_tally(every.nodes)], _tallies(every.services), _tallies(every.checks))
     return respond.answered(found, shape, options)
@@ -235,21 +284,50 @@ async def topology(request: Request) -> Reply:
     if request.param("kind") not in KINDS:
         raise Invalid(f'Unsupported service kind "{request.param("kind")}"')
     options = params.read_options(request, discovery=True)
-    found = await request.parts.registry.read(overview.Topology(name), options)
+    found = await request.parts.registry.read(topologies.Topology(name), options)
+    allow = request.options.default_intention_policy != "deny"
+    up = edges.upstreams(found.value, name, default_allow=allow)
+    down = edges.downstreams(found.value, name, default_allow=allow)
     shape = TopologyShape(
-        protocol=PROTOCOL,
+        protocol=found.value.protocols.get(name.lower(), PROTOCOL),
         transparent_proxy=found.value.transparent,
-        upstreams=[_neighbour(request, one) for one in found.value.upstreams],
-        downstreams=[_neighbour(request, one) for one in found.value.downstreams],
+        upstreams=[_neighbour(request, one) for one in up],
+        downstreams=[_neighbour(request, one) for one in down],
         filtered_by_acls=False,
     )
     return respond.answered(found, shape, options)
 
 
-def _neighbour(request: Request, one: overview.Summary) -> NeighbourShape:
-    allowed = request.options.default_acl_policy == "allow"
-    decision = DecisionShape(allowed, allowed, False, "", False)
-    return NeighbourShape(**_summary(request, one), source="proxy-registration", intention=decision)
+def _neighbour(request: Request, one: edges.Neighbour) -> NeighbourShape:
+    return NeighbourShape(
+        **_summary(request, one.summary), source=one.source, intention=_decision(one.edge)
+    )
+
+
+def _decision(edge: edges.Edge) -> DecisionShape:
+    one = edge.intention
+    return DecisionShape(
+        default_allow=edge.default_allow,
+        allowed=edge.allowed,
+        has_permissions=bool(edge.permissions),
+        external_source=one.meta.get(EXTERNAL, "") if one is not None else "",
+        has_exact=edge.exact,
+        verdict=edge.verdict,
+        rule=edge.rule,
+        entry=edge.entry,
+        precedence=one.precedence if one is not None else 0,
+        source_name=one.source if one is not None else "",
+        destination_name=one.destination if one is not None else "",
+        permissions=edge.permissions,
+    )
+
+
+async def ui_settings(request: Request) -> Reply:
+    """What the operator decided about the UI."""
+    options = request.options
+    return respond.json(
+        SettingsShape(options.dashboard_urls, options.default_intention_policy or "allow")
+    )
 
 
 _PEER = Param("peer", "The name of a peer")
@@ -320,5 +398,12 @@ ROUTES: tuple[Route, ...] = (
             Param("kind", "Empty, ingress-gateway or api-gateway", required=True),
         ),
         answer=TopologyShape,
+    ),
+    Route(
+        "GET",
+        "/v1/internal/ui/settings",
+        ui_settings,
+        "What the operator decided about the UI",
+        answer=SettingsShape,
     ),
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node, Service
-from mesh.registry.health import Instance, with_checks
+from mesh.registry.health import Instance, Instances
 from mesh.registry.levels import OVERVIEWS
 from mesh.registry.port import Query
 from mesh.registry.services import PROXY
@@ -70,6 +70,15 @@ def tally(name: str, statuses: Iterable[str]) -> Tally:
     return Tally(name, counts.total(), counts["passing"], counts["warning"], critical)
 
 
+class Health(msgspec.Struct, frozen=True):
+    """How many instances there are by health; what is in maintenance is nothing else."""
+
+    passing: int = 0
+    warning: int = 0
+    critical: int = 0
+    maintenance: int = 0
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A service at a glance. Its checks are those of its instances and of their nodes."""
 
@@ -85,6 +94,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     native: bool = False
     proxied: bool = False
     """Whether an instance has a sidecar."""
+    health: Health = Health()
+    """Of its instances, each by the worst of its checks."""
+    serves: list[str] = []
+    """The services that it is a sidecar of."""
 
 
 class Services(Query[list[Summary]], frozen=True, tag="overview.services"):
@@ -94,27 +107,27 @@ class Services(Query[list[Summary]], frozen=True, tag="overview.services"):
     answer = list[Summary]
 
     def run(self, view: View) -> list[Summary]:
-        """Group the instances by service."""
-        groups: dict[str, list[Service]] = {}
-        for service in view.every(SERVICES):
-            groups.setdefault(service.name, []).append(service)
-        sidecars = _sidecars(groups)
-        return [
-            summary(
-                name,
-                [with_checks(view, row) for row in groups[name]],
-                sidecars.get(name.lower(), []),
+        """Read the instances of each service together, which is cheaper than one by one."""
+        rows = view.every(SERVICES)
+        sidecars = _sidecars(rows)
+        found: list[Summary] = []
+        for folded in sorted({row.name.lower() for row in rows}):
+            groups: dict[str, list[Instance]] = {}
+            for one in Instances(folded).run(view):
+                groups.setdefault(one.service.name, []).append(one)
+            found += (
+                summary(name, instances, sidecars.get(folded, []))
+                for name, instances in groups.items()
             )
-            for name in sorted(groups)
-        ]
+        return sorted(found, key=lambda one: one.name)
 
 
-def _sidecars(groups: dict[str, list[Service]]) -> dict[str, list[Service]]:
+def _sidecars(rows: Iterable[Service]) -> dict[str, list[Service]]:
+    """Those of each service, by its name in lower case."""
     found: dict[str, list[Service]] = {}
-    for services in groups.values():
-        for service in services:
-            if service.kind == PROXY and (name := service.destination):
-                found.setdefault(name.lower(), []).append(service)
+    for service in rows:
+        if service.kind == PROXY and (name := service.destination):
+            found.setdefault(name.lower(), []).append(service)
     return found
 
 
@@ -134,7 +147,14 @@ def summary(name: str, instances: list[Instance], sidecars: list[Service]) -> Su
         transparent=any(one.proxy_field("mode") == "transparent" for one in sidecars),
         native=any(row.native for row in rows),
         proxied=bool(sidecars),
+        health=_counted(one.status for one in instances),
+        serves=sorted({row.destination for row in rows if row.kind == PROXY} - {""}),
     )
+
+
+def _counted(statuses: Iterable[str]) -> Health:
+    counts = Counter(statuses)
+    return Health(*(counts[one] for one in Health.__struct_fields__))
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -145,7 +165,7 @@ class Totals(msgspec.Struct, frozen=True):
     checks: list[Tally]
 
 
-class Health(Query[Totals], frozen=True, tag="overview.health"):
+class Overall(Query[Totals], frozen=True, tag="overview.health"):
     """How many nodes, instances and checks are well."""
 
     needs: ClassVar[int] = OVERVIEWS
@@ -212,39 +232,3 @@ class Usage(Query[Amounts], frozen=True, tag="overview.usage"):
         billable = sum(not row.kind and row.name.lower() != UNBILLED for row in rows)
         names = {row.name.lower() for row in rows}
         return Amounts(len(view.every(NODES)), len(names), len(rows), billable, connect)
-
-
-class Neighbours(msgspec.Struct, frozen=True):
-    """The services that one calls, and those that call it, as sidecars are registered."""
-
-    kind: str
-    transparent: bool
-    upstreams: list[Summary]
-    downstreams: list[Summary]
-
-
-class Topology(Query[Neighbours], frozen=True, tag="overview.topology"):
-    """Who calls a service and whom it calls, as the sidecars of both sides say."""
-
-    needs: ClassVar[int] = OVERVIEWS
-    answer = Neighbours
-    service: str
-
-    def run(self, view: View) -> Neighbours:
-        """Follow the upstreams of sidecars, both ways."""
-        rows, asked = view.every(SERVICES), self.service.lower()
-        own = [row for row in view.select(SERVICES, "connect", asked) if not row.native]
-        up = {name for row in own for name in row.upstreams}
-        down = {row.destination for row in rows if asked in map(str.lower, row.upstreams)}
-        every = {one.name: one for one in Services().run(view)}
-        mine = every.get(self.service)
-        return Neighbours(
-            mine.kind if mine else "",
-            any(row.proxy_field("mode") == "transparent" for row in own),
-            _known(every, up),
-            _known(every, down),
-        )
-
-
-def _known(every: dict[str, Summary], names: Iterable[Any]) -> list[Summary]:
-    return [every.get(name) or Summary(name=name) for name in sorted(set(names))]

@@ -11,6 +11,7 @@ from mesh.registry import (
     config,
     coordinates,
     entries,
+    glance,
     health,
     history,
     imports,
@@ -22,6 +23,7 @@ from mesh.registry import (
     orders,
     outcomes,
     overview,
+    policies,
     prepared,
     prepared_rows,
     refusals,
@@ -30,6 +32,7 @@ from mesh.registry import (
     sessions,
     settings,
     snapshots,
+    topology,
     txn,
 )
 from mesh.store.table import Table
@@ -122,9 +125,12 @@ AnyQuery: TypeAlias = (
     | health.OfKind
     | overview.Nodes
     | overview.Services
-    | overview.Health
-    | overview.Topology
+    | overview.Overall
     | overview.Usage
+    | topology.Topology
+    | glance.Nodes
+    | glance.Sessions
+    | policies.Every
     | kv.Get
     | kv.Under
     | kv.Keys

@@ -13,7 +13,14 @@ from mesh.agent.differences import Change
 from mesh.agent.events import Events
 from mesh.agent.explained import Asking, Explanation
 from mesh.agent.local import Agent, Options
-from mesh.agent.operations import DampedInfo, GuardInfo, KeyAct, KeyringInfo, MemberInfo
+from mesh.agent.operations import (
+    DampedInfo,
+    GuardInfo,
+    KeyAct,
+    KeyringInfo,
+    MemberInfo,
+    SecretsInfo,
+)
 from mesh.agent.reachability import Reachability, judge
 from mesh.clock import SeededDice, SystemClock
 from mesh.connect.acks import Acks
@@ -71,19 +78,21 @@ class Node:
     mesh = None
 
     def __init__(self) -> None:
+        self.serial = "0A"
         self.leaves: Leaves  # Set with the registry that they ask.
         self.events = Events("n0", dict, lambda *_: 1)
         self.measured = Metrics(SystemClock())
         self.measured.add(lambda: [gauge("mesh.raft.term", 7, "Present term")])
         self.asked: list[tuple[object, ...]] = []
         self.tags = MEMBER.tags
+        self.others: list[MemberInfo] = []
         self.listeners: list[Callable[[int, str, str], None]] = []
 
     def figures(self, wan: bool) -> dict[str, Figures]:
         return {} if wan else {"n0": FIGURES}
 
     def members(self, wan: bool) -> list[MemberInfo]:
-        return [] if wan else [msgspec.structs.replace(MEMBER, tags=self.tags)]
+        return [] if wan else [msgspec.structs.replace(MEMBER, tags=self.tags), *self.others]
 
     async def join(self, addresses: Sequence[str], wan: bool) -> int:
         self.asked.append(("join", *addresses, wan))
@@ -101,6 +110,9 @@ class Node:
             raise Conflict("the gossip of this node is not encrypted: it has no keyring to change")
         messages = {"n2": "no answer in time"} if act == "remove" else {}
         return [KeyringInfo(False, "dc1", 3, {"k1": 3, "k2": 1}, {"k1": 3}, messages)]
+
+    def shows(self, serial: str, issuer: str) -> bool:
+        return (serial, issuer) == (self.serial, "")
 
     async def leave(self) -> None:
         self.asked.append(("leave",))
@@ -156,6 +168,9 @@ class Node:
             return [Change("service", "web", "changed", "port", "80", "81")]
         raise Invalid("ports: expected a number")
 
+    def secrets(self) -> SecretsInfo:
+        return SecretsInfo({"tls.cert_file": 1_700_000_000.0}, 2)
+
     def metrics(self) -> Metrics:
         return self.measured
 
@@ -183,6 +198,7 @@ class AgentApi(Api):
         self.agent, self.node = agent, Node()
         world = (SystemClock(), SeededDice(1))
         self.node.leaves = Leaves(registry, "dc1", Acks(registry, "n0", world), world)
+        self.node.leaves.get_seconds = 0.5  # No test waits for servers that there are none of.
         agent.operations = self.node
 
     async def done(self, path: str, body: Any = b"") -> None:
@@ -195,19 +211,21 @@ class AgentApi(Api):
 
 @asynccontextmanager
 async def serving(
-    registry: MemoryRegistry | None = None, **changes: Any
+    registry: MemoryRegistry | None = None,
+    http: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[AgentApi]:
     """A server with an agent, on loopback; with a registry, that is the server's only.
 
-    The changes are of the agent's options.
+    The changes are of the agent's options; `http` of the edge's.
     """
     agents, world = MemoryRegistry(), (SystemClock(), SeededDice(1))
     registry = registry or agents
     node: dict[str, Any] = {"node_name": "n0", "datacenter": "dc1", "address": "10.0.0.1"}
     agent = Agent(agents, Options(node_id="", **(node | changes)), *world, cluster_size=lambda: 1)
     await agent.start()
-    options = HttpOptions(addresses=[("127.0.0.1", 0)], datacenter="dc1", node_name="n0")
-    server = HttpServer(Parts(registry, *world, agent), options)
+    given = {"addresses": [("127.0.0.1", 0)], "datacenter": "dc1", "node_name": "n0"} | (http or {})
+    server = HttpServer(Parts(registry, *world, agent), HttpOptions(**given))
     await server.start()
     api = AgentApi(server, registry, agent)
     await api.node.leaves.start()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from mesh.registry.levels import HIGHEST, Found
 from tests.compat.agent import serving
-from tests.compat.conftest import Api
+from tests.compat.conftest import Api, until
 
 SIDECAR = {"Kind": "connect-proxy", "Port": 20000, "Tags": ["v1"]}
 
@@ -71,10 +73,12 @@ async def test_services(shop: Api) -> None:
         "GatewayConfig": {},
         "TransparentProxy": True,
         "ConnectNative": False,
+        "InstanceHealth": {"Passing": 1, "Warning": 0, "Critical": 1, "Maintenance": 0},
         "ConnectedWithProxy": True,
         "ConnectedWithGateway": False,
     }
     assert found["web-sidecar-proxy"]["Kind"] == "connect-proxy"
+    assert found["web-sidecar-proxy"]["ProxyFor"] == ["web"]
     assert found["api"]["ConnectNative"]
     got = await shop.get("/v1/internal/ui/services", filter="ConnectedWithProxy == true")
     assert [one["Name"] for one in got.json] == ["web"]
@@ -105,6 +109,46 @@ async def test_topology(shop: Api) -> None:
         got = await shop.get(f"/v1/internal/ui/service-topology/web{query}")
         assert got.status == 400
         assert "service kind" in got.text
+
+
+async def test_topology_has_what_intentions_decide(shop: Api) -> None:
+    body = {"Kind": "service-intentions", "Name": "api"}
+    source = {"Name": "web", "Action": "deny", "LegacyMeta": {}}
+    assert (await shop.put("/v1/config", body | {"Sources": [source]})).json is True
+
+    async def decided(service: str, side: str, **more: Any) -> Any:
+        path = f"/v1/internal/ui/service-topology/{service}"
+        got = await shop.get(path, kind="", **more)
+        return got, got.json[side][0]["Intention"]
+
+    got, found = await decided("web", "Upstreams")
+    assert found == (await decided("api", "Downstreams"))[1]
+    assert found == {
+        "DefaultAllow": True,
+        "Allowed": False,
+        "HasPermissions": False,
+        "ExternalSource": "",
+        "HasExact": True,
+        "Verdict": "deny",
+        "Rule": 'the intention from "web" to "api" says deny',
+        "Entry": "service-intentions/api Sources[web]",
+        "Precedence": 9,
+        "SourceName": "web",
+        "DestinationName": "api",
+        "Permissions": [],
+    }
+    waiting = asyncio.create_task(decided("web", "Upstreams", index=got.index, wait="10s"))
+    await until(lambda: shop.registry.blocked == 1)
+    await shop.put("/v1/connect/intentions/exact?source=web&destination=api", {"Action": "allow"})
+    assert (await waiting)[1]["Verdict"] == "allow"
+
+
+async def test_settings_of_the_ui() -> None:
+    urls = {"service": "https://boards.example/{{Service.Name}}"}
+    chosen = {"dashboard_urls": urls, "default_intention_policy": "deny"}
+    async with serving(http=chosen) as api:
+        got = await api.get("/v1/internal/ui/settings")
+        assert got.json == {"DashboardURLTemplates": urls, "DefaultIntentionPolicy": "deny"}
 
 
 async def test_connected_instances(shop: Api) -> None:
@@ -172,3 +216,57 @@ async def test_no_service_has_virtual_addresses(api: Api) -> None:
     body: dict[str, Any] = {"Service": "web", "ManualVIPs": ["240.0.0.1"]}
     got = await api.put("/v1/internal/service-virtual-ip", body)
     assert got.json == {"ServiceFound": False, "UnassignedFrom": []}
+
+
+async def test_nodes_at_a_glance(shop: Api) -> None:
+    found = (await shop.get("/v1/internal/ui/node-list")).json
+    assert [one["Node"] for one in found] == ["n1", "n2"]
+    assert (found[0]["Status"], found[0]["Instances"], found[0]["Meshed"]) == ("passing", 2, 1)
+    assert (found[1]["Status"], found[1]["ChecksCritical"]) == ("critical", 1)
+    for search in ('Services contains "api"', "ChecksCritical != 0", "Status == critical"):
+        got = await shop.get("/v1/internal/ui/node-list", filter=search)
+        assert [one["Node"] for one in got.json] == ["n2"]
+    assert (await shop.get("/v1/internal/ui/node-list", filter="Odd == 1")).status == 500
+
+
+async def test_sessions_with_what_they_hold(shop: Api) -> None:
+    body = {"Node": "n1", "NodeChecks": [], "Name": "backup", "TTL": "30s"}
+    session = (await shop.put("/v1/session/create", body)).json["ID"]
+    await shop.put(f"/v1/kv/locks/backup?acquire={session}", b"x")
+    [one] = (await shop.get("/v1/internal/ui/sessions")).json
+    assert (one["ID"], one["Name"], one["Held"], one["Keys"]) == (
+        session,
+        "backup",
+        1,
+        ["locks/backup"],
+    )
+    assert one["BegunAfter"] <= one["BegunBefore"]
+    assert (await shop.get(f"/v1/internal/ui/session/{session}")).json == [one]
+    assert (await shop.get("/v1/internal/ui/session/none")).json == []
+
+
+async def test_intention_matrix(shop: Api) -> None:
+    await shop.registry.write(Found(HIGHEST))
+    path = "/v1/internal/ui/intention-matrix"
+    got = await shop.get(path)
+    assert got.json["Services"] == [
+        {"Name": "api", "Kind": "", "Meshed": True, "Calls": []},
+        {"Name": "web", "Kind": "", "Meshed": True, "Calls": ["api"]},
+    ]
+    (row,) = got.json["Rows"]
+    assert (row["Destination"], row["Others"]["Says"], row["Sources"]) == ("*", "allow", {})
+    waiting = asyncio.create_task(shop.get(path, index=str(got.index)))
+    body = {"Kind": "service-intentions", "Name": "api"}
+    await shop.put("/v1/config", body | {"Sources": [{"Name": "Web", "Action": "deny"}]})
+    rows = {one["Destination"]: one for one in (await waiting).json["Rows"]}
+    assert rows["api"]["Sources"]["web"] == {
+        "Says": "deny",
+        "By": "exact",
+        "Rule": 'the intention from "Web" to "api" says deny',
+        "Source": "Web",
+        "Destination": "api",
+        "Permissions": 0,
+        "Token": False,
+        "Trial": "",
+    }
+    assert rows["api"]["Others"]["By"] == "default"

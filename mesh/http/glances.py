@@ -1,0 +1,123 @@
+"""/v1/internal/ui: lists of nodes and sessions in a few words each, as a web page shows them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mesh.http import params, respond
+from mesh.http.history import time_text
+from mesh.http.request import Reply, Request
+from mesh.http.route import FILTER, READ, Route
+from mesh.http.session import SessionShape, session_shape
+from mesh.http.shapes import Shape
+from mesh.http.ui import member_tags
+from mesh.registry import glance
+
+
+class ListedNodeShape(Shape, frozen=True, kw_only=True):
+    """A node at a glance. `Instances` counts sidecars too, `Meshed` those of them in the mesh."""
+
+    node: str
+    id: str
+    address: str
+    meta: dict[str, str]
+    status: str
+    checks_passing: int
+    checks_warning: int
+    checks_critical: int
+    checks_maintenance: int
+    services: list[str]
+    instances: int
+    meshed: int
+    version: str
+    server: bool
+
+
+class HeldShape(SessionShape, frozen=True, kw_only=True):
+    """A session with the first of the keys that it holds, and about when it began."""
+
+    held: int
+    keys: list[str]
+    begun_after: str
+    begun_before: str
+
+
+async def nodes(request: Request) -> Reply:
+    """Every node at a glance."""
+    options = params.discovery_options(request, ListedNodeShape)
+    found = await request.parts.registry.read(glance.Nodes(), options)
+    members = member_tags(request)
+    rows = [_node(one, members.get(one.node.name.lower(), {})) for one in found.value]
+    return respond.answered(found, await params.filtered(request, rows, ListedNodeShape), options)
+
+
+def _node(one: glance.NodeGlance, tags: dict[str, str]) -> ListedNodeShape:
+    return ListedNodeShape(
+        node=one.node.name,
+        id=one.node.id,
+        address=one.node.address,
+        meta=one.node.meta,
+        status=one.status,
+        checks_passing=one.checks.get("passing", 0),
+        checks_warning=one.checks.get("warning", 0),
+        checks_critical=one.checks.get("critical", 0),
+        checks_maintenance=one.checks.get("maintenance", 0),
+        services=one.services,
+        instances=one.instances,
+        meshed=one.meshed,
+        version=tags.get("build", "").partition(":")[0],
+        server=tags.get("role") == "consul",
+    )
+
+
+async def sessions(request: Request) -> Reply:
+    """Every session with some of what it holds."""
+    return await _sessions(request, glance.Sessions())
+
+
+async def session(request: Request) -> Reply:
+    """One session with what it holds, as a list; an empty one when there is none."""
+    return await _sessions(request, glance.Sessions(params.required(request, "session")))
+
+
+async def _sessions(request: Request, query: glance.Sessions) -> Reply:
+    found = await request.parts.registry.read(query, params.read_options(request))
+    return respond.answered(found, [_held(one) for one in found.value])
+
+
+def _held(one: glance.Held) -> HeldShape:
+    return HeldShape(
+        **msgspec.structs.asdict(session_shape(one.session)),
+        held=one.held,
+        keys=one.keys,
+        begun_after=time_text(one.begun_after) if one.begun_after else "",
+        begun_before=time_text(one.begun_before) if one.begun_before else "",
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/internal/ui/node-list",
+        nodes,
+        "Every node at a glance",
+        params=READ + FILTER,
+        answer=list[ListedNodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/internal/ui/sessions",
+        sessions,
+        "Every session with some of the keys that it holds",
+        params=READ,
+        answer=list[HeldShape],
+    ),
+    Route(
+        "GET",
+        "/v1/internal/ui/session/:session",
+        session,
+        "One session with the keys that it holds",
+        params=READ,
+        answer=list[HeldShape],
+    ),
+)

@@ -1,0 +1,107 @@
+"""/v1/internal/ui/intention-matrix: who may call whom, at a glance."""
+
+from __future__ import annotations
+
+from mesh.http import params, respond
+from mesh.http.request import Reply, Request
+from mesh.http.route import READ, Route
+from mesh.http.shapes import Shape
+from mesh.registry import policies
+from mesh.ui import matrix
+
+
+class CellShape(Shape, frozen=True, kw_only=True):
+    """What holds for calls of one service to another."""
+
+    says: str
+    """allow, deny, or requests: it depends on the request."""
+    by: str
+    """exact, wildcard or default: whether an intention between just these two decides."""
+    rule: str
+    """What decides, for people."""
+    source: str
+    destination: str
+    """The ends of the intention that decides; empty for the default."""
+    permissions: int
+    token: bool
+    """Whether every request needs a token."""
+    trial: str
+    """What would hold if dry runs were enforced; empty when none is about this."""
+
+
+class RowShape(Shape, frozen=True):
+    """What holds for the callers of a destination."""
+
+    destination: str
+    """`*`: every destination without a row of its own."""
+    others: CellShape
+    """For every source that is not named."""
+    sources: dict[str, CellShape]
+    """By the name of the source, in lower case."""
+
+
+class PartyShape(Shape, frozen=True, kw_only=True):
+    """A service that may call or be called."""
+
+    name: str
+    kind: str
+    meshed: bool
+    """Whether an instance is in the mesh, by a sidecar or for itself."""
+    calls: list[str]
+    """The upstreams of its sidecars."""
+
+
+class MatrixShape(Shape, frozen=True):
+    """Who may call whom."""
+
+    default_allow: bool
+    rows: list[RowShape]
+    services: list[PartyShape]
+
+
+async def intention_matrix(request: Request) -> Reply:
+    """What holds between all services, without a cell for each pair."""
+    options = params.read_options(request)
+    found = await request.parts.registry.read(policies.Every(), options)
+    default_allow = request.options.default_intention_policy != "deny"
+    shape = MatrixShape(
+        default_allow,
+        [
+            RowShape(
+                row.destination,
+                _cell(row.others),
+                {name: _cell(one) for name, one in row.sources.items()},
+            )
+            for row in matrix.rows(found.value, default_allow)
+        ],
+        [
+            PartyShape(name=one.name, kind=one.kind, meshed=one.meshed, calls=one.calls)
+            for one in found.value.parties
+        ],
+    )
+    return respond.answered(found, shape, options)
+
+
+def _cell(one: matrix.Cell) -> CellShape:
+    return CellShape(
+        says=one.says,
+        by=one.by,
+        rule=one.rule,
+        source=one.source,
+        destination=one.destination,
+        permissions=one.permissions,
+        token=one.token,
+        trial=one.trial,
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/internal/ui/intention-matrix",
+        intention_matrix,
+        "What intentions say about calls between any two services",
+        params=READ,
+        answer=MatrixShape,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The web UI: its pages as they were built, and what they ask beside the API."""

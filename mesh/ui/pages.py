@@ -1,0 +1,119 @@
+"""The files of the web UI as they are served: types, caching, and what a page may load."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from html import escape
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+BUILT = Path(__file__).parent / "static"
+"""Where the build puts the page."""
+INDEX = "index.html"
+BASE = b'<base href="/ui/" />'
+"""What the index says of where it lies, and what is put right when it lies elsewhere."""
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+OTHER_TYPE = "application/octet-stream"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'self'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Nothing but what came from here, and no script inside a page (CSP level 3)."""
+FOREVER = "public, max-age=31536000, immutable"
+_HASHED = re.compile(r"-[\w-]{8,}\.\w+$")
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A file of the UI."""
+
+    body: bytes
+    small: bytes
+    """Its gzip form; empty if the build made none."""
+    content_type: str
+    headers: dict[str, str]
+    tag: str
+    """Its entity tag (RFC 9110, 8.8.3)."""
+
+
+class Pages:
+    """The UI in a folder, read file by file as it is asked for.
+
+    Every path that is no file is the index: the program in it knows what to show.
+    """
+
+    def __init__(self, folder: Path = BUILT, base: str = "/ui/") -> None:
+        """`base` is the path under which they are served; it ends with a slash."""
+        self._folder = folder.resolve()
+        self._base = base
+        self._pages: dict[str, Page] = {}
+
+    def page(self, path: str) -> Page | None:
+        """What is at this path below the base; None when there is no UI, or no such asset."""
+        name = path if self._is_file(path) else INDEX
+        if name == INDEX and path.startswith("assets/"):
+            return None  # An older page asks for what a newer build no longer has.
+        page = self._pages.get(name)
+        if page is None and (page := self._read(name)) is not None:
+            self._pages[name] = page
+        return page
+
+    def _is_file(self, path: str) -> bool:
+        if path in self._pages:
+            return True
+        if not path or "\0" in path:
+            return False
+        try:
+            found = (self._folder / path).resolve()
+            return found.is_relative_to(self._folder) and found.is_file()
+        except OSError:
+            return False  # A name that is too long is nobody's.
+
+    def _read(self, name: str) -> Page | None:
+        file = self._folder / name
+        try:
+            content = file.read_bytes()
+        except OSError:
+            return None
+        small = b""
+        if name == INDEX:
+            content = content.replace(BASE, f'<base href="{escape(self._base)}" />'.encode(), 1)
+        elif (packed := file.with_name(f"{file.name}.gz")).is_file():
+            small = packed.read_bytes()
+        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        return Page(
+            content,
+            small,
+            TYPES.get(PurePosixPath(name).suffix, OTHER_TYPE),
+            {
+                "Cache-Control": FOREVER if _HASHED.search(name) else "no-cache",
+                "Content-Security-Policy": POLICY,
+                "ETag": tag,
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+            },
+            tag,
+        )

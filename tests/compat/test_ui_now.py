@@ -1,0 +1,63 @@
+"""What is wrong now, as the API tells it to the page."""
+
+from __future__ import annotations
+
+from mesh.agent.operations import MemberInfo
+from mesh.errors import NoLeader, Unreachable
+from mesh.registry.orders import AutopilotHealth, Health
+from mesh.registry.snapshots import Schedules
+from tests.compat.agent import serving
+from tests.compat.conftest import Api
+
+
+def served(api: Api) -> Api:
+    """With servers that answer what only they know."""
+    api.registry.outcomes |= {AutopilotHealth: Health(True, 0, []), Schedules: []}
+    return api
+
+
+async def test_findings_with_the_next_step_and_a_summary(api: Api) -> None:
+    check = {"Name": "up", "Status": "critical", "ServiceID": "web", "Output": "refused"}
+    await served(api).register("n1", "web", Check=check)
+    got = (await api.get("/v1/internal/ui/now")).json
+    found = next(one for one in got["Findings"] if one["Subject"] == "service")
+    assert (found["Kind"], found["Severity"], found["Name"]) == ("failing", "critical", "web")
+    assert found["Detail"] == "1 of 1 instance critical on n1: up: refused"
+    assert found["SinceAtLeast"]
+    assert found["Since"].endswith("Z")
+    assert found["Next"][0]["Path"] == ["services", "web", "instances"]
+    cluster = got["Cluster"]
+    assert (cluster["Instances"], cluster["InstancesPassing"]) == (1, 0)
+    assert (cluster["Datacenter"], cluster["Node"]) == ("dc1", "n0")
+
+
+async def test_what_the_node_asked_knows_by_itself() -> None:
+    async with serving() as api:
+        served(api)
+        gone = MemberInfo("n2", "10.0.0.2", 8301, {}, 4, (1, 5, 2), (2, 5, 4))
+        api.node.others = [gone]
+        got = (await api.get("/v1/internal/ui/now")).json
+        kinds = {(one["Kind"], one["Subject"]) for one in got["Findings"]}
+        assert {("gone", "node"), ("frozen", "discovery"), ("rotation", "cluster")} <= kinds
+        assert ("expiring", "certificate") in kinds
+
+
+async def test_a_source_that_cannot_be_asked_is_a_finding_and_the_others_are_told(api: Api) -> None:
+    await served(api).register("n1", "web")
+    api.registry.outcomes |= {
+        AutopilotHealth: NoLeader("no leader"),
+        Schedules: Unreachable("s2 is away"),
+    }
+    got = (await api.get("/v1/internal/ui/now")).json
+    found = {one["Kind"]: (one["Severity"], one["Name"]) for one in got["Findings"]}
+    assert found == {"no leader": ("critical", "servers"), "not asked": ("warning", "snapshots")}
+    assert got["Unasked"] == ["leader", "snapshots"]
+    assert got["Cluster"]["Instances"] == 1
+
+
+async def test_certificates_that_the_node_shows() -> None:
+    async with serving() as api:
+        got = (await api.get("/v1/internal/ui/certificates")).json
+        assert got["Node"] == "n0"
+        assert got["Leaves"] == []
+        assert got["Own"] == [{"Option": "tls.cert_file", "ValidBefore": "2023-11-14T22:13:20Z"}]

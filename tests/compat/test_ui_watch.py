@@ -1,0 +1,121 @@
+"""POST /v1/internal/ui/watch: many blocking queries in one request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from mesh.errors import NoLeader
+from tests.compat.conftest import Api, Got, until
+
+WATCH = "/v1/internal/ui/watch"
+
+
+async def watch(api: Api, *asks: tuple[str, str], seconds: float = 60.0) -> Got:
+    body = {"Asks": [{"Path": path, "Mark": mark} for path, mark in asks], "WaitSeconds": seconds}
+    return await api.ask("POST", WATCH, json.dumps(body).encode())
+
+
+async def marks(api: Api, *paths: str) -> dict[str, str]:
+    """The marks of what these say now."""
+    got = await watch(api, *((path, "") for path in paths))
+    assert [one["Path"] for one in got.json] == list(paths)
+    return {one["Path"]: one["Mark"] for one in got.json}
+
+
+async def test_what_one_does_not_have_is_told_at_once(api: Api) -> None:
+    await api.put("/v1/kv/x", "1")
+    got = await watch(api, ("/v1/kv/x?raw", ""), ("/v1/kv/missing", ""), ("/v1/status/peers", ""))
+    found: dict[str, Any] = {one["Path"]: one for one in got.json}
+    assert found["/v1/kv/missing"]["Status"] == 404
+    assert found["/v1/kv/missing"]["Body"] == ""
+    assert found["/v1/kv/x?raw"]["Body"] == "1"
+    assert isinstance(found["/v1/status/peers"]["Body"], list)
+
+
+async def test_it_waits_until_one_of_them_changes_and_tells_only_that_one(api: Api) -> None:
+    await api.put("/v1/kv/x", "1")
+    await api.put("/v1/kv/y", "1")
+    had = await marks(api, "/v1/kv/x", "/v1/kv/y")
+    task = asyncio.create_task(watch(api, *had.items()))
+    await api.blocked(2)
+    assert not task.done()
+    await api.put("/v1/kv/y", "2")
+    (news,) = (await task).json
+    assert news["Path"] == "/v1/kv/y"
+    assert news["Body"][0]["Value"] == "Mg=="
+    assert news["Mark"] != had["/v1/kv/y"]
+    await until(lambda: api.registry.blocked == 0)
+
+
+async def test_what_has_no_index_is_asked_again_until_it_says_something_else(api: Api) -> None:
+    had = await marks(api, "/v1/status/leader")
+    assert had["/v1/status/leader"].startswith("bytes:")
+    task = asyncio.create_task(watch(api, *had.items()))
+    await asyncio.sleep(0)
+    api.registry.error = NoLeader("none")
+    (news,) = (await task).json
+    assert news["Status"] == 500
+    assert "No cluster leader" in news["Body"]
+
+
+async def test_it_ends_without_news_when_the_time_is_over(api: Api) -> None:
+    had = await marks(api, "/v1/kv/x")
+    assert (await watch(api, *had.items(), seconds=0.02)).json == []
+    assert (await watch(api)).json == []
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
+    had = await marks(api, "/v1/kv/x")
+    task = asyncio.create_task(watch(api, *had.items()))
+    await api.blocked()
+    task.cancel()
+    await until(lambda: api.registry.blocked == 0)
+
+
+async def test_bad_asks_are_refused_by_name(api: Api) -> None:
+    got = await watch(api, ("/elsewhere", ""))
+    assert (got.status, "Asks: Path" in got.text) == (400, True)
+    got = await watch(api, (WATCH, ""))
+    assert got.status == 400
+    got = await watch(api, *[("/v1/kv/x", "")] * 65)
+    assert (got.status, got.text) == (400, "Asks: at most 64, got 65")
+
+
+async def test_an_answer_without_an_end_is_refused_and_does_not_stop_the_others(api: Api) -> None:
+    got = await watch(api, ("/v1/snapshot", ""), ("/v1/kv/x", ""))
+    assert {one["Path"]: one["Status"] for one in got.json}["/v1/kv/x"] == 404
+
+
+async def test_only_who_may_not_write_may_still_follow(serve: Any) -> None:
+    api = await serve(allow_write_from=["10.0.0.0/8"])
+    assert (await watch(api, ("/v1/kv/x", ""))).status == 200
+    assert (await api.put("/v1/kv/x", "1")).status == 403
+
+
+async def test_of_a_long_list_only_what_changed_is_told(api: Api) -> None:
+    for number in range(100):
+        await api.register(f"n{number:03}", Check={"Name": "c", "Notes": "x" * 100})
+    path = "/v1/health/state/any"
+    had = await marks(api, path)
+    check = {"Name": "c", "Status": "passing", "Notes": "x" * 100}
+    await api.register("n007", Check=check)
+    (news,) = (await watch(api, *had.items())).json
+    assert "Body" not in news
+    (splice,) = news["Splices"]
+    (row,) = splice["Rows"]
+    assert (splice["Start"], splice["Gone"], row["Status"]) == (7, 1, "passing")
+    (whole,) = (await watch(api, (path, ""))).json
+    assert whole["Mark"] == news["Mark"]
+    assert whole["Body"][7] == row
+    (unknown,) = (await watch(api, (path, "index:1:of-another-life"))).json
+    assert unknown["Body"] == whole["Body"]
+
+
+async def test_indexes_that_went_back_are_told(api: Api) -> None:
+    """As after a restore, or a restart of a server that keeps nothing."""
+    await api.put("/v1/kv/a", b"1")
+    mark = "index:999999:200-00000000-0"
+    (news,) = (await watch(api, ("/v1/kv/a", mark), seconds=1.0)).json
+    assert news["Mark"] != mark

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from mesh.ui.pages import Pages
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    built = tmp_path / "static"
+    (built / "assets").mkdir(parents=True)
+    (built / "index.html").write_text('<head><base href="/ui/" /></head>')
+    (built / "assets" / "app-DeadBeef1.js").write_text("1")
+    (built / "assets" / "app-DeadBeef1.js.gz").write_bytes(gzip.compress(b"1"))
+    (built / "mark.svg").write_text("<svg/>")
+    (tmp_path / "secret").write_text("secret")
+    return built
+
+
+@pytest.mark.parametrize(
+    "path", ["", "dc1", "dc1/services/web", "dc1/kv/a%2Fb", "x" * 5000, "a\0b"]
+)
+def test_what_is_no_file_is_the_index(folder: Path, path: str) -> None:
+    page = Pages(folder).page(path)
+    assert page is not None
+    assert page.content_type == "text/html; charset=utf-8"
+    assert page.headers["Cache-Control"] == "no-cache"
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+
+
+def test_the_index_says_where_it_lies(folder: Path) -> None:
+    page = Pages(folder, '/over "here"/').page("")
+    assert page is not None
+    assert b'<base href="/over &quot;here&quot;/" />' in page.body
+
+
+def test_files_named_after_their_content_are_kept_for_ever(folder: Path) -> None:
+    page = Pages(folder).page("assets/app-DeadBeef1.js")
+    assert page is not None
+    assert (page.body, gzip.decompress(page.small)) == (b"1", b"1")
+    assert "immutable" in page.headers["Cache-Control"]
+    mark = Pages(folder).page("mark.svg")
+    assert mark is not None
+    assert (mark.small, mark.headers["Cache-Control"]) == (b"", "no-cache")
+
+
+def test_a_file_of_another_build_is_no_page(folder: Path) -> None:
+    assert Pages(folder).page("assets/app-0ld.js") is None
+
+
+@pytest.mark.parametrize("path", ["../secret", "assets/../../secret", "/etc/passwd"])
+def test_nothing_outside_the_folder_is_served(folder: Path, path: str) -> None:
+    page = Pages(folder).page(path)
+    assert page is None or b"<base" in page.body
+
+
+def test_without_a_build_there_is_no_page(tmp_path: Path) -> None:
+    assert Pages(tmp_path).page("") is None
