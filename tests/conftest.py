@@ -26,8 +26,11 @@ LONG = (
     "tests/gossip/serf/",
     "tests/gossip/sim/",
     "tests/sim/",
+    "tests/browser/",
 )
 """Where tests take seconds each, as modules with clusters do."""
+ONE = "tests/browser/"
+"""Where all tests share a cluster and a browser, and so a process."""
 LONG_UNTIL = 0.8
 """Of the tests: nothing long begins after these, so that all processes end at about one time."""
 
@@ -45,6 +48,8 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
 
 def _unit(top: Path, nodeid: str) -> str:
     module = nodeid.partition("::")[0]
+    if module.startswith(ONE):
+        return ONE
     return module if _marked(top / module) else nodeid.partition("[")[0]
 
 

@@ -20,7 +20,7 @@ from tests.docs import pages
 from tests.docs.shell import Shell
 
 PAGES = pages.pages(TOP)
-SERVICES = (9090, 9091, 9092)
+SERVICES = (9090, 9091, 9092, 9093)
 """Ports that the pages use for services of their own."""
 SETTLE_SECONDS = 10.0
 """How long a reader may see the state before: an agent tells the servers a moment later."""

@@ -1,0 +1,107 @@
+export const certificates = {
+  title: "Certificates",
+  tabs: { authority: "Authority", leaves: "On this node" },
+  none: "The mesh has no certificate authority",
+  noneText:
+    "It is founded when the cluster reaches the feature level of the mesh, unless connect is disabled in the configuration.",
+  domain: "Trust domain",
+  roots: "Roots",
+  standing: { active: "Active", prepared: "Prepared", past: "Former" },
+  standingText: {
+    active: "Leaves are signed under it.",
+    prepared: "Everybody is told to believe it; it signs nothing yet.",
+    past: "It signs nothing any more, and is believed until it is retired.",
+  },
+  facts: {
+    fingerprint: "Fingerprint (SHA-1)",
+    key: "Key",
+    from: "Good from",
+    until: "Good until",
+    between: "Intermediates",
+    believed: "Believed by",
+    leaves: "Leaves under it",
+  },
+  between: (count: number) =>
+    count === 0
+      ? "none"
+      : count === 1
+        ? "1, which signs leaves"
+        : `${count}: one signs leaves, and with the other a former root vouches for this one`,
+  of: (count: number, all: number) => `${count} of ${all} workloads`,
+  life: (percent: number) => `${percent} % of its life is over`,
+  states: { good: "Good", soon: "Ends soon", over: "Has ended" },
+  pem: "The certificate as PEM",
+  rotation: "Rotation",
+  phases: { steady: "No rotation", prepared: "Prepared", activated: "Activated" },
+  phaseText: {
+    steady: "One root is believed and signs.",
+    prepared: "Workloads learn to believe the next root beside the present one.",
+    activated:
+      "Leaves are renewed under the new root; the former one is believed until they all are.",
+  },
+  steps: ["Prepare", "Activate", "Retire"],
+  stepsTitle: "The three steps",
+  nextIs: "Next",
+  waits: "The next step waits for",
+  waitsMore: (count: number) => `and ${count} more`,
+  proof: "What workloads acknowledged",
+  prepare: "Prepare another root",
+  prepareText:
+    "The next root is made, signed by the present one, and everybody is told to believe it. Nothing is signed under it before you activate it.",
+  keyType: "Its key",
+  keys: {
+    same: "As the present one",
+    ec256: "EC, 256 bits",
+    ec384: "EC, 384 bits",
+    rsa4096: "RSA, 4096 bits",
+  },
+  activate: "Activate the prepared root",
+  activateText:
+    "Leaves are signed under it from then on; agents renew theirs within 30 seconds. The step is refused while workloads do not believe it, and says which.",
+  retire: "Retire the former root",
+  retireText:
+    "Nobody believes it any more from then on. The step is refused while workloads need it, and says which.",
+  takeBack: "Take the prepared root back",
+  takeBackText: "It is dropped, and the present root goes on. Nothing was signed under it.",
+  recover: "Begin with a new root",
+  recoverText:
+    "The present root has expired, so no leaf can be signed. A new one is made and all others are dropped; agents have new leaves within seconds.",
+  threshold: "Workloads that have to be ready, in percent",
+  force: "Go on whoever is not ready: their connections may fail",
+  said: (text: string) => text || "Done.",
+  config: "Configuration",
+  provider: "Provider",
+  configNames: {
+    LeafCertTTL: "A leaf lives",
+    IntermediateCertTTL: "An intermediate lives",
+    RootCertTTL: "A root lives",
+    PrivateKeyType: "Keys",
+    CSRMaxPerSecond: "Leaves signed in a second",
+  } as Record<string, string>,
+  bits: (type: string, bits: string) => `${type} ${bits}`,
+  change: "Change the lifetime of leaves",
+  changeText: "Leaves that live stay as they are; the next ones live so long. 1h to 8760h.",
+  ttl: "A leaf lives",
+  changed: "The configuration is changed.",
+  conflict: "Somebody changed the configuration meanwhile: close this and look at it.",
+  noKeys: "Private keys are never shown.",
+  leaves: (node: string) => `Leaves of services on ${node}`,
+  leavesText: "What sidecars and programs on the node that served this page show to others.",
+  noLeaves: "No service of this node is in the mesh",
+  noLeavesText: "A service gets a leaf with its sidecar, or when a program asks for one.",
+  columns: {
+    service: "Service",
+    state: "State",
+    until: "Good until",
+    from: "Good from",
+    serial: "Serial",
+    root: "Root",
+  },
+  renew: "To renew one at once, with another key:",
+  own: "The node's own certificates",
+  ownText: "With these nodes prove to each other who they are.",
+  noOwn: "Nodes of this cluster talk without TLS certificates",
+  noOwnText:
+    "Anybody who reaches the server port is heard. Make certificates, and name them in the configuration:",
+  option: "Option",
+};

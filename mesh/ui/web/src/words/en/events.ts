@@ -1,0 +1,32 @@
+export const events = {
+  title: "Events",
+  intro: (self: string) =>
+    `The last events that ${self || "this agent"} heard, at most 256. Events have no date: they come in the order of their Lamport time.`,
+  name: "Name",
+  payload: "Payload",
+  filters: "Only for",
+  everyone: "every agent",
+  ltime: "Lamport time",
+  id: "ID",
+  node: "nodes",
+  service: "services",
+  tag: "tags",
+  what: "events",
+  hint: "Name or payload",
+  fire: "Fire an event …",
+  fireTitle: "Tell something to all agents",
+  fireText:
+    "Every agent hears it within a second or so, without a promise that all do. Name, payload and filters together fit 512 bytes.",
+  fieldName: "Name",
+  fieldPayload: "Payload",
+  fieldNode: "Only nodes whose name matches",
+  fieldService: "Only nodes with a service that matches",
+  fieldTag: "… whose tag matches",
+  regexHint: "A regular expression; empty: all.",
+  fireVerb: "Fire",
+  fired: (name: string) => `Event ${name} is on its way`,
+  empty: "No events were heard",
+  emptyText:
+    "An event is a few bytes that every agent hears, such as “look at the new version”. Fire one here, or from a shell:",
+  emptyCommand: "meshctl event --name deploy 1.4.2",
+};
