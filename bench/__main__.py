@@ -3,7 +3,8 @@
 `./dev bench raft` measures the log alone, `./dev bench gossip` membership, `./dev bench registry`
 the registry through HTTP, `./dev bench discovery` reads of DNS and HTTP beside what the machine can
 do at all, `./dev bench flood` known names beside random ones, `./dev bench history` what history
-costs, `./dev bench mesh` calls through sidecars; each has options of its own:
+costs, `./dev bench mesh` calls through sidecars, `./dev bench ui` the pages in a browser; each has
+options of its own:
 see the modules of these names.
 """
 
@@ -18,6 +19,7 @@ from bench import flood, history, loads, node, raft, registry, restore, workers
 from bench.discovery import command as discovery
 from bench.gossip import __main__ as gossip
 from bench.mesh import command as mesh
+from bench.ui import command as ui
 
 LOADS: dict[str, tuple[str, Callable[[node.Node, float], float]]] = {
     "dns-a": ("DNS A, 20 instances", loads.dns("A")),
@@ -38,6 +40,7 @@ OWN: dict[str, Callable[[list[str]], None]] = {
     "history": history.main,
     "mesh": mesh.main,
     "restore": restore.main,
+    "ui": ui.main,
     "workers": workers.main,
 }
 """Those that have options of their own."""

@@ -1,0 +1,86 @@
+"""Chromium with its processor slowed down, and what it says of its own work."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import CDPSession, Page, sync_playwright
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--js-flags=--expose-gc",
+]
+USEFUL = """
+(() => {
+  const found = {useful: 0, inputs: []};
+  window.measured = found;
+  const look = new MutationObserver(() => {
+    if (!document.querySelector('main .row-link')) return;
+    look.disconnect();
+    requestAnimationFrame(() => setTimeout(() => { found.useful = performance.now(); }));
+  });
+  look.observe(document, {childList: true, subtree: true});
+  new PerformanceObserver((list) => {
+    for (const one of list.getEntries())
+      if (one.name === 'keydown' || one.name === 'input' || one.name === 'keyup')
+        found.inputs.push([one.processingEnd - one.startTime, one.duration]);
+  }).observe({type: 'event', durationThreshold: 16, buffered: true});
+})()
+"""
+"""Notes when the first row of a list was painted, and how long what was typed took."""
+
+
+class Window:
+    """A page and the instruments on it."""
+
+    def __init__(self, page: Page, instruments: CDPSession) -> None:
+        self.page, self._instruments = page, instruments
+        self._instruments.send("Performance.enable")
+
+    def slow_down(self, times: float) -> None:
+        """Have the processor be so many times slower."""
+        self._instruments.send("Emulation.setCPUThrottlingRate", {"rate": times})
+
+    def metric(self, name: str) -> float:
+        """A figure of the browser's own, such as `TaskDuration` (seconds of the main thread)."""
+        found = self._instruments.send("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in found if one["name"] == name))
+
+    def heap_megabytes(self) -> float:
+        """What the page's objects hold, after a collection."""
+        self._instruments.send("HeapProfiler.collectGarbage")
+        return self.metric("JSHeapUsedSize") / 1e6
+
+    def transferred(self) -> dict[str, float]:
+        """Kilobytes of code and styles that came over the wire, by file."""
+        found: list[list[Any]] = self.page.evaluate(
+            "performance.getEntriesByType('resource')"
+            ".filter((one) => /\\.(js|css)$/.test(one.name))"
+            ".map((one) => [one.name.split('/').pop(), one.encodedBodySize / 1000])"
+        )
+        return {str(name): float(size) for name, size in found}
+
+
+@contextmanager
+def chromium() -> Iterator[Window]:
+    """Debian's Chromium, without a window on the screen. Exits where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        raise SystemExit("chromium is not on PATH. Install: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            context = browser.new_context(viewport={"width": 1280, "height": 800})
+            context.add_init_script(USEFUL)
+            page = context.new_page()
+            yield Window(page, context.new_cdp_session(page))
+        finally:
+            browser.close()
