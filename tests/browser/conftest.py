@@ -18,6 +18,12 @@ from tests.browser.driver import browser, window
 from tests.cluster.meshed import application, meshed, register
 from tests.cluster.processes import Cluster, eventually
 
+PATIENT: dict[str, Any] = {
+    "gossip_lan": {},
+    "performance": {"raft_multiplier": 3, "workers": 0},
+}
+"""A browser can keep a small machine busy for longer than other tests give a node to answer."""
+
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
@@ -31,7 +37,7 @@ def shop(chromium: Browser) -> Iterator[Cluster]:
 
     Tests change what is theirs (names of their own), and leave the rest as it was.
     """
-    with tempfile.TemporaryDirectory() as folder, meshed(Path(folder), 3, 2) as made:
+    with tempfile.TemporaryDirectory() as folder, meshed(Path(folder), 3, 2, **PATIENT) as made:
         one, other = made.agents
         check = {"name": "answers", "interval": "1s", "timeout": "5s"}
         for node, name, upstreams in ((one, "web", {"payments": 9191}), (other, "payments", {})):

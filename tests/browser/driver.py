@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 TOP = Path(__file__).parent.parent.parent
 WEB = TOP / "mesh" / "ui" / "web"
@@ -124,6 +124,11 @@ def fits(page: Page) -> None:
     """The page needs no scrolling sideways on a small phone; back to the desk after that."""
     before = page.viewport_size
     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    # What scripts lay out follows the size some frames later.
+    with suppress(TimeoutError):
+        page.wait_for_function(
+            "wide => document.documentElement.scrollWidth <= wide", arg=PHONE["width"]
+        )
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= PHONE["width"], f"{wide} px wide on a phone of {PHONE['width']}"
     if before:
