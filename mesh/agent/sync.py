@@ -241,7 +241,13 @@ def _same(told: Node | Service | None, wanted: Node | Service) -> bool:
 def _bare(check: Check, **changes: str) -> Check:
     """Without what the catalog fills in itself."""
     return msgspec.structs.replace(
-        check, create_index=0, modify_index=0, service_name="", service_tags=[], **changes
+        check,
+        create_index=0,
+        modify_index=0,
+        service_name="",
+        service_tags=[],
+        since=msgspec.UNSET,
+        **changes,
     )
 
 

@@ -1,17 +1,18 @@
-"""/v1/internal/ui: lists of nodes and sessions in a few words each, as a web page shows them."""
+"""/v1/internal/ui: nodes, sessions and dates of checks in few words, as a web page shows them."""
 
 from __future__ import annotations
 
 import msgspec
 
+from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.history import time_text
 from mesh.http.request import Reply, Request
-from mesh.http.route import FILTER, READ, Route
+from mesh.http.route import FILTER, READ, Param, Route
 from mesh.http.session import SessionShape, session_shape
 from mesh.http.shapes import Shape
 from mesh.http.ui import member_tags
-from mesh.registry import glance
+from mesh.registry import checks, glance, health
 
 
 class ListedNodeShape(Shape, frozen=True, kw_only=True):
@@ -40,6 +41,15 @@ class HeldShape(SessionShape, frozen=True, kw_only=True):
     keys: list[str]
     begun_after: str
     begun_before: str
+
+
+class DatedCheckShape(Shape, frozen=True):
+    """Since when a check has its status; empty when the catalog learned it below level 6."""
+
+    node: str
+    check_id: str
+    status: str
+    since: str
 
 
 async def nodes(request: Request) -> Reply:
@@ -95,6 +105,22 @@ def _held(one: glance.Held) -> HeldShape:
     )
 
 
+async def dates(request: Request) -> Reply:
+    """Since when the checks of a node, or of a service's instances, have their status."""
+    options = params.discovery_options(request, DatedCheckShape)
+    node, service = (request.params.get(name, [""])[-1] for name in ("node", "service"))
+    if bool(node) == bool(service):
+        raise Invalid("node: give either it or service")
+    query = health.NodeChecks(node) if node else health.ServiceChecks(service)
+    found = await request.parts.registry.read(query, options)
+    return respond.answered(found, [_dated(one) for one in found.value], options)
+
+
+def _dated(one: checks.Check) -> DatedCheckShape:
+    since = "" if one.since is msgspec.UNSET else time_text(one.since)
+    return DatedCheckShape(one.node, one.id, one.status, since)
+
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
@@ -103,6 +129,18 @@ ROUTES: tuple[Route, ...] = (
         "Every node at a glance",
         params=READ + FILTER,
         answer=list[ListedNodeShape],
+    ),
+    Route(
+        "GET",
+        "/v1/internal/ui/check-dates",
+        dates,
+        "Since when checks have their status",
+        params=(
+            *READ,
+            Param("node", "Of all checks on this node"),
+            Param("service", "Of the checks of this service's instances"),
+        ),
+        answer=list[DatedCheckShape],
     ),
     Route(
         "GET",

@@ -15,6 +15,7 @@ from mesh.registry.checks import CHECKS as CHECKS  # noqa: PLC0414  # Part of th
 from mesh.registry.checks import SERF_HEALTH as SERF_HEALTH  # noqa: PLC0414
 from mesh.registry.checks import STATUSES as STATUSES  # noqa: PLC0414
 from mesh.registry.checks import Check as Check  # noqa: PLC0414
+from mesh.registry.checks import put_check
 from mesh.registry.levels import FILTERED, LOCALITIES, SEQUENCED
 from mesh.registry.nodes import NODES as NODES  # noqa: PLC0414  # Part of this noun too.
 from mesh.registry.nodes import Locality as Locality  # noqa: PLC0414
@@ -296,7 +297,7 @@ def _put_check(transaction: Transaction, node: Node, check: Check) -> None:
         service_name=name,
         service_tags=tags,
     )
-    check = transaction.put(CHECKS, sessions.judged(transaction, check))
+    check = put_check(transaction, sessions.judged(transaction, check))
     if check.status == "critical":
         sessions.check_failed(transaction, check)
 

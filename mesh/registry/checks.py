@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mesh.registry.levels import SESSIONS
+from mesh.registry.levels import DATED, SESSIONS, Present
+from mesh.store.database import Transaction
 from mesh.store.table import Row, Table
 
 SERF_HEALTH = "serfHealth"
@@ -38,6 +39,9 @@ class Check(Row, frozen=True, kw_only=True):
     sequence: int | msgspec.UnsetType = msgspec.UNSET
     """The health sequence its node gave the status; see `registry.transitions`. Unset for checks
     that others registered, and written by no cluster below level 3: rows then are as before."""
+    since: float | msgspec.UnsetType = msgspec.UNSET
+    """Unix seconds of when the catalog learned the status. Set by `put_check`, and only where it
+    changed at level 6 or above."""
 
     @property
     def session_name(self) -> str:
@@ -74,3 +78,15 @@ CHECKS: Table[Check] = Table(
     },
     later={"session": SESSIONS},
 )
+
+
+def put_check(transaction: Transaction, check: Check) -> Check:
+    """Write the check; it has its status since now, or since when the row before had it."""
+    old = transaction.get(CHECKS, CHECKS.key(check))
+    if old is not None and old.status == check.status:
+        since = old.since
+    else:
+        since = transaction.time if Present().run(transaction) >= DATED else msgspec.UNSET
+    if check.since != since:
+        check = msgspec.structs.replace(check, since=since)
+    return transaction.put(CHECKS, check)

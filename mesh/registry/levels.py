@@ -19,7 +19,8 @@ hold what was forgotten, so that a late retry cannot apply twice. 3: nodes have 
 checks hold the health sequence that their node gave the status, which tells it from what gossip
 says of the same check. 4: sessions and locks, transactions, prepared queries, config entries,
 maintenance of the whole cluster, history, and snapshots restored through the log. 5: the mesh, with
-its authority, checked config entries and intentions. 6: certificates of nodes can be revoked."""
+its authority, checked config entries and intentions. 6: certificates of nodes can be revoked,
+and checks hold since when they have their status."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
 COORDINATES = SEQUENCED = FEDERATED = 3
@@ -35,6 +36,8 @@ MESH = 5
 """The level from which on there is a certificate authority, and intentions."""
 REVOCATION = 6
 """The level from which on servers refuse certificates of nodes that somebody revoked."""
+DATED = 6
+"""The level from which on checks hold since when they have their status."""
 
 
 class Level(Row, frozen=True, kw_only=True):

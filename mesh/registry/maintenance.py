@@ -17,7 +17,7 @@ from typing import ClassVar
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.registry.checks import CHECKS, Check, folded
+from mesh.registry.checks import CHECKS, Check, folded, put_check
 from mesh.registry.levels import MAINTENANCE as LEVEL
 from mesh.registry.nodes import NODES, Node
 from mesh.registry.port import Command, Query
@@ -252,7 +252,7 @@ def _settle(
 ) -> None:
     made = check(node, service, rows)
     if rows:
-        transaction.put(CHECKS, made)
+        put_check(transaction, made)
     else:
         transaction.delete(CHECKS, CHECKS.key(made))
 

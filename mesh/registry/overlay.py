@@ -284,7 +284,11 @@ class _Laying:
         if entry.status == row.status:
             return row
         return msgspec.structs.replace(
-            row, status=entry.status, sequence=entry.sequence, output=HEARD
+            row,
+            status=entry.status,
+            sequence=entry.sequence,
+            output=HEARD,
+            since=msgspec.UNSET,
         )
 
     def missing(
@@ -315,11 +319,15 @@ class _Laying:
 
     def _member(self, row: Check, node: str) -> Check:
         if node in self._standing.absent and row.status != "critical":
-            return msgspec.structs.replace(row, status="critical", output=ABSENT)
+            return msgspec.structs.replace(
+                row, status="critical", output=ABSENT, since=msgspec.UNSET
+            )
         if row.output == DAMPED and node in self._standing.damped:
             return row
         if node in self._standing.present and row.status != "passing":
-            return msgspec.structs.replace(row, status="passing", output=PRESENT)
+            return msgspec.structs.replace(
+                row, status="passing", output=PRESENT, since=msgspec.UNSET
+            )
         return row
 
     def _beats(self, entry: _Entry, sequence: int | msgspec.UnsetType) -> bool:

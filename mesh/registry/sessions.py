@@ -18,7 +18,7 @@ import msgspec
 from mesh.durations import format_duration, parse_duration
 from mesh.errors import Conflict, Invalid
 from mesh.registry import prepared_rows
-from mesh.registry.checks import CHECKS, SERF_HEALTH, Check
+from mesh.registry.checks import CHECKS, SERF_HEALTH, Check, put_check
 from mesh.registry.levels import SESSIONS as LEVEL
 from mesh.registry.levels import Present
 from mesh.registry.nodes import NODES
@@ -375,5 +375,5 @@ def _judge_named(transaction: Transaction, node: str, name: str) -> list[Check]:
     if not name:
         return []
     found = transaction.select(CHECKS, "session", (node.lower(), name))
-    now = [transaction.put(CHECKS, judged(transaction, check)) for check in found]
+    now = [put_check(transaction, judged(transaction, check)) for check in found]
     return [check for check in now if check.status == "critical"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from mesh.registry import health
 from mesh.registry.checks import SERF_HEALTH, Check
 from mesh.registry.maintenance import CLUSTER_MAINTENANCE
@@ -97,6 +99,7 @@ def _service(name: str, checks: Sequence[Check], total: int) -> Finding:
         severity=severity,
         of="service",
         name=name,
+        since=_since(worst),
         detail=line(f"{detail}: {said}" if said else detail),
         next=[
             Step("See its instances and what the checks say", path=["services", name, "instances"]),
@@ -121,6 +124,7 @@ def _node(name: str, checks: Sequence[Check]) -> Finding:
         severity=severity,
         of="node",
         name=name,
+        since=_since(worst),
         detail=line(f"{detail}: {said}" if said else detail),
         next=[
             Step("See the node and what its checks say", path=["nodes", name]),
@@ -130,6 +134,13 @@ def _node(name: str, checks: Sequence[Check]) -> Finding:
             ),
         ],
     )
+
+
+def _since(checks: Iterable[Check]) -> float:
+    """Since when the first of them is so; 0 when the catalog does not have it of all."""
+    dates = [one.since for one in checks]
+    known = [one for one in dates if one is not msgspec.UNSET]
+    return min(known) if len(known) == len(dates) else 0.0
 
 
 def _place(check: Check) -> tuple[str, str]:
@@ -143,6 +154,7 @@ def _own(check: Check) -> Finding:
         severity=_severity([check]),
         of=of,
         name=check.node,
+        since=_since([check]),
         detail=line(check.output) or check.name,
         next=[step],
     )
@@ -155,6 +167,7 @@ def _leaf(check: Check) -> Finding:
         severity=_severity([check]),
         of="certificate",
         name=f"{name} on {check.node}",
+        since=_since([check]),
         detail=line(check.output) or "The certificate of this service in the mesh ends soon.",
         next=[
             Step(
@@ -175,6 +188,7 @@ def _maintained(check: Check) -> Finding:
         severity="info",
         of="node" if of_node else "instance",
         name=check.node if of_node else f"{check.service_id} on {check.node}",
+        since=_since([check]),
         detail=line(check.notes) or "In maintenance, by its own agent.",
         next=[
             Step(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as Late
 
 TOP = Path(__file__).parent.parent.parent
 WEB = TOP / "mesh" / "ui" / "web"
@@ -125,7 +126,7 @@ def fits(page: Page) -> None:
     before = page.viewport_size
     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
     # What scripts lay out follows the size some frames later.
-    with suppress(TimeoutError):
+    with suppress(Late):
         page.wait_for_function(
             "wide => document.documentElement.scrollWidth <= wide", arg=PHONE["width"]
         )

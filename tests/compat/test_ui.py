@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mesh.registry.levels import HIGHEST, Found
+from mesh.registry.levels import HIGHEST, Finalize, Found
 from tests.compat.agent import serving
 from tests.compat.conftest import Api, until
 
@@ -227,6 +227,26 @@ async def test_nodes_at_a_glance(shop: Api) -> None:
         got = await shop.get("/v1/internal/ui/node-list", filter=search)
         assert [one["Node"] for one in got.json] == ["n2"]
     assert (await shop.get("/v1/internal/ui/node-list", filter="Odd == 1")).status == 500
+
+
+async def test_since_when_checks_have_their_status(shop: Api) -> None:
+    for level in range(2, HIGHEST + 1):
+        await shop.registry.write(Finalize(level))
+    path = "/v1/internal/ui/check-dates"
+    check = {"Node": "n2", "CheckID": "disk", "Name": "disk", "Status": "warning"}
+    entry = {"Node": "n2", "Address": "10.0.0.2", "Check": check}
+    assert (await shop.put("/v1/catalog/register", entry)).status == 200
+    first = await shop.get(path, node="n2")
+    dated = {one["CheckID"]: (one["Status"], one["Since"]) for one in first.json}
+    assert dated["disk"][0] == "warning"
+    assert dated["disk"][1].endswith("Z")
+    check["Output"] = "fuller"
+    assert (await shop.put("/v1/catalog/register", entry)).status == 200
+    again = (await shop.get(path, node="n2")).json
+    assert {one["CheckID"]: (one["Status"], one["Since"]) for one in again} == dated
+    assert {one["Node"] for one in (await shop.get(path, service="web")).json} >= {"n2"}
+    assert (await shop.get(path)).status == 400
+    assert (await shop.get(path, node="n2", service="api")).status == 400
 
 
 async def test_sessions_with_what_they_hold(shop: Api) -> None:

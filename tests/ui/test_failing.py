@@ -33,6 +33,21 @@ def test_checks_of_one_node_are_one_finding() -> None:
     assert (one.of, one.name, one.detail) == ("node", "n1", "disk and 1 more critical: full")
 
 
+def test_it_is_so_since_the_first_of_them_is() -> None:
+    of = {"service_name": "web", "service_id": "w"}
+    (one,) = found(
+        check("n1", since=300.0, **of),
+        check("n2", since=200.0, **of),
+        check("n3", status="warning", since=100.0, **of),
+    )
+    assert one.since == 200.0
+
+
+def test_what_one_of_them_does_not_say_is_not_guessed() -> None:
+    (one,) = found(check("n1", "disk", since=200.0), check("n1", "memory"))
+    assert one.since == 0.0
+
+
 def test_a_member_that_is_gone_is_not_told_by_its_check_too() -> None:
     assert found(check("N1", "serfHealth"), gone={"n1"}) == []
     assert len(found(check("n1", "serfHealth"))) == 1

@@ -7,6 +7,7 @@ import { badness, MAINTENANCE_PREFIXES, type Status, statusOf } from "../logic/h
 import { matches } from "../logic/search";
 import { Data, Empty, StatusBadge } from "../parts/basics";
 import { Long } from "../parts/long";
+import { Since, useDates } from "../parts/since";
 import { Facet, SearchBox, Toolbar } from "../parts/search";
 import { words } from "../words";
 
@@ -18,6 +19,7 @@ export function Checks({ checks }: { checks: Check[] }) {
   const [search] = useParam("q");
   const [status] = useParam("status");
   const [shown, setShown] = useState(SHOWN);
+  const since = useDates(checks[0]?.Node ?? "");
   const ordered = useMemo(
     () =>
       checks
@@ -50,7 +52,7 @@ export function Checks({ checks }: { checks: Check[] }) {
       <ul class="node-checks">
         {found.slice(0, shown).map((one) => (
           <li key={one.check.CheckID}>
-            <Shown check={one.check} status={one.status} />
+            <Shown check={one.check} status={one.status} since={since(one.check)} />
           </li>
         ))}
       </ul>
@@ -95,7 +97,7 @@ function kindOf(check: Check): string {
   return check.Type || c.kinds.other;
 }
 
-function Shown({ check, status }: { check: Check; status: Status }) {
+function Shown({ check, status, since }: { check: Check; status: Status; since: string }) {
   const about: [string, string | undefined][] = [
     [c.kind, kindOf(check)],
     [c.interval, check.Interval],
@@ -116,6 +118,7 @@ function Shown({ check, status }: { check: Check; status: Status }) {
         ) : (
           <span class="quiet">{c.node}</span>
         )}
+        <Since at={since} />
         <span class="about">
           {about
             .filter(([, value]) => value)

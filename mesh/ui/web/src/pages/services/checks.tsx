@@ -5,6 +5,7 @@ import { statusOf } from "../../logic/health";
 import type { Check } from "../../logic/services";
 import { bytes } from "../../logic/time";
 import { StatusBadge } from "../../parts/basics";
+import { Since, useDates } from "../../parts/since";
 import { words } from "../../words";
 
 const w = words.services.check;
@@ -12,18 +13,19 @@ const OUTPUT_MAX = 2000;
 
 /** Checks with their output, the worst open. */
 export function Checks({ checks, of }: { checks: readonly Check[]; of?: string }) {
+  const since = useDates(checks[0]?.Node ?? "");
   return (
     <ul class="services-checks">
       {checks.map((check) => (
         <li key={`${check.ServiceID}/${check.CheckID}`}>
-          <OneCheck check={check} of={of} />
+          <OneCheck check={check} of={of} since={since(check)} />
         </li>
       ))}
     </ul>
   );
 }
 
-function OneCheck({ check, of }: { check: Check; of: string | undefined }) {
+function OneCheck({ check, of, since }: { check: Check; of: string | undefined; since: string }) {
   const status = statusOf(check);
   const facts: [string, string | number | undefined][] = [
     [w.type, check.Type],
@@ -39,6 +41,7 @@ function OneCheck({ check, of }: { check: Check; of: string | undefined }) {
         <strong>
           <bdi>{check.Name || check.CheckID}</bdi>
         </strong>
+        <Since at={since} />
         <span class="quiet">{of ?? (check.ServiceID ? w.ofInstance : w.ofNode)}</span>
         <code class="services-check-id quiet">
           <bdi>{check.CheckID}</bdi>

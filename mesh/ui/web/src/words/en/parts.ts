@@ -15,6 +15,7 @@ export const parts = {
     shown === all ? `${all} ${what}` : `${shown} of ${all} ${what}`,
   nothingFound: "Nothing matches.",
   sortBy: (name: string) => `Sort by ${name}`,
+  since: "since",
   ago: { now: "just now", unknown: "unknown" },
   refused: "Refused:",
   old: (why: string) => `What is shown may be old: ${why}`,
