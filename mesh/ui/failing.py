@@ -82,58 +82,48 @@ def _severity(checks: Iterable[Check]) -> Severity:
     return "critical" if any(one.status == "critical" for one in checks) else "warning"
 
 
+class _Worst:
+    """The checks of the highest severity among those that do not pass."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self.severity = _severity(checks)
+        self.checks = sorted((one for one in checks if one.status == self.severity), key=_place)
+        self.first = self.checks[0]
+
+    def finding(self, of: str, name: str, detail: str, steps: list[Step]) -> Finding:
+        said = line(self.first.output) or self.first.notes
+        return Finding(
+            kind="failing",
+            severity=self.severity,
+            of=of,
+            name=name,
+            since=_since(self.checks),
+            detail=line(f"{detail}: {said}" if said else detail),
+            next=steps,
+        )
+
+
 def _service(name: str, checks: Sequence[Check], total: int) -> Finding:
-    severity = _severity(checks)
-    worst = sorted((one for one in checks if one.status == severity), key=_place)
-    instances = {(one.node.lower(), one.service_id) for one in worst}
-    of = (
-        f"{len(instances)} of {counted(total, 'instance')}"
-        if total
-        else counted(len(instances), "instance")
-    )
-    first = worst[0]
-    said = line(first.output) or first.notes
-    detail = f"{of} {severity} on {listed(one.node for one in worst)}: {first.name or first.id}"
-    return Finding(
-        kind="failing",
-        severity=severity,
-        of="service",
-        name=name,
-        since=_since(worst),
-        detail=line(f"{detail}: {said}" if said else detail),
-        next=[
-            Step("See its instances and what the checks say", path=["services", name, "instances"]),
-            Step(
-                "Take one out while you mend it",
-                f"meshctl maint --enable --node {word(first.node)} --service "
-                f"{word(first.service_id)} --for 1h",
-            ),
-        ],
-    )
+    worst = _Worst(checks)
+    first = worst.first
+    instances = len({(one.node.lower(), one.service_id) for one in worst.checks})
+    of = f"{instances} of {counted(total, 'instance')}" if total else counted(instances, "instance")
+    where = listed(one.node for one in worst.checks)
+    detail = f"{of} {worst.severity} on {where}: {first.name or first.id}"
+    see = Step("See its instances and what the checks say", path=["services", name, "instances"])
+    flags = f"--node {word(first.node)} --service {word(first.service_id)} --for 1h"
+    rest = Step("Take one out while you mend it", f"meshctl maint --enable {flags}")
+    return worst.finding("service", name, detail, [see, rest])
 
 
 def _node(name: str, checks: Sequence[Check]) -> Finding:
-    severity = _severity(checks)
-    worst = sorted((one for one in checks if one.status == severity), key=_place)
-    first = worst[0]
-    more = f" and {len(worst) - 1} more" if len(worst) > 1 else ""
-    said = line(first.output) or first.notes
-    detail = f"{first.name or first.id}{more} {severity}"
-    return Finding(
-        kind="failing",
-        severity=severity,
-        of="node",
-        name=name,
-        since=_since(worst),
-        detail=line(f"{detail}: {said}" if said else detail),
-        next=[
-            Step("See the node and what its checks say", path=["nodes", name]),
-            Step(
-                "Take it out while you mend it",
-                f"meshctl maint --enable --node {word(name)} --for 1h",
-            ),
-        ],
-    )
+    worst = _Worst(checks)
+    more = f" and {len(worst.checks) - 1} more" if len(worst.checks) > 1 else ""
+    detail = f"{worst.first.name or worst.first.id}{more} {worst.severity}"
+    see = Step("See the node and what its checks say", path=["nodes", name])
+    command = f"meshctl maint --enable --node {word(name)} --for 1h"
+    rest = Step("Take it out while you mend it", command)
+    return worst.finding("node", name, detail, [see, rest])
 
 
 def _since(checks: Iterable[Check]) -> float:

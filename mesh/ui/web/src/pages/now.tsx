@@ -115,36 +115,22 @@ function sentence(findings: readonly Finding[]): string {
   return `${said.join(", ")}.`;
 }
 
+/** Its name, value and text, where it leads, and whether all is well with it. */
+type Tile = [string, number | string, string, string, boolean];
+
 function Tiles({ cluster: c }: { cluster: Cluster }) {
-  const tiles: [string, number | string, string, string, boolean][] = [
-    [
-      w.tiles.nodes,
-      c.Nodes,
-      w.passing(c.NodesPassing, c.Nodes),
-      to("nodes"),
-      c.Nodes === c.NodesPassing,
-    ],
-    [
-      w.tiles.services,
-      c.Services,
-      w.passing(c.ServicesPassing, c.Services),
-      to("services"),
-      c.Services === c.ServicesPassing,
-    ],
-    [
-      w.tiles.instances,
-      c.Instances,
-      w.passing(c.InstancesPassing, c.Instances),
-      to("services"),
-      c.Instances === c.InstancesPassing,
-    ],
-    [
-      w.tiles.checks,
-      c.Checks,
-      w.passing(c.ChecksPassing, c.Checks),
-      to("nodes"),
-      c.Checks === c.ChecksPassing,
-    ],
+  const health = (name: string, all: number, passing: number, place: string): Tile => [
+    name,
+    all,
+    w.passing(passing, all),
+    to(place),
+    all === passing,
+  ];
+  const tiles: Tile[] = [
+    health(w.tiles.nodes, c.Nodes, c.NodesPassing, "nodes"),
+    health(w.tiles.services, c.Services, c.ServicesPassing, "services"),
+    health(w.tiles.instances, c.Instances, c.InstancesPassing, "services"),
+    health(w.tiles.checks, c.Checks, c.ChecksPassing, "nodes"),
     [
       w.tiles.servers,
       c.Servers,

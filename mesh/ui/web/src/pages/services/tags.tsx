@@ -1,5 +1,6 @@
 /** The tags and metadata of all instances of a service. */
 
+import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { toWith } from "../../live/place";
 import { type Entry, metaOf, tagsOf } from "../../logic/services";
@@ -17,64 +18,69 @@ export function TagsTab({ service, entries }: { service: string; entries: Entry[
     return <Empty title={w.noTags} command={w.noTagsCommand(quoted(service))} />;
   return (
     <div class="grid">
-      <Panel title={w.tags}>
-        {tags.length ? (
-          <table class="services-table">
-            <thead>
-              <tr>
-                <th scope="col">{w.tag}</th>
-                <th scope="col" class="end">
-                  {w.instances}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {tags.map(([tag, count]) => (
-                <tr key={tag}>
-                  <td>
-                    <a href={having(`Service.Tags contains ${JSON.stringify(tag)}`)}>
-                      <bdi>{tag}</bdi>
-                    </a>
-                  </td>
-                  <td class="end">{count}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        ) : (
-          <p class="quiet">{w.noTags}</p>
-        )}
-      </Panel>
-      <Panel title={w.meta}>
-        {meta.length ? (
-          <table class="services-table">
-            <thead>
-              <tr>
-                <th scope="col">{w.key}</th>
-                <th scope="col">{w.value}</th>
-                <th scope="col" class="end">
-                  {w.instances}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {meta.map(([key, value, count]) => (
-                <tr key={JSON.stringify([key, value])}>
-                  <td>
-                    <bdi>{key}</bdi>
-                  </td>
-                  <td>
-                    <bdi>{value}</bdi>
-                  </td>
-                  <td class="end">{count}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        ) : (
-          <p class="quiet">{w.noMeta}</p>
-        )}
-      </Panel>
+      <Counted
+        title={w.tags}
+        none={w.noTags}
+        columns={[w.tag]}
+        rows={tags.map(([tag, count]) => [
+          [
+            <a key={tag} href={having(`Service.Tags contains ${JSON.stringify(tag)}`)}>
+              <bdi>{tag}</bdi>
+            </a>,
+          ],
+          count,
+        ])}
+      />
+      <Counted
+        title={w.meta}
+        none={w.noMeta}
+        columns={[w.key, w.value]}
+        rows={meta.map(([key, value, count]) => [
+          [<bdi key="key">{key}</bdi>, <bdi key="value">{value}</bdi>],
+          count,
+        ])}
+      />
     </div>
+  );
+}
+
+/** A table that ends with how many instances have what stands before. */
+function Counted(props: {
+  title: string;
+  none: string;
+  columns: string[];
+  rows: [JSX.Element[], number][];
+}) {
+  return (
+    <Panel title={props.title}>
+      {props.rows.length ? (
+        <table class="services-table">
+          <thead>
+            <tr>
+              {props.columns.map((column) => (
+                <th key={column} scope="col">
+                  {column}
+                </th>
+              ))}
+              <th scope="col" class="end">
+                {w.instances}
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {props.rows.map(([cells, count], row) => (
+              <tr key={row}>
+                {cells.map((cell, column) => (
+                  <td key={column}>{cell}</td>
+                ))}
+                <td class="end">{count}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      ) : (
+        <p class="quiet">{props.none}</p>
+      )}
+    </Panel>
   );
 }
