@@ -60,7 +60,7 @@ def test_colours_are_the_readers_choice_and_remembered(
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("radio", name="Dark").check()
     page.reload()
-    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    expect(page.locator("html")).to_have_css("color-scheme", "dark")
 
 
 def test_a_page_that_does_not_exist_says_so(page: Page, at: Callable[[str], str]) -> None:

@@ -107,7 +107,7 @@ const COLUMNS: Column<Change>[] = [
   {
     key: "what",
     title: w.what,
-    width: "minmax(8rem, 3fr)",
+    width: "minmax(8rem, 4fr)",
     cell: (row) => (
       <>
         <span class="quiet">{w.one[row.Kind] ?? row.Kind}</span> <Data>{row.Key}</Data>
@@ -124,7 +124,7 @@ const COLUMNS: Column<Change>[] = [
   {
     key: "now",
     title: w.now,
-    width: "minmax(6rem, 2fr)",
+    width: "minmax(5rem, 1.5fr)",
     yields: 2,
     cell: (row) => (
       <span class="quiet">
@@ -135,14 +135,14 @@ const COLUMNS: Column<Change>[] = [
   {
     key: "by",
     title: w.by,
-    width: "4.5rem",
+    width: "3.5rem",
     yields: 1,
     cell: (row) => (row.Author ? <Data mono>{row.Author}</Data> : <span class="quiet">–</span>),
   },
   {
     key: "from",
     title: w.from,
-    width: "minmax(7rem, 1fr)",
+    width: "minmax(6rem, 0.8fr)",
     yields: 1,
     cell: (row) => (
       <span title={row.Op}>
@@ -154,7 +154,7 @@ const COLUMNS: Column<Change>[] = [
   {
     key: "index",
     title: w.index,
-    width: "5.5rem",
+    width: "4.5rem",
     align: "end",
     yields: 2,
     cell: (row) => row.Index,
