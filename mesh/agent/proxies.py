@@ -102,6 +102,7 @@ class Proxies:
         """Follow nothing more; Envoys and their streams are for others to end."""
         if self._unlisten is not None:
             self._unlisten()
+            self._unlisten = None
         await self._tasks.stop()
 
     def blueprints(self) -> dict[str, Blueprint]:

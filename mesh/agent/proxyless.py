@@ -109,6 +109,7 @@ class Programs:
         """Follow nothing more."""
         if self._unlisten is not None:
             self._unlisten()
+            self._unlisten = None
         await self._tasks.stop()
 
     async def bootstrap(self, service: str, address: str = "") -> dict[str, Any]:

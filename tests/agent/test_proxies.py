@@ -406,3 +406,13 @@ async def test_a_proxy_without_a_certificate_says_so_and_asks_again(
     await node.servers.hand.advance(AGAIN_SECONDS)
     await until(lambda: node.teller.serials("web"))
     assert node.proxies.problems() == {}
+
+
+async def test_it_may_be_stopped_twice(node: Node) -> None:
+    """As by a node that leaves: it drains its Envoys first, and then stops altogether."""
+    node.web()
+    await node.first_told()
+    await node.proxies.stop()
+    await node.proxies.stop()
+    node.behind("db")
+    assert node.told(OTHER) is None
