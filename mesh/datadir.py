@@ -90,6 +90,17 @@ def open_directory(path: str, node_id: str, level_max: int = LEVEL) -> DataDirec
     return DataDirectory(path, marker.node_id, lock)
 
 
+def replace_durably(path: Path, data: bytes) -> None:
+    """Have the file hold this, whole or not at all, also after a power failure. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    _sync(path.parent)
+
+
 def existing_directory(path: str, level_max: int) -> DataDirectory:
     """Open a data directory that a node has used. Raises Conflict or Invalid; makes nothing."""
     top = Path(path)
@@ -122,13 +133,7 @@ def _read_marker(top: Path) -> _Marker | None:
 
 
 def _write_marker(top: Path, marker: _Marker) -> None:
-    fresh = top / _FRESH
-    with fresh.open("wb") as file:
-        file.write(to_json(marker, indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(top / _MARKER)
-    _sync(top)
+    replace_durably(top / _MARKER, to_json(marker, indent=2) + b"\n")
 
 
 def _make_durably(folder: Path) -> None:

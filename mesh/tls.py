@@ -176,6 +176,10 @@ class Credentials:
                 log.warning("closing a connection to a server: its %s", error)
                 writer.transport.abort()
 
+    def believes(self, certificate: Named) -> bool:
+        """Whether it is not revoked, as far as is known here."""
+        return not self._revocations.has(certificate)
+
     def check(self, writer: asyncio.StreamWriter) -> None:
         """Raise Revoked when the certificate at the other end is revoked by now."""
         if len(self._revocations):

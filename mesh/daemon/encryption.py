@@ -10,10 +10,10 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.config import certificates
 from mesh.config.schema import Config
-from mesh.errors import Conflict, Invalid, MeshError
+from mesh.errors import Conflict, Invalid
 from mesh.raft.node import Node, Peer
 from mesh.raft.transport import Streams, host_and_port
-from mesh.registry.port import Command, Registry
+from mesh.registry.port import Command
 from mesh.registry.revocations import All, Revocation, Revoke
 from mesh.revocation import Listed, Revocations
 from mesh.store.live import Answers
@@ -22,8 +22,6 @@ from mesh.tls import Credentials, Options, Setting, load
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 12 * 3600.0
-ASK_SECONDS = 60.0
-"""Until an agent asks again which certificates are revoked, when its servers do not know that."""
 
 
 def options(config: Config) -> Options | None:
@@ -101,17 +99,6 @@ def enforce(answers: Answers, credentials: Credentials, changed: Callable[[], No
 
 def _soon(act: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(act)
-
-
-async def learn(credentials: Credentials, registry: Registry, clock: Clock) -> None:
-    """Have an agent refuse servers whose certificates are revoked, as others say; never ends."""
-    while True:
-        try:
-            async for answer in registry.watch(All()):
-                credentials.distrust(_listed(answer.value))
-        except MeshError as error:
-            log.debug("which certificates are revoked is not known: %s", error)
-        await clock.sleep(ASK_SECONDS)
 
 
 def _listed(rows: Iterable[Revocation]) -> Revocations:

@@ -22,6 +22,7 @@ from mesh.config.describe import reloaded
 from mesh.config.schema import Config
 from mesh.daemon import encryption, mesh, options, workloads
 from mesh.daemon.calm import Calm
+from mesh.daemon.distrusted import Distrusted
 from mesh.daemon.ground import Ground
 from mesh.daemon.health import Health
 from mesh.daemon.hearsay import Hearsay
@@ -83,6 +84,7 @@ class Node:
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
         self.mesh: mesh.Mesh | None = None
+        self._distrusted: Distrusted | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -159,9 +161,9 @@ class Node:
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
-            if self.replica is None:
-                learning = encryption.learn(ground.credentials, self.registry, ground.clock)
-                self._tasks.start(learning, name="learning what is revoked")
+        if self._distrusted is not None:
+            learning = self._distrusted.learn(self.registry, ground.clock)
+            self._tasks.start(learning, name="learning what is revoked")
 
     def _find_datacenters(self, wan: Wan) -> None:
         join = options.join_wan(self.config)
@@ -180,6 +182,9 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
+        if credentials is not None and not config.server:
+            self._distrusted = Distrusted(directory.folder("tls"), credentials)
+            self._distrusted.recall()
         folder = directory.folder("serf")
         keyring = open_keyring(config, folder)
         made = options.gossip(config, f"{folder}/local.snapshot")
