@@ -128,10 +128,14 @@ COMMANDS = {
         arguments=(_WHICH,),
         flags=(
             Flag("reason", "why, for whoever looks, and for who is refused", value="TEXT"),
-            Flag("force", "even that of the agent that is asked, or of the leader", "switch"),
+            Flag(
+                "force",
+                "even that of the agent that is asked, of the leader, or without which no majority is left",
+                "switch",
+            ),
             DATACENTER,
         ),
-        exits=("1: it is that of the agent that is asked or of the leader, or it failed",),
+        exits=("1: it is one that only -force revokes, or it failed",),
     ),
     "tls revoked": Command(
         revoked,

@@ -226,7 +226,8 @@ def revoke(
 ) -> Call[Revoked]:
     """Have servers refuse a certificate: itself in PEM form, or its serial number.
 
-    With force even that of the node that is asked, or of the leader.
+    With force even that of the node that is asked or of the leader, or without which no majority
+    of the servers is left.
     """
     fields = {
         "Certificate": certificate,

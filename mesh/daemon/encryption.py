@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from mesh.clock import Clock
 from mesh.config import certificates
@@ -15,7 +15,7 @@ from mesh.raft.node import Node, Peer
 from mesh.raft.transport import Streams, host_and_port
 from mesh.registry.port import Command
 from mesh.registry.revocations import All, Revocation, Revoke
-from mesh.revocation import Listed, Revocations
+from mesh.revocation import Listed, Named, Revocations
 from mesh.store.live import Answers
 from mesh.tls import Credentials, Options, Setting, load
 
@@ -65,14 +65,32 @@ def credentials(config: Config, clock: Clock) -> Credentials | None:
     return None if files is None else Credentials(load(files), clock)
 
 
-def secure(node: Node, credentials: Credentials, find: Callable[[Peer], str]) -> None:
-    """Have the log speak over mutual TLS, and each server only with whom it means to."""
+Certificates: TypeAlias = Mapping[str, Named | None]
+"""By server; None for one that is not known."""
+
+
+def secure(
+    node: Node, credentials: Credentials, find: Callable[[Peer], str]
+) -> Callable[[], Certificates]:
+    """Have the log speak over mutual TLS, and each server only with whom it means to.
+
+    Returns what tells the certificates of those with a vote, by node name, as each showed its own
+    when it was last connected to from here.
+    """
+    shown: dict[str, Named | None] = {}
 
     async def dial(peer: Peer) -> Streams:
-        return await credentials.connect(*host_and_port(find(peer)), peer.name)
+        streams = await credentials.connect(*host_and_port(find(peer)), peer.name)
+        shown[peer.id] = credentials.shown(streams[1])
+        return streams
+
+    def certificates() -> Certificates:
+        known = {**shown, node.me.id: credentials.own}
+        return {peer.name: known.get(peer.id) for peer in node.voters}
 
     node.dialer = dial
     node.identity = credentials.server_node
+    return certificates
 
 
 async def watch(credentials: Credentials, clock: Clock) -> None:
@@ -105,17 +123,44 @@ def _listed(rows: Iterable[Revocation]) -> Revocations:
     return Revocations(Listed(row.certificate, row.reason) for row in rows)
 
 
-def spares(credentials: Credentials) -> Callable[[Command[Any]], None]:
-    """A rule for the gate: the leader's own certificate is revoked by force only."""
+def spares(
+    credentials: Credentials, certificates: Callable[[], Certificates] = dict
+) -> Callable[[Command[Any]], None]:
+    """A rule for the gate of the leader: what would end the log is revoked by force only.
+
+    That is its own certificate, and one without which fewer than a majority of the servers with a
+    vote are believed. One whose certificate is not known counts as believed.
+    """
 
     def rule(command: Command[Any]) -> None:
         if not isinstance(command, Revoke) or command.force:
             return
-        if Revocations([Listed(command.certificate)]).has(credentials.own):
+        refused = Revocations([Listed(command.certificate)])
+        if refused.has(credentials.own):
             raise Conflict(
                 f"{command.serial} is the certificate of the leader, which others would refuse "
                 "from then on: give it another one and reload, or hand leadership over first; "
                 "force revokes it as it is"
             )
+        servers = certificates()
+        before = [name for name, one in servers.items() if one is None or credentials.believes(one)]
+        after = [name for name in before if (one := servers[name]) is None or not refused.has(one)]
+        if len(after) < len(before) and len(after) <= len(servers) // 2:
+            raise Conflict(_too_few(command.serial, servers, before, after))
 
     return rule
+
+
+def _too_few(
+    serial: str, servers: Iterable[str], before: Sequence[str], after: Sequence[str]
+) -> str:
+    gone = ", ".join(sorted(set(before) - set(after)))
+    revoked = ", ".join(sorted(set(servers) - set(before)))
+    already = f", and {revoked} is revoked already" if revoked else ""
+    total = len(list(servers))
+    return (
+        f"{serial} is the certificate of {gone}{already}: of {total} servers {len(after)} would be "
+        f"left that others believe ({', '.join(sorted(after))}), where {total // 2 + 1} are needed "
+        "to write anything, as `unrevoke` is; give each another certificate and reload first; force "
+        "revokes it as it is"
+    )

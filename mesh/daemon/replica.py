@@ -109,8 +109,6 @@ class Replica:
             ground.fatal,
         )
         self.raft.resolve = self._find
-        if ground.credentials is not None:
-            secure(self.raft, ground.credentials, self._find)
         self.raft.founding = options.expected_voters(self._ground.config) > 0
         self._proposal_file = Path(directory, "proposal")
         consensus = RaftConsensus(self.raft, self._find)
@@ -136,7 +134,7 @@ class Replica:
             forwarded,
             {RAFT_BYTE: self.raft.serve},
         )
-        self._refuse_revoked(gate)
+        self._encrypt(gate)
         # Before anybody can connect and give an order.
         self.leader = Leader(forwarded, consensus, ground.membership.seen, world)
         self.expiry = Expiry(forwarded, consensus, self._reign, self.machine.database, world)
@@ -152,10 +150,11 @@ class Replica:
         self.raft.listen(self._leadership_changed)
         return router
 
-    def _refuse_revoked(self, gate: Gate) -> None:
+    def _encrypt(self, gate: Gate) -> None:
         credentials = self._ground.credentials
         if credentials is not None:
-            gate.rules.append(spares(credentials))
+            certificates = secure(self.raft, credentials, self._find)
+            gate.rules.append(spares(credentials, certificates))
             enforce(self.machine.answers, credentials, self.rpc.look_again)
 
     def _way_abroad(self, routing: RouterOptions) -> Abroad | None:

@@ -50,7 +50,7 @@ class RevokeBody(shapes.Shape, frozen=True, kw_only=True):
     issuer: str = ""
     reason: str = ""
     force: bool = False
-    """Even if it is that of the agent that is asked, or of the leader."""
+    """Even if it is that of the agent that is asked or of the leader, or leaves no majority."""
 
 
 async def every(request: Request) -> Reply:
@@ -142,7 +142,10 @@ def _shown(seconds: float) -> str:
 
 
 _WRONG = (400, "No certificate and no serial number, or what is neither")
-_OWN = (500, "It is that of the node that is asked, or of the leader")
+_OWN = (
+    500,
+    "It is that of the node that is asked or of the leader, or leaves no majority of servers",
+)
 
 ROUTES: tuple[Route, ...] = (
     Route(

@@ -76,7 +76,7 @@ class Revoke(Command[Revocation], frozen=True, tag="revocations.revoke"):
     ends: float = 0.0
     by: str = ""
     force: bool = False
-    """Even if it is the certificate of the leader."""
+    """Even if it is the certificate of the leader, or without it no majority is left."""
 
     @property
     def certificate(self) -> Named:

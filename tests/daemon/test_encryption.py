@@ -6,6 +6,7 @@ import io
 import json
 import re
 import signal
+import ssl
 import subprocess
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,12 @@ from typing import Any
 import pytest
 
 from mesh.cli.main import Process, run
+from mesh.daemon.encryption import spares
+from mesh.errors import Conflict
+from mesh.registry.revocations import Revoke
+from mesh.revocation import read
 from tests.certificates import DAY, AtTime, Certificates
-from tests.cluster.processes import PLAIN, TOP, Meshd, eventually
+from tests.cluster.processes import PLAIN, TOP, Meshd, certificates, cluster, eventually
 from tests.daemon.network import network
 from tests.daemon.test_main import meshd, ready, refused, running, server
 
@@ -242,6 +247,49 @@ def test_agents_refuse_a_server_that_is_revoked(tmp_path: Path) -> None:
         made.files("server-s1", made.issue("server", "s1"))
         reload(first)
         eventually(lambda: knows_leader(second))
+
+
+def test_the_quorum_is_not_revoked_one_by_one(tmp_path: Path) -> None:
+    with cluster(tmp_path, 3, 0) as found:
+        leader = found.leader()
+        first, second = (one for one in found.servers if one is not leader)
+        serials = {one.name: serial_of(one) for one in (first, second)}
+        done = leader.meshctl("tls", "revoke", serials[first.name])
+        assert done.returncode == 0, done.stderr
+        words = (
+            f"{serials[second.name]} is the certificate of {second.name}, and {first.name} is "
+            f"revoked already: of 3 servers 1 would be left that others believe ({leader.name}), "
+            "where 2 are needed"
+        )
+        refused = leader.meshctl("tls", "revoke", serials[second.name])
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        # What is nobody's certificate here costs no majority.
+        assert leader.meshctl("tls", "revoke", "0A").returncode == 0
+        # The first has another one: it is heard again, and the second may go.
+        certificates().beside(first.folder).config("server", first.name)
+        assert serial_of(first) != serials[first.name]
+        reload(first)
+        eventually(lambda: not leader.meshctl("tls", "revoke", serials[second.name]).returncode, 60)
+        eventually(lambda: leader.put("/v1/kv/a", b"1"))
+
+
+def test_a_server_whose_certificate_is_not_known_counts_as_believed(tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    own, other = (made.credentials("server", name) for name in ("s1", "s2"))
+    shown = {"s1": own.own, "s2": other.own, "s3": None}
+    command = Revoke(other.own.serial)
+    spares(own, lambda: shown)(command)
+    shown["s3"] = other.own  # Which has its certificate as well.
+    with pytest.raises(Conflict, match="the certificate of s2, s3: of 3 servers 1 would be left"):
+        spares(own, lambda: shown)(command)
+    spares(own, lambda: shown)(Revoke(other.own.serial, "CN=somebody else"))
+    spares(own, lambda: shown)(Revoke(other.own.serial, force=True))
+
+
+def serial_of(node: Meshd) -> str:
+    file = node.config["tls"]["defaults"]["cert_file"]
+    return read(ssl.PEM_cert_to_DER_cert(Path(file).read_text())).serial
 
 
 def turned_away(node: Meshd, reason: str) -> int:
