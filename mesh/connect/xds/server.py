@@ -49,7 +49,8 @@ class _Connection:
 
     def __init__(self, proxy: str, stream: Stream, since: float) -> None:
         self.proxy, self.stream, self.since = proxy, stream, since
-        self.ended = False
+        self.ended = self.gone = False
+        self.reader: asyncio.Task[None] | None = None
         self.failure: MeshError | None = None
         self._event = asyncio.Event()
 
@@ -91,6 +92,8 @@ class XdsServer:
         self._streams_max = streams_max
         self._snapshots: dict[str, Snapshot] = {}
         self._connections: dict[str, list[_Connection]] = {}
+        self._stuck = 0
+        """Streams that were ended while their clients read nothing: they hear it when they do."""
         self._server: Any = None
         self._tasks = Tasks()
         self._stopping = False
@@ -203,6 +206,8 @@ class XdsServer:
                     log.warning("proxy %s answered nothing for %d s", connection.proxy, silence)
                     self._ended["silent"] += 1
                     connection.end(Unreachable("the client did not answer"))
+                    self._leave(connection)
+                    self._stuck += 1
                 elif connection.stream.waiting():
                     connection.wake()
 
@@ -231,19 +236,31 @@ class XdsServer:
         mates = self._connections.setdefault(proxy, [])
         mates.append(connection)
         stream.put(self._snapshots.get(proxy))
-        reader = spawn(self._read(first, context, connection, request))
+        connection.reader = spawn(self._read(first, context, connection, request))
         try:
             self._joined(proxy)
             await self._write(context, connection, response)
         finally:
-            reader.cancel()
-            mates.remove(connection)
-            if not mates:
-                del self._connections[proxy]
-            self._ended.update(_counts(stream))
-            self._left(proxy)
+            if connection.gone:
+                self._stuck -= 1
+            else:
+                self._leave(connection)
         if connection.failure is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, connection.failure.message)
+
+    def _leave(self, connection: _Connection) -> None:
+        """Count it no more. Its last message may wait still for a client that reads nothing."""
+        connection.gone = True
+        if connection.reader is not None:
+            connection.reader.cancel()
+        proxy, stream = connection.proxy, connection.stream
+        mates = self._connections[proxy]
+        mates.remove(connection)
+        if not mates:
+            del self._connections[proxy]
+        self._ended.update(_counts(stream))
+        connection.stream = Stream(whole=stream.whole)
+        self._left(proxy)
 
     async def _read_log(self, _: Any, context: Any) -> bytes:
         """Take in what a proxy logs, no faster than is good for the rest of us."""
@@ -274,7 +291,7 @@ class XdsServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the node has no usable id")
         room = STREAMS_PER_SERVICE if stream.whole else STREAMS_PER_PROXY
         crowded = len(self._connections.get(proxy, ())) >= room
-        if self._stopping or crowded or len(self._all()) >= self._streams_max:
+        if self._stopping or crowded or len(self._all()) + self._stuck >= self._streams_max:
             self._ended["turned_away"] += 1
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
 
@@ -305,6 +322,8 @@ class XdsServer:
                 return
             for change in connection.stream.due(self._clock.monotonic()):
                 await context.write(response(change))
+                if connection.gone:
+                    return
 
 
 def _counts(stream: Stream) -> dict[str, int]:

@@ -16,6 +16,8 @@ from mesh.connect.xds.snapshot import CLUSTER, LISTENER, Cause, Resource, snapsh
 from mesh.errors import Unreachable
 from tests.connect.xds.sidecars import CLOCK, until
 
+FLOOD_BYTES = 32 << 20
+"""More than lies between two ends of a connection."""
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 
@@ -59,7 +61,8 @@ class Rig:
 
     async def start(self) -> None:
         await self.server.start(["127.0.0.1:0"])
-        self.channel = grpc.aio.insecure_channel(self.server.addresses[0])
+        options = [("grpc.max_receive_message_length", -1)]
+        self.channel = grpc.aio.insecure_channel(self.server.addresses[0], options)
 
     async def stop(self) -> None:
         await self.channel.close()
@@ -165,6 +168,28 @@ async def test_who_answers_nothing_is_disconnected(rig: Rig) -> None:
     rig.clock.turn(SILENCE_SECONDS + TICK_SECONDS + 1)
     assert await _code(call) == grpc.StatusCode.UNAVAILABLE
     assert rig.figures()["silent"] == 1
+
+
+async def test_who_reads_nothing_holds_no_place_and_hears_of_it_when_it_reads(rig: Rig) -> None:
+    rig.server.put("web", snapshot([listener("a", "x" * FLOOD_BYTES)]))
+    call = await rig.call()
+    await until(lambda: any(one.sent for one in rig.server.streams("web")), "it is sent")
+    for _ in range(3):
+        rig.clock.turn(SILENCE_SECONDS + TICK_SECONDS + 1)
+        await until(lambda: not rig.server.status(), "it is no client any more")
+    assert rig.came == ["+web", "-web"]
+    assert rig.figures()["silent"] == 1
+    assert rig.figures()["unanswered_seconds"] == 0
+    again = [await rig.call() for _ in range(STREAMS_PER_PROXY)]
+    await until(lambda: len(rig.server.streams("web")) == len(again), "its next ones")
+    # Meanwhile it counts against the most that there may be of all.
+    others = [await rig.call(proxy) for proxy in ("db", "ledger")]
+    assert await _code(others[1]) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await _code(call) == grpc.StatusCode.UNAVAILABLE
+    other = await rig.call("ledger")
+    await until(lambda: rig.server.streams("ledger"), "a place is free")
+    for one in (*again, others[0], other):
+        one.cancel()
 
 
 async def test_streams_end_before_the_server_does(rig: Rig) -> None:
