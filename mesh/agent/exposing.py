@@ -68,11 +68,13 @@ class Exposing:
         )
         return 0
 
-    def opened(self, proxy: str, address: str) -> None:
-        """The ports are open, at this address."""
+    def opened(self, proxy: str, address: str, ports: Collection[int]) -> None:
+        """These ports are open, at this address."""
         host = f"[{address}]" if ":" in address else address
         for name in self._of.get(proxy, []):
-            self._here.lead(name, f"{host}:{self._ports[name]}", self._ports[name])
+            port = self._ports[name]
+            if port in ports:
+                self._here.lead(name, f"{host}:{port}", port)
 
     def end(self, proxy: str) -> None:
         """The proxy is gone."""

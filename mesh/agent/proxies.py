@@ -62,6 +62,10 @@ class Control(Protocol):
         """A proxy that is gone."""
         ...
 
+    def open_ports(self, proxy: str) -> set[int]:
+        """The ports for exposed paths on which the proxy listens as it was told."""
+        ...
+
 
 class Proxies:
     """Keeps the blueprint of every proxy that is registered here, and an Envoy for each.
@@ -82,8 +86,6 @@ class Proxies:
         self._here, self._following, self._leaves = here, following, leaves
         (self._control, self._launcher), self.place = running, place
         self._exposing = Exposing(here)
-        self._open: set[str] = set()
-        """Proxies that have opened what they were last told to."""
         self._proxies: dict[str, _Proxy] = {}
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
@@ -130,17 +132,17 @@ class Proxies:
         self._mark(proxy)
 
     def opened(self, proxy: str) -> None:
-        """The proxy has taken all that it was told: its listeners are open."""
+        """The proxy has taken something of what it was told: listeners may be open."""
         one = self._proxies.get(proxy)
         if one is not None:
-            self._open.add(proxy)
             self._lead(one)
 
     def _lead(self, one: _Proxy) -> None:
         if one.blueprint is not None and one.blueprint.inbound is not None:
             bound = one.blueprint.inbound.address
             everywhere = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what others bind.
-            self._exposing.opened(one.name, everywhere.get(bound, bound))
+            ports = self._control.open_ports(one.name)
+            self._exposing.opened(one.name, everywhere.get(bound, bound), ports)
 
     def _find(self, proxy: str) -> _Proxy:
         one = self._proxies.get(proxy)
@@ -256,7 +258,6 @@ class Proxies:
             return
         one.end()
         self._exposing.end(name)
-        self._open.discard(name)
         self._drop_leaf(one.service)
         if self._launcher is not None:
             self._launcher.drop(name)
@@ -275,11 +276,9 @@ class Proxies:
                 return
             made, problems = found
             if made != one.blueprint:
-                self._open.discard(one.name)
                 self._control.put(made)
                 one.blueprint = made
-            elif one.name in self._open:
-                self._lead(one)  # A check may have been registered anew.
+            self._lead(one)  # A check may have been registered anew.
             if self._launcher is not None and self._runs(one):
                 self._launcher.want(one.name, self.bootstrap(one.name, {}))
             elif self._launcher is not None:

@@ -46,9 +46,7 @@ class Distrusted:
         try:
             with self._path.open("rb") as file:
                 data = file.read(_BYTES_MAX + 1)
-            if len(data) > _BYTES_MAX:
-                raise Invalid(f"it has more than {_BYTES_MAX} bytes")
-            self._kept = from_json(data, list[_Entry])
+            self._kept = _read(data)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -98,6 +96,12 @@ class Distrusted:
             )
         else:
             self._kept = said
+
+
+def _read(data: bytes) -> list[_Entry]:
+    if len(data) > _BYTES_MAX:
+        raise Invalid(f"it has more than {_BYTES_MAX} bytes")
+    return from_json(data, list[_Entry])
 
 
 def _revocations(entries: Sequence[_Entry]) -> Revocations:

@@ -128,8 +128,7 @@ class Mesh:
             self._current.discard(proxy)
             return
         self._acks.proxy(proxy, found.roots, found.leaf)
-        if found.current:
-            self.keeper.opened(proxy)
+        self.keeper.opened(proxy)
         if found.current and proxy not in self._current:
             # Its listeners are open: nobody has to wait until the next check says so.
             self._current.add(proxy)
@@ -302,6 +301,11 @@ class Control:
     def what_heard(self, proxy: str) -> Any:
         """What a proxy acknowledged; None while it has no stream."""
         return None if self._control is None else self._control.heard(proxy)
+
+    def open_ports(self, proxy: str) -> set[int]:
+        """The ports for exposed paths on which the proxy listens as it was told."""
+        found: set[int] = set() if self._control is None else self._control.open_ports(proxy)
+        return found
 
     def status(self) -> list[Any]:
         """What each proxy was told and acknowledged."""

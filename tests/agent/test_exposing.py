@@ -84,7 +84,9 @@ async def test_checks_go_through_once_the_ports_are_open(world: Make) -> None:
     exposing = Exposing(made.agent)
     assert told(exposing) == [21500, 21501]
     assert ports(made) == {"a": 0, "b": 0}
-    exposing.opened("p", "::1")
+    exposing.opened("p", "::1", {21501})
+    assert ports(made) == {"a": 0, "b": 21501}
+    exposing.opened("p", "::1", {21500})
     assert ports(made) == {"a": 21500, "b": 21501}
     assert made.agent.checks()["a"].through == "[::1]:21500"
     exposing.end("p")
@@ -101,7 +103,7 @@ async def test_a_check_keeps_its_port_and_leaves_it_to_others_when_it_goes(world
     made.agent.deregister_check("b")
     check(made, "c")
     told(exposing)
-    exposing.opened("p", "127.0.0.1")
+    exposing.opened("p", "127.0.0.1", {21500, 21501})
     assert ports(made) == {"a": 21501, "c": 21500}
 
 

@@ -50,10 +50,15 @@ class Teller:
         """What proxies were told, one after the other."""
         self.failures = 0
         """So many times it cannot start."""
+        self.open: set[int] = set()
+        """Ports that are open without an Envoy."""
 
     def put(self, blueprint: Blueprint) -> None:
         self.made.append(blueprint)
         self._control.put(blueprint)
+
+    def open_ports(self, proxy: str) -> set[int]:
+        return self._control.open_ports(proxy) | self.open
 
     @property
     def puts(self) -> list[str]:
@@ -95,9 +100,7 @@ class Node(World):
         return Place(node="n1", datacenter="dc1", bind=ADDRESS)
 
     def _heard(self, proxy: str) -> None:
-        found = self.control.heard(proxy)
-        if found is not None and found.current:
-            self.proxies.opened(proxy)
+        self.proxies.opened(proxy)
 
     @asynccontextmanager
     async def run(self, *, keep: bool = False) -> AsyncIterator[None]:
@@ -268,6 +271,7 @@ async def test_checks_go_through_a_proxy_once_it_has_opened_their_ports(node: No
     assert [one.listener_port for one in made.inbound.exposed] == [node.first + 2]
     local = node.agent.checks()["c"]
     assert local.through == ""
+    node.teller.open = {node.first + 2}
     node.proxies.opened(PROXY)
     through = f"{ADDRESS}:{node.first + 2}"
     assert node.agent.checks()["c"].through == through
@@ -281,6 +285,32 @@ async def test_checks_go_through_a_proxy_once_it_has_opened_their_ports(node: No
     assert node.agent.checks()["c"].through == through
     node.agent.deregister_service(PROXY)
     await until(lambda: node.agent.checks()["c"].through == "")
+
+
+def exposing(*upstreams: int, **options: Any) -> dict[str, Any]:
+    """A proxy through which checks go, with upstreams at these ports."""
+    found = [{"DestinationName": "db", "LocalBindPort": port} for port in upstreams]
+    return {"Expose": {"Checks": True}, "Upstreams": found, "Config": options}
+
+
+async def test_a_listener_that_is_refused_keeps_no_check_from_going_through(running: Node) -> None:
+    check = {"CheckID": "c", "HTTP": f"http://{ADDRESS}:80/health", "Interval": "10s"}
+    through = f"{ADDRESS}:{running.first + 2}"
+    with socket.socket() as taken:
+        taken.bind((ADDRESS, 0))
+        taken.listen()
+        running.web(exposing(taken.getsockname()[1]), Check=check)
+        await until(lambda: refused(running), 60)
+        await until(lambda: running.agent.checks()["c"].through == through, 60)
+        # Another blueprint of which the proxy learns nothing, and the check anew.
+        running.web(exposing(taken.getsockname()[1], unknown_option=1), Check=check)
+        running.check(service_id="web", **check | {"Timeout": "3s"})
+        await until(lambda: running.agent.checks()["c"].through == through, 60)
+
+
+def refused(node: Node) -> bool:
+    found = node.control.heard(PROXY)
+    return found is not None and bool(found.refused)
 
 
 async def test_bootstraps_are_for_proxies_that_are_there(node: Node) -> None:

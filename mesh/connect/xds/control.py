@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mesh.clock import Clock
 from mesh.connect.xds import proxyless
 from mesh.connect.xds.blueprint import Blueprint, Proxyless
+from mesh.connect.xds.listeners import exposed_port
 from mesh.connect.xds.marks import Marks
 from mesh.connect.xds.reach import EVERYBODY, Judged
 from mesh.connect.xds.refusals import seen
@@ -143,6 +144,18 @@ class Control:
             current=all(one.current for one in found),
             refused=next((one.refused for one in found if one.refused), ""),
         )
+
+    def open_ports(self, proxy: str) -> set[int]:
+        """The ports for exposed paths on which all Envoys of the proxy listen as they are told."""
+        snapshot, streams = self._snapshots.get(proxy), self._server.streams(proxy)
+        if snapshot is None or not streams:
+            return set()
+        ports = {name: exposed_port(name) for name in snapshot.of(LISTENER)}
+        return {
+            port
+            for name, port in ports.items()
+            if port and all(stream.has(LISTENER, name) for stream in streams)
+        }
 
     def _of_stream(self, proxy: str, stream: Stream) -> Heard:
         known, topic = self._credentials.get(proxy, {}), stream.topics.get(SECRET)

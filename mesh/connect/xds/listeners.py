@@ -25,7 +25,7 @@ from mesh.connect.xds.messages import (
 from mesh.connect.xds.snapshot import FILTER, Cause, Ref, Resource
 from mesh.errors import Invalid
 
-PUBLIC = "public_listener"
+PUBLIC, EXPOSED = "public_listener", "exposed_path_"
 _TCP_PROXY = "envoy.filters.network.tcp_proxy"
 _RBAC = "envoy.filters.network.rbac"
 _MANAGER = "envoy.filters.network.http_connection_manager"
@@ -199,7 +199,7 @@ def _told(found: Any) -> Any:
 def exposed_path(exposed: Exposed, inbound: Inbound, blueprint: Blueprint) -> Resource:
     """A path of the application that is open to plain connections."""
     mark = "".join(one if one.isalnum() else "_" for one in exposed.path.strip("/"))
-    name = f"exposed_path_{mark}:{inbound.address}:{exposed.listener_port}"
+    name = f"{EXPOSED}{mark}:{inbound.address}:{exposed.listener_port}"
     cluster = exposed_cluster(exposed, inbound)
     config = routes.one_path(f"exposed_path_filter_{mark}", exposed.path, cluster)
     prefix = f"exposed_path_filter_{mark}_{exposed.listener_port}"
@@ -214,6 +214,11 @@ def exposed_path(exposed: Exposed, inbound: Inbound, blueprint: Blueprint) -> Re
             match.source_prefix_ranges.add(**source)
     origin = f"exposed path {exposed.path} of {blueprint.proxy}"
     return resource(found, name, needs=[cluster], causes=[Cause(origin)])
+
+
+def exposed_port(name: str) -> int:
+    """The port of a listener for an exposed path; 0 for any other listener."""
+    return int(name.rpartition(":")[2]) if name.startswith(EXPOSED) else 0
 
 
 def exposed_cluster(exposed: Exposed, inbound: Inbound) -> str:

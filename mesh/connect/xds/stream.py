@@ -297,6 +297,15 @@ class Stream:
         parents = (self.topics[kind] for kind in (CLUSTER, LISTENER) if kind in self.topics)
         return all(self._complete(one) for topic in parents for one in topic.have.values())
 
+    def has(self, kind: str, name: str) -> bool:
+        """Whether the client has this as it is to be by now, with all that it waits for."""
+        topic = self.topics.get(kind)
+        wanted = None if self.snapshot is None else self.snapshot.of(kind).get(name)
+        if topic is None or wanted is None:
+            return False
+        held = topic.have.get(name)
+        return held is not None and held.version == wanted.version and self._complete(wanted)
+
     def unanswered(self, now: float) -> float:
         """For how many seconds the client has owed an ACK or a NACK."""
         waits = (topic.pending.at for topic in self.topics.values() if topic.pending)
