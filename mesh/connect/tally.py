@@ -75,6 +75,10 @@ def _explained(held: Held, source: str, seen: Seen, *, shadow: bool) -> tuple[st
     return rule, f"service-intentions/{one.destination} Sources[{one.source}]"
 
 
+def _may(held: Held, source: str) -> bool:
+    return decide(held.policy, source, None, held.default_allow).allowed
+
+
 def _needs_more(one: Intention) -> bool:
     """Whether more than method and path of a request decide."""
     return any(
@@ -119,6 +123,8 @@ class Tally:
             return False
         # What no intention can be about is named by its identity.
         source = caller.name if caller.role == "service" else seen.caller[:TEXT_MAX]
+        if seen.ended and _may(held[0], source):
+            return False
         for kind in _kinds(seen):
             self.calls[kind] += 1
             shadow = kind != "denied"

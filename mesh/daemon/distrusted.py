@@ -1,4 +1,4 @@
-"""The certificates that an agent knows to be revoked, on disk: it may start while servers are down."""
+"""The certificates that an agent knows to be revoked, on disk, for when it starts alone."""
 
 from __future__ import annotations
 

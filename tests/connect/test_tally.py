@@ -58,6 +58,13 @@ def test_several_calls_may_be_told_of_at_once() -> None:
     assert entries(policy(deny()), told, told) == [("denied", WEB, 14)]
 
 
+def test_a_connection_that_ended_was_cut_if_its_caller_was_denied_by_then() -> None:
+    ended = Seen(caller=uri("web"), denied=True, ended=True, connection="1 ended")
+    assert entries(policy(deny()), ended, ended) == [("denied", WEB, 1)]
+    assert entries(policy(deny("api")), ended) == []
+    assert entries(policy(), ended, default_allow=False) == [("denied", "", 1)]
+
+
 WEB = "service-intentions/db Sources[web]"
 
 

@@ -64,6 +64,8 @@ class Control:
         self._marks = Marks(folder)
         self.unplaced = 0
         """Calls told of by proxies that are not known here, or not any more."""
+        self._tcp: set[str] = set()
+        """Proxies that look into no connection."""
         self._held: dict[str, list[tuple[float, Held]]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._credentials: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
@@ -101,6 +103,7 @@ class Control:
         unknown = Judged(str(self._clock.wall()), EVERYBODY)
         made = build(blueprint, before, known or unknown)
         is_tcp = blueprint.inbound is not None and blueprint.inbound.protocol == "tcp"
+        (self._tcp.add if is_tcp else self._tcp.discard)(blueprint.proxy)
         if is_tcp and made.judged is not None and made.judged != known:
             self._marks.keep(blueprint.proxy, made.judged)
         return made
@@ -127,6 +130,8 @@ class Control:
             self.unplaced += sum(1 for _ in seen(message))
             return
         for one in seen(message):
+            if one.ended and proxy not in self._tcp:
+                continue  # Its rules are about requests now, and end no connection.
             # The newest it may have had then, those before, and last the ones it got later.
             likely = sorted(held, key=lambda each: (each[0] > one.at, -each[0]))
             self._saw([what for _, what in likely], one)
@@ -174,6 +179,7 @@ class Control:
     def drop(self, proxy: str) -> None:
         """The proxy is gone; while its Envoy drains it keeps what it has."""
         self._held.pop(proxy, None)
+        self._tcp.discard(proxy)
         self._snapshots.pop(proxy, None)
         self._credentials.pop(proxy, None)
         self._marks.forget(proxy)

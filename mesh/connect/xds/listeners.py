@@ -188,7 +188,7 @@ def _told(found: Any) -> Any:
             if not one.HasField("filter"):
                 periodic = {"types": ["TcpPeriodic"], "exclude": True}
                 one.filter.CopyFrom(type(one.filter)(log_type_filter=periodic))
-    proxy.access_log.append(refusals.of_connections())
+    proxy.access_log.extend([refusals.of_connections(), refusals.of_ends()])
     found.typed_config.CopyFrom(any_of(proxy))
     return found
 

@@ -27,6 +27,10 @@ BUFFER_BYTES = 16384
 """What it gathers at most; what comes faster than it is read is dropped."""
 CONNECTION_SECONDS = 5.0
 """How often a connection that a dry run denies is told of while it lasts."""
+CUT_SECONDS = 1.0
+"""What ended sooner is not told of: whoever called comes again, and is refused and told then."""
+ENDS = "ends"
+"""The name of the log of connections that ended, and of a tag in it."""
 _REQUESTS, _CONNECTIONS = "envoy.filters.http.rbac", "envoy.filters.network.rbac"
 _SHADOW, _ENFORCED = f"{SHADOW_PREFIX}shadow_engine_result", "enforced_engine_result"
 _DENIED, _NO_TOKEN = "rbac_access_denied", "jwt_authn_access_denied"
@@ -63,6 +67,20 @@ def of_connections() -> Any:
     return _log("envoy.access_loggers.tcp_grpc", filters, config)
 
 
+def of_ends() -> Any:
+    """The log of connections that end. No filter of Envoy's knows those that new rules cut."""
+    least = {"default_value": int(CUT_SECONDS * 1000), "runtime_key": "mesh.none"}
+    filters = [
+        {"log_type_filter": {"types": ["TcpConnectionEnd"]}},
+        {"duration_filter": {"comparison": {"op": "GE", "value": least}}},
+    ]
+    tag = {"tag": ENDS, "literal": {"value": "1"}}
+    config = TcpGrpcAccessLogConfig(common_config={**_common(ENDS), "custom_tags": [tag]})
+    chosen = {"and_filter": {"filters": filters}}
+    name = "envoy.access_loggers.tcp_grpc"
+    return AccessLog(name=name, filter=chosen, typed_config=any_of(config))
+
+
 def _noted(name: str, key: str) -> dict[str, Any]:
     """Whether the filter noted that it denies."""
     denied = {"string_match": {"exact": "denied"}}
@@ -75,9 +93,9 @@ def _expression(text: str) -> dict[str, Any]:
     return {"extension_filter": {"name": "mesh.expression", "typed_config": config}}
 
 
-def _common() -> dict[str, Any]:
+def _common(name: str = "intentions") -> dict[str, Any]:
     return {
-        "log_name": "intentions",
+        "log_name": name,
         "grpc_service": {"envoy_grpc": {"cluster_name": AGENT}},
         "transport_api_version": "V3",
         "buffer_flush_interval": seconds(FLUSH_SECONDS),
@@ -107,10 +125,21 @@ def seen(message: Any) -> Iterator[Seen]:
         )
     for entry in message.tcp_logs.log_entry:
         common = entry.common_properties
+        denied = common.connection_termination_details.startswith(_DENIED)
+        if ENDS in common.custom_tags:
+            if not denied:
+                yield Seen(
+                    at=_began(common) + _seconds(common.duration),
+                    caller=_caller(common),
+                    denied=True,
+                    ended=True,
+                    connection=f"{common.stream_id} ended",
+                )
+            continue
         yield Seen(
             at=_began(common),
             caller=_caller(common),
-            denied=common.connection_termination_details.startswith(_DENIED),
+            denied=denied,
             shadow=_notes(common, _CONNECTIONS).get(_SHADOW, ""),
             connection=common.stream_id,
         )
@@ -124,7 +153,11 @@ def _notes(common: Any, name: str) -> dict[str, str]:
 
 
 def _began(common: Any) -> float:
-    return float(common.start_time.seconds + common.start_time.nanos / 1e9)
+    return _seconds(common.start_time)
+
+
+def _seconds(time: Any) -> float:
+    return float(time.seconds + time.nanos / 1e9)
 
 
 def _caller(common: Any) -> str:

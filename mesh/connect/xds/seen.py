@@ -21,11 +21,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A call that a sidecar tells of."""
 
     at: float = math.inf
-    """When it began: seconds since the Unix epoch; by default just now."""
+    """When it began, or ended: seconds since the Unix epoch; by default just now."""
     caller: str
     """The URI in its certificate."""
     denied: bool
     """Whether it was really refused."""
+    ended: bool = False
+    """Whether it was let in and has ended: it was cut if its caller was denied by then."""
     shadow: str = ""
     """What shadow rules say: allowed, denied, or nothing where none are tried."""
     by_token: bool = False

@@ -17,6 +17,7 @@ from mesh.connect.xds.messages import (
     DiscoveryRequest,
     StreamAccessLogsMessage,
 )
+from mesh.connect.xds.refusals import ENDS
 from mesh.connect.xds.snapshot import Snapshot
 from mesh.connect.xds.status import ProxyStatus, status_of
 from mesh.connect.xds.stream import Change, Request, Stream
@@ -38,8 +39,9 @@ TICK_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """A client that answers nothing for so long is disconnected: it comes again."""
 STOP_SECONDS = 2.0
-LOG_SECONDS = 0.002
-"""For each call that proxies log, all of them together: what comes faster is dropped by Envoy."""
+LOG_SECONDS, END_SECONDS = 0.002, 0.0001
+"""For each call that proxies log, and each that is about an end of which mostly nothing follows,
+all of them together: what comes faster is dropped by Envoy."""
 _LOGS = "envoy.service.accesslog.v3.AccessLogService"
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
@@ -269,21 +271,24 @@ class XdsServer:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
             return b""
         self._logs.add(task)
-        proxy = ""
+        proxy, seconds = "", LOG_SECONDS
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
-                # Only the first one says whose it is.
+                # Only the first one says whose it is, and what.
                 proxy = message.identifier.node.id or proxy
+                if message.identifier.log_name == ENDS:
+                    seconds = END_SECONDS
                 self._logged(proxy, message)
-                await self._rest(len(message.http_logs.log_entry) + len(message.tcp_logs.log_entry))
+                calls = len(message.http_logs.log_entry) + len(message.tcp_logs.log_entry)
+                await self._rest(calls * seconds)
         finally:
             self._logs.discard(task)
         return b""
 
-    async def _rest(self, calls: int) -> None:
-        """Read no further in a log until so many calls are due; Envoy's buffer is bounded."""
+    async def _rest(self, seconds: float) -> None:
+        """Read no further in a log until its turn comes again; Envoy's buffer is bounded."""
         now = self._clock.monotonic()
-        self._logs_due = max(now, self._logs_due) + calls * LOG_SECONDS
+        self._logs_due = max(now, self._logs_due) + seconds
         await self._clock.sleep(self._logs_due - now)
 
     async def _admit(self, proxy: str, context: Any, stream: Stream) -> None:

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from mesh.connect.intentions import Request, decide
 from mesh.connect.xds.blueprint import Exposed
+from mesh.connect.xds.refusals import CUT_SECONDS
+from mesh.connect.xds.seen import Seen
 from mesh.connect.xds.snapshot import FILTER
 from mesh.registry.intentions import HttpMatch, Intention, JwtNeed, Permission, Policy
 from tests.connect.xds.guesses import CALLERS, Caller, Guess
@@ -170,6 +172,25 @@ async def test_a_connection_ends_when_somebody_is_denied_and_only_then(mesh: Mes
     assert not await _passes(mesh)
 
 
+async def test_connections_that_end_are_told_of_with_when_and_whose(mesh: Mesh) -> None:
+    await _set(mesh, _policy())
+    async with line_of(mesh) as line:
+        began = CLOCK.wall()
+        # What is younger comes again at once, and is told of then.
+        await until(lambda: CLOCK.wall() > began + CUT_SECONDS, "it has lasted")
+        since = CLOCK.wall()
+        await _set(mesh, _policy(DENY))
+        await line.ends()
+
+    def told() -> list[Seen]:
+        return [one for one in mesh.told if one.ended and one.at >= since]
+
+    await until(told, "it is told")
+    (one,) = told()
+    assert one.caller.endswith("/svc/web")
+    assert one.at <= CLOCK.wall()
+
+
 async def test_what_is_refused_or_only_tried_is_told(mesh: Mesh) -> None:
     for policy, denied, shadow in [(_policy(DENY), True, ""), (_policy(TRIED), False, "denied")]:
         await _set(mesh, policy)
@@ -178,7 +199,9 @@ async def test_what_is_refused_or_only_tried_is_told(mesh: Mesh) -> None:
 
         def told(since: float = since) -> set[tuple[bool, str]]:
             # What was told before may come only now.
-            return {(one.denied, one.shadow) for one in mesh.told if one.at >= since}
+            return {
+                (one.denied, one.shadow) for one in mesh.told if one.at >= since and not one.ended
+            }
 
         await until(told, "it is told")
         assert told() == {(denied, shadow)}

@@ -102,7 +102,7 @@ async def test_logs_that_users_want_hear_of_the_ends_of_connections_only(mesh: M
         proxy = readable(listener)["filter_chains"][0]["filters"][-1]["typed_config"]
         assert "access_log_options" in proxy
         filters = [str(log.get("filter")) for log in proxy["access_log"]]
-        assert ["TcpPeriodic" in text for text in filters] == [True, False]
+        assert ["TcpPeriodic" in text for text in filters] == [True, False, False]
 
 
 class Log:
