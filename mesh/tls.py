@@ -180,13 +180,6 @@ class Credentials:
         """Whether it is not revoked, as far as is known here."""
         return not self._revocations.has(certificate)
 
-    @staticmethod
-    def shown(writer: asyncio.StreamWriter) -> Named | None:
-        """The certificate at the other end; None where there is none."""
-        found = writer.get_extra_info("ssl_object")
-        der = None if found is None else found.getpeercert(True)
-        return None if der is None else read(der)
-
     def check(self, writer: asyncio.StreamWriter) -> None:
         """Raise Revoked when the certificate at the other end is revoked by now."""
         if len(self._revocations):

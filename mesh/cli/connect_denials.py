@@ -1,4 +1,4 @@
-"""Whom intentions refuse, told to the agent, as Envoys tell it."""
+"""Whom intentions refuse, or would by dry runs, told to the agent, as Envoys tell it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import logging
 
 from mesh.client import Client, Settings, connect
+from mesh.client.connect import Judged
 from mesh.client.following import patient
 from mesh.clock import Clock
+from mesh.connect.proxy import Verdict
 from mesh.errors import MeshError, NotFound
 
 log = logging.getLogger(__name__)
@@ -23,14 +25,15 @@ class Denials:
     def __init__(self, service: str, settings: Settings, clock: Clock) -> None:
         self._service, self._clock = service, clock
         self._settings = patient(settings, ANSWER_SECONDS)
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Judged, int] = {}
         self._some = asyncio.Event()
         self._heard = True
 
-    def note(self, caller: str) -> None:
-        """Who has this SPIFFE ID was refused. More callers than are told at once are forgotten."""
-        if caller in self._counts or len(self._counts) < connect.CALLERS_MAX:
-            self._counts[caller] = self._counts.get(caller, 0) + 1
+    def note(self, caller: str, verdict: Verdict) -> None:
+        """So was judged who has this SPIFFE ID. More than is told at once is forgotten."""
+        one = Judged(caller, verdict.allowed, verdict.dry_run)
+        if one in self._counts or len(self._counts) < connect.CALLERS_MAX:
+            self._counts[one] = self._counts.get(one, 0) + 1
             self._some.set()
 
     async def run(self) -> None:
@@ -54,12 +57,12 @@ class Denials:
             log.info("the agent is too old to hear whom intentions refuse")
         except MeshError as error:
             log.debug("telling whom intentions refuse: %s", error)
-            for caller, count in counts.items():
-                self._counts[caller] = self._counts.get(caller, 0) + count
+            for one, count in counts.items():
+                self._counts[one] = self._counts.get(one, 0) + count
             self._some.set()
             return False
         return True
 
-    def _say(self, counts: dict[str, int]) -> None:
+    def _say(self, counts: dict[Judged, int]) -> None:
         with Client(self._settings) as client:
             client.run(connect.refused(self._service, counts))

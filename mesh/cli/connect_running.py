@@ -23,7 +23,7 @@ from mesh.client.shapes import Instance, Service
 from mesh.clock import SystemClock
 from mesh.connect.exposition import Page
 from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
-from mesh.connect.traffic import Traffic
+from mesh.connect.traffic import Reason, Traffic
 from mesh.errors import Invalid, MeshError, explained
 from mesh.sockets import bind, bind_path
 from mesh.tasks import Tasks
@@ -260,7 +260,7 @@ class Running:
         plan, calling = self._plan, partial(self._context, "server")
         door = Public(plan.service, plan.target, calling, self._judge, LIMITS)
         door.traffic = self._counted("public", plan.service)
-        door.denied = self._denials.note
+        door.judged = self._denials.note
         opened = Opened(door, "listen", Target(*listen), 0)
         if not self._guarded:
             self._guarded = True
@@ -328,7 +328,8 @@ class Running:
         if trust_domain_of(uri) != self._member.credentials.roots.trust_domain.lower():
             return Verdict(found.authorized, found.reason, "foreign")
         said = verdicts.still(uri) is not None
-        return Verdict(found.authorized, found.reason, "denied" if said else "unjudged")
+        reason: Reason = "denied" if said else "unjudged"
+        return Verdict(found.authorized, found.reason, reason, found.dry_run)
 
     def _endpoints(self, upstream: Upstream) -> list[Endpoint]:
         credentials = self._member.credentials

@@ -130,7 +130,7 @@ COMMANDS = {
             Flag("reason", "why, for whoever looks, and for who is refused", value="TEXT"),
             Flag(
                 "force",
-                "even that of the agent that is asked, of the leader, or without which no majority is left",
+                "even that of the agent asked, of the leader, or one that costs the majority",
                 "switch",
             ),
             DATACENTER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -33,6 +34,18 @@ class Verdict(Shape, frozen=True):
 
     authorized: bool = False
     reason: str = ""
+    dry_run: Literal["", "allowed", "denied"] = ""
+    """What it were if dry runs were enforced; empty where none is there."""
+
+
+class Judged(NamedTuple):
+    """A caller, and what became of a connection of it."""
+
+    caller: str
+    """Its SPIFFE ID."""
+    allowed: bool = False
+    dry_run: Literal["", "allowed", "denied"] = ""
+    """What it were if dry runs were enforced."""
 
 
 def leaf(service: str, options: ReadOptions = LATEST) -> Call[Answer[Leaf]]:
@@ -52,20 +65,28 @@ def authorize(service: str, caller: str, serial: str = "") -> Call[Verdict]:
     return Call(
         method="POST",
         path="/v1/agent/connect/authorize",
+        params=(("dry-run", ""),),
         decode=lambda response: decode_json(response.body, Verdict),
         body=codec.to_json(body),
     )
 
 
-def refused(service: str, callers: Mapping[str, int]) -> Call[None]:
-    """Tell that intentions refused so many connections of these SPIFFE IDs to the service.
+def refused(service: str, judged: Mapping[Judged, int]) -> Call[None]:
+    """Tell how many connections to the service intentions refused, or would by dry runs.
 
     For proxies that enforce intentions themselves; at most CALLERS_MAX callers at once.
     """
-    found = [{"ClientCertURI": caller, "Count": count} for caller, count in callers.items()]
+    found = [_told(one, count) for one, count in judged.items()]
     return writing(
         "/v1/agent/connect/refused", body=codec.to_json({"Target": service, "Callers": found})
     )
+
+
+def _told(one: Judged, count: int) -> dict[str, object]:
+    told: dict[str, object] = {"ClientCertURI": one.caller, "Count": count}
+    if one.dry_run:  # Agents that never say so do not know these fields.
+        told |= {"Allowed": one.allowed, "DryRun": one.dry_run}
+    return told
 
 
 def rules(service: str, options: ReadOptions = LATEST) -> Call[Answer[bytes]]:

@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,8 @@ from mesh.errors import Invalid, explained
 
 log = logging.getLogger(__name__)
 
+DryRun: TypeAlias = Literal["", "allowed", "denied"]
+"""What dry runs say of a connection; empty where none is there."""
 ATTEMPTS_MAX = 8
 """Endpoints that are tried for one connection."""
 
@@ -44,6 +46,8 @@ class Verdict(NamedTuple):
     why: str
     reason: Reason = "denied"
     """If not: under what that is counted."""
+    dry_run: DryRun = ""
+    """What it were if dry runs were enforced."""
 
 
 class Endpoint(NamedTuple):
@@ -148,6 +152,8 @@ class Conversation:
         self.plain, self.address = plain, address
         self.caller = self.serial = ""
         """The SPIFFE ID and serial number, once they are proved."""
+        self.tried = False
+        """Whether it was told that dry runs would deny it."""
 
 
 class Public(Door):
@@ -161,8 +167,8 @@ class Public(Door):
         self.service, self.target, self.most = service, target, 0
         """`most`: how many connections the application gets at a time at most; 0: no limit but
         that of the listener. It and the target may change, for connections that come then."""
-        self.denied: Callable[[str], None] = lambda _: None
-        """Is told the SPIFFE ID of each caller that intentions refuse."""
+        self.judged: Callable[[str, Verdict], None] = lambda _, __: None
+        """Is told the SPIFFE ID of each caller that intentions refuse, or dry runs would."""
         self._contexts, self._judge = contexts, judge
         self._greeting: dict[Conversation, None] = {}  # Oldest first.
         self._inside = 0
@@ -224,7 +230,15 @@ class Public(Door):
             why = f"{self.service} has {self.most} connections, which is its limit"
             self.refuse("full", f"{who}: {why}")
             return False
+        self._try(conversation, verdict)
         return True
+
+    def _try(self, conversation: Conversation, verdict: Verdict) -> None:
+        """Tell of a connection that is let in if dry runs deny it, once as long as they do."""
+        would = verdict.dry_run == "denied"
+        if would and not conversation.tried:
+            self.judged(conversation.caller, verdict)
+        conversation.tried = would
 
     def _say_strange(self, conversation: Conversation, error: OSError | Invalid) -> None:
         if conversation.plain.aborted:  # It gave way, which was said.
@@ -235,19 +249,19 @@ class Public(Door):
         caller = _named(conversation.caller)
         self.refuse(verdict.reason, f"{caller} may not connect to {self.service}: {verdict.why}")
         if verdict.reason == "denied":
-            self.denied(conversation.caller)
+            self.judged(conversation.caller, verdict)
 
     async def judge_again(self) -> None:
         """Intentions have changed: cut off at once who may not be here any more."""
         callers = {one.caller: one.serial for one in self.open if one.caller}
         for caller, serial in sorted(callers.items()):
             verdict = await self._judge(caller, serial)
-            if verdict.allowed:
-                continue
-            for one in list(self.open):
-                if one.caller == caller:
-                    self._say_refused(one, verdict)
-                    one.plain.abort()
+            for one in [each for each in self.open if each.caller == caller]:
+                if verdict.allowed:
+                    self._try(one, verdict)
+                    continue
+                self._say_refused(one, verdict)
+                one.plain.abort()
 
 
 class Local(Door):

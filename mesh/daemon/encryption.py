@@ -15,7 +15,7 @@ from mesh.raft.node import Node, Peer
 from mesh.raft.transport import Streams, host_and_port
 from mesh.registry.port import Command
 from mesh.registry.revocations import All, Revocation, Revoke
-from mesh.revocation import Listed, Named, Revocations
+from mesh.revocation import Listed, Named, Revocations, read
 from mesh.store.live import Answers
 from mesh.tls import Credentials, Options, Setting, load
 
@@ -81,7 +81,7 @@ def secure(
 
     async def dial(peer: Peer) -> Streams:
         streams = await credentials.connect(*host_and_port(find(peer)), peer.name)
-        shown[peer.id] = credentials.shown(streams[1])
+        shown[peer.id] = read(streams[1].get_extra_info("ssl_object").getpeercert(True))
         return streams
 
     def certificates() -> Certificates:

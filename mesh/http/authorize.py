@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
 from mesh.agent.operations import MeshOperations
 from mesh.connect import identity
 from mesh.connect.intentions import decide
@@ -10,10 +14,10 @@ from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.lasting import lasting
 from mesh.http.request import Reply, Request
-from mesh.http.route import Route
+from mesh.http.route import Param, Route
 from mesh.http.shapes import Shape
 from mesh.registry.authority import Roots
-from mesh.registry.intentions import Matching
+from mesh.registry.intentions import Matching, Policy
 from mesh.registry.port import ReadOptions
 
 CALLERS_MAX, COUNT_MAX = 128, 1_000_000
@@ -33,17 +37,23 @@ class AuthorizedShape(Shape, frozen=True, kw_only=True):
 
     authorized: bool
     reason: str
+    dry_run: str | UnsetType = UNSET
+    """Asked with ?dry-run: allowed or denied, if dry runs were enforced; absent without any."""
 
 
 class CallerShape(Shape, frozen=True, kw_only=True):
-    """A caller, and how many of its connections were refused."""
+    """A caller, and how many of its connections were refused, or would be by dry runs."""
 
     client_cert_uri: str = ""
     count: int = 1
+    allowed: bool = False
+    """They were let in, and dry runs would deny them."""
+    dry_run: Literal["", "allowed", "denied"] = ""
+    """What would have become of them if dry runs were enforced."""
 
 
 class RefusedBody(Shape, frozen=True, kw_only=True):
-    """Connections to a service that intentions refused."""
+    """Connections to a service that intentions refused, or would by dry runs."""
 
     target: str = ""
     callers: list[CallerShape] = []
@@ -71,11 +81,23 @@ async def authorize(request: Request) -> Reply:
     reason = decision.rule
     if asking.stale:
         reason += " (no server answers: as this agent last knew it)"
-    return respond.answered(found, AuthorizedShape(authorized=decision.allowed, reason=reason))
+    tried: str | UnsetType = UNSET
+    if params.flag(request, "dry-run"):
+        tried = _tried(found.value, caller, default_allow=allow) or UNSET
+    shape = AuthorizedShape(authorized=decision.allowed, reason=reason, dry_run=tried)
+    return respond.answered(found, shape)
+
+
+def _tried(policy: Policy, caller: identity.Identity, *, default_allow: bool) -> str:
+    """What dry runs say of a connection; empty without any."""
+    if not any(one.dry_run and not one.peer for one in policy.intentions):
+        return ""
+    found = decide(policy, caller, None, default_allow, shadow=True)
+    return "allowed" if found.allowed else "denied"
 
 
 async def refused(request: Request) -> Reply:
-    """Count what a proxy refused that enforces intentions itself, with what its Envoys tell."""
+    """Count what a proxy refused, or would by dry runs, that enforces intentions itself."""
     body = params.body(request, RefusedBody)
     if not body.target:
         raise Invalid("Target: the service that is called must be given")
@@ -88,6 +110,8 @@ async def refused(request: Request) -> Reply:
             identity.parse(one.client_cert_uri)
         except Invalid as error:
             raise Invalid(f"Callers[{at}].ClientCertURI: {error.message}") from error
+        if one.allowed and one.dry_run != "denied":
+            raise Invalid(f'Callers[{at}].DryRun: expected "denied" of those that are allowed')
     mesh: MeshOperations | None = request.parts.agent.operations.mesh
     if mesh is None:
         raise Invalid("the mesh is off on this agent (connect.enabled)")
@@ -95,7 +119,16 @@ async def refused(request: Request) -> Reply:
     policy = (await asking.read(Matching(body.target))).value
     held = Held(policy, request.options.default_intention_policy != "deny")
     for one in body.callers:
-        mesh.saw([held], Seen(caller=one.client_cert_uri, denied=True, count=one.count))
+        caller = identity.parse(one.client_cert_uri)
+        # A dry run that is gone or promoted by now is nothing to report.
+        same = one.dry_run == _tried(policy, caller, default_allow=held.default_allow)
+        seen = Seen(
+            caller=one.client_cert_uri,
+            denied=not one.allowed,
+            shadow=one.dry_run if same else "",
+            count=one.count,
+        )
+        mesh.saw([held], seen)
     return respond.nothing()
 
 
@@ -105,6 +138,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/agent/connect/authorize",
         authorize,
         "Whether a connection that came to a proxy may stay",
+        params=(Param("dry-run", "Say too what it were if dry runs were enforced", "boolean"),),
         body=AuthorizeBody,
         answer=AuthorizedShape,
         statuses=((400, "Something is missing, or the URI is that of no service"),),
@@ -113,7 +147,7 @@ ROUTES: tuple[Route, ...] = (
         "PUT",
         "/v1/agent/connect/refused",
         refused,
-        "Tell of connections that a proxy refused by intentions, for the report of them",
+        "Tell of connections that a proxy refused by intentions, or would by dry runs",
         body=RefusedBody,
         statuses=((400, "Something is missing or too much, or the mesh is off on this agent"),),
     ),

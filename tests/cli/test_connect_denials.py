@@ -10,8 +10,10 @@ from mesh.cli.connect_denials import Denials
 from mesh.client import Settings
 from mesh.client.connect import CALLERS_MAX
 from mesh.clock import SystemClock
+from mesh.connect.proxy import Verdict
 from tests.client.scripted import Scripted
 
+NO = Verdict(False, "the rule of the test")
 PATH = "/v1/agent/connect/refused"
 
 
@@ -32,10 +34,10 @@ async def test_they_are_counted_by_caller_and_told_once() -> None:
         made = denials(agent)
         assert await made.tell()
         for caller in ("a", "b", "a"):
-            made.note(caller)
+            made.note(caller, NO)
         assert await made.tell()
         assert await made.tell()
-        made.note("b")
+        made.note("b", NO)
         assert await made.tell()
         assert told(agent) == [{"a": 2, "b": 1}, {"b": 1}]
 
@@ -45,9 +47,9 @@ async def test_what_an_agent_did_not_hear_is_told_again_with_what_came_since() -
         agent.on("PUT", PATH, "no", status=500)
         agent.on("PUT", PATH)
         made = denials(agent)
-        made.note("a")
+        made.note("a", NO)
         assert not await made.tell()
-        made.note("a")
+        made.note("a", NO)
         assert await made.tell()
         assert told(agent)[-1] == {"a": 2}
 
@@ -57,8 +59,8 @@ async def test_there_are_no_more_callers_than_an_agent_hears_at_once() -> None:
         agent.on("PUT", PATH)
         made = denials(agent)
         for number in range(CALLERS_MAX + 5):
-            made.note(str(number))
-        made.note("0")
+            made.note(str(number), NO)
+        made.note("0", NO)
         assert await made.tell()
         (found,) = told(agent)
         assert len(found) == CALLERS_MAX
@@ -70,9 +72,29 @@ async def test_an_older_agent_is_left_in_peace(caplog: pytest.LogCaptureFixture)
     with Scripted() as agent:
         agent.on("PUT", PATH, "not found", status=404)
         made = denials(agent)
-        made.note("a")
+        made.note("a", NO)
         await made.run()
-        made.note("a")
+        made.note("a", NO)
         assert await made.tell()
         assert len(agent.said) == 1
     assert "too old" in caplog.text
+
+
+async def test_what_dry_runs_say_is_told_of_each_outcome() -> None:
+    with Scripted() as agent:
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        would, would_not = (
+            Verdict(True, "", dry_run="denied"),
+            Verdict(False, "", dry_run="allowed"),
+        )
+        for verdict in (NO, would, would_not, would):
+            made.note("a", verdict)
+        assert await made.tell()
+        (said,) = agent.said
+        plain = {"ClientCertURI": "a"}
+        assert json.loads(said.body)["Callers"] == [
+            plain | {"Count": 1},
+            plain | {"Count": 2, "Allowed": True, "DryRun": "denied"},
+            plain | {"Count": 1, "Allowed": False, "DryRun": "allowed"},
+        ]

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,30 @@ def test_a_deny_ends_open_connections_at_once_though_nobody_speaks(pair: Pair) -
     eventually(lambda: pair.mesh.ask("GET", report)[0]["Count"] == denied)
     pair.mesh.say("delete", "web", "payments")
     eventually(lambda: reached(pair.door))
+
+
+def test_what_dry_runs_would_do_is_reported(pair: Pair) -> None:
+    def report(flag: str = "") -> list[Any]:
+        path = f"/v1/connect/intentions/report?service=payments{flag}"
+        return [(one["Kind"], one["Rule"]) for one in pair.mesh.ask("GET", path)]
+
+    held = connection(pair.door)
+    assert asked(held) == "payments"
+    rule = 'the intention from "web" to "payments" says'
+    # The connection that is open is told of, though nobody opens another.
+    pair.mesh.say("deny", "web", "payments", dry_run=True)
+    eventually(lambda: report() == [("would-deny", f"{rule} deny")])
+    assert asked(held) == "payments"
+    assert reached(pair.door)
+    pair.mesh.say("delete", "web", "payments", dry_run=True)
+    eventually(lambda: report() == [])
+    pair.mesh.say("deny", "web", "payments")
+    pair.mesh.say("allow", "web", "payments", dry_run=True)
+    eventually(lambda: not reached(pair.door) and report() == [("would-allow", f"{rule} allow")])
+    for dry_run in (False, True):
+        pair.mesh.say("delete", "web", "payments", dry_run=dry_run)
+    eventually(lambda: reached(pair.door))
+    held.close()
 
 
 def test_leaves_are_renewed_under_open_connections(pair: Pair) -> None:

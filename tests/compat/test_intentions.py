@@ -252,6 +252,13 @@ async def test_authorize(api: Api) -> None:
         "Authorized": False,
         "Reason": 'the intention from "web" to "db" says deny',
     }
+    # What dry runs say is for who asks, where there are any.
+    body = json_bytes({"Target": "db", "ClientCertURI": uri})
+    assert "DryRun" not in (await api.ask("POST", f"{path}?dry-run", body)).json
+    await allow(api, "web", "db", Action="allow", DryRun=True)
+    assert "DryRun" not in (await ask(Target="db", ClientCertURI=uri)).json
+    tried = (await api.ask("POST", f"{path}?dry-run", body)).json
+    assert (tried["Authorized"], tried["DryRun"]) == (False, "allowed")
     transaction = api.registry.database.begin(api.registry.database.index + 1)
     transaction.put(SETTINGS, Settings(cluster_id="11111111-2222-3333-4444-555555555555"))
     api.registry.answers.committed(transaction.commit())
@@ -271,6 +278,8 @@ async def test_authorize(api: Api) -> None:
         ({"Target": "db", "Callers": [{"Count": 1}]}, "Callers[0].ClientCertURI: "),
         ({"Target": "db", "Callers": [{"ClientCertURI": URI, "Count": 0}]}, "Callers[0].Count: "),
         ({"Target": "db", "Callers": [{"ClientCertURI": URI}] * 129}, "the limit is 128"),
+        ({"Target": "db", "Callers": [{"ClientCertURI": URI, "Allowed": True}]}, "].DryRun: "),
+        ({"Target": "db", "Callers": [{"ClientCertURI": URI, "DryRun": "no"}]}, "DryRun"),
     ],
 )
 async def test_what_proxies_tell_of_refusals_is_checked(

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from mesh.connect import identity
-from mesh.connect.proxy import Door, Endpoint, Limits, Local, Public, Target, Verdict
+from mesh.connect.proxy import Door, DryRun, Endpoint, Limits, Local, Public, Target, Verdict
 from mesh.sockets import bind
 from tests.connect.workloads import DOMAIN, Authority, settled
 
@@ -66,12 +66,16 @@ class Rules:
 
     def __init__(self) -> None:
         self.denied: set[str] = set()
+        self.tried: set[str] = set()
+        """Whom dry runs deny; where there are none, everybody is allowed by them."""
         self.asked: list[str] = []
 
     async def judge(self, caller: str, serial: str) -> Verdict:
         assert serial.count(":") > 5
         self.asked.append(caller)
-        return Verdict(caller not in self.denied, "the rule of the test")
+        dry_run: DryRun = "denied" if caller in self.tried else "allowed" if self.tried else ""
+        allowed = caller not in self.denied
+        return Verdict(allowed, "the rule of the test", dry_run=dry_run)
 
 
 def public(
@@ -159,6 +163,45 @@ async def test_a_deny_ends_open_connections_of_that_caller_only(authority: Autho
             assert await shout(batch) == b"HELLO\n"
             await hang_up(*ones, batch)
     assert door.traffic.refused == {"denied": 3}
+
+
+async def test_what_dry_runs_would_deny_is_told_once_for_each_connection(
+    authority: Authority,
+) -> None:
+    rules, told = Rules(), list[tuple[str, bool, DryRun]]()
+    async with shouting() as application:
+        door = public(authority, application, rules)
+        door.judged = lambda caller, verdict: told.append(
+            (caller, verdict.allowed, verdict.dry_run)
+        )
+        async with started(door) as port:
+            ones = [
+                await secure(port, authority.calling(authority.leaf(name)))
+                for name in ("web", "web", "batch")
+            ]
+            for one in ones:
+                assert await shout(one) == b"HELLO\n"
+            assert told == []
+            rules.tried.add(uri("web"))
+            for _ in range(2):
+                await door.judge_again()
+            assert told == [(uri("web"), True, "denied")] * 2
+            ones.append(await secure(port, authority.calling(authority.leaf("web"))))
+            assert await shout(ones[-1]) == b"HELLO\n"
+            assert told == [(uri("web"), True, "denied")] * 3
+            # Without the dry run, and with it again.
+            rules.tried.clear()
+            await door.judge_again()
+            rules.tried.add(uri("web"))
+            await door.judge_again()
+            assert len(told) == 6
+            # What is enforced while a dry run would allow it.
+            rules.denied.add(uri("batch"))
+            await door.judge_again()
+            assert told[6:] == [(uri("batch"), False, "allowed")]
+            assert await ended(ones[2])
+            assert await shout(ones[0]) == b"HELLO\n"
+            await hang_up(*ones)
 
 
 async def test_strangers_are_refused_with_the_reason(

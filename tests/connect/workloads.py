@@ -83,13 +83,13 @@ class Workloads:
             text = response.read()
         return json.loads(text) if text.strip() else None
 
-    def say(self, action: str, source: str, destination: str) -> None:
-        """Write an intention; `delete` deletes it."""
+    def say(self, action: str, source: str, destination: str, *, dry_run: bool = False) -> None:
+        """Write an intention, or a dry run of it; `delete` deletes it."""
         path = f"/v1/connect/intentions/exact?source={source}&destination={destination}"
         if action == "delete":
-            self.ask("DELETE", path)
+            self.ask("DELETE", f"{path}&dry-run" if dry_run else path)
         else:
-            self.ask("PUT", path, {"Action": action})
+            self.ask("PUT", path, {"Action": action} | ({"DryRun": True} if dry_run else {}))
 
     def reissue(self, service: str) -> None:
         """Have the leaf of a service renewed."""
