@@ -8,151 +8,27 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from mesh.agent.following import Following
-from mesh.agent.local import Agent
-from mesh.agent.proxies import AGAIN_SECONDS, Proxies
+from mesh.agent.proxies import AGAIN_SECONDS
+from mesh.agent.reading import service_definition
 from mesh.clock import SeededDice, SystemClock
-from mesh.connect.acks import Acks
-from mesh.connect.composing import Place
-from mesh.connect.launcher import Launcher, Options, Sidecar, short_folder
-from mesh.connect.leaves import Leaves
+from mesh.connect.launcher import Launcher, Options
 from mesh.connect.process import kill_left
-from mesh.connect.xds.blueprint import Blueprint
-from mesh.connect.xds.control import Control
 from mesh.errors import NotFound, Unreachable
-from mesh.registry import config
 from mesh.registry.intention_writes import Put
-from tests.agent.conftest import World, options, until
-from tests.cluster.dev import row_of_ports
+from mesh.registry.intentions import Providers
+from tests.agent.conftest import until
+from tests.agent.sidecar_node import ADDRESS, OTHER, PROXY, SOCKET, Node
 from tests.connect.hand import HandClock
 from tests.connect.servers import Servers
 
 pytestmark = pytest.mark.together
-ADDRESS = "127.0.0.1"
-PROXY, OTHER = "web-sidecar-proxy", "db-sidecar-proxy"
-SOCKET = "xds.sock"
 KEYS = "eyJrZXlzIjpbeyJrdHkiOiJvY3QifV19"
-
-
-class Teller:
-    """Has the discovery service start with the first proxy, as a node does."""
-
-    def __init__(self, control: Control, folder: Path) -> None:
-        self._control, self._folder = control, folder
-        self.drop = control.drop
-        self.made: list[Blueprint] = []
-        """What proxies were told, one after the other."""
-        self.failures = 0
-        """So many times it cannot start."""
-        self.open: set[int] = set()
-        """Ports that are open without an Envoy."""
-
-    def put(self, blueprint: Blueprint) -> None:
-        self.made.append(blueprint)
-        self._control.put(blueprint)
-
-    def open_ports(self, proxy: str) -> set[int]:
-        return self._control.open_ports(proxy) | self.open
-
-    @property
-    def puts(self) -> list[str]:
-        """The proxy, each time it was told something."""
-        return [one.proxy for one in self.made]
-
-    def serials(self, service: str) -> list[str]:
-        """Those of the certificates of this service, as its proxies were told of them."""
-        found = [one.leaf for one in self.made if one.service == service]
-        return [leaf.serial for leaf in found if leaf is not None and leaf.service == service]
-
-    async def start(self) -> str:
-        if self.failures:
-            self.failures -= 1
-            raise Unreachable("the address is taken")
-        address = f"unix:{short_folder(self._folder, len(SOCKET)) / SOCKET}"
-        await self._control.start([address])
-        return address
-
-
-class Node(World):
-    """An agent and its proxies. Nothing runs before `run`."""
-
-    def __init__(self, folder: Path, servers: Servers, launcher: Launcher | None = None) -> None:
-        world = (servers.hand, SeededDice(1))
-        first = row_of_ports(4)
-        given = options(sidecar_ports=(first, first + 1), expose_ports=(first + 2, first + 3))
-        agent = Agent(servers, given, SystemClock(), SeededDice(7), lambda: 1)
-        super().__init__(agent, servers)
-        self.servers, self.launcher, self.first = servers, launcher, first
-        self.leaves = Leaves(servers, "dc1", Acks(servers, "n1", world), world, None)
-        self.following = Following(servers, SystemClock())
-        self.control = Control(SystemClock(), self._heard, lambda _held, _seen: None)
-        self.teller = Teller(self.control, folder)
-        parts = (self.teller, launcher)
-        self.proxies = Proxies(agent, self.following, self.leaves, parts, self._place, servers.hand)
-
-    def _place(self) -> Place:
-        return Place(node="n1", datacenter="dc1", bind=ADDRESS)
-
-    def _heard(self, proxy: str) -> None:
-        self.proxies.opened(proxy)
-
-    @asynccontextmanager
-    async def run(self, *, keep: bool = False) -> AsyncIterator[None]:
-        await self.leaves.start()
-        self.proxies.start()
-        try:
-            yield
-        finally:
-            await self.proxies.stop()
-            if self.launcher is not None:
-                await self.launcher.stop(keep=keep)
-            await self.following.stop()
-            await self.control.stop()
-            await self.leaves.stop()
-            await self.agent.stop()
-
-    def web(self, proxy: dict[str, Any] | None = None, **more: Any) -> None:
-        self.behind("web", proxy, **more)
-
-    def behind(self, service: str, proxy: dict[str, Any] | None = None, **more: Any) -> None:
-        """Register a service with a sidecar."""
-        sidecar = {"Proxy": proxy or {}, "Checks": []}
-        self.service(Name=service, Port=80, Connect={"SidecarService": sidecar}, **more)
-
-    def write(self, kind: str, name: str, body: dict[str, Any]) -> None:
-        self.servers.apply(config.Write.of(kind, name, body))
-
-    def told(self, proxy: str = PROXY) -> Blueprint | None:
-        return self.proxies.blueprints().get(proxy)
-
-    def providers(self) -> list[str]:
-        """Of tokens, as its proxy was told."""
-        made = self.told()
-        return [one.name for one in made.jwt_providers] if made is not None else []
-
-    async def first_told(self, proxy: str = PROXY) -> Blueprint:
-        await until(lambda: self.told(proxy))
-        found = self.told(proxy)
-        assert found is not None
-        return found
-
-    async def envoy(self, proxy: str = PROXY, but: int = 0) -> Sidecar:
-        """The Envoy that runs for it, and is not the one with this pid."""
-        assert self.launcher is not None
-
-        def running() -> list[Sidecar]:
-            assert self.launcher is not None
-            found = self.launcher.sidecars()
-            return [one for one in found if one.proxy == proxy and one.state == "running"]
-
-        await until(lambda: any(one.pid not in {0, but} for one in running()), 60)
-        return running()[0]
 
 
 @pytest.fixture
@@ -446,3 +322,103 @@ async def test_it_may_be_stopped_twice(node: Node) -> None:
     await node.proxies.stop()
     node.behind("db")
     assert node.told(OTHER) is None
+
+
+async def test_what_cannot_be_read_is_said_and_the_proxy_goes_on_as_it_was(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As what another version of mesh left on disk; the API lets none of it in."""
+
+    def odd() -> None:
+        fields = {"Name": "p", "Kind": "connect-proxy", "Port": 21000}
+        proxy = {"destination_service_name": "web", "local_service_port": "many"}
+        definition = service_definition(fields | {"Proxy": {"DestinationServiceName": "web"}})
+        kept = replace(definition, proxy=proxy)
+        node.agent.register_service(kept, source="api")
+
+    behind(node, "web")
+    made = await node.first_told("p")
+    odd()
+    await until(lambda: "LocalServicePort" in node.proxies.problems().get("p", ""))
+    node.behind("db")
+    await node.first_told(OTHER)
+    assert node.told("p") is made
+    said = [one for one in caplog.records if "LocalServicePort" in one.getMessage()]
+    assert len(said) == 1
+    node.agent.deregister_service("p")
+    await until(lambda: node.told("p") is None)
+    assert node.proxies.problems() == {}
+    # One that nobody could read from the beginning goes like any other.
+    odd()
+    await until(lambda: "p" in node.proxies.problems())
+    assert node.told("p") is None
+    node.agent.deregister_service("p")
+    await until(lambda: not node.proxies.problems())
+
+
+async def test_a_fault_of_ours_with_one_proxy_stops_no_other(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.teller.fails_for = PROXY
+    node.web()
+    node.behind("db")
+    await node.first_told(OTHER)
+    await until(lambda: PROXY in node.proxies.problems())
+    assert "mesh failed: RuntimeError('nobody foresaw this')" in node.proxies.problems()[PROXY]
+    assert f"proxy {PROXY} cannot be put together" in caplog.text
+    node.teller.fails_for = ""
+    node.web(Tags=["anew"])
+    await node.first_told()
+    assert node.proxies.problems() == {}
+
+
+async def test_an_option_that_no_envoy_can_start_with_is_said(running: Node) -> None:
+    running.web({"Config": {"envoy_stats_config_json": "[]"}})
+    wrong = "Proxy.Config.envoy_stats_config_json: expected a JSON object"
+    await until(lambda: running.proxies.problems() == {PROXY: wrong})
+    assert running.launcher is not None
+    assert not running.launcher.sidecars()
+    running.web()
+    await running.envoy()
+    assert running.proxies.problems() == {}
+
+
+async def test_a_proxy_waits_for_servers_and_is_told_when_they_are_there(
+    node: Node, servers: Servers
+) -> None:
+    upstream = {"DestinationName": "db", "LocalBindPort": 5000}
+    node.web()
+    made = await node.first_told()
+    servers.lost = Unreachable("no server answers")
+    node.web({"Upstreams": [upstream]})
+    node.behind("db")
+    await until(lambda: OTHER in node.agent.services())
+    assert node.told(OTHER) is None
+    assert node.told() is made, "it goes on as it was while nothing is known of its upstream"
+    servers.lost = None
+    await until(lambda: (node.told() or made).upstreams)
+    await node.first_told(OTHER)
+
+
+async def test_providers_are_followed_only_as_long_as_a_rule_names_them(node: Node) -> None:
+    def rules(provider: str) -> None:
+        jwt = {"JWT": {"Providers": [{"Name": provider}]}}
+        sources = [{"Name": "db", "Action": "allow"}]
+        node.write("service-intentions", "web", {"Sources": sources} | jwt)
+
+    def followed(provider: str) -> bool:
+        return node.following.last(Providers((provider,))) is not None
+
+    node.web()
+    await node.first_told()
+    node.write("service-defaults", "web", {"Protocol": "http"})
+    for name in ("okta", "other"):
+        node.write("jwt-provider", name, {"JSONWebKeySet": {"Local": {"JWKS": KEYS}}})
+    rules("okta")
+    await until(lambda: node.providers() == ["okta"])
+    rules("other")
+    await until(lambda: node.providers() == ["other"])
+    assert (followed("okta"), followed("other")) == (False, True)
+    node.agent.deregister_service("web")
+    await until(lambda: node.told() is None)
+    assert not followed("other")
