@@ -22,6 +22,7 @@ import type { PageProps } from "../routes";
 import { words } from "../words";
 import { EndBadge } from "./certificates-end";
 import { Leaves } from "./certificates-leaves";
+import { RevokedList } from "./certificates-revoked";
 import "./certificates.css";
 
 const w = words.certificates;
@@ -38,10 +39,13 @@ export default function Certificates({ rest }: PageProps) {
       tabs={{
         at: ["certificates"],
         present: tab,
-        tabs: (["authority", "leaves"] as const).map((key) => ({ key, text: w.tabs[key] })),
+        tabs: (["authority", "leaves", "revoked"] as const).map((key) => ({
+          key,
+          text: w.tabs[key],
+        })),
       }}
     >
-      {tab === "leaves" ? <Leaves /> : <Authority />}
+      {tab === "leaves" ? <Leaves /> : tab === "revoked" ? <RevokedList /> : <Authority />}
     </Page>
   );
 }
