@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.driver import browser, window
+from tests.cluster.forked import MESHD
 from tests.cluster.meshed import application, meshed, register
 from tests.cluster.processes import PLAIN, Cluster, Meshd, eventually
 
@@ -64,10 +65,11 @@ def at(shop: Cluster) -> Callable[[str], str]:
 
 
 @contextmanager
-def alone(folder: Path, **options: Any) -> Iterator[Meshd]:
+def alone(folder: Path, *, module: str = MESHD, **options: Any) -> Iterator[Meshd]:
     """A cluster of one server without TLS, for what the shared one is not to be changed by."""
     config = {"server": True, "bootstrap_expect": 1, "tls": PLAIN, **PATIENT, **options}
     node = Meshd("alone", "127.0.0.1", folder / "alone", config)
+    node.module = module
     node.start()
     try:
         eventually(lambda: node.get("/v1/status/leader"))

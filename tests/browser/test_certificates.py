@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Opened, alone, page_of
 from tests.browser.driver import accessible, fits, picture, visit
 from tests.certificates import Certificates
+from tests.cluster.forked import MESHD
 from tests.cluster.processes import Cluster, eventually
 
 
@@ -92,6 +93,38 @@ def test_what_the_node_shows_and_when_it_ends(
     picture(page, "certificates-leaves", update=update)
     accessible(page)
     fits(page)
+
+
+def test_an_authority_that_has_ended_begins_anew(
+    opened: Opened, tmp_path: Path, update: bool
+) -> None:
+    with alone(tmp_path, module="tests.browser.long_ago") as node, opened() as page:
+        before = eventually(lambda: node.get("/v1/connect/ca/roots")["ActiveRootID"])
+        node.kill()
+        node.module = MESHD
+        node.start()
+        eventually(lambda: node.get("/v1/status/leader"))
+        visit(page, page_of(node, "certificates"))
+        root = page.get_by_role("article")
+        expect(root).to_contain_text("Has ended")
+        expect(page.get_by_role("heading", name="The root has ended")).to_be_visible()
+        expect(page.get_by_text("Leaves are signed under it.")).to_have_count(0)
+        expect(page.get_by_role("button", name="Prepare another root")).to_have_count(0)
+        picture(page, "certificates-ended", update=update)
+        accessible(page)
+        fits(page)
+        page.get_by_role("button", name="Begin with a new root").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("The present root has expired")
+        expect(dialog.locator("code")).to_have_text("meshctl connect ca recover")
+        accessible(page)
+        dialog.get_by_role("button", name="Begin with a new root").click()
+        said = page.get_by_role("status").filter(has_text="agents get leaves under it now")
+        expect(said).to_be_visible()
+        expect(root).to_have_count(1)
+        expect(root).to_contain_text("Good")
+        expect(root).not_to_contain_text(before)
+        expect(page.get_by_role("button", name="Prepare another root")).to_be_visible()
 
 
 @pytest.fixture

@@ -63,6 +63,10 @@ export const certificates = {
     "Nobody believes it any more from then on. The step is refused while workloads need it, and says which.",
   takeBack: "Take the prepared root back",
   takeBackText: "It is dropped, and the present root goes on. Nothing was signed under it.",
+  endedTitle: "The root has ended",
+  endedText:
+    "No leaf can be signed, and those that live are believed by nobody: services of the mesh do not reach each other. A rotation would need a root that signs.",
+  endedRoot: "It signs nothing any more, and nobody believes what it signed.",
   recover: "Begin with a new root",
   recoverText:
     "The present root has expired, so no leaf can be signed. A new one is made and all others are dropped; agents have new leaves within seconds.",
