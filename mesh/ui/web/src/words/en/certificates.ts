@@ -90,6 +90,9 @@ export const certificates = {
   conflict: "Somebody changed the configuration meanwhile: close this and look at it.",
   noKeys: "Private keys are never shown.",
   leaves: (node: string) => `Leaves of services on ${node}`,
+  leavesElsewhere: (dc: string) => `What nodes of ${dc} show is known there alone`,
+  leavesElsewhereText: (local: string) =>
+    `This page came from a node of ${local}, and each node keeps the leaves of its own services. Open the UI of that node.`,
   leavesText: "What sidecars and programs on the node that served this page show to others.",
   noLeaves: "No service of this node is in the mesh",
   noLeavesText: "A service gets a leaf with its sidecar, or when a program asks for one.",
