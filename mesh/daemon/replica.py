@@ -25,7 +25,7 @@ from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.raft.packer import unhurried
 from mesh.registry.levels import LOWEST, level_of
-from mesh.registry.orders import Datacenters, FireEvent, RemovePeer
+from mesh.registry.orders import Datacenters, DefaultAllow, FireEvent, RemovePeer
 from mesh.registry.port import Registry
 from mesh.registry.sessions import ttl_at_least
 from mesh.rpc.abroad import Abroad
@@ -235,7 +235,13 @@ class Replica:
             options.bootstrap_entries(ground.config),
             (ground.clock, ground.dice),
         )
-        operator.also({Datacenters: self._datacenters, FireEvent: self._fire})
+        operator.also(
+            {
+                Datacenters: self._datacenters,
+                DefaultAllow: self._default_allow,
+                FireEvent: self._fire,
+            }
+        )
         self._operator = operator
         if ground.wan is not None:
             self.cartographer.datacenters = ground.wan.datacenters.maps
@@ -301,6 +307,9 @@ class Replica:
     async def _datacenters(self, _: Datacenters) -> list[str]:
         wan = self._ground.wan
         return [self._ground.config.datacenter] if wan is None else wan.datacenters.datacenters()
+
+    async def _default_allow(self, _: DefaultAllow) -> bool:
+        return self._ground.config.default_intention_policy != "deny"
 
     async def _fire(self, order: FireEvent) -> int:
         return self._ground.gossip.fire(PREFIX + order.name, order.payload)

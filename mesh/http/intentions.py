@@ -14,6 +14,7 @@ from mesh.connect.paths import normalization_of
 from mesh.errors import Invalid
 from mesh.http import params, respond
 from mesh.http.config import FORCE, OWNER
+from mesh.http.defaults import default_allow
 from mesh.http.intention_shapes import IntentionBody, IntentionShape, shape, source_of
 from mesh.http.lasting import lasting
 from mesh.http.request import Reply, Request
@@ -229,7 +230,7 @@ async def check(request: Request) -> Reply:
         policy.value,
         source,
         call,
-        request.options.default_intention_policy != "deny",
+        await default_allow(request),
         shadow=params.flag(request, "dry-run"),
         normalization=normalization_of(mesh),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.http import params, respond
+from mesh.http.defaults import default_allow
 from mesh.http.request import Reply, Request
 from mesh.http.route import READ, Route
 from mesh.http.shapes import Shape
@@ -63,16 +64,16 @@ async def intention_matrix(request: Request) -> Reply:
     """What holds between all services, without a cell for each pair."""
     options = params.read_options(request)
     found = await request.parts.registry.read(policies.Every(), options)
-    default_allow = request.options.default_intention_policy != "deny"
+    allow = await default_allow(request)
     shape = MatrixShape(
-        default_allow,
+        allow,
         [
             RowShape(
                 row.destination,
                 _cell(row.others),
                 {name: _cell(one) for name, one in row.sources.items()},
             )
-            for row in matrix.rows(found.value, default_allow)
+            for row in matrix.rows(found.value, allow)
         ],
         [
             PartyShape(name=one.name, kind=one.kind, meshed=one.meshed, calls=one.calls)

@@ -10,6 +10,7 @@ import msgspec
 from mesh.agent.operations import NodeOperations
 from mesh.errors import Invalid
 from mesh.http import params, respond, shapes
+from mesh.http.defaults import default_allow
 from mesh.http.request import Reply, Request
 from mesh.http.route import FILTER, READ, Param, Route
 from mesh.http.shapes import Shape
@@ -285,7 +286,7 @@ async def topology(request: Request) -> Reply:
         raise Invalid(f'Unsupported service kind "{request.param("kind")}"')
     options = params.read_options(request, discovery=True)
     found = await request.parts.registry.read(topologies.Topology(name), options)
-    allow = request.options.default_intention_policy != "deny"
+    allow = await default_allow(request)
     up = edges.upstreams(found.value, name, default_allow=allow)
     down = edges.downstreams(found.value, name, default_allow=allow)
     shape = TopologyShape(
@@ -323,11 +324,9 @@ def _decision(edge: edges.Edge) -> DecisionShape:
 
 
 async def ui_settings(request: Request) -> Reply:
-    """What the operator decided about the UI."""
-    options = request.options
-    return respond.json(
-        SettingsShape(options.dashboard_urls, options.default_intention_policy or "allow")
-    )
+    """What the operator of this node decided about the UI; the policy is the datacenter's."""
+    policy = "allow" if await default_allow(request) else "deny"
+    return respond.json(SettingsShape(request.options.dashboard_urls, policy))
 
 
 _PEER = Param("peer", "The name of a peer")

@@ -20,7 +20,8 @@ checks hold the health sequence that their node gave the status, which tells it 
 says of the same check. 4: sessions and locks, transactions, prepared queries, config entries,
 maintenance of the whole cluster, history, and snapshots restored through the log. 5: the mesh, with
 its authority, checked config entries and intentions. 6: certificates of nodes can be revoked,
-and checks hold since when they have their status."""
+checks hold since when they have their status, and servers say how they decide about calls that no
+intention names."""
 EXACT = 2
 """The level from which on a late retry cannot apply twice."""
 COORDINATES = SEQUENCED = FEDERATED = 3
@@ -38,6 +39,8 @@ REVOCATION = 6
 """The level from which on servers refuse certificates of nodes that somebody revoked."""
 DATED = 6
 """The level from which on checks hold since when they have their status."""
+DEFAULTS = 6
+"""The level from which on servers tell other datacenters their default intention policy."""
 
 
 class Level(Row, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh.errors import Invalid
-from mesh.registry.levels import FEDERATED
+from mesh.registry.levels import DEFAULTS, FEDERATED
 from mesh.registry.port import Order
 
 
@@ -177,6 +177,14 @@ class FireEvent(Order[int], frozen=True, tag="event.fire"):
     name: str
     payload: bytes
     """As it travels in the pool, filters included."""
+
+
+class DefaultAllow(Order[bool], frozen=True, tag="intentions.default-allow"):
+    """Whether calls that no intention names are allowed, as the server asked is configured."""
+
+    outcome = bool
+    needs = DEFAULTS
+    repeatable = True
 
 
 def _one_of(name: str, address: str, verb: str) -> None:

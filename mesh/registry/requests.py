@@ -184,6 +184,7 @@ AnyOrder: TypeAlias = (
     | orders.AppliedIndex
     | orders.Datacenters
     | orders.FireEvent
+    | orders.DefaultAllow
     | coordinates.Report
     | coordinates.Datacenters
     | sessions.Renew

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.driver import browser, window
+from tests.cluster.forked import MESHD
 from tests.cluster.meshed import application, meshed, register
-from tests.cluster.processes import Cluster, eventually
+from tests.cluster.processes import PLAIN, Cluster, Meshd, eventually
 
 PATIENT: dict[str, Any] = {
     "gossip_lan": {},
@@ -61,6 +62,25 @@ def passing(node: Any, service: str) -> bool:
 def at(shop: Cluster) -> Callable[[str], str]:
     """The address of a page: `at("services/web")`, as the first agent serves it."""
     return lambda path: f"{address(shop)}/ui/dc1/{path}".rstrip("/")
+
+
+@contextmanager
+def alone(folder: Path, *, module: str = MESHD, **options: Any) -> Iterator[Meshd]:
+    """A cluster of one server without TLS, for what the shared one is not to be changed by."""
+    config = {"server": True, "bootstrap_expect": 1, "tls": PLAIN, **PATIENT, **options}
+    node = Meshd("alone", "127.0.0.1", folder / "alone", config)
+    node.module = module
+    node.start()
+    try:
+        eventually(lambda: node.get("/v1/status/leader"))
+        yield node
+    finally:
+        node.kill()
+
+
+def page_of(node: Meshd, path: str) -> str:
+    """The address of a page as this node serves it."""
+    return f"http://{node.client_address}:{node.http}/ui/dc1/{path}"
 
 
 def address(made: Cluster) -> str:

@@ -158,7 +158,9 @@ def test_a_template_is_explained_for_a_name(page: Page, at: At) -> None:
     expect(page.get_by_role("alert")).to_contain_text("Query not found")
 
 
-def test_who_edits_a_query_sees_what_another_saved(agent: Meshd, page: Page, at: At) -> None:
+def test_who_edits_a_query_sees_what_another_saved(
+    agent: Meshd, page: Page, at: At, update: bool
+) -> None:
     identity = make(agent, Name="ui-two", Service={"Service": "web"})
     visit(page, at(f"queries/{identity}"))
     page.get_by_role("button", name="Edit").click()
@@ -166,10 +168,58 @@ def test_who_edits_a_query_sees_what_another_saved(agent: Meshd, page: Page, at:
     dialog.get_by_label("Tags").fill("mine")
     agent.put(f"/v1/query/{identity}", {"Name": "ui-two", "Service": {"Service": "payments"}})
     expect(dialog.get_by_role("alert")).to_contain_text("Somebody else changed this query")
-    expect(dialog.locator(".cm-editor").first).to_contain_text("payments")
+    expect(dialog.locator(".queries-moved")).to_contain_text("payments")
+    expect(dialog.get_by_role("button", name="Save")).to_be_disabled()
+    picture(page, "query-meanwhile", update=update)
     accessible(page)
+    fits(page)
     dialog.get_by_role("button", name="Take theirs").click()
     expect(dialog.get_by_label("Service", exact=True)).to_have_value("payments")
+    expect(dialog.get_by_label("Tags")).to_have_value("")
+    expect(dialog.locator(".queries-moved")).to_have_count(0)
+    dialog.get_by_label("Tags").fill("both")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    service = agent.get(f"/v1/query/{identity}")[0]["Service"]
+    assert (service["Service"], service["Tags"]) == ("payments", ["both"])
+
+
+def test_of_two_windows_none_saves_over_what_it_has_not_shown(
+    agent: Meshd, opened: Opened, at: At
+) -> None:
+    identity = make(agent, Name="ui-race", Service={"Service": "web"})
+
+    def tags() -> list[str]:
+        found: list[str] = agent.get(f"/v1/query/{identity}")[0]["Service"]["Tags"]
+        return found
+
+    with opened() as one, opened() as other:
+        for page, tag in ((one, "one"), (other, "other")):
+            visit(page, at(f"queries/{identity}"))
+            expect(page.get_by_role("button", name="Edit")).to_be_visible()
+            if page is one:  # It hears of nothing more, as when both save at the same moment.
+                page.route("**/v1/internal/ui/watch", lambda _: None)
+            page.get_by_role("button", name="Edit").click()
+            page.get_by_role("dialog").get_by_label("Tags").fill(tag)
+        other.get_by_role("dialog").get_by_role("button", name="Save").click()
+        expect(other.get_by_role("dialog")).to_have_count(0)
+        dialog = one.get_by_role("dialog")
+        save = dialog.get_by_role("button", name="Save")
+        save.click()
+        alert = dialog.get_by_role("alert")
+        expect(alert).to_contain_text("Nothing of yours was saved")
+        expect(alert).to_contain_text('"other"')
+        expect(save).to_be_disabled()
+        assert tags() == ["other"]
+        dialog.get_by_role("button", name="Keep mine").click()
+        expect(alert).to_have_count(0)
+        expect(dialog.locator(".queries-moved")).to_contain_text("in the place of theirs")
+        accessible(one)
+        fits(one)
+        assert tags() == ["other"]
+        save.click()
+        expect(dialog).to_have_count(0)
+        assert tags() == ["one"]
 
 
 def test_a_query_that_is_gone_says_so(opened: Opened, agent: Meshd, at: At) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.driver import accessible, fits, picture, visit
-from tests.cluster.processes import Cluster, eventually
+from mesh.registry.levels import HIGHEST
+from tests.browser.conftest import PATIENT, Opened, alone, page_of
+from tests.browser.driver import DESK, PHONE, accessible, fits, picture, visit
+from tests.cluster.processes import PLAIN, Cluster, Meshd, eventually
 
 
 def role_of(page: Page, name: str) -> Locator:
@@ -114,6 +117,83 @@ def test_a_snapshot_is_saved_where_the_browser_saves_files(
         dialog.get_by_role("button", name="Save").click()
     assert re.fullmatch(r"mesh-dc1-\d+\.snap", started.value.suggested_filename)
     assert started.value.path().read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_snapshots_that_servers_take_and_what_goes_wrong(opened: Opened, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    schedule = {"interval": "1h", "directory": str(folder), "retain": 3}
+    with alone(tmp_path, snapshots=schedule) as node, opened() as page:
+        visit(page, page_of(node, "servers/snapshots"))
+        expect(page.get_by_role("heading", name="Taken by the servers themselves")).to_have_text(
+            "Taken by the servers themselves: alone"
+        )
+        expect(page.get_by_text("leads: it takes them now")).to_be_visible()
+        expect(page.locator(".facts")).to_contain_text(str(folder))
+        rows = page.get_by_role("row").filter(has_text=re.compile(r"mesh-dc1-\w+-\d+\.snap"))
+        expect(rows).to_have_count(1)
+        expect(rows.get_by_role("cell").last.locator("time")).to_be_visible()
+        expect(page.get_by_text("not verified")).to_have_count(0)
+        accessible(page)
+        fits(page)
+        # On a phone the table is scrolled rather than squeezed.
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        box = page.get_by_role("table").bounding_box()
+        assert box
+        assert box["width"] > PHONE["width"]
+        page.set_viewport_size({"width": DESK["width"], "height": DESK["height"]})
+
+        node.config["snapshots"] = schedule | {"interval": "2s", "verify": False}
+        node.write_config()
+        node.put("/v1/agent/reload")
+        expect(rows.filter(has_text="not verified")).to_have_count(3)
+        expect(rows).to_have_count(3)
+        folder.rename(tmp_path / "elsewhere")
+        folder.write_text("no folder")
+        alert = page.get_by_role("alert").filter(has_text="The last one failed")
+        expect(alert).to_contain_text("File exists")
+        expect(page.get_by_text("It keeps none yet.")).to_be_visible()
+        accessible(page)
+        fits(page)
+        folder.unlink()
+        expect(rows.first).to_be_visible()
+        expect(alert).to_have_count(0)
+
+
+def test_a_level_is_finalized_once_every_server_speaks_it(
+    opened: Opened, tmp_path: Path, update: bool
+) -> None:
+    low = {"level_max": HIGHEST - 1}
+    with alone(tmp_path, upgrade=low) as node, opened() as page:
+        config = {"server": True, "read_replica": True, "tls": PLAIN, "upgrade": low, **PATIENT}
+        other = Meshd("other", "127.0.0.2", tmp_path / "other", config)
+        other.config["retry_join"] = [node.joinable]
+        other.start()
+        try:
+            visit(page, page_of(node, "servers/upgrade"))
+            expect(page.get_by_role("row").filter(has_text="other")).to_be_visible()
+            expect(page.get_by_text("It is the highest that its servers speak")).to_be_visible()
+            node.kill()
+            del node.config["upgrade"]
+            node.start()
+            expect(page.get_by_text(f"Level {HIGHEST} waits for")).to_contain_text("other")
+            finalize = page.get_by_role("button", name="Finalize")
+            expect(finalize).to_have_count(0)
+            accessible(page)
+            other.kill()
+            del other.config["upgrade"]
+            other.start()
+            finalize.click()
+            dialog = page.get_by_role("dialog")
+            expect(dialog.locator("code")).to_have_text("meshctl operator upgrade finalize")
+            picture(page, "servers-finalize", update=update)
+            accessible(page)
+            fits(page)
+            dialog.get_by_role("button", name="Finalize").click()
+            expect(page.get_by_text(f"The cluster writes at level {HIGHEST}")).to_be_visible()
+            expect(page.get_by_text("There is nothing to finalize")).to_be_visible()
+            expect(finalize).to_have_count(0)
+        finally:
+            other.kill()
 
 
 def test_the_feature_level_and_who_speaks_it(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,19 @@ def wan(node: Meshd) -> dict[str, int]:
     return {one["Name"]: one["Status"] for one in node.get("/v1/agent/members?wan=1")}
 
 
-def _sites(folder: Path, sizes: Sequence[tuple[int, int]], **config: Any) -> list[Site]:
+def _sites(
+    folder: Path,
+    sizes: Sequence[tuple[int, int]],
+    own: Mapping[str, dict[str, Any]],
+    config: dict[str, Any],
+) -> list[Site]:
     number = os.getpid()
     first, second = 64 + number % 128, number // 128
-    return [
-        Site(f"dc{at}", f"127.{first}.{(second + 80 * at) % 250}", folder, *size, **config)
-        for at, size in enumerate(sizes, 1)
-    ]
+    made = []
+    for at, size in enumerate(sizes, 1):
+        name, network = f"dc{at}", f"127.{first}.{(second + 80 * at) % 250}"
+        made.append(Site(name, network, folder, *size, **config | own.get(name, {})))
+    return made
 
 
 def wait_for_pool(sites: Sequence[Site]) -> None:
@@ -114,14 +120,15 @@ def federation(
     *,
     join: bool = True,
     agents: dict[str, Any] | None = None,
+    own: dict[str, dict[str, Any]] | None = None,
     **config: Any,
 ) -> Iterator[list[Site]]:
     """Datacenters dc1, dc2 ... with so many servers and agents each.
 
-    `agents` are options of agents alone. With `join` the first server of each joins the first of
-    dc1. Prints the end of every log when the test fails.
+    `agents` are options of agents alone, `own` those of a datacenter by its name. With `join` the
+    first server of each joins the first of dc1. Prints the end of every log when the test fails.
     """
-    sites = _sites(folder, sizes, **config)
+    sites = _sites(folder, sizes, own or {}, config)
     for site in sites[1:] if join else ():
         site.servers[0].config["retry_join_wan"] = [sites[0].joinable()]
     for site in sites:

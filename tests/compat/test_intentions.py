@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from mesh.errors import Unreachable
 from mesh.registry.authority import SETTINGS, Settings
 from mesh.registry.levels import HIGHEST, Found
+from mesh.registry.orders import DefaultAllow
 from tests.compat.conftest import Api, Got
 
 BASE = "/v1/connect/intentions"
@@ -209,6 +211,22 @@ async def test_the_default(serve: Callable[..., Awaitable[Api]]) -> None:
     api = await serve(default_intention_policy="deny")
     await api.registry.write(Found(HIGHEST))
     assert not (await check(api, "web", "db"))["Allowed"]
+
+
+async def test_the_default_of_another_datacenter_is_asked_of_a_server_there(
+    serve: Callable[..., Awaitable[Api]],
+) -> None:
+    api = await serve(default_intention_policy="allow")
+    await api.registry.write(Found(HIGHEST))
+    assert (await check(api, "web", "db", dc="dc1"))["Allowed"]
+    assert not api.registry.orders
+    api.registry.outcomes[DefaultAllow] = False
+    assert not (await check(api, "web", "db", dc="dc2"))["Allowed"]
+    ((_, options),) = api.registry.orders
+    assert (options.datacenter, options.where) == ("dc2", "here")
+    api.registry.outcomes[DefaultAllow] = Unreachable("no server of dc2 answers")
+    got = await api.get(f"{BASE}/check?source=web&destination=db&dc=dc2")
+    assert (got.status, "no server of dc2 answers" in got.text) == (500, True)
 
 
 async def test_dry_runs(api: Api) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.registry.levels import HIGHEST, Finalize, Found
+from mesh.registry.orders import DefaultAllow
 from tests.compat.agent import serving
 from tests.compat.conftest import Api, until
 
@@ -149,6 +150,19 @@ async def test_settings_of_the_ui() -> None:
     async with serving(http=chosen) as api:
         got = await api.get("/v1/internal/ui/settings")
         assert got.json == {"DashboardURLTemplates": urls, "DefaultIntentionPolicy": "deny"}
+
+
+async def test_the_policy_of_another_datacenter_is_that_of_a_server_there(shop: Api) -> None:
+    await shop.registry.write(Found(HIGHEST))
+    shop.registry.outcomes[DefaultAllow] = False
+    got = await shop.get("/v1/internal/ui/settings", dc="dc2")
+    assert got.json["DefaultIntentionPolicy"] == "deny"
+    matrix = (await shop.get("/v1/internal/ui/intention-matrix", dc="dc2")).json
+    assert (matrix["DefaultAllow"], matrix["Rows"][0]["Others"]["Says"]) == (False, "deny")
+    path = "/v1/internal/ui/service-topology/web"
+    found = (await shop.get(path, kind="", dc="dc2")).json["Upstreams"]
+    assert [one["Intention"]["Allowed"] for one in found] == [False]
+    assert {options.datacenter for _, options in shop.registry.orders} == {"dc2"}
 
 
 async def test_connected_instances(shop: Api) -> None:

@@ -82,6 +82,8 @@ const look = EditorView.theme({
     color: "var(--quiet)",
     background: "var(--sunken)",
     fontFamily: "var(--font)",
+    // Not every machine has a font with the sign that is usual here.
+    "&:before, &:after": { content: '"…" !important' },
   },
   ".cm-deletedChunk .cm-chunkButtons": { display: "flex", gap: "0.4rem", padding: "0.2rem" },
   ".cm-deletedChunk button": {

@@ -1,5 +1,6 @@
 /** The certificates that the node shows which served this page, and when they end. */
 
+import { isHere, scope } from "../live/api";
 import { useLive } from "../live/live";
 import { to } from "../live/place";
 import { commandLine, quoted } from "../logic/shell";
@@ -74,6 +75,14 @@ const COLUMNS: Column<Leaf>[] = [
 ];
 
 export function Leaves() {
+  return isHere() ? (
+    <Shown />
+  ) : (
+    <Empty title={w.leavesElsewhere(scope.shown)}>{w.leavesElsewhereText(scope.local)}</Empty>
+  );
+}
+
+function Shown() {
   const live = useLive<Held>("/v1/internal/ui/certificates");
   return (
     <Loaded live={live}>

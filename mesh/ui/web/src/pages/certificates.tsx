@@ -22,6 +22,7 @@ import type { PageProps } from "../routes";
 import { words } from "../words";
 import { EndBadge } from "./certificates-end";
 import { Leaves } from "./certificates-leaves";
+import { RevokedList } from "./certificates-revoked";
 import "./certificates.css";
 
 const w = words.certificates;
@@ -38,10 +39,13 @@ export default function Certificates({ rest }: PageProps) {
       tabs={{
         at: ["certificates"],
         present: tab,
-        tabs: (["authority", "leaves"] as const).map((key) => ({ key, text: w.tabs[key] })),
+        tabs: (["authority", "leaves", "revoked"] as const).map((key) => ({
+          key,
+          text: w.tabs[key],
+        })),
       }}
     >
-      {tab === "leaves" ? <Leaves /> : <Authority />}
+      {tab === "leaves" ? <Leaves /> : tab === "revoked" ? <RevokedList /> : <Authority />}
     </Page>
   );
 }
@@ -85,21 +89,25 @@ function Founded({ roots }: { roots: Roots }) {
   );
 }
 
+const hasEnded = (root: RootRow) => horizon(root.NotBefore, root.NotAfter, Date.now()) === "over";
+
 function RootCard({ root }: { root: RootRow }) {
   const part = Math.round(spent(root.NotBefore, root.NotAfter, Date.now()) * 100);
   const f = w.facts;
   return (
-    <article class={`panel ca-root ${root.standing}`}>
+    <article class={`panel ca-root ${hasEnded(root) ? "ended" : root.standing}`}>
       <header>
         <h3>
           <Data>{root.Name}</Data>
         </h3>
         <div class="aside">
-          <Badge tone={TONES[root.standing]}>{w.standing[root.standing]}</Badge>
+          <Badge tone={hasEnded(root) ? "plain" : TONES[root.standing]}>
+            {w.standing[root.standing]}
+          </Badge>
           <EndBadge from={root.NotBefore} until={root.NotAfter} />
         </div>
       </header>
-      <p class="quiet">{w.standingText[root.standing]}</p>
+      <p class="quiet">{hasEnded(root) ? w.endedRoot : w.standingText[root.standing]}</p>
       <meter
         min={0}
         max={100}
@@ -141,7 +149,7 @@ function RotationPanel({
   active: RootRow | undefined;
 }) {
   const present = { steady: 0, prepared: 1, activated: 2 }[r.Phase];
-  const ended = active && horizon(active.NotBefore, active.NotAfter, Date.now()) === "over";
+  if (active && hasEnded(active)) return <Ended />;
   return (
     <Panel
       title={
@@ -151,7 +159,7 @@ function RotationPanel({
         </>
       }
       tone={r.Phase === "steady" ? "plain" : "info"}
-      aside={<Steps phase={r.Phase} ended={ended ?? false} />}
+      aside={<Steps phase={r.Phase} />}
     >
       <ol class="ca-steps" aria-label={w.stepsTitle}>
         {w.steps.map((step, i) => (
@@ -170,6 +178,22 @@ function RotationPanel({
         <span class="quiet">{w.nextIs}:</span> <bdi>{r.Next}</bdi>.
       </p>
       {r.Phase !== "steady" && r.Waiting.length > 0 && <Waiting names={r.Waiting} />}
+    </Panel>
+  );
+}
+
+function Ended() {
+  return (
+    <Panel
+      title={w.endedTitle}
+      tone="bad"
+      aside={
+        <ActButton class="danger" action={step("recover", w.recover, w.recoverText, [], true)}>
+          {w.recover}
+        </ActButton>
+      }
+    >
+      <p>{w.endedText}</p>
     </Panel>
   );
 }
@@ -198,13 +222,7 @@ const SURE: Field[] = [
   { name: "force", label: w.force, kind: "check" },
 ];
 
-function Steps({ phase, ended }: { phase: Rotation["Phase"]; ended: boolean }) {
-  if (ended)
-    return (
-      <ActButton class="danger" action={step("recover", w.recover, w.recoverText, [], true)}>
-        {w.recover}
-      </ActButton>
-    );
+function Steps({ phase }: { phase: Rotation["Phase"] }) {
   if (phase === "steady") return <ActButton action={preparing()}>{w.prepare}</ActButton>;
   if (phase === "activated")
     return (

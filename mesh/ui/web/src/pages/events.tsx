@@ -1,7 +1,7 @@
 /** Events: what agents were told, and how to tell them something. */
 
 import { useMemo } from "preact/hooks";
-import { api, ask, query } from "../live/api";
+import { api, ask, isHere, query, scope } from "../live/api";
 import { useLive } from "../live/live";
 import { useSelf } from "../live/nodes";
 import { useParam } from "../live/place";
@@ -59,6 +59,27 @@ const FIRE: Action = {
 };
 
 export default function Events(_: PageProps) {
+  return (
+    <Page
+      title={w.title}
+      actions={
+        <ActButton action={FIRE} class="primary">
+          {w.fire}
+        </ActButton>
+      }
+    >
+      {isHere() ? (
+        <Heard />
+      ) : (
+        <Empty title={w.elsewhere(scope.shown)} command={w.emptyCommand}>
+          {w.elsewhereText(scope.local)}
+        </Empty>
+      )}
+    </Page>
+  );
+}
+
+function Heard() {
   const self = useSelf();
   const live = useLive<Event[]>("/v1/event/list");
   const [search] = useParam("q");
@@ -69,14 +90,7 @@ export default function Events(_: PageProps) {
     [events, search],
   );
   return (
-    <Page
-      title={w.title}
-      actions={
-        <ActButton action={FIRE} class="primary">
-          {w.fire}
-        </ActButton>
-      }
-    >
+    <>
       <p class="quiet">{w.intro(self)}</p>
       <Loaded live={live}>
         {() =>
@@ -102,7 +116,7 @@ export default function Events(_: PageProps) {
           )
         }
       </Loaded>
-    </Page>
+    </>
   );
 }
 

@@ -119,7 +119,7 @@ function ScheduleOf({ one }: { one: Schedule }) {
           ]}
         />
       )}
-      {!one.Error && one.Kept.length === 0 && <p class="quiet">{w.noneKept}</p>}
+      {!one.Error && one.Kept.length === 0 && <p class="quiet servers-text">{w.noneKept}</p>}
       {one.Kept.length > 0 && <KeptTable kept={one.Kept} label={one.Server} />}
     </Panel>
   );

@@ -1,6 +1,6 @@
 /** A prepared query written: the usual fields in a form, all of it as JSON. */
 
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api, ask, reason } from "../../live/api";
 import { useLive } from "../../live/live";
 import { go, to } from "../../live/place";
@@ -68,8 +68,8 @@ export function EditDialog({ query, onClose }: { query?: Query; onClose: () => v
   const [asJson, setAsJson] = useState(() => !fitsForm(start));
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
-  const id = start.ID ?? "";
-  const present = useLive<Query[]>(id ? api`/v1/query/${id}` : null).value?.[0];
+  const id = query?.ID ?? "";
+  const meanwhile = useMeanwhile(id, query ?? BLANK);
   const services = useLive<Record<string, string[]>>("/v1/catalog/services").value;
   const names = useMemo(() => Object.keys(services ?? {}), [services]);
   const parsed = useMemo(() => attempt(text), [text]);
@@ -89,6 +89,10 @@ export function EditDialog({ query, onClose }: { query?: Query; onClose: () => v
     setError("");
     try {
       const body = asJson ? text : toJson(written);
+      if (await meanwhile.moved()) {
+        setBusy(false);
+        return;
+      }
       if (id) await ask(api`/v1/query/${id}`, { method: "PUT", body });
       else {
         const { ID } = await ask<{ ID: string }>("/v1/query", { method: "POST", body });
@@ -102,11 +106,13 @@ export function EditDialog({ query, onClose }: { query?: Query; onClose: () => v
     }
   };
   const take = (theirs: Query) => {
+    meanwhile.see(theirs);
     setStart(theirs);
     setForm(toForm(theirs));
     setText(toJson(theirs));
   };
-  const moved = present && present.ModifyIndex !== start.ModifyIndex && !busy;
+  const theirs = busy ? undefined : meanwhile.theirs;
+  const mine = written ? toJson(written) : text;
   const inputs = (fields: Field[]) =>
     fields.map((field) => (
       <Input
@@ -134,17 +140,22 @@ export function EditDialog({ query, onClose }: { query?: Query; onClose: () => v
           </button>
         </div>
         {asJson && parsed.query && !fitsForm(complete(parsed.query)) && <p>{w.jsonOnly}</p>}
-        {moved && (
-          <div class="queries-moved" role="alert">
-            <p>{w.moved}</p>
+        {theirs && (
+          <Moved
+            before={toJson(meanwhile.seen)}
+            after={toJson(theirs)}
+            take={() => take(theirs)}
+            keep={() => meanwhile.see(theirs, true)}
+          />
+        )}
+        {meanwhile.over && !theirs && (
+          <div class="queries-moved">
+            <p>{w.over}</p>
             <CodeDiff
-              before={toJson(present)}
-              after={written ? toJson(written) : text}
+              before={toJson(meanwhile.seen)}
+              after={mine}
               labels={{ before: w.theirs, after: w.mine }}
             />
-            <button type="button" onClick={() => take(present)}>
-              {w.takeTheirs}
-            </button>
           </div>
         )}
         {asJson ? (
@@ -168,12 +179,68 @@ export function EditDialog({ query, onClose }: { query?: Query; onClose: () => v
           <button type="button" class="ghost" onClick={onClose}>
             {words.shell.cancel}
           </button>
-          <button type="submit" class="primary" disabled={busy || !written}>
+          <button type="submit" class="primary" disabled={busy || !written || Boolean(theirs)}>
             {id ? w.save : w.create}
           </button>
         </footer>
       </form>
     </Dialog>
+  );
+}
+
+/** What others make of the query while it is edited; there is no writing it only if it is as seen. */
+function useMeanwhile(id: string, opened: Query) {
+  const path = id ? api`/v1/query/${id}` : null;
+  const live = useLive<Query[]>(path).value?.[0];
+  /** The last version that was looked at, and whether it is to be replaced. */
+  const [{ seen, over }, set] = useState({ seen: opened, over: false });
+  /** As it was when it was about to be saved, which may be news. */
+  const [asked, setAsked] = useState<Query | undefined>();
+  const present = (live?.ModifyIndex ?? 0) < (asked?.ModifyIndex ?? 0) ? asked : live;
+  return {
+    seen,
+    over,
+    theirs: present && present.ModifyIndex !== seen.ModifyIndex ? present : undefined,
+    see: (theirs: Query, over = false) => set({ seen: theirs, over }),
+    /** Ask whether it is another than the one that was looked at. */
+    moved: async (): Promise<boolean> => {
+      if (path === null) return false;
+      const [found] = await ask<Query[]>(path);
+      setAsked(found);
+      return found?.ModifyIndex !== seen.ModifyIndex;
+    },
+  };
+}
+
+/** Somebody else's change to the query, seen before anything is saved. */
+function Moved({
+  before,
+  after,
+  take,
+  keep,
+}: {
+  before: string;
+  after: string;
+  take: () => void;
+  keep: () => void;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => box.current?.scrollIntoView({ block: "nearest" }), []);
+  return (
+    <div class="queries-moved" role="alert" ref={box}>
+      <p>
+        <strong>{w.moved}</strong> {w.movedText}
+      </p>
+      <CodeDiff before={before} after={after} labels={{ before: w.seen, after: w.theirs }} />
+      <p class="queries-choice">
+        <button type="button" onClick={take}>
+          {w.takeTheirs}
+        </button>
+        <button type="button" onClick={keep}>
+          {w.keepMine}
+        </button>
+      </p>
+    </div>
   );
 }
 

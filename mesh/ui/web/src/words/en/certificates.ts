@@ -1,6 +1,6 @@
 export const certificates = {
   title: "Certificates",
-  tabs: { authority: "Authority", leaves: "On this node" },
+  tabs: { authority: "Authority", leaves: "On this node", revoked: "Revoked" },
   none: "The mesh has no certificate authority",
   noneText:
     "It is founded when the cluster reaches the feature level of the mesh, unless connect is disabled in the configuration.",
@@ -63,6 +63,10 @@ export const certificates = {
     "Nobody believes it any more from then on. The step is refused while workloads need it, and says which.",
   takeBack: "Take the prepared root back",
   takeBackText: "It is dropped, and the present root goes on. Nothing was signed under it.",
+  endedTitle: "The root has ended",
+  endedText:
+    "No leaf can be signed, and those that live are believed by nobody: services of the mesh do not reach each other. A rotation would need a root that signs.",
+  endedRoot: "It signs nothing any more, and nobody believes what it signed.",
   recover: "Begin with a new root",
   recoverText:
     "The present root has expired, so no leaf can be signed. A new one is made and all others are dropped; agents have new leaves within seconds.",
@@ -86,6 +90,9 @@ export const certificates = {
   conflict: "Somebody changed the configuration meanwhile: close this and look at it.",
   noKeys: "Private keys are never shown.",
   leaves: (node: string) => `Leaves of services on ${node}`,
+  leavesElsewhere: (dc: string) => `What nodes of ${dc} show is known there alone`,
+  leavesElsewhereText: (local: string) =>
+    `This page came from a node of ${local}, and each node keeps the leaves of its own services. Open the UI of that node.`,
   leavesText: "What sidecars and programs on the node that served this page show to others.",
   noLeaves: "No service of this node is in the mesh",
   noLeavesText: "A service gets a leaf with its sidecar, or when a program asks for one.",
@@ -104,4 +111,48 @@ export const certificates = {
   noOwnText:
     "Anybody who reaches the server port is heard. Make certificates, and name them in the configuration:",
   option: "Option",
+  revoked: {
+    title: "Certificates that servers refuse",
+    text: "Certificates of nodes that somebody revoked. No server and no agent listens to whoever shows one of these on the server port.",
+    what: "revoked",
+    hint: "A name, a serial number, a reason …",
+    none: "No certificate is revoked",
+    noneText:
+      "A laptop with an agent is stolen, a key was copied: revoke that certificate, and servers refuse it at once and close its connections, although it has months to go.",
+    noneCommand: "meshctl tls revoke FILE --reason 'laptop stolen'",
+    plain: "This node talks to others without TLS certificates",
+    plainText:
+      "The list is kept, but it refuses nobody as long as nodes show no certificates to each other.",
+    columns: {
+      name: "Names",
+      serial: "Serial",
+      issuer: "Issuer",
+      reason: "Reason",
+      time: "Revoked",
+      by: "By",
+      expires: "Expires",
+      act: "Action",
+    },
+    noName: "name not known",
+    anyIssuer: "any issuer",
+    noReason: "no reason given",
+    history: "Who revoked what before",
+    revoke: "Revoke a certificate",
+    revokeText:
+      "Every server refuses it from now on, and closes the connections that show it. Agents that share a certificate are refused together.",
+    which: "The certificate, or its serial number",
+    whichHint:
+      "Paste the certificate in PEM form: a key beside it is not sent. Or its serial number in hexadecimal, which stands for the certificate of any authority.",
+    reason: "Reason",
+    reasonHint: "For whoever looks, and for who is refused",
+    force: "Even if it is that of the node asked, or of the leader",
+    verb: "Revoke",
+    noCertificate: "What you pasted holds no certificate in PEM form.",
+    done: (name: string) => `${name} is revoked. Servers refuse it from now on.`,
+    unrevoke: "Unrevoke",
+    unrevokeTitle: (name: string) => `Believe ${name} again`,
+    unrevokeText: "Servers let it in again. Who was turned away tries again by itself.",
+    undone: (name: string) => `${name} is believed again.`,
+    wasNot: (name: string) => `${name} was not revoked any more.`,
+  },
 };

@@ -25,6 +25,9 @@ export const events = {
   regexHint: "A regular expression; empty: all.",
   fireVerb: "Fire",
   fired: (name: string) => `Event ${name} is on its way`,
+  elsewhere: (dc: string) => `Only agents of ${dc} know its events`,
+  elsewhereText: (local: string) =>
+    `This page came from a node of ${local}, which hears no event of another datacenter. What you fire here is told there: open the UI of a node there to see it.`,
   empty: "No events were heard",
   emptyText:
     "An event is a few bytes that every agent hears, such as “look at the new version”. Fire one here, or from a shell:",

@@ -11,6 +11,7 @@ export const history = {
     query: "Prepared queries",
     maintenance: "Maintenance",
     autopilot: "Autopilot",
+    revocation: "Revoked certificates",
     history: "History",
   } as Record<string, string>,
   one: {
@@ -21,6 +22,7 @@ export const history = {
     query: "prepared query",
     maintenance: "maintenance",
     autopilot: "autopilot",
+    revocation: "revoked certificate",
     history: "history",
   } as Record<string, string>,
   prefix: "Beginning of the name",
