@@ -35,7 +35,7 @@ USEFUL = """
   }).observe({type: 'event', durationThreshold: 16, buffered: true});
 })()
 """
-"""Notes when the first row of a list, or cell of a matrix, was painted, and how long what was typed took."""
+"""Notes when the first row of a list, or cell of a matrix, was painted, and how typing fared."""
 
 
 class Window:
