@@ -86,7 +86,7 @@ class Flights:
         if flight.waiting:
             return
         ended = flight.task.done()
-        if ended and told:
+        if ended and (told or _failed(flight.task)):
             self._forget(flight)
         elif ended:
             self._flying.setdefault(flight.key, flight)
@@ -143,9 +143,13 @@ class Flights:
             self._unleave(flight)
         self._forget(flight)
         flight.task.cancel()
-        if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # Nobody is there to hear of it.
+        if flight.task.done():
+            _failed(flight.task)  # Nobody is there to hear of it.
 
     def _forget(self, flight: Flight) -> None:
         if self._flying.get(flight.key) is flight:
             del self._flying[flight.key]
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.cancelled() or task.exception() is not None

@@ -57,6 +57,12 @@ async def test_an_error_is_told_to_all() -> None:
         *(flights.share("a", fail) for _ in range(2)), return_exceptions=True
     )
     assert [str(one) for one in found] == ["a", "a"]
+    one = flights.join("a", fail)
+    await asyncio.wait([one.task])
+    flights.leave(one, 60.0, told=False)
+    other = flights.join("a", fail)
+    assert other is not one, "and to nobody after"
+    flights.leave(other, 0.0)
 
 
 async def test_what_was_left_goes_on_and_is_joined() -> None:
