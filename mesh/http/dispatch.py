@@ -66,7 +66,7 @@ class Dispatcher:
         self._options = options
         self._paths = paths or Paths()
         self._bodies = Bodies()
-        self._warned = False
+        self._warned = self._refused = False
         self._writers = [_network(text) for text in options.allow_write_from]
         self._hosts = Hosts(options)
         self._blocks = bool(self._writers or options.block_endpoints)
@@ -162,11 +162,18 @@ class Dispatcher:
 
     def _foreign(self, method: str, path: str, headers: Mapping[str, str]) -> Reply | None:
         if host := self._hosts.foreign(headers):
-            return respond.text(403, _UNKNOWN_HOST.format(host[:100], origins.name_of(host)[:100]))
+            return self._unknown_host(host)
         if method in READING or path in READING_POSTS:
             return None
         origin = origins.foreign(headers, self._options.response_headers)
         return respond.text(403, _FOREIGN.format(origin[:100])) if origin else None
+
+    def _unknown_host(self, host: str) -> Reply:
+        text = _UNKNOWN_HOST.format(host[:100], origins.name_of(host)[:100])
+        if not self._refused:
+            self._refused = True
+            log.warning("%s (said once, whatever other names are asked for)", text)
+        return respond.text(403, text)
 
     def _unknown(self, path: str) -> Reply:
         ui = self._options.ui_path

@@ -28,6 +28,13 @@ async def test_a_browser_that_was_led_here_is_told_how_to_allow_the_name(api: Ap
         assert 'http_config { allowed_hosts = ["evil.example"] }' in got.text
 
 
+async def test_it_is_logged_once(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        await api.ask("GET", "/v1/status/leader", headers=EVIL)
+    (said,) = [one for one in caplog.messages if "allowed_hosts" in one]
+    assert "evil.example" in said
+
+
 async def test_what_is_kept_for_programs_is_not_told_to_it(api: Api) -> None:
     await api.register("n1", "web")
     program = {"Host": "evil.example:8500"}
