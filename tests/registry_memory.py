@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -150,6 +151,8 @@ class MemoryRegistry:
             raise outcome
         if callable(outcome):
             outcome = outcome(order)
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
         return outcome  # type: ignore[return-value]  # The test gave it.
 
     async def status(self, datacenter: str = "") -> ServerStatus:

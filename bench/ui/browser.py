@@ -23,7 +23,7 @@ USEFUL = """
   const found = {useful: 0, inputs: []};
   window.measured = found;
   const look = new MutationObserver(() => {
-    if (!document.querySelector('main .row-link')) return;
+    if (!document.querySelector('main .row-link, main .int-cell')) return;
     look.disconnect();
     requestAnimationFrame(() => setTimeout(() => { found.useful = performance.now(); }));
   });
@@ -35,7 +35,7 @@ USEFUL = """
   }).observe({type: 'event', durationThreshold: 16, buffered: true});
 })()
 """
-"""Notes when the first row of a list was painted, and how long what was typed took."""
+"""Notes when the first row of a list, or cell of a matrix, was painted, and how typing fared."""
 
 
 class Window:

@@ -1,9 +1,9 @@
 """`./dev bench ui`: the pages of a cluster with 2,000 services and 20,000 instances.
 
 Each figure is one that the browser gives, on loopback, with its processor slowed down four times:
-when the first rows are painted (`useful`), how long a key press in the search takes until what it
-changes is painted, what an update of the cluster costs the main thread, the code transferred, and
-what is held after many updates.
+when the first rows are painted (`useful`), the same of the matrix of intentions, how long a key
+press in the search takes until what it changes is painted, what an update of the cluster costs the
+main thread, the code transferred, and what is held after many updates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ PAGES = (
     "kv/bench%2Fready", "queries", "sessions", "intentions", "certificates", "servers",
     "members", "events", "history",
 )  # fmt: skip
-GOALS = {"useful": 1000.0, "typing": 50.0, "update": 100.0, "code": 300.0}
+SOURCES = 4.2
+"""Intentions about each service."""
+GOALS = {"useful": 1000.0, "matrix": 1000.0, "typing": 50.0, "update": 100.0, "code": 300.0}
 
 
 def main(arguments: list[str]) -> None:
@@ -44,10 +46,14 @@ def main(arguments: list[str]) -> None:
     with node.servers("mesh", 1) as (server,):
         server.wait_until_led()
         registering.put_all(server, _registrations(options.services, options.instances))
+        registering.put_all(server, _intentions(options.services))
         registering.settle(server)
         with chromium() as window:
             window.slow_down(SLOWER)
             _tell("first useful paint, ms", _paints(server, window, options.rounds), "useful")
+            found = _paints(server, window, options.rounds, "intentions")
+            _tell(f"matrix of {options.services} services, ms", found, "matrix")
+            window.page.goto(server.url("/ui/dc1/services"))
             _tell("a key in the search, ms", _typing(window), "typing")
             _follow(server, window, options.updates)
             _code(server, window)
@@ -77,19 +83,34 @@ def _registrations(services: int, instances: int) -> Iterator[tuple[str, bytes]]
             yield "/v1/catalog/register", json.dumps(body).encode()
 
 
-def _paints(server: node.Node, window: Window, rounds: int) -> list[float]:
+def _intentions(services: int) -> Iterator[tuple[str, bytes]]:
+    for number in range(services):
+        count = int((number + 1) * SOURCES) - int(number * SOURCES)
+        sources = [
+            {
+                "Name": f"service-{(number * 7 + source * 131) % services:04d}",
+                "Action": "allow" if source % 3 else "deny",
+            }
+            for source in range(count)
+        ]
+        name = f"service-{number:04d}"
+        body = {"Kind": "service-intentions", "Name": name, "Sources": sources}
+        yield "/v1/config", json.dumps(body).encode()
+
+
+def _paints(server: node.Node, window: Window, rounds: int, page: str = "services") -> list[float]:
     found = []
     for _ in range(rounds):
         window.page.goto("about:blank")
-        found.append(_paint(server, window))
+        found.append(_paint(server, window, page))
     return found
 
 
-def _paint(server: node.Node, window: Window) -> float:
-    window.page.goto(server.url("/ui/dc1/services"))
+def _paint(server: node.Node, window: Window, page: str) -> float:
+    window.page.goto(server.url(f"/ui/dc1/{page}"))
     useful = 0.0
     while not useful:
-        window.page.locator("main .row-link").first.wait_for(timeout=60_000)
+        window.page.locator("main :is(.row-link, .int-cell)").first.wait_for(timeout=60_000)
         useful = float(window.page.evaluate("window.measured.useful"))
     return useful
 

@@ -29,6 +29,7 @@ RECONNECT_SECONDS_MIN = 8 * 3600.0
 _META_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _DOMAIN_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _CONTENT_PATH = re.compile(r"[/A-Za-z0-9._~-]*")
 _RESERVED_LABELS = frozenset({"service", "connect", "node", "query", "addr"})
 
@@ -122,6 +123,7 @@ def problems(config: Config) -> Iterator[Complaint]:
         _addresses,
         _ports,
         _watches,
+        _hosts,
         _rest,
     ):
         yield from rules(config)
@@ -314,6 +316,15 @@ def _watches(config: Config) -> Iterator[Complaint]:
         except Invalid as error:
             name, _, complaint = error.message.partition(": ")
             yield f"watches[{place}].{name}", complaint
+
+
+def _hosts(config: Config) -> Iterator[Complaint]:
+    for name in config.http_config.allowed_hosts:
+        if not _HOST.fullmatch(name):
+            expected = (
+                "expected names without scheme and port, such as a.example.com, *.example.com"
+            )
+            yield "http_config.allowed_hosts", f"{expected} or *, got {shown(name)}"
 
 
 def _rest(config: Config) -> Iterator[Complaint]:

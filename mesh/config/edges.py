@@ -117,6 +117,11 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     """Path prefixes answered with 403."""
     allow_write_http_from: tuple[str, ...] = ()
     """Networks (CIDR) that may write; empty for all."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names by which browsers may ask, such as mesh.example.com or *.example.com; * for any.
+    IP addresses, localhost, the node's names, names without a dot, private ones (.internal, .local,
+    .home.arpa, .test) and those in domain may always. Empty: any, but on nodes that listen for HTTP
+    on loopback addresses only, none besides."""
     use_cache: bool = True
     """Let ?cached answer from the agent's cache."""
     max_header_bytes: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -202,6 +203,11 @@ def _listeners(config: Config, name: str, port: int) -> list[tuple[str, int]]:
     return [(address, port) for address in bound(config, name)] if port >= 0 else []
 
 
+def _own_hosts(config: Config) -> list[str]:
+    domains = [one.rstrip(".") for one in (config.domain, config.alt_domain)]
+    return [config.node_name, socket.gethostname(), *(f"*.{one}" for one in domains if one)]
+
+
 def http(config: Config) -> HttpOptions:
     """For the HTTP edge."""
     return HttpOptions(
@@ -216,6 +222,8 @@ def http(config: Config) -> HttpOptions:
         response_headers=config.http_config.response_headers,
         block_endpoints=list(config.http_config.block_endpoints),
         allow_write_from=list(config.http_config.allow_write_http_from),
+        allowed_hosts=list(config.http_config.allowed_hosts),
+        own_hosts=_own_hosts(config),
         kv_value_max_bytes=config.limits.kv_max_value_size,
         txn_max_bytes=max(config.limits.txn_max_req_len, config.limits.kv_max_value_size),
         head_max_bytes=config.http_config.max_header_bytes or 1024 * 1024,

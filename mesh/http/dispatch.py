@@ -13,6 +13,7 @@ import msgspec
 
 from mesh.errors import Invalid, MeshError
 from mesh.http import origins, pages, params, respond
+from mesh.http.hosts import Hosts, is_browser
 from mesh.http.kept import Bodies
 from mesh.http.options import Options
 from mesh.http.request import Parts, Reply, Request
@@ -38,6 +39,12 @@ _FOREIGN = (
     "A proxy before this agent has to pass the header Host on; for pages of others, "
     "name them in http_config.response_headers as Access-Control-Allow-Origin."
 )
+_UNKNOWN_HOST = (
+    'A browser asks for "{}", which this agent does not know as a name of its own: a website may '
+    "have its name lead here, to read and change what only you should (DNS rebinding). If the name "
+    'is yours, add http_config {{ allowed_hosts = ["{}"] }} to the configuration and run '
+    "meshctl reload. An IP address or localhost needs no such thing."
+)
 _FOUND = 307
 
 
@@ -59,8 +66,9 @@ class Dispatcher:
         self._options = options
         self._paths = paths or Paths()
         self._bodies = Bodies()
-        self._warned = False
+        self._warned = self._refused = False
         self._writers = [_network(text) for text in options.allow_write_from]
+        self._hosts = Hosts(options)
         self._blocks = bool(self._writers or options.block_endpoints)
         self._pages = Paths(pages.routes(options))
         self._inner = self._answer_inner
@@ -75,7 +83,7 @@ class Dispatcher:
         path = raw if raw.isprintable() and "%" not in raw else self._path(raw)
         if self._blocks and (refused := self._blocked(method, path, remote)) is not None:
             return refused
-        if "origin" in headers and (refused := self._foreign(method, path, headers)) is not None:
+        if is_browser(headers) and (refused := self._foreign(method, path, headers)) is not None:
             return refused
         cleaned = clean(raw) if "//" in raw or "/." in raw else raw
         if cleaned != raw or self._paths.moved(raw):
@@ -153,10 +161,19 @@ class Dispatcher:
         return None
 
     def _foreign(self, method: str, path: str, headers: Mapping[str, str]) -> Reply | None:
+        if host := self._hosts.foreign(headers):
+            return self._unknown_host(host)
         if method in READING or path in READING_POSTS:
             return None
         origin = origins.foreign(headers, self._options.response_headers)
         return respond.text(403, _FOREIGN.format(origin[:100])) if origin else None
+
+    def _unknown_host(self, host: str) -> Reply:
+        text = _UNKNOWN_HOST.format(host[:100], origins.name_of(host)[:100])
+        if not self._refused:
+            self._refused = True
+            log.warning("%s (said once, whatever other names are asked for)", text)
+        return respond.text(403, text)
 
     def _unknown(self, path: str) -> Reply:
         ui = self._options.ui_path

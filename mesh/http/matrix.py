@@ -1,6 +1,12 @@
-"""/v1/internal/ui/intention-matrix: who may call whom, at a glance."""
+"""/v1/internal/ui/intention-matrix: who may call whom, at a glance.
+
+Thousands of intentions between just two services say the same but for the two, which stand around
+them already. So what cells say is told once, without the two, and each cell is the number of that.
+"""
 
 from __future__ import annotations
+
+from msgspec.structs import replace
 
 from mesh.http import params, respond
 from mesh.http.defaults import default_allow
@@ -19,10 +25,10 @@ class CellShape(Shape, frozen=True, kw_only=True):
     by: str
     """exact, wildcard or default: whether an intention between just these two decides."""
     rule: str
-    """What decides, for people."""
+    """What decides, for people; empty for an intention between just these two."""
     source: str
     destination: str
-    """The ends of the intention that decides; empty for the default."""
+    """The ends of the intention that decides; empty for the default, and for just these two."""
     permissions: int
     token: bool
     """Whether every request needs a token."""
@@ -35,10 +41,11 @@ class RowShape(Shape, frozen=True):
 
     destination: str
     """`*`: every destination without a row of its own."""
-    others: CellShape
-    """For every source that is not named."""
-    sources: dict[str, CellShape]
-    """By the name of the source, in lower case."""
+    others: int
+    """For every source that is not named: which of the cells."""
+    sources: dict[str, int]
+    """By the name of the source, as the intention writes it if it is between just these two, else
+    in lower case."""
 
 
 class PartyShape(Shape, frozen=True, kw_only=True):
@@ -56,6 +63,10 @@ class MatrixShape(Shape, frozen=True):
     """Who may call whom."""
 
     default_allow: bool
+    intentions: int
+    """How many there are, dry runs too."""
+    cells: list[CellShape]
+    """All that differ."""
     rows: list[RowShape]
     services: list[PartyShape]
 
@@ -65,22 +76,39 @@ async def intention_matrix(request: Request) -> Reply:
     options = params.read_options(request)
     found = await request.parts.registry.read(policies.Every(), options)
     allow = await default_allow(request)
-    shape = MatrixShape(
-        allow,
-        [
-            RowShape(
-                row.destination,
-                _cell(row.others),
-                {name: _cell(one) for name, one in row.sources.items()},
-            )
-            for row in matrix.rows(found.value, allow)
-        ],
-        [
-            PartyShape(name=one.name, kind=one.kind, meshed=one.meshed, calls=one.calls)
-            for one in found.value.parties
-        ],
-    )
-    return respond.answered(found, shape, options)
+
+    async def shape() -> MatrixShape:
+        return _shape(found.value, allow=allow)
+
+    return await respond.shaped(request, found, options, shape)
+
+
+def _shape(known: policies.Known, *, allow: bool) -> MatrixShape:
+    cells: dict[matrix.Cell, int] = {}
+
+    def number(cell: matrix.Cell) -> int:
+        if cell.by == "exact":
+            cell = replace(cell, rule="", source="", destination="")
+        return cells.setdefault(cell, len(cells))
+
+    rows = [
+        RowShape(
+            row.destination,
+            number(row.others),
+            {
+                one.source if one.by == "exact" else name: number(one)
+                for name, one in row.sources.items()
+            },
+        )
+        for row in matrix.rows(known, allow)
+    ]
+    parties = [
+        PartyShape(name=one.name, kind=one.kind, meshed=one.meshed, calls=one.calls)
+        for one in known.parties
+    ]
+    every = len(known.every.intentions)
+    count = every + sum(len(one.policy.intentions) - every for one in known.own)
+    return MatrixShape(allow, count, [_cell(one) for one in cells], rows, parties)
 
 
 def _cell(one: matrix.Cell) -> CellShape:

@@ -26,6 +26,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Path prefixes that answer 403 [http_config.block_endpoints]."""
     allow_write_from: list[str] = []
     """CIDR networks that may do more than read; empty: all [http_config.allow_write_http_from]."""
+    allowed_hosts: list[str] = []
+    """Names by which browsers may ask, also as `*.example.com`; `*` for any
+    [http_config.allowed_hosts]. Empty: any, unless all addresses are loopback ones."""
+    own_hosts: list[str] = []
+    """The same by which they may ask anyhow: those of the node and of its DNS domains."""
     default_acl_policy: str = "allow"
     """Shown in `X-Consul-Default-ACL-Policy`."""
     default_intention_policy: str = ""

@@ -37,6 +37,12 @@ def foreign(headers: Mapping[str, str], answers: Mapping[str, str]) -> str:
     return "" if any(_is_same(page, host.strip()) for host in hosts) else origin
 
 
+def name_of(host: str) -> str:
+    """The name in a Host without its port, in lower case; empty when it is none."""
+    found = _split(f"//{host}")
+    return (found.hostname or "").rstrip(".") if found is not None else ""
+
+
 def _is_same(page: SplitResult, host: str) -> bool:
     """Whether a page is of this host. Proxies often pass it on without its port."""
     asked = _split(f"//{host}")

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from mesh.clock import Clock, Dice
+from mesh.http.flights import Flights
 from mesh.http.kept import Bodies, Body
 from mesh.http.options import Options
 from mesh.http.splices import Recent
@@ -37,6 +38,8 @@ class Parts(msgspec.Struct, frozen=True):
     """For snapshots that are being restored."""
     recent: Recent = msgspec.field(default_factory=Recent)
     """What pages of the UI were told."""
+    flights: Flights = msgspec.field(default_factory=Flights)
+    """What pages of the UI wait for."""
     memory: Memory = msgspec.field(default_factory=Memory)
     """For pages that ask again and again."""
 

@@ -154,6 +154,7 @@ class HttpServer:
         left = [connection.abort() for connection in [*self.connections]]
         if working := [task for task in left if task is not None]:
             await asyncio.wait(working)
+        await self._parts.flights.stop()
         await self._tasks.stop()
         self._listeners.clear()
         self.addresses.clear()

@@ -109,13 +109,17 @@ async def now(request: Request) -> Reply:
     key, moment = f"now {where} {params.token(request)}", request.parts.clock.wall()
     shape = request.parts.memory.kept(key, moment)
     if shape is None:
-        asking = _Asking(request, where)
-        facts = await asking.facts()
-        shape = NowShape(
-            *_findings(request, where, facts), asking.cluster(facts), [*facts.failures]
-        )
-        request.parts.memory.keep(key, shape, moment + KEPT_SECONDS)
+        # One after the other: who was told the later one is never told the earlier one after it.
+        shape = await request.parts.flights.share(key, lambda _: _made(request, where, key))
     return respond.json(shape)
+
+
+async def _made(request: Request, where: str, key: str) -> NowShape:
+    asking = _Asking(request, where)
+    facts = await asking.facts()
+    shape = NowShape(*_findings(request, where, facts), asking.cluster(facts), [*facts.failures])
+    request.parts.memory.keep(key, shape, request.parts.clock.wall() + KEPT_SECONDS)
+    return shape
 
 
 def _findings(request: Request, where: str, facts: Facts) -> tuple[list[NowFindingShape], int]:

@@ -2,11 +2,16 @@
 
 A browser opens six connections to a server at most (HTTP/1.1), to be shared by all its tabs, so a
 page that follows ten answers cannot ask for each by itself.
+
+What a request waits for goes on for a while after it was told other news: the next request finds it
+under way. So what takes long is told even if there is other news all the time. Pages that have the
+same wait for the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import zlib
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -15,30 +20,40 @@ import msgspec
 
 from mesh.errors import Invalid
 from mesh.http import params
+from mesh.http.flights import Flight
 from mesh.http.request import JSON, Reply, Request
 from mesh.http.route import Route
 from mesh.http.shapes import Shape
 from mesh.http.splices import SpliceShape, splices
-from mesh.tasks import spawn
 
 ASKS_MAX = 64
 WAIT_MAX_SECONDS = 300.0
 POLL_SECONDS = 0.5
 """How often that is asked again which has no index to wait by."""
 FIRST_SECONDS = 1.0
-"""How long news waits for what the page does not have at all, which would else be begun anew."""
+"""How long news waits for what the page does not have at all."""
+GOES_ON_SECONDS = 10.0
+"""How long is waited for the next request of a page, which first has to read this answer."""
+GONE_SECONDS = 2.0
+"""The same after a request was given up: a page that shows something else asks again at once."""
 TOGETHER_SECONDS = 0.02
 """How long news waits for other news: one change often shows in several answers."""
 PART = 7 / 8
 """So much of the time is waited by index: an answer with a lower index comes only when the wait is
 over, jitter included, and has to come before the time is."""
+HEADERS = ("accept", "authorization", "cache-control", "x-consul-token", "x-forwarded-for")
+"""What answers may depend on: only these go with what is asked for a page."""
 _INDEX = "X-Consul-Index"
 _DONE = 200
 _FAILED = 500
 
 
 class AskShape(Shape, frozen=True):
-    """Something to follow: a path of the API with its query, and the mark of what one has."""
+    """Something to follow: a path of the API with its query, and the mark of what one has.
+
+    Who has nothing gives `new:` and a text of its own, by which the next request finds what this
+    one began. Without a mark it is begun with each request.
+    """
 
     path: str
     mark: str = ""
@@ -81,50 +96,71 @@ async def watch(request: Request) -> Reply:
 
 async def _first(request: Request, asks: Iterable[AskShape], seconds: float) -> list[NewsShape]:
     """What is new, when there is some; nothing when the time is over."""
-    tasks = {spawn(_follow(request, one, seconds)): one for one in asks}
-    if not tasks:
+    given = {name: request.headers[name] for name in HEADERS if name in request.headers}
+    asker = msgspec.structs.replace(request, headers=given, body=b"")
+    joined = [(one, _join(asker, one, seconds)) for one in asks]
+    if not joined:
         return []
+    tasks = [flight.task for _, flight in joined]
+    told = False
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        fresh = [task for task, one in tasks.items() if not one.mark]
+        fresh = [flight.task for one, flight in joined if not _has(one)]
         await asyncio.wait(fresh or tasks, timeout=FIRST_SECONDS if fresh else TOGETHER_SECONDS)
-        done = [task.result() for task in tasks if task.done()]
-        return [one for one in done if one is not None]
+        news: list[NewsShape] = [task.result() for task in tasks if task.done()]
+        told = True
+        return news
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for one, flight in joined:
+            goes_on = GOES_ON_SECONDS if told else GONE_SECONDS
+            request.parts.flights.leave(flight, goes_on if one.mark else 0.0, told=told)
 
 
-async def _follow(request: Request, ask: AskShape, seconds: float) -> NewsShape | None:
-    """The answer once its mark is another; None when the time is over."""
-    assert request.inner is not None
-    clock = request.parts.clock
-    until = clock.monotonic() + seconds
-    kind, _, rest = ask.mark.partition(":")
-    value = rest.partition(":")[0]
+def _has(ask: AskShape) -> bool:
+    """Whether who asks has an answer already."""
+    return ask.mark.startswith(("index:", "bytes:"))
+
+
+def _join(asker: Request, ask: AskShape, seconds: float) -> Flight:
+    known, told = _known(ask.mark)
+    whose = (asker.remote, id(asker.options), *asker.headers.items())
+    return asker.parts.flights.join(
+        (whose, ask.path, known) if ask.mark else object(),
+        lambda flight: _follow(asker, ask, seconds, flight),
+        told,
+    )
+
+
+async def _follow(asker: Request, ask: AskShape, seconds: float, flight: Flight) -> NewsShape:
+    """The answer once its mark is another."""
+    assert asker.inner is not None
+    clock, (known, _) = asker.parts.clock, _known(ask.mark)
+    kind, _, value = known.partition(":")
+    target = ask.path
+    if kind == "index":
+        sign = "&" if "?" in target else "?"
+        wait = max(int(seconds * PART * 1000), 1)
+        target += f"{sign}index={quote(value.partition(':')[0])}&wait={wait}ms"
     while True:
-        left = max(until - clock.monotonic(), 0.0)
-        target = ask.path
-        if kind == "index":
-            mark = "&" if "?" in target else "?"
-            target += f"{mark}index={quote(value)}&wait={max(int(left * PART * 1000), 1)}ms"
-        reply = await request.inner(request, target)
-        found = _mark(reply)
-        if found != ask.mark:
-            return _news(request, ask, found, reply)
-        if clock.monotonic() >= until:
-            return None
+        flight.since = began = clock.monotonic()
+        reply = await asker.inner(asker, target)
+        mark = _mark(reply)
+        if mark != known:
+            flight.size = len(reply.body)
+            return _news(asker, ask, mark, reply)
         # Not every answer that has an index waits by it.
-        if kind != "index" or clock.monotonic() < until - left + POLL_SECONDS:
-            await clock.sleep(min(POLL_SECONDS, left))
+        if kind != "index" or clock.monotonic() < began + POLL_SECONDS:
+            flight.since = math.inf
+            await clock.sleep(POLL_SECONDS)
 
 
 def _news(request: Request, ask: AskShape, mark: str, reply: Reply) -> NewsShape:
     recent, path = request.parts.recent, f"{params.token(request)} {ask.path}"
-    told = NewsShape(path=ask.path, mark=mark, status=reply.status)
+    at = int(request.parts.clock.monotonic() * 1000) + 1
+    when = f":{at}" if mark.startswith("bytes:") else ""
+    told = NewsShape(path=ask.path, mark=mark + when, status=reply.status)
     if reply.status == _DONE:
-        before = recent.find(path, ask.mark) if ask.mark else b""
+        before = recent.find(path, _known(ask.mark)[0]) if _has(ask) else b""
         recent.keep(path, mark, reply.body)
         if (found := splices(before, reply.body)) is not None:
             return msgspec.structs.replace(told, splices=found)
@@ -138,6 +174,19 @@ def _mark(reply: Reply) -> str:
     if index and index != "0" and reply.status < _FAILED:
         return f"index:{index}:{content}"
     return f"bytes:{content}"
+
+
+def _known(mark: str) -> tuple[str, float]:
+    """What the answer with this mark is known by, and when it was told, in seconds of our clock.
+
+    An answer without an index may become what it was before, so only the time says which of two is
+    the later one.
+    """
+    kind, _, rest = mark.partition(":")
+    content, _, told = rest.partition(":")
+    if kind != "bytes" or not told.isdecimal() or not told.isascii():
+        return mark, 0.0
+    return f"bytes:{content}", int(told[:16]) / 1000
 
 
 def _raw(reply: Reply) -> msgspec.Raw:

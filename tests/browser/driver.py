@@ -25,6 +25,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}

@@ -108,7 +108,7 @@ def test_a_freeze_is_shown_and_released(page: Page, at: At) -> None:
 
     def watched(route: Route) -> None:
         body: Any = route.request.post_data_json
-        if any(one["Path"] == GUARD and not one["Mark"] for one in body["Asks"]):
+        if any(one["Path"] == GUARD and one["Mark"].startswith("new:") for one in body["Asks"]):
             route.fulfill(json=[{"Path": GUARD, "Mark": "bytes:1", "Status": 200, "Body": frozen}])
             return
         asks = [one for one in body["Asks"] if one["Path"] != GUARD]

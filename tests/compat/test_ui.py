@@ -287,20 +287,33 @@ async def test_intention_matrix(shop: Api) -> None:
         {"Name": "api", "Kind": "", "Meshed": True, "Calls": []},
         {"Name": "web", "Kind": "", "Meshed": True, "Calls": ["api"]},
     ]
-    (row,) = got.json["Rows"]
-    assert (row["Destination"], row["Others"]["Says"], row["Sources"]) == ("*", "allow", {})
+    (row,), (cell,) = got.json["Rows"], got.json["Cells"]
+    assert got.json["Intentions"] == 0
+    assert (row["Destination"], row["Others"], row["Sources"]) == ("*", 0, {})
+    assert (cell["Says"], cell["By"]) == ("allow", "default")
     waiting = asyncio.create_task(shop.get(path, index=str(got.index)))
     body = {"Kind": "service-intentions", "Name": "api"}
     await shop.put("/v1/config", body | {"Sources": [{"Name": "Web", "Action": "deny"}]})
-    rows = {one["Destination"]: one for one in (await waiting).json["Rows"]}
-    assert rows["api"]["Sources"]["web"] == {
+    body["Name"] = "db"
+    await waiting
+    await shop.put("/v1/config", body | {"Sources": [{"Name": "api", "Action": "deny"}]})
+    await shop.put(
+        "/v1/config",
+        body | {"Name": "*", "Sources": [{"Name": "x", "Action": "deny", "DryRun": True}]},
+    )
+    found = (await shop.get(path)).json
+    listed = (await shop.get("/v1/connect/intentions?dry-run=true")).json
+    assert found["Intentions"] == len(listed) == 3
+    rows = {one["Destination"]: one for one in found["Rows"]}
+    assert found["Cells"][rows["api"]["Sources"]["Web"]] == {
         "Says": "deny",
         "By": "exact",
-        "Rule": 'the intention from "Web" to "api" says deny',
-        "Source": "Web",
-        "Destination": "api",
+        "Rule": "",
+        "Source": "",
+        "Destination": "",
         "Permissions": 0,
         "Token": False,
         "Trial": "",
     }
-    assert rows["api"]["Others"]["By"] == "default"
+    assert rows["db"]["Sources"]["api"] == rows["api"]["Sources"]["Web"], "told once"
+    assert found["Cells"][rows["api"]["Others"]]["By"] == "default"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from mesh.agent.operations import MemberInfo
 from mesh.errors import NoLeader, Unreachable
 from mesh.registry.orders import AutopilotHealth, Health
 from mesh.registry.snapshots import Schedules
 from tests.compat.agent import serving
-from tests.compat.conftest import Api
+from tests.compat.conftest import Api, until
 
 
 def served(api: Api) -> Api:
@@ -53,6 +55,22 @@ async def test_a_source_that_cannot_be_asked_is_a_finding_and_the_others_are_tol
     assert found == {"no leader": ("critical", "servers"), "not asked": ("warning", "snapshots")}
     assert got["Unasked"] == ["leader", "snapshots"]
     assert got["Cluster"]["Instances"] == 1
+
+
+async def test_who_asks_at_once_is_told_the_same_and_nobody_else_is_asked_twice(api: Api) -> None:
+    begun, end = [], asyncio.Event()
+
+    async def slowly(*_: object) -> Health:
+        begun.append(1)
+        await end.wait()
+        return Health(True, 0, [])
+
+    served(api).registry.outcomes[AutopilotHealth] = slowly
+    tasks = [asyncio.create_task(api.get("/v1/internal/ui/now")) for _ in range(5)]
+    await until(lambda: api.server.counters["requests"] == 5)
+    end.set()
+    assert len({(await one).body for one in tasks}) == 1
+    assert len(begun) == 1
 
 
 async def test_certificates_that_the_node_shows() -> None:

@@ -6,7 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from mesh.errors import NoLeader
+from mesh.registry.orders import AutopilotHealth, Health
 from tests.compat.conftest import Api, Got, until
 
 WATCH = "/v1/internal/ui/watch"
@@ -34,7 +37,10 @@ async def test_what_one_does_not_have_is_told_at_once(api: Api) -> None:
     assert isinstance(found["/v1/status/peers"]["Body"], list)
 
 
-async def test_it_waits_until_one_of_them_changes_and_tells_only_that_one(api: Api) -> None:
+async def test_it_waits_until_one_of_them_changes_and_tells_only_that_one(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.http.watch.GOES_ON_SECONDS", 0.01)
     await api.put("/v1/kv/x", "1")
     await api.put("/v1/kv/y", "1")
     had = await marks(api, "/v1/kv/x", "/v1/kv/y")
@@ -66,7 +72,10 @@ async def test_it_ends_without_news_when_the_time_is_over(api: Api) -> None:
     assert (await watch(api)).json == []
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
+async def test_a_client_that_goes_away_leaves_nothing_behind(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.http.watch.GONE_SECONDS", 0.01)
     had = await marks(api, "/v1/kv/x")
     task = asyncio.create_task(watch(api, *had.items()))
     await api.blocked()
@@ -119,3 +128,94 @@ async def test_indexes_that_went_back_are_told(api: Api) -> None:
     mark = "index:999999:200-00000000-0"
     (news,) = (await watch(api, ("/v1/kv/a", mark), seconds=1.0)).json
     assert news["Mark"] != mark
+
+
+class Slow:
+    """What the servers say of their health, each time only when told."""
+
+    def __init__(self, api: Api) -> None:
+        self.begun = 0
+        self.end = asyncio.Event()
+        api.registry.outcomes[AutopilotHealth] = self.come
+
+    async def come(self, *_: object) -> Health:
+        self.begun += 1
+        await self.end.wait()
+        return Health(True, 0, [])
+
+
+HEALTH = "/v1/operator/autopilot/health"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """News waits only a moment for what is slow."""
+    monkeypatch.setattr("mesh.http.watch.FIRST_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_slow_is_told_though_others_have_news_all_the_time(api: Api) -> None:
+    await api.put("/v1/kv/x", "first")
+    slow, had = Slow(api), await marks(api, "/v1/kv/x")
+    for number in range(5):
+        task = asyncio.create_task(watch(api, *had.items(), (HEALTH, "new:1")))
+        await until(lambda: slow.begun > 0)
+        await api.put("/v1/kv/x", str(number))
+        (news,) = (await task).json
+        assert news["Path"] == "/v1/kv/x"
+        had = {news["Path"]: news["Mark"]}
+    assert slow.begun == 1
+    slow.end.set()
+    (news,) = (await watch(api, *had.items(), (HEALTH, "new:1"))).json
+    assert (news["Path"], news["Body"]["Healthy"]) == (HEALTH, True)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_one_was_not_told_goes_on_when_one_asks_for_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.http.watch.GONE_SECONDS", 60.0)
+    slow = Slow(api)
+    task = asyncio.create_task(watch(api, (HEALTH, "new:1")))
+    await until(lambda: slow.begun > 0)
+    task.cancel()
+    await until(lambda: not api.server.connections)
+    got = await watch(api, (HEALTH, "new:1"), ("/v1/kv/x", "new:2"))
+    assert [one["Path"] for one in got.json] == ["/v1/kv/x"]
+    slow.end.set()
+    (news,) = (await watch(api, (HEALTH, "new:1"))).json
+    assert (news["Path"], slow.begun) == (HEALTH, 1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_under_way_is_for_its_token_only(api: Api) -> None:
+    slow = Slow(api)
+    asks = json.dumps({"Asks": [{"Path": HEALTH, "Mark": "new:1"}], "WaitSeconds": 0.01})
+    for headers in ({}, {"X-Consul-Token": "t"}, {"Authorization": "Bearer t"}, {}):
+        got = await api.ask("POST", WATCH, asks.encode(), headers)
+        assert got.json == []
+    assert slow.begun == 3
+
+
+async def test_pages_that_have_the_same_wait_for_the_same(api: Api) -> None:
+    await api.put("/v1/kv/x", "1")
+    had = await marks(api, "/v1/kv/x")
+    before = len(api.registry.reads)
+    tasks = [asyncio.create_task(watch(api, *had.items())) for _ in range(5)]
+    await api.blocked(1)
+    await until(lambda: len(api.server.blocked) == 5)
+    await api.put("/v1/kv/x", "2")
+    told = [(await one).json for one in tasks]
+    assert told == [told[0]] * 5
+    assert told[0][0]["Body"][0]["Value"] == "Mg=="
+    assert len(api.registry.reads) == before + 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_read_before_one_was_told_something_later_is_not_told(api: Api) -> None:
+    slow = Slow(api)
+    assert (await watch(api, (HEALTH, "bytes:200-0-0:1"), seconds=0.01)).json == []
+    await until(lambda: slow.begun == 1)
+    later = f"bytes:200-0-0:{2**50}"
+    assert (await watch(api, (HEALTH, later), seconds=0.01)).json == []
+    await until(lambda: slow.begun == 2)

@@ -240,3 +240,14 @@ async def test_the_access_log_has_what_a_worker_answers(api: Fronted, tmp_path: 
     shown = [(line["client"], line["path"], line["status"], line["kept"]) for line in lines]
     assert shown == [("127.0.0.1", "/v1/kv/a?raw&token=<hidden>", 200, True)] * api.hits
     one.writer.close()
+
+
+async def test_what_is_kept_is_not_told_to_a_browser_that_was_led_here(api: Fronted) -> None:
+    one, path = await client(api), "/v1/kv/a?raw"
+    await one.put("/v1/kv/a", "1")
+    assert await warm(api, one, path) == b"1"
+    asked = f"GET {path} HTTP/1.1\r\nHost: evil.example:8500\r\n"
+    for _ in range(3):
+        assert (await one.send(f"{asked}Accept-Language: en\r\n\r\n".encode())).status == 403
+        assert (await one.send(f"{asked}\r\n".encode())).body == b"1"
+    one.writer.close()

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { type News, spliced, type Told, Watcher } from "./watcher";
+import { ASKS_MAX, type News, spliced, type Told, Watcher } from "./watcher";
 
 interface Round {
   asks: { Path: string; Mark: string }[];
+  wait: number;
   answer: (news: Told[]) => void;
   fail: (why: string) => void;
   signal: AbortSignal;
@@ -15,11 +16,12 @@ function watched() {
   const pauses: number[] = [];
   const times: { ms: number; over: () => void }[] = [];
   const watcher = new Watcher(
-    (asks, _wait, signal) =>
+    (asks, wait, signal) =>
       new Promise((resolve, reject) => {
         signal.addEventListener("abort", () => reject(new Error("aborted")));
         rounds.push({
           asks,
+          wait,
           signal,
           answer: resolve,
           fail: (why) => reject(new Error(why)),
@@ -53,6 +55,8 @@ const news = (Path: string, Mark: string, Body: unknown): News => ({
   Body,
 });
 
+const NEW: unknown = expect.stringMatching(/^new:\w+-\d+$/);
+
 describe("Watcher", () => {
   test("asks for all that a page follows in one round", async () => {
     const { watcher, rounds, settled } = watched();
@@ -84,7 +88,7 @@ describe("Watcher", () => {
     expect(rounds.at(-2)?.signal.aborted).toBe(true);
     expect(last().asks).toEqual([
       { Path: "/a", Mark: "index:7" },
-      { Path: "/b", Mark: "" },
+      { Path: "/b", Mark: NEW },
     ]);
   });
 
@@ -147,7 +151,7 @@ describe("Watcher", () => {
     await settled();
     last().fail("refused");
     await settled();
-    expect(last().asks).toEqual([{ Path: "/a", Mark: "" }]);
+    expect(last().asks).toEqual([{ Path: "/a", Mark: NEW }]);
   });
 
   test("two listeners of a path share the ask; one that goes leaves the other", async () => {
@@ -182,7 +186,39 @@ describe("Watcher", () => {
     await settled();
     watcher.refresh("/a");
     await settled();
-    expect(last().asks).toEqual([{ Path: "/a", Mark: "" }]);
+    expect(last().asks).toEqual([{ Path: "/a", Mark: NEW }]);
+  });
+
+  test("what was not told is asked for by the mark it was begun with, after a refresh not", async () => {
+    const { watcher, settled, last } = watched();
+    watcher.follow("/a", () => {});
+    watcher.follow("/slow", () => {});
+    await settled();
+    const mark = last().asks[1]?.Mark;
+    last().answer([news("/a", "index:7", 1)]);
+    await settled();
+    expect(last().asks[1]).toEqual({ Path: "/slow", Mark: mark });
+    watcher.refresh("/slow");
+    await settled();
+    expect(last().asks[1]).toEqual({ Path: "/slow", Mark: NEW });
+    expect(last().asks[1]?.Mark).not.toBe(mark);
+  });
+
+  test("what is too much for one round takes turns, and is no lost connection", async () => {
+    const { watcher, rounds, connections, settled, last } = watched();
+    const heard = new Set<string>();
+    const paths = Array.from({ length: ASKS_MAX * 2 + 5 }, (_, at) => `/${at}`);
+    for (const path of paths) watcher.follow(path, (one) => heard.add(one.Path));
+    for (let turn = 0; turn < 3; turn += 1) {
+      await settled();
+      expect(last().asks.length).toBe(ASKS_MAX);
+      expect(last().wait).toBeLessThan(10);
+      last().answer(last().asks.map((one) => news(one.Path, "index:7", 1)));
+    }
+    await settled();
+    expect([...heard].sort()).toEqual([...paths].sort());
+    expect(rounds.length).toBe(4);
+    expect(connections.every(([up]) => up)).toBe(true);
   });
 
   test("splices are of the list told before, and its other rows stay the same objects", async () => {
@@ -210,7 +246,7 @@ describe("Watcher", () => {
     last().answer([{ Path: "/a", Mark: "2", Status: 200, Splices: [] }]);
     await settled();
     expect(heard).toEqual([]);
-    expect(last().asks).toEqual([{ Path: "/a", Mark: "" }]);
+    expect(last().asks).toEqual([{ Path: "/a", Mark: NEW }]);
   });
 });
 

@@ -38,14 +38,35 @@ export interface Timer {
 }
 
 const WAIT_SECONDS = 55;
+/** So many asks the server takes at once (ASKS_MAX in mesh/http/watch.py). */
+export const ASKS_MAX = 64;
+/** How long a round lasts when others wait for their turn. */
+const TURN_SECONDS = 2;
 /** An answer that is not there so long after it should be will not come: the network lost it. */
 export const LATE_MS = 10_000;
 const RETRY_MS = [250, 500, 1000, 2000, 5000];
 
+/** By this the server tells what this page began to ask for from what others did. */
+const PAGE = [...crypto.getRandomValues(new Uint32Array(2))]
+  .map((one) => one.toString(36))
+  .join("");
+
 interface Followed {
   listeners: Set<Listener>;
+  /** Of what was told last, or one of its own until something is. */
   mark: string;
   last: News | null;
+}
+
+let begun = 0;
+
+/**
+ * The mark of who has nothing yet. With the same one the next round waits for what this one began;
+ * with another one nothing is told that was read before.
+ */
+function nothing(): string {
+  begun += 1;
+  return `new:${PAGE}-${begun}`;
 }
 
 export class Watcher {
@@ -66,7 +87,7 @@ export class Watcher {
   follow(path: string, listener: Listener): () => void {
     let found = this.followed.get(path);
     if (!found) {
-      found = { listeners: new Set(), mark: "", last: null };
+      found = { listeners: new Set(), mark: nothing(), last: null };
       this.followed.set(path, found);
       this.change();
     }
@@ -79,7 +100,7 @@ export class Watcher {
   refresh(path: string): void {
     const found = this.followed.get(path);
     if (!found) return;
-    found.mark = "";
+    found.mark = nothing();
     this.change();
   }
 
@@ -116,18 +137,22 @@ export class Watcher {
     while (this.followed.size > 0) {
       this.round = new AbortController();
       const signal = this.round.signal;
-      const asks = [...this.followed].map(([path, one]) => ({ Path: path, Mark: one.mark }));
+      const asks = [...this.followed]
+        .slice(0, ASKS_MAX)
+        .map(([path, one]) => ({ Path: path, Mark: one.mark }));
+      const wait = this.followed.size > ASKS_MAX ? TURN_SECONDS : WAIT_SECONDS;
       try {
-        const late = this.timer.until(WAIT_SECONDS * 1000 + LATE_MS, signal);
-        const news: unknown = await this.asking(asks, WAIT_SECONDS, late);
+        const late = this.timer.until(wait * 1000 + LATE_MS, signal);
+        const news: unknown = await this.asking(asks, wait, late);
         if (!Array.isArray(news)) throw new Error("no answer of a server of mesh");
         this.failures = 0;
         this.onConnection(true, "");
         for (const one of news as Told[]) this.tell(one);
+        if (wait === TURN_SECONDS) this.nextTurn(asks);
       } catch (error) {
         if (signal.aborted) continue;
         // A server that begins anew counts from the beginning: waiting for an index would be long.
-        for (const one of this.followed.values()) one.mark = "";
+        for (const one of this.followed.values()) one.mark = nothing();
         this.onConnection(false, error instanceof Error ? error.message : String(error));
         const pause = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 1000;
         this.failures += 1;
@@ -137,6 +162,16 @@ export class Watcher {
     this.running = false;
   }
 
+  /** Have those wait that were asked for, and ask for the others first. */
+  private nextTurn(asked: { Path: string }[]): void {
+    for (const { Path: path } of asked) {
+      const found = this.followed.get(path);
+      if (!found) continue;
+      this.followed.delete(path);
+      this.followed.set(path, found);
+    }
+  }
+
   private tell(told: Told): void {
     const found = this.followed.get(told.Path);
     if (!found) return;
@@ -144,7 +179,7 @@ export class Watcher {
     if (splices) {
       const before = found.last?.Body;
       if (!Array.isArray(before)) {
-        found.mark = "";
+        found.mark = nothing();
         return;
       }
       news.Body = spliced(before, splices);

@@ -11,20 +11,17 @@ const service = (Name: string, Meshed = true, Calls: string[] = []) => ({
 
 const MATRIX: Matrix = {
   DefaultAllow: true,
+  Intentions: 4,
+  Cells: [
+    cell({ Says: "allow" }),
+    cell({ By: "wildcard", Source: "cron", Destination: "*" }),
+    cell({ By: "wildcard", Source: "*", Destination: "Payments" }),
+    cell({ Says: "allow", By: "exact" }),
+    cell({ Says: "requests", By: "exact", Permissions: 2 }),
+  ],
   Rows: [
-    {
-      Destination: "*",
-      Others: cell({ Says: "allow" }),
-      Sources: { cron: cell({ By: "wildcard", Source: "cron", Destination: "*" }) },
-    },
-    {
-      Destination: "Payments",
-      Others: cell({ By: "wildcard", Source: "*", Destination: "Payments" }),
-      Sources: {
-        web: cell({ Says: "allow", By: "exact", Source: "Web", Destination: "Payments" }),
-        cron: cell({ By: "wildcard", Source: "*", Destination: "Payments" }),
-      },
-    },
+    { Destination: "*", Others: 0, Sources: { cron: 1 } },
+    { Destination: "Payments", Others: 2, Sources: { Web: 3, cron: 2, api: 4 } },
   ],
   Services: [service("Web", true, ["payments"]), service("api"), service("legacy", false)],
 };
@@ -32,7 +29,8 @@ const MATRIX: Matrix = {
 test.each([
   ["web", "payments", "allow", "exact"],
   ["WEB", "PAYMENTS", "allow", "exact"],
-  ["api", "payments", "deny", "wildcard"],
+  ["api", "payments", "requests", "exact"],
+  ["none", "payments", "deny", "wildcard"],
   ["cron", "api", "deny", "wildcard"],
   ["web", "api", "allow", "default"],
   ["constructor", "api", "allow", "default"],
@@ -42,6 +40,15 @@ test.each([
 ])("%s to %s: %s by %s", (source, destination, says, by) => {
   const found = new Decisions(MATRIX).cell(source, destination);
   expect([found.Says, found.By]).toEqual([says, by]);
+});
+
+test("a cell for just two services has them and the rule", () => {
+  const decisions = new Decisions(MATRIX);
+  expect(decisions.cell("Web", "Payments")).toEqual({
+    ...cell({ Says: "allow", By: "exact", Source: "Web", Destination: "Payments" }),
+    Rule: 'the intention from "Web" to "Payments" says allow',
+  });
+  expect(decisions.cell("api", "Payments").Rule).toMatch(/has permissions/);
 });
 
 test("who calls whom follows from upstreams, in any case", () => {

@@ -1,5 +1,6 @@
 /** Who may call whom, as the server tells it (mesh/ui/matrix.py): looked up, and cut to size. */
 
+import { words } from "../words";
 import { matches } from "./search";
 
 export type Says = "allow" | "deny" | "requests";
@@ -20,8 +21,12 @@ export interface Cell {
 
 export interface Matrix {
   DefaultAllow: boolean;
-  /** The one of `*` holds for all destinations without a row. */
-  Rows: { Destination: string; Others: Cell; Sources: Record<string, Cell> }[];
+  /** How many there are, dry runs too. */
+  Intentions: number;
+  /** Those of rules for just two services name neither them nor the rule, and stand for many. */
+  Cells: Cell[];
+  /** By numbers of cells. The one of `*` holds for all destinations without a row. */
+  Rows: { Destination: string; Others: number; Sources: Record<string, number> }[];
   Services: { Name: string; Kind: string; Meshed: boolean; Calls: string[] }[];
 }
 
@@ -42,13 +47,20 @@ function isSame(one: string, other: string): boolean {
   return one.toLowerCase() === other.toLowerCase();
 }
 
+/** A row to look things up in: made when it is first asked for. */
+interface Row {
+  others: number;
+  sources: Map<string, number>;
+}
+
 /** The matrix to look things up in. Services have the same name in any case. */
 export class Decisions {
-  private readonly rows = new Map<string, Matrix["Rows"][number]>();
+  private readonly told = new Map<string, Matrix["Rows"][number]>();
+  private readonly rows = new Map<string, Row>();
   private readonly calling = new Map<string, Set<string>>();
 
   constructor(readonly matrix: Matrix) {
-    for (const row of matrix.Rows) this.rows.set(row.Destination.toLowerCase(), row);
+    for (const row of matrix.Rows) this.told.set(row.Destination.toLowerCase(), row);
     for (const one of matrix.Services)
       if (one.Calls.length)
         this.calling.set(
@@ -59,19 +71,42 @@ export class Decisions {
 
   /** What holds between two; of `*` and another the rule for just these is exact too. */
   cell(source: string, destination: string): Cell {
-    const row = this.rows.get(destination.toLowerCase()) ?? this.rows.get(ANY);
-    if (!row) return NOTHING;
-    const name = source.toLowerCase();
-    const own = Object.hasOwn(row.Sources, name) ? row.Sources[name] : undefined;
-    const cell = own ?? row.Others;
+    const row = this.row(destination.toLowerCase());
+    const cell = row && this.matrix.Cells[row.sources.get(source.toLowerCase()) ?? row.others];
+    if (!cell) return NOTHING;
+    if (cell.By === "exact") return { ...cell, ...ends(cell, source, destination) };
     const exact = isSame(cell.Source, source) && isSame(cell.Destination, destination);
-    return exact && cell.By !== "exact" ? { ...cell, By: "exact" } : cell;
+    return exact ? { ...cell, By: "exact" } : cell;
+  }
+
+  private row(destination: string): Row | undefined {
+    const told = this.told.get(destination) ?? this.told.get(ANY);
+    if (!told) return undefined;
+    let found = this.rows.get(told.Destination);
+    if (!found) {
+      const sources = Object.entries(told.Sources);
+      found = {
+        others: told.Others,
+        sources: new Map(sources.map(([name, at]) => [name.toLowerCase(), at])),
+      };
+      this.rows.set(told.Destination, found);
+    }
+    return found;
   }
 
   /** Whether a sidecar of the source has the destination as an upstream. */
   calls(source: string, destination: string): boolean {
     return this.calling.get(source.toLowerCase())?.has(destination.toLowerCase()) ?? false;
   }
+}
+
+function ends(
+  { Says: says, Permissions: permissions }: Cell,
+  source: string,
+  destination: string,
+): Pick<Cell, "Source" | "Destination" | "Rule"> {
+  const rule = words.intentions.matrix.rule(source, destination, permissions ? "requests" : says);
+  return { Source: source, Destination: destination, Rule: rule };
 }
 
 export interface Names {
@@ -85,10 +120,11 @@ export interface Names {
 export function named(matrix: Matrix, all: boolean): Names {
   const names = new Map<string, string>();
   let hidden = 0;
+  const exact = matrix.Cells.map((cell) => cell.By === "exact");
+  for (const cell of matrix.Cells) note(names, cell.Source);
   for (const row of matrix.Rows) {
     note(names, row.Destination);
-    note(names, row.Others.Source);
-    for (const cell of Object.values(row.Sources)) note(names, cell.Source);
+    for (const name in row.Sources) if (exact[row.Sources[name] ?? -1]) note(names, name);
   }
   for (const one of matrix.Services) {
     if (all || one.Meshed || names.has(one.Name.toLowerCase()))

@@ -4,6 +4,7 @@ import { Plus } from "lucide-preact";
 import { useLive } from "../live/live";
 import { go } from "../live/place";
 import type { Listed } from "../logic/intentions";
+import type { Matrix } from "../logic/matrix";
 import { Page } from "../parts/page";
 import type { PageProps } from "../routes";
 import { words } from "../words";
@@ -11,7 +12,7 @@ import "./intentions.css";
 import { Editor } from "./intentions/editor";
 import { List } from "./intentions/list";
 import { MatrixView } from "./intentions/matrix";
-import { LIST, opening } from "./intentions/places";
+import { LIST, MATRIX, opening } from "./intentions/places";
 import { Report } from "./intentions/report";
 import { Try } from "./intentions/try";
 
@@ -21,7 +22,9 @@ const VIEWS = { matrix: MatrixView, list: List, try: Try, report: Report };
 export default function Intentions({ rest }: PageProps) {
   const present = rest[0] !== undefined && Object.hasOwn(VIEWS, rest[0]) ? rest[0] : "matrix";
   const View = VIEWS[present as keyof typeof VIEWS];
-  const all = useLive<Listed[]>(LIST);
+  // The list is long, and its length stands in the matrix too, which all views but it follow.
+  const list = useLive<Listed[]>(present === "list" ? LIST : null).value;
+  const matrix = useLive<Matrix>(present === "list" ? null : MATRIX).value;
   return (
     <Page
       title={words.shell.pages.intentions}
@@ -36,7 +39,7 @@ export default function Intentions({ rest }: PageProps) {
         present,
         tabs: [
           { key: "matrix", text: w.tabs.matrix },
-          { key: "list", text: w.tabs.list, count: all.value?.length },
+          { key: "list", text: w.tabs.list, count: list?.length ?? matrix?.Intentions },
           { key: "try", text: w.tabs.try },
           { key: "report", text: w.tabs.report },
         ],

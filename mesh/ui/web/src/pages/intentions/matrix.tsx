@@ -126,7 +126,7 @@ interface At {
 function Grid({ decisions, shown }: { decisions: Decisions; shown: Axes }) {
   const { sources, destinations } = shown;
   const box = useRef<HTMLDivElement>(null);
-  const [size, setSize] = useState({ width: 900, height: 600 });
+  const [size, setSize] = useState({ width: 0, height: 0 });
   const [offset, setOffset] = useState({ top: 0, left: 0 });
   const [chosen, setActive] = useState<At>({ row: 0, column: 0 });
   const moved = useRef(false);
@@ -137,9 +137,15 @@ function Grid({ decisions, shown }: { decisions: Decisions; shown: Axes }) {
   useLayoutEffect(() => {
     const element = box.current;
     if (!element) return;
-    const observer = new ResizeObserver(() => {
-      setSize({ width: element.clientWidth, height: element.clientHeight });
-    });
+    const measure = () => {
+      const { clientWidth: width, clientHeight: height } = element;
+      setSize((size) =>
+        size.width === width && size.height === height ? size : { width, height },
+      );
+    };
+    // At once too: what is made for another size would be made again.
+    measure();
+    const observer = new ResizeObserver(measure);
     observer.observe(element);
     return () => observer.disconnect();
   }, []);

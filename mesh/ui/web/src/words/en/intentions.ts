@@ -32,6 +32,9 @@ export const intentions = {
     },
     cell: (source: string, destination: string, says: string, by: string) =>
       `${source} to ${destination}: ${says}, ${by}`,
+    rule: (source: string, destination: string, says: "allow" | "deny" | "requests") =>
+      `the intention from "${source}" to "${destination}" ` +
+      (says === "requests" ? "has permissions, which need a request" : `says ${says}`),
     wouldBe: (says: string) => `a dry run would make it ${says}`,
     upstream: "an upstream of the caller",
     permissions: (count: number) => (count === 1 ? "1 permission" : `${count} permissions`),
