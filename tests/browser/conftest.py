@@ -21,6 +21,7 @@ from tests.cluster.processes import PLAIN, Cluster, Meshd, eventually
 
 PATIENT: dict[str, Any] = {
     "gossip_lan": {},
+    "autopilot": {"last_contact_threshold": "2s", "server_stabilization_time": "2s"},
     "performance": {"raft_multiplier": 3, "workers": 0},
 }
 """A browser can keep a small machine busy for longer than other tests give a node to answer."""
