@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -69,8 +69,28 @@ class Window:
         return {str(name): float(size) for name, size in found}
 
 
+class Chromium:
+    """A browser that opens windows with nothing kept: no file, no code compiled before."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+
+    @contextmanager
+    def window(self, slower: float) -> Iterator[Window]:
+        """Open one whose processor is so many times slower."""
+        context = self._browser.new_context(viewport={"width": 1280, "height": 800})
+        try:
+            context.add_init_script(USEFUL)
+            page = context.new_page()
+            made = Window(page, context.new_cdp_session(page))
+            made.slow_down(slower)
+            yield made
+        finally:
+            context.close()
+
+
 @contextmanager
-def chromium() -> Iterator[Window]:
+def chromium() -> Iterator[Chromium]:
     """Debian's Chromium, without a window on the screen. Exits where there is none."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -78,9 +98,6 @@ def chromium() -> Iterator[Window]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         try:
-            context = browser.new_context(viewport={"width": 1280, "height": 800})
-            context.add_init_script(USEFUL)
-            page = context.new_page()
-            yield Window(page, context.new_cdp_session(page))
+            yield Chromium(browser)
         finally:
             browser.close()
