@@ -20,12 +20,13 @@ ARGUMENTS = [
 ]
 USEFUL = """
 (() => {
-  const found = {useful: 0, inputs: []};
+  const found = {inputs: []};
   window.measured = found;
+  found.useful = new Promise((done) => { found.done = done; });
   const look = new MutationObserver(() => {
     if (!document.querySelector('main .row-link, main .int-cell')) return;
     look.disconnect();
-    requestAnimationFrame(() => setTimeout(() => { found.useful = performance.now(); }));
+    requestAnimationFrame(() => setTimeout(() => found.done(performance.now())));
   });
   look.observe(document, {childList: true, subtree: true});
   new PerformanceObserver((list) => {

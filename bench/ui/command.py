@@ -118,12 +118,8 @@ def _paints(server: node.Node, window: Window, rounds: int, page: str = "service
 
 
 def _paint(server: node.Node, window: Window, page: str) -> float:
-    window.page.goto(server.url(f"/ui/dc1/{page}"))
-    useful = 0.0
-    while not useful:
-        window.page.locator("main :is(.row-link, .int-cell)").first.wait_for(timeout=60_000)
-        useful = float(window.page.evaluate("window.measured.useful"))
-    return useful
+    window.page.goto(server.url(f"/ui/dc1/{page}"), wait_until="commit")
+    return float(window.page.evaluate("window.measured.useful"))
 
 
 def _typing(window: Window) -> list[float]:

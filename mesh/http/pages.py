@@ -22,7 +22,7 @@ def routes(options: Options) -> tuple[Route, ...]:
     """The routes of the UI under these options; none when it is off."""
     if not options.ui_path:
         return ()
-    handler = _serving(Pages(Path(options.ui_folder or BUILT), options.ui_path))
+    handler = _serving(Pages(Path(options.ui_folder or BUILT), options.ui_path, options.datacenter))
     return tuple(
         Route(method, f"{options.ui_path}:path", handler, "A file of the web UI")
         for method in ("GET", "HEAD")

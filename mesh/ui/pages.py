@@ -14,6 +14,8 @@ BUILT = Path(__file__).parent / "static"
 INDEX = "index.html"
 BASE = b'<base href="/ui/" />'
 """What the index says of where it lies, and what is put right when it lies elsewhere."""
+DATACENTER = b'<meta name="datacenter" content="" />'
+"""Where the index has the datacenter of who serves it, so that the page need not ask for it."""
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -65,10 +67,11 @@ class Pages:
     Every path that is no file is the index: the program in it knows what to show.
     """
 
-    def __init__(self, folder: Path = BUILT, base: str = "/ui/") -> None:
+    def __init__(self, folder: Path = BUILT, base: str = "/ui/", datacenter: str = "") -> None:
         """`base` is the path under which they are served; it ends with a slash."""
         self._folder = folder.resolve()
         self._base = base
+        self._datacenter = datacenter
         self._pages: dict[str, Page] = {}
 
     def page(self, path: str) -> Page | None:
@@ -101,6 +104,8 @@ class Pages:
         small = b""
         if name == INDEX:
             content = content.replace(BASE, f'<base href="{escape(self._base)}" />'.encode(), 1)
+            here = f'<meta name="datacenter" content="{escape(self._datacenter)}" />'
+            content = content.replace(DATACENTER, here.encode(), 1)
         elif (packed := file.with_name(f"{file.name}.gz")).is_file():
             small = packed.read_bytes()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'

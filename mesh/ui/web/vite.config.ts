@@ -10,6 +10,20 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
+    rolldownOptions: {
+      output: {
+        // What several pages need comes at once: each file more costs a slow processor milliseconds.
+        codeSplitting: {
+          groups: [
+            {
+              name: "shared",
+              test: /\/src\/(?!parts\/(code|diff))|\/lucide-preact\//,
+              minShareCount: 2,
+            },
+          ],
+        },
+      },
+    },
   },
   test: { environment: "node", include: ["src/**/*.test.ts"] },
 });

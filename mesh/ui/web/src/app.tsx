@@ -5,7 +5,7 @@ import { Menu, Search, Settings as SettingsIcon, WifiOff } from "lucide-preact";
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { ask, reason, scope } from "./live/api";
-import { connection, useLive } from "./live/live";
+import { connection, expectLive, useLive } from "./live/live";
 import { BASE, dc, go, parts, place, to } from "./live/place";
 import { Failure, Loading } from "./parts/basics";
 import { Page } from "./parts/page";
@@ -18,8 +18,11 @@ import { Settings } from "./shell/settings";
 import { words } from "./words";
 
 const drawer = signal(false);
+/** Which datacenter the server is in, as it wrote into the page; empty if it did not. */
+const written = document.querySelector<HTMLMetaElement>("meta[name=datacenter]")?.content ?? "";
+scope.local = written;
 /** Whether it is known which datacenter the server is in. */
-const ready = signal(false);
+const ready = signal(written !== "");
 const settingsOpen = signal(false);
 
 export function App() {
@@ -77,8 +80,10 @@ function focusContent(event: Event): void {
 
 /** Learn which datacenter the server is in, and go there if the address names none. */
 async function start(): Promise<void> {
-  const self = await ask<{ Config: { Datacenter: string } }>("/v1/agent/self");
-  scope.local = self.Config.Datacenter;
+  if (!scope.local) {
+    const self = await ask<{ Config: { Datacenter: string } }>("/v1/agent/self");
+    scope.local = self.Config.Datacenter;
+  }
   if (!place.peek().dc) go(`${BASE}${encodeURIComponent(scope.local)}`, { replace: true });
   ready.value = true;
 }
@@ -202,9 +207,13 @@ function load(route: Route): void {
   );
 }
 
-// The page asked for comes along with what is asked of the server.
+// The page comes along with what it shows.
 const first = ROUTES.find((one) => one.key === (parts.peek()[0] ?? ""));
-if (first) load(first);
+if (first) {
+  load(first);
+  scope.shown = dc.peek();
+  if (ready.peek() && dc.peek() && first.shows && parts.peek().length < 2) expectLive(first.shows);
+}
 
 /** A page, or what it failed of: the rest of the UI goes on. */
 function Guarded({ page: Module, rest }: PageProps & { page: ComponentType<PageProps> }) {

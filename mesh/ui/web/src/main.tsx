@@ -10,5 +10,6 @@ import "./live/settings";
 const root = document.getElementById("app");
 if (root) {
   followLinks();
-  render(<App />, root);
+  // What the page shows is asked for first, and comes while this is drawn.
+  queueMicrotask(() => render(<App />, root));
 }

@@ -32,6 +32,8 @@ export interface Route {
   icon: LucideIcon;
   group: keyof typeof words.shell.groups;
   load: () => Promise<{ default: ComponentType<PageProps> }>;
+  /** What of the API it shows first, where that is much. */
+  shows?: string;
 }
 
 const p = words.shell.pages;
@@ -44,6 +46,7 @@ export const ROUTES: Route[] = [
     icon: Activity,
     group: "look",
     load: () => import("./pages/now"),
+    shows: "/v1/internal/ui/now",
   },
   {
     key: "services",
@@ -52,6 +55,7 @@ export const ROUTES: Route[] = [
     icon: Boxes,
     group: "look",
     load: () => import("./pages/services"),
+    shows: "/v1/internal/ui/services",
   },
   {
     key: "nodes",
@@ -60,6 +64,7 @@ export const ROUTES: Route[] = [
     icon: HardDrive,
     group: "look",
     load: () => import("./pages/nodes"),
+    shows: "/v1/internal/ui/node-list",
   },
   {
     key: "kv",
@@ -92,6 +97,7 @@ export const ROUTES: Route[] = [
     icon: ShieldCheck,
     group: "secure",
     load: () => import("./pages/intentions"),
+    shows: "/v1/internal/ui/intention-matrix",
   },
   {
     key: "certificates",

@@ -24,6 +24,8 @@ export const connection = signal<{ up: boolean; since: number; why: string }>({
 
 const NOTHING: Live<never> = { value: undefined, loaded: false, error: "", status: 0 };
 const KEPT_MAX = 40;
+/** Code that comes later than this finds nothing begun. */
+const EXPECTED_MS = 10_000;
 /** Answers shown lately, so that going back shows something at once. */
 const kept = new Map<string, Signal<Live<unknown>>>();
 
@@ -95,9 +97,15 @@ export function useLive<T>(unscoped: string | null): Live<T> {
   return state.value as Live<T>;
 }
 
+/** Follow a path that a component will follow as soon as its code is here. */
+export function expectLive(unscoped: string): void {
+  const stop = watcher.follow(scoped(unscoped), () => {});
+  setTimeout(stop, EXPECTED_MS);
+}
+
 /**
- * The same, never beginning with what was shown the last time: for what is changed on top of what
- * is there.
+ * The same as `useLive`, never beginning with what was shown the last time: for what is changed on
+ * top of what is there.
  */
 export function useFresh<T>(unscoped: string | null): Live<T> {
   const path = unscoped === null ? null : scoped(unscoped);

@@ -8,19 +8,22 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["minute", 60],
   ["second", 1],
 ];
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
-const EXACT = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long" });
+// Made when first needed: a browser takes tens of milliseconds to load its tables for them.
+let inWords: Intl.RelativeTimeFormat | undefined;
+let inFigures: Intl.DateTimeFormat | undefined;
 
 /** `3 min. ago`, `in 2 days`: from now to then, both in ms since the epoch. */
 export function relative(then: number, now: number): string {
+  inWords ??= new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
   const seconds = Math.round((then - now) / 1000);
   for (const [unit, size] of UNITS)
-    if (Math.abs(seconds) >= size) return RELATIVE.format(Math.trunc(seconds / size), unit);
-  return RELATIVE.format(0, "second");
+    if (Math.abs(seconds) >= size) return inWords.format(Math.trunc(seconds / size), unit);
+  return inWords.format(0, "second");
 }
 
 export function exact(then: number): string {
-  return EXACT.format(then);
+  inFigures ??= new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "long" });
+  return inFigures.format(then);
 }
 
 /** `1.5 s`, `250 ms`, `3 h 20 min`: a span of seconds. */

@@ -2,7 +2,7 @@
 
 import { ArrowDown, ArrowUp } from "lucide-preact";
 import { Component, type ComponentChildren } from "preact";
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useParam } from "../live/place";
 import { density } from "../live/settings";
 import { words } from "../words";
@@ -205,6 +205,8 @@ function Head<T>({
 }
 
 const BEYOND = 8;
+/** Rows out of sight are made so much later than the first ones. */
+const REST_MS = 100;
 /** By so many rows the part in the page moves: scrolling makes rows in lots. */
 const STEP = 4;
 
@@ -215,7 +217,13 @@ function useWindow(
   height: number,
 ): [number, number] {
   const [from, setFrom] = useState(0);
-  const shown = Math.ceil(window.innerHeight / height) + 2 * BEYOND + STEP;
+  const [all, setAll] = useState(false);
+  const sight = Math.ceil(window.innerHeight / height);
+  const shown = all || from > 0 ? sight + 2 * BEYOND + STEP : sight;
+  useEffect(() => {
+    const later = setTimeout(() => setAll(true), REST_MS);
+    return () => clearTimeout(later);
+  }, []);
   useLayoutEffect(() => {
     let top = 0;
     const look = () => {
