@@ -1,9 +1,9 @@
 """`./dev bench ui`: the pages of a cluster with 2,000 services and 20,000 instances.
 
 Each figure is one that the browser gives, on loopback, with its processor slowed down four times:
-when the first rows are painted (`useful`), for a browser that keeps nothing of the pages and for one
-that was there; the same of the matrix of intentions; how long a key press in the search takes until
-what it changes is painted; what an update of the cluster costs the main thread; the code
+when the first rows are painted (`useful`), in a browser that keeps nothing of the pages and in one
+that was there; the same of the matrix of intentions; how long a key press in the search takes
+until what it changes is painted; what an update of the cluster costs the main thread; the code
 transferred; and what is held after many updates.
 """
 
