@@ -4,7 +4,7 @@ import { signal, useSignal } from "@preact/signals";
 import { Menu, Search, Settings as SettingsIcon, WifiOff } from "lucide-preact";
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
-import { ask, reason, scope } from "./live/api";
+import { ask, isHere, reason, scope } from "./live/api";
 import { connection, expectLive, useLive } from "./live/live";
 import { BASE, dc, go, parts, place, to } from "./live/place";
 import { Failure, Loading } from "./parts/basics";
@@ -17,6 +17,7 @@ import { Palette, paletteOpen } from "./shell/palette";
 import { Settings } from "./shell/settings";
 import { words } from "./words";
 
+const DATACENTERS = "/v1/catalog/datacenters";
 const drawer = signal(false);
 /** Which datacenter the server is in, as it wrote into the page; empty if it did not. */
 const written = document.querySelector<HTMLMetaElement>("meta[name=datacenter]")?.content ?? "";
@@ -89,7 +90,7 @@ async function start(): Promise<void> {
 }
 
 function TopBar() {
-  const datacenters = useLive<string[]>("/v1/catalog/datacenters").value ?? [];
+  const datacenters = useLive<string[]>(DATACENTERS).value ?? [];
   return (
     <header class="topbar">
       <button
@@ -104,7 +105,7 @@ function TopBar() {
         <span class="unseen">{words.shell.menu}</span>
       </button>
       <a class="brand" href={to()}>
-        <img src="./mark.svg" alt="" width="26" height="26" />
+        <Mark />
         {words.shell.product}
       </a>
       {datacenters.length > 1 ? (
@@ -146,6 +147,19 @@ function TopBar() {
         <span class="unseen">{words.shell.settings}</span>
       </button>
     </header>
+  );
+}
+
+/** As in public/mark.svg, which is a document of its own, and takes longer to show. */
+function Mark() {
+  return (
+    <svg class="mark" viewBox="0 0 32 32" width="26" height="26" aria-hidden="true">
+      <rect width="32" height="32" rx="7" />
+      <path d="M9 9 23 9 16 23Z" />
+      <circle cx="9" cy="9" r="3.4" />
+      <circle cx="23" cy="9" r="3.4" />
+      <circle cx="16" cy="23" r="3.4" />
+    </svg>
   );
 }
 
@@ -212,7 +226,8 @@ const first = ROUTES.find((one) => one.key === (parts.peek()[0] ?? ""));
 if (first) {
   load(first);
   scope.shown = dc.peek();
-  if (ready.peek() && dc.peek() && first.shows && parts.peek().length < 2) expectLive(first.shows);
+  if (ready.peek() && isHere() && dc.peek() && first.shows && parts.peek().length < 2)
+    for (const path of [DATACENTERS, ...first.shows]) expectLive(path);
 }
 
 /** A page, or what it failed of: the rest of the UI goes on. */

@@ -32,8 +32,8 @@ export interface Route {
   icon: LucideIcon;
   group: keyof typeof words.shell.groups;
   load: () => Promise<{ default: ComponentType<PageProps> }>;
-  /** What of the API it shows first, where that is much. */
-  shows?: string;
+  /** What of the API it shows at first, where that is much. */
+  shows?: string[];
 }
 
 const p = words.shell.pages;
@@ -46,7 +46,7 @@ export const ROUTES: Route[] = [
     icon: Activity,
     group: "look",
     load: () => import("./pages/now"),
-    shows: "/v1/internal/ui/now",
+    shows: ["/v1/internal/ui/now"],
   },
   {
     key: "services",
@@ -55,7 +55,7 @@ export const ROUTES: Route[] = [
     icon: Boxes,
     group: "look",
     load: () => import("./pages/services"),
-    shows: "/v1/internal/ui/services",
+    shows: ["/v1/internal/ui/services"],
   },
   {
     key: "nodes",
@@ -64,7 +64,7 @@ export const ROUTES: Route[] = [
     icon: HardDrive,
     group: "look",
     load: () => import("./pages/nodes"),
-    shows: "/v1/internal/ui/node-list",
+    shows: ["/v1/internal/ui/node-list", "/v1/coordinate/nodes", "/v1/operator/raft/configuration"],
   },
   {
     key: "kv",
@@ -97,7 +97,7 @@ export const ROUTES: Route[] = [
     icon: ShieldCheck,
     group: "secure",
     load: () => import("./pages/intentions"),
-    shows: "/v1/internal/ui/intention-matrix",
+    shows: ["/v1/internal/ui/intention-matrix"],
   },
   {
     key: "certificates",

@@ -205,7 +205,7 @@ function Head<T>({
 }
 
 const BEYOND = 8;
-/** Rows out of sight are made so much later than the first ones. */
+/** Rows out of sight are made so much later than the first ones are painted. */
 const REST_MS = 100;
 /** By so many rows the part in the page moves: scrolling makes rows in lots. */
 const STEP = 4;
@@ -221,8 +221,14 @@ function useWindow(
   const sight = Math.ceil(window.innerHeight / height);
   const shown = all || from > 0 ? sight + 2 * BEYOND + STEP : sight;
   useEffect(() => {
-    const later = setTimeout(() => setAll(true), REST_MS);
-    return () => clearTimeout(later);
+    let later = 0;
+    const frame = requestAnimationFrame(() => {
+      later = setTimeout(() => setAll(true), REST_MS);
+    });
+    return () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(later);
+    };
   }, []);
   useLayoutEffect(() => {
     let top = 0;
