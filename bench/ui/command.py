@@ -4,7 +4,8 @@ Each figure is one that the browser gives, on loopback, with its processor slowe
 when the first rows are painted (`useful`), in a browser that keeps nothing of the pages and in one
 that was there; the same of the matrix of intentions; how long a key press in the search takes
 until what it changes is painted; what an update of the cluster costs the main thread; the code
-transferred; and what is held after many updates.
+transferred; and what is held after many updates. The processor time of the main thread until the
+first rows is told too, not slowed down: other programs change it little.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> None:
             _tell("first useful paint of a new visitor, ms", found, "useful")
             found = _paints(server, window, options.rounds)
             _tell("first useful paint of one who was there, ms", found, "useful")
+            _work(server, browser, options.rounds)
             found = _paints(server, window, options.rounds, "intentions")
             _tell(f"matrix of {options.services} services, ms", found, "matrix")
             window.page.goto(server.url("/ui/dc1/services"))
@@ -107,6 +109,25 @@ def _visits(server: node.Node, browser: Chromium, rounds: int) -> list[float]:
         with browser.window(SLOWER) as window:
             found.append(_paint(server, window, "services"))
     return found
+
+
+def _work(server: node.Node, browser: Chromium, rounds: int) -> None:
+    """Tell the processor time of the main thread until the first rows."""
+    first, again = list[float](), list[float]()
+    for _ in range(rounds):
+        with browser.window(1.0) as window:
+            # The first page of a window has a process of its own.
+            _paint(server, window, "services")
+            first.append(window.metric("ThreadTime") * 1000)
+            window.page.goto("about:blank")
+            before = window.metric("ThreadTime")
+            _paint(server, window, "services")
+            again.append((window.metric("ThreadTime") - before) * 1000)
+    print(
+        f"work of the main thread for it, not slowed down: {statistics.median(first):.0f} ms for "
+        f"a new visitor, {statistics.median(again):.0f} ms for one who was there",
+        flush=True,
+    )
 
 
 def _paints(server: node.Node, window: Window, rounds: int, page: str = "services") -> list[float]:
