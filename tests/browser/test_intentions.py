@@ -75,6 +75,8 @@ def test_the_matrix_allows_and_denies_by_mouse(
     )
     accessible(page)
     fits(page)
+    # There is room for words.
+    expect(page.locator(".int-roomy")).to_be_visible()
     picture(page, "intentions-matrix", update=update)
 
 

@@ -136,9 +136,11 @@ function Grid({ decisions, shown }: { decisions: Decisions; shown: Axes }) {
   };
   useLayoutEffect(() => {
     const element = box.current;
-    if (!element) return;
+    const around = element?.parentElement;
+    if (!element || !around) return;
     const measure = () => {
-      const { clientWidth: width, clientHeight: height } = element;
+      // The box itself is as wide as its cells are made.
+      const [width, height] = [around.clientWidth, element.clientHeight];
       setSize((size) =>
         size.width === width && size.height === height ? size : { width, height },
       );
@@ -147,6 +149,7 @@ function Grid({ decisions, shown }: { decisions: Decisions; shown: Axes }) {
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(element);
+    observer.observe(around);
     return () => observer.disconnect();
   }, []);
   // What a search leaves begins at the top.
