@@ -107,8 +107,8 @@ def _held(one: glance.Held) -> HeldShape:
 
 async def dates(request: Request) -> Reply:
     """Since when the checks of a node, or of a service's instances, have their status."""
-    options = params.discovery_options(request, DatedCheckShape)
-    node, service = (request.params.get(name, [""])[-1] for name in ("node", "service"))
+    options = params.read_options(request, discovery=True)
+    node, service = request.param("node"), request.param("service")
     if bool(node) == bool(service):
         raise Invalid("node: give either it or service")
     query = health.NodeChecks(node) if node else health.ServiceChecks(service)

@@ -158,7 +158,8 @@ async def test_the_policy_of_another_datacenter_is_that_of_a_server_there(shop: 
     got = await shop.get("/v1/internal/ui/settings", dc="dc2")
     assert got.json["DefaultIntentionPolicy"] == "deny"
     matrix = (await shop.get("/v1/internal/ui/intention-matrix", dc="dc2")).json
-    assert (matrix["DefaultAllow"], matrix["Rows"][0]["Others"]["Says"]) == (False, "deny")
+    others = matrix["Cells"][matrix["Rows"][0]["Others"]]
+    assert (matrix["DefaultAllow"], others["Says"]) == (False, "deny")
     path = "/v1/internal/ui/service-topology/web"
     found = (await shop.get(path, kind="", dc="dc2")).json["Upstreams"]
     assert [one["Intention"]["Allowed"] for one in found] == [False]
