@@ -125,7 +125,7 @@ async def test_a_connection_outlives_its_link_while_nothing_is_asked(api: Fronte
 
 
 async def test_a_connection_that_only_reads_what_is_kept_is_not_idle(serve: Serve) -> None:
-    api = await serve(idle_seconds=0.2)
+    api = await serve(idle_seconds=1.0)
     one, other = await client(api), await client(api)
     await one.put("/v1/kv/a", "1")
     await warm(api, one, "/v1/kv/a?raw")
@@ -153,7 +153,7 @@ async def test_large_bodies_pass_both_ways(serve: Serve) -> None:
 
 async def test_clients_that_take_nothing_are_cut_off_and_counted_until_then(serve: Serve) -> None:
     """Whether what they do not take was kept or not, and however much of it is on its way."""
-    api = await serve(write_stall_seconds=0.4, idle_seconds=0.2, kv_value_max_bytes=4 << 20)
+    api = await serve(write_stall_seconds=2.0, idle_seconds=1.0, kv_value_max_bytes=4 << 20)
     one = await client(api)
     await one.put("/v1/kv/kept", "x" * 100_000)
     await one.put("/v1/kv/long", "x" * 3_000_000)
