@@ -59,10 +59,15 @@ class DevNode:
         return f"{ADDRESS}:{self.http}"
 
     def settled(self) -> bool:
-        """Whether it leads and is in the catalog."""
-        url = f"http://{self.address}/v1/health/node/dev?passing"
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return b"serfHealth" in response.read()
+        """Whether it leads, is in the catalog, and has its part of the mesh."""
+        self.read("/v1/agent/proxies")
+        return b"serfHealth" in self.read("/v1/health/node/dev?passing")
+
+    def read(self, path: str) -> bytes:
+        """What its HTTP API answers there. Raises OSError."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as response:
+            found: bytes = response.read()
+        return found
 
     def log(self) -> str:
         """The end of what it logged."""
