@@ -18,9 +18,9 @@ from mesh.daemon.consensus import RaftConsensus
 from mesh.daemon.encryption import enforce, secure, spares
 from mesh.daemon.ground import Ground
 from mesh.daemon.membership import bootstrap
-from mesh.datadir import replace_durably
 from mesh.errors import MeshError
 from mesh.raft.epochs import cluster_id
+from mesh.raft.journal import save_durably
 from mesh.raft.node import RAFT_BYTE, Peer
 from mesh.raft.node import Node as RaftNode
 from mesh.raft.packer import unhurried
@@ -376,7 +376,7 @@ class Replica:
 
     def propose(self, proposal: str) -> None:
         """Remember this proposal on disk, and show it to the others."""
-        replace_durably(self._proposal_file, proposal.encode())
+        save_durably(self._proposal_file, proposal.encode())
         self._proposal = proposal
         self._show()
 

@@ -17,9 +17,8 @@ from pathlib import Path
 import msgspec
 
 from mesh.codec import from_json, pack, to_json
-from mesh.datadir import replace_durably
 from mesh.errors import Invalid
-from mesh.raft.journal import make_folder, sync_folder
+from mesh.raft.journal import make_folder, save_durably, sync_folder
 
 FORMAT = 1
 VOTERS_MAX = 15
@@ -143,7 +142,7 @@ class Epochs:
         folder = Path(self.folder(epoch.number))
         make_folder(folder)
         record = _File(FORMAT, digest(epoch), epoch, place.observes)
-        replace_durably(folder / _RECORD, to_json(record, indent=2) + b"\n")
+        save_durably(folder / _RECORD, to_json(record, indent=2) + b"\n")
 
     def forget_before(self, number: int) -> None:
         """Remove journals and snapshots of earlier epochs, and the oldest of very many records."""

@@ -403,6 +403,17 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def save_durably(path: Path, data: bytes) -> None:
+    """Write a small file. A crash leaves what was there before or the whole of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make files that appeared in the folder, or went from it, do so durably."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
