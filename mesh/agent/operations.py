@@ -159,7 +159,11 @@ class NodeOperations(Protocol):
 
     @property
     def mesh(self) -> MeshOperations | None:
-        """Its part in the mesh; None where that is off."""
+        """Its part in the mesh; None where that is off, and until it is up."""
+        ...
+
+    async def meshed(self) -> MeshOperations:
+        """Its part in the mesh, as soon as that is up. Raises Invalid where it is off."""
         ...
 
     def members(self, wan: bool) -> list[MemberInfo]:

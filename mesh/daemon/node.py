@@ -84,6 +84,7 @@ class Node:
         self.held: HeldAnswers | None = None
         self.fronts: Fronts | None = None
         self.mesh: mesh.Mesh | None = None
+        self.has_mesh = asyncio.Event()
         self._distrusted: Distrusted | None = None
 
     async def start(self) -> None:
@@ -119,6 +120,7 @@ class Node:
         self.mesh = await mesh.start(
             ground, self.discovery, self.agent, self.identities, self._stops
         )
+        self.has_mesh.set()
         measure(self, self.metrics)
         self._tasks.start(self.metrics.run(), name="metrics")
         self._tasks.start(meet_again(ground.gossip), name="meeting again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -54,6 +55,8 @@ class Running(Protocol):
     messaging: Messaging
     identities: Identities
     mesh: Mesh | None
+    has_mesh: asyncio.Event
+    """It is known whether the node has a part in the mesh, and that is up."""
 
     def stats(self) -> dict[str, dict[str, object]]:
         """Figures of every part."""
@@ -70,7 +73,14 @@ class Operations:
 
     @property
     def mesh(self) -> Mesh | None:
-        """The node's part in the mesh."""
+        """See NodeOperations.mesh."""
+        return self._running.mesh
+
+    async def meshed(self) -> Mesh:
+        """See NodeOperations.meshed."""
+        await self._running.has_mesh.wait()
+        if self._running.mesh is None:
+            raise Invalid("the mesh is off on this agent (connect.enabled)")
         return self._running.mesh
 
     def members(self, wan: bool) -> list[MemberInfo]:

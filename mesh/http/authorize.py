@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from mesh.agent.operations import MeshOperations
+from mesh.agent.operations import NodeOperations
 from mesh.connect import identity
 from mesh.connect.intentions import decide
 from mesh.connect.xds.seen import Held, Seen
@@ -112,9 +112,8 @@ async def refused(request: Request) -> Reply:
             raise Invalid(f"Callers[{at}].ClientCertURI: {error.message}") from error
         if one.allowed and one.dry_run != "denied":
             raise Invalid(f'Callers[{at}].DryRun: expected "denied" of those that are allowed')
-    mesh: MeshOperations | None = request.parts.agent.operations.mesh
-    if mesh is None:
-        raise Invalid("the mesh is off on this agent (connect.enabled)")
+    operations: NodeOperations = request.parts.agent.operations
+    mesh = await operations.meshed()
     asking = lasting(request, ReadOptions(token=params.token(request)))
     policy = (await asking.read(Matching(body.target))).value
     held = Held(policy, request.options.default_intention_policy != "deny")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.agent.operations import MeshOperations, ProxyInfo
+from mesh.agent.operations import MeshOperations, NodeOperations, ProxyInfo
 from mesh.errors import Invalid, NotFound
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
@@ -83,28 +83,26 @@ BOOTSTRAP = (
 )
 
 
-def _mesh(request: Request) -> MeshOperations:
-    mesh: MeshOperations | None = request.parts.agent.operations.mesh
-    if mesh is None:
-        raise Invalid("the mesh is off on this agent (connect.enabled)")
-    return mesh
+async def _mesh(request: Request) -> MeshOperations:
+    operations: NodeOperations = request.parts.agent.operations
+    return await operations.meshed()
 
 
 async def every(request: Request) -> Reply:
     """The proxies of this agent, by id."""
-    return respond.json([_shape(one) for one in _mesh(request).proxies()])
+    return respond.json([_shape(one) for one in (await _mesh(request)).proxies()])
 
 
 async def one(request: Request) -> Reply:
     """One proxy of this agent."""
     name = params.required(request, "proxy id")
-    return respond.json(_shape(_found(request, name)))
+    return respond.json(_shape(await _found(request, name)))
 
 
 async def bootstrap(request: Request) -> Reply:
     """The bootstrap that an Envoy is started with to be this proxy."""
     name = params.required(request, "proxy id")
-    made = _mesh(request).bootstrap(
+    made = (await _mesh(request)).bootstrap(
         name,
         admin_bind=request.param("admin-bind"),
         grpc_addr=request.param("grpc-addr"),
@@ -120,7 +118,7 @@ async def grpc_bootstrap(request: Request) -> Reply:
     service = request.param("service")
     if not service:
         raise Invalid("service: which service is the program of?")
-    made = await _mesh(request).grpc_bootstrap(service, request.param("grpc-addr"))
+    made = await (await _mesh(request)).grpc_bootstrap(service, request.param("grpc-addr"))
     return respond.json(made)
 
 
@@ -129,12 +127,12 @@ async def manage(request: Request) -> Reply:
     name = params.required(request, "proxy id")
     if not request.param("enable"):
         raise Invalid("enable: say true or false")
-    await _mesh(request).manage(name, enable=params.flag(request, "enable"))
-    return respond.json(_shape(_found(request, name)))
+    await (await _mesh(request)).manage(name, enable=params.flag(request, "enable"))
+    return respond.json(_shape(await _found(request, name)))
 
 
-def _found(request: Request, name: str) -> ProxyInfo:
-    for info in _mesh(request).proxies():
+async def _found(request: Request, name: str) -> ProxyInfo:
+    for info in (await _mesh(request)).proxies():
         if info.id == name:
             return info
     raise NotFound(f'Unknown proxy ID "{name}"; give the id of a proxy that is registered here')

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from mesh.agent.operations import MeshOperations
-from mesh.errors import Invalid
+from mesh.agent.operations import NodeOperations
 from mesh.http import params, respond
 from mesh.http.request import Reply, Request
 from mesh.http.route import CONSISTENCY, Param, Route
@@ -67,9 +66,8 @@ async def everywhere(request: Request) -> Reply:
 
 async def here(request: Request) -> Reply:
     """What this agent's sidecars saw."""
-    mesh: MeshOperations | None = request.parts.agent.operations.mesh
-    if mesh is None:
-        raise Invalid("the mesh is off on this agent (connect.enabled)")
+    operations: NodeOperations = request.parts.agent.operations
+    mesh = await operations.meshed()
     return respond.json(_shapes(request, [(request.options.node_name, mesh.refusals())], None))
 
 

@@ -10,10 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
 from mesh.connect.identity import parse
+from tests.cluster.dev import DevNode
 from tests.cluster.meshed import Door, application, current, meshed, protocol, refused, register
 from tests.cluster.processes import Cluster, Meshd, eventually, free_ports
 
@@ -292,3 +294,32 @@ def test_calls_go_on_without_servers_and_rules_follow_when_they_are_back(pair: P
 def is_zombie(pid: int) -> bool:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def first_answer(node: DevNode) -> tuple[int, str]:
+    """Of its HTTP API about its proxies, as soon as that answers anything."""
+    while True:
+        try:
+            return 200, node.read("/v1/agent/proxies").decode().strip()
+        except HTTPError as refused:
+            return refused.code, refused.read().decode()
+        except OSError:
+            assert node.process.poll() is None, node.log()
+
+
+def test_the_first_question_waits_until_the_mesh_is_up(tmp_path: Path) -> None:
+    started = DevNode(tmp_path)
+    try:
+        assert first_answer(started) == (200, "[]")
+    finally:
+        started.stop()
+
+
+def test_where_the_mesh_is_off_the_answer_says_so(tmp_path: Path) -> None:
+    started = DevNode(tmp_path, more="connect { enabled = false }")
+    try:
+        status, text = first_answer(started)
+        assert status == 400
+        assert "connect.enabled" in text
+    finally:
+        started.stop()
