@@ -23,7 +23,7 @@ from mesh.dns.encrypted import Encrypted, Serving
 from mesh.dns.lines import line
 from mesh.dns.options import Options
 from mesh.errors import Conflict, Invalid
-from mesh.sockets import bind
+from mesh.sockets import arrived, bind, leave
 from mesh.tasks import Tasks, turn
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ class DnsEdge:
             self.release(number)
         for listening in self._listening:
             self._leave(listening)
+        await arrived()
         for connection in list(self._connections):
             connection.writer.transport.abort()
         for encrypted in self._encrypted:
@@ -179,7 +180,7 @@ class DnsEdge:
         listener, stream = listening
         asyncio.get_running_loop().remove_reader(listener.socket)
         listener.socket.close()
-        stream.close()
+        leave(stream)
 
     async def adopt(self, number: int) -> None:
         """Answer at a share of the sockets here, until somebody else does."""

@@ -16,6 +16,7 @@ from mesh.clock import Clock
 from mesh.front import frames
 from mesh.front.frames import Done, Frames, Kind, frame
 from mesh.front.keep import RESPONSE_MAX_BYTES, Responses
+from mesh.sockets import leave
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Fronting:
         """Take no more clients, and let go of those that ask nothing."""
         self.halted = True
         for server in self._servers:
-            server.close()
+            leave(server)
         for connection in list(self.connections):
             connection.end()
 
@@ -106,6 +107,8 @@ class Client(asyncio.Protocol):
         self._peer = (peer[0], peer[1])
         self._owner.connections.add(self)
         self._link = _Link(self, self._owner)
+        if self._owner.halted:
+            self.end()
 
     @property
     def peer(self) -> tuple[str, int]:

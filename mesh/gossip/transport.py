@@ -23,6 +23,7 @@ from mesh.gossip.streams import (
     StreamReader,
     encode_stream,
 )
+from mesh.sockets import arrived, leave
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ REFUSAL_SECONDS = 1.0
 COMPLAINT_SECONDS = 60.0
 """How often strangers of one kind are worth a line in the log."""
 RECEIVE_BUFFER_BYTES = 2 * 1024 * 1024
+
+
+class _SaidNothing(Invalid):
+    """A stream ended without a byte: whoever opened it gave up in that moment."""
 
 
 class Transport(asyncio.DatagramProtocol):
@@ -111,7 +116,8 @@ class Transport(asyncio.DatagramProtocol):
         if self._datagrams is not None:
             self._datagrams.close()
         if self._server is not None:
-            self._server.close()
+            leave(self._server)
+            await arrived()
         await self._tasks.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -242,6 +248,8 @@ class Transport(asyncio.DatagramProtocol):
             # Another pool is told nothing.
             if problem.reason != "wrong_label":
                 await self._refuse(problem, reader, writer)
+        except _SaidNothing:
+            self.counters["broken_streams"] += 1
         except Invalid as problem:
             self.counters["malformed_streams"] += 1
             log.debug("stream: %s", problem)
@@ -281,7 +289,9 @@ class Transport(asyncio.DatagramProtocol):
                     return message
         finally:
             self._held -= size
-        raise Invalid("ended within a message" if size else "ended before a message")
+        if not size:
+            raise _SaidNothing("ended before a message")
+        raise Invalid("ended within a message")
 
     async def _encode(self, message: StreamMessage) -> bytes:
         large = False

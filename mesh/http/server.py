@@ -30,7 +30,7 @@ from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
 from mesh.http.writing import begin
 from mesh.registry.port import Answer
-from mesh.sockets import bind
+from mesh.sockets import arrived, bind, leave
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 
@@ -131,19 +131,20 @@ class HttpServer:
     def release(self, number: int) -> None:
         """Leave that share to somebody else; who has connected stays."""
         for listener in self._adopted.pop(number, ()):
-            listener.close()
+            leave(listener)
 
     async def stop(self) -> None:
         """Stop listening and end: blocked queries at once, other requests within seconds."""
         self._stopping = True
         for listener in self._listeners:
-            listener.close()
+            leave(listener)
         for number in list(self._adopted):
             self.release(number)
         for one in itertools.chain(*self.shares):
             one.close()
         for share in self.shares:
             share.clear()
+        await arrived()
         for task in self.blocked:
             task.cancel()
         for connection in [*self.connections]:

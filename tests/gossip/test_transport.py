@@ -135,6 +135,15 @@ async def test_who_is_of_another_pool_is_told_why(
     assert all("give every node of the pool the same" in line for line in lines)
 
 
+async def test_who_connects_and_says_nothing_is_no_stranger(pool: Pool) -> None:
+    node = await pool.node("a", keyring=keyring(A))
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(*node.address)
+        writer.close()
+    await until(lambda: node.counters["broken_streams"] == 3)
+    assert strangers(node) == {}
+
+
 async def test_garbage_is_dropped_counted_and_harms_nobody(
     pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
