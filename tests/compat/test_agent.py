@@ -217,7 +217,7 @@ async def test_py_consul_registers_a_service_with_a_check(
         return bool(client.health.service("web", passing=True)[1])
 
     await asyncio.to_thread(register)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await asyncio.to_thread(healthy):
             await asyncio.sleep(0.01)
     entry = (await asyncio.to_thread(client.health.service, "web"))[1][0]

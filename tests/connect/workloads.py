@@ -116,6 +116,6 @@ def workloads(folder: Path, more: str = "") -> Iterator[Workloads]:
 async def settled() -> None:
     """Wait until whatever serves connections has ended, and its sockets are closed."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(*others, return_exceptions=True)
         await asyncio.sleep(0)  # Transports close their sockets in a step of their own.

@@ -23,7 +23,7 @@ CRITICAL = Transition("web", "c", "critical", 5)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

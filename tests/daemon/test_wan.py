@@ -26,7 +26,7 @@ class Later(SystemClock):
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -46,6 +46,8 @@ class Pool:
             probe_timeout_seconds=0.05,
             gossip_interval_seconds=0.02,
             suspicion_mult=1,
+            # On a busy machine datagrams are lost, and so what is only said so many times.
+            push_pull_interval_seconds=1.0,
             leave_propagate_seconds=0.05,
         )
         shown = (

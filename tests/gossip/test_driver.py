@@ -193,7 +193,7 @@ async def test_joining_nobody_names_each_failure(pool: Pool) -> None:
 
 async def test_leaving_alone_takes_no_time(pool: Pool) -> None:
     node = await pool.node("a", leave_timeout_seconds=60.0, leave_propagate_seconds=60.0)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30):
         await node.leave()
         await node.leave()
 

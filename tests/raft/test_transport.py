@@ -44,7 +44,7 @@ async def say(address: str, data: bytes, *, end: bool = True) -> bytes:
     if end:
         writer.write_eof()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await reader.read()
     except ConnectionError:
         return b""

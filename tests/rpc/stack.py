@@ -37,7 +37,7 @@ HOLD = 0.4
 BIG = b"x" * (ENTRY_MAX_BYTES + 1)
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Return when the condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -195,7 +195,7 @@ class Raw:
 
     async def replies(self, count: int) -> list[wire.Reply]:
         found: list[wire.Reply] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(found) < count:
                 data = await self.reader.read(65536)
                 assert data, f"closed after {found}"
@@ -204,7 +204,7 @@ class Raw:
 
     async def closed(self) -> bool:
         """Wait until the server closes; whatever it sent before is dropped."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             try:
                 while await self.reader.read(65536):
                     pass
