@@ -5,7 +5,8 @@ when the first rows are painted (`useful`), in a browser that keeps nothing of t
 that was there; the same of the matrix of intentions; how long a key press in the search takes
 until what it changes is painted; what an update of the cluster costs the main thread; the code
 transferred; and what is held after many updates. The processor time of the main thread until the
-first rows is told too, not slowed down: other programs change it little.
+first rows is told too, not slowed down: other programs change it little. So is what a page of forty
+links takes that has no code and comes from a file: less is not to be had on this machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from tempfile import NamedTemporaryFile
 
 from bench import node
 from bench.discovery import registering
@@ -55,6 +57,7 @@ def main(arguments: list[str]) -> None:
             _tell("first useful paint of a new visitor, ms", found, "useful")
             found = _paints(server, window, options.rounds)
             _tell("first useful paint of one who was there, ms", found, "useful")
+            _least(browser, options.rounds)
             _work(server, browser, options.rounds)
             found = _paints(server, window, options.rounds, "intentions")
             _tell(f"matrix of {options.services} services, ms", found, "matrix")
@@ -128,6 +131,20 @@ def _work(server: node.Node, browser: Chromium, rounds: int) -> None:
         f"a new visitor, {statistics.median(again):.0f} ms for one who was there",
         flush=True,
     )
+
+
+def _least(browser: Chromium, rounds: int) -> None:
+    """Tell what a page takes that does nothing, for a new visitor."""
+    links = "".join(f'<a class="row-link" href="#{number}">{number}</a> ' for number in range(40))
+    found = []
+    with NamedTemporaryFile("w", suffix=".html") as file:
+        file.write(f"<!doctype html><title>links</title><main>{links}</main>")
+        file.flush()
+        for _ in range(rounds):
+            with browser.window(SLOWER) as window:
+                window.page.goto(f"file://{file.name}", wait_until="commit")
+                found.append(float(window.page.evaluate("window.measured.useful")))
+    print(f"a page of 40 links without code, ms: median {statistics.median(found):.0f}", flush=True)
 
 
 def _paints(server: node.Node, window: Window, rounds: int, page: str = "services") -> list[float]:
