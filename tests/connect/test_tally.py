@@ -126,6 +126,17 @@ def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
     assert not tally.note([Held(policy(deny()), True)], told(CONNECTIONS_MAX), 1.0)
 
 
+def test_ends_of_connections_that_nobody_cut_crowd_out_none_that_is_open() -> None:
+    tally, held = Tally(), [Held(policy(deny(dry_run=True)), True)]
+    still = seen(denied=False, shadow="denied", connection="open")
+    tally.note(held, still, 1.0)
+    for number in range(CONNECTIONS_MAX + 1):
+        end = Seen(caller=uri("web"), denied=True, ended=True, connection=f"{number} ended")
+        tally.note(held, end, 1.0)
+    tally.note(held, still, 1.0)
+    assert [(one.kind, one.count) for one in tally.all()] == [("would-deny", 1)]
+
+
 def test_examples_are_few_and_have_no_queries() -> None:
     calls = [seen(path=f"/{number % 9}?secret") for number in range(20)]
     (one,) = counted(policy(deny()), *calls)
