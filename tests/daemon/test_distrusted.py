@@ -1,4 +1,4 @@
-"""What an agent refuses outlives its restart, also when no server is there to tell it."""
+"""What a node refuses outlives its restart, also when nobody is there to tell it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from mesh.clock import SystemClock
 from mesh.daemon.distrusted import NAME, Distrusted
 from mesh.registry.levels import HIGHEST, Found
-from mesh.registry.revocations import Revoke, Unrevoke
+from mesh.registry.revocations import Revocation, Revoke, Unrevoke
+from mesh.revocation import Revocations
 from mesh.tasks import Tasks
 from mesh.tls import Credentials
 from tests.certificates import Certificates
-from tests.cluster.processes import Meshd, eventually
+from tests.cluster.processes import Meshd, cluster, eventually
 from tests.daemon.network import network
 from tests.daemon.test_hearsay import until
 from tests.daemon.test_main import running, server
@@ -60,6 +61,65 @@ def test_an_agent_that_restarts_while_servers_are_down_refuses_whom_it_did(
         with pytest.raises(OSError, match=r"cannot connect.* is revoked: key copied"):
             second.get("/v1/catalog/nodes?consistent")
         assert "key copied" in kept.read_text()
+
+
+def test_a_server_that_restarts_without_a_leader_refuses_whom_it_did(tmp_path: Path) -> None:
+    with cluster(tmp_path, 2, 1) as found:
+        one, agent = found.servers[0], found.agents[0]
+        own = str(agent.config["tls"]["defaults"]["cert_file"])
+        done = one.meshctl("tls", "revoke", own, "-reason", "laptop stolen")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: refuses(agent))
+        kept = Path(one.config["data_dir"], "tls", NAME)
+        eventually(lambda: "laptop stolen" in kept.read_text())
+        for node in found.nodes:
+            assert node.stop() == 0
+        # What the log has since the last snapshot is known only with the other one.
+        one.start()
+        agent.start()
+        eventually(lambda: len(agent.get("/v1/agent/members")) >= 2)
+        eventually(lambda: refuses(agent))
+        assert "laptop stolen" in kept.read_text()
+        # Both are there again: what is taken back is believed, and forgotten.
+        found.servers[1].start()
+        eventually(lambda: not one.meshctl("tls", "unrevoke", own).returncode)
+        eventually(lambda: agent.get("/v1/catalog/nodes"))
+        eventually(lambda: "laptop stolen" not in kept.read_text())
+
+
+def refuses(agent: Meshd) -> bool:
+    try:
+        agent.get("/v1/catalog/nodes?stale")
+    except OSError as error:
+        return "is revoked: laptop stolen" in str(error)
+    return False
+
+
+async def test_tables_from_before_a_revocation_do_not_undo_it(
+    tmp_path: Path, made: Certificates
+) -> None:
+    credentials = made.credentials("server", "s1")
+    theirs, others = (made.credentials("client", name).own for name in ("a1", "a2"))
+    rows = [Revocation(serial=one.serial, issuer=one.issuer) for one in (theirs, others)]
+
+    def believed() -> list[bool]:
+        return [credentials.believes(one) for one in (theirs, others)]
+
+    one, tasks = Distrusted(str(tmp_path), credentials), Tasks()
+    tasks.start(one.keep_up(), name="keeping up")
+    one.refuse(rows, 50)
+    await until((tmp_path / NAME).exists)
+    await tasks.stop()
+    again = Distrusted(str(tmp_path), credentials)
+    credentials.distrust(Revocations())
+    again.recall()
+    assert believed() == [False, False]
+    again.refuse([], 49)
+    assert believed() == [False, False]
+    again.refuse(rows[:1], 50)
+    assert believed() == [False, True]
+    again.refuse([], 51)
+    assert believed() == [True, True]
 
 
 async def test_what_servers_say_is_remembered(tmp_path: Path, made: Certificates) -> None:
@@ -111,7 +171,7 @@ async def test_what_cannot_be_read_or_written_is_said(
     await registry.write(Revoke(theirs.serial))
     tasks.start(one.learn(registry, SystemClock()), name="learning")
     try:
-        await until(lambda: "believes what was revoked until a server says" in caplog.text)
+        await until(lambda: "believes what was revoked until it hears" in caplog.text)
         assert not credentials.believes(theirs)
     finally:
         await tasks.stop()
