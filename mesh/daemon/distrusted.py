@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 NAME = "revoked.json"
 ASK_SECONDS = 60.0
 """Until an agent asks again which certificates are revoked, when its servers do not know that."""
-_BYTES_MAX = ROWS_MAX * 4096
+_BYTES_MAX = ROWS_MAX * 16384
+"""Texts may be of characters of which one takes six bytes."""
 
 
 class _Entry(msgspec.Struct, frozen=True):

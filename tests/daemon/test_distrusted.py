@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from mesh.clock import SystemClock
-from mesh.daemon.distrusted import NAME, Distrusted
+from mesh.codec import to_json
+from mesh.daemon.distrusted import _BYTES_MAX, NAME, Distrusted, _Entry
 from mesh.registry.levels import HIGHEST, Found
-from mesh.registry.revocations import Revocation, Revoke, Unrevoke
-from mesh.revocation import Revocations
+from mesh.registry.revocations import ROWS_MAX, TEXT_MAX, Revocation, Revoke, Unrevoke
+from mesh.revocation import SERIAL_DIGITS_MAX, Revocations
 from mesh.tasks import Tasks
 from mesh.tls import Credentials
 from tests.certificates import Certificates
@@ -120,6 +121,12 @@ async def test_tables_from_before_a_revocation_do_not_undo_it(
     assert believed() == [False, True]
     again.refuse([], 51)
     assert believed() == [True, True]
+
+
+def test_the_longest_list_can_be_read_again() -> None:
+    text = "\x01" * TEXT_MAX
+    longest = _Entry("F" * SERIAL_DIGITS_MAX, text, text, 2**63 - 1)
+    assert len(to_json([longest], indent=2)) * ROWS_MAX < _BYTES_MAX
 
 
 async def test_what_servers_say_is_remembered(tmp_path: Path, made: Certificates) -> None:
