@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 NAME = "revoked.json"
 ASK_SECONDS = 60.0
 """Until an agent asks again which certificates are revoked, when its servers do not know that."""
+LEADERLESS_SECONDS = 5.0
+"""The same when the server asked hears no leader, who may know more."""
 _BYTES_MAX = ROWS_MAX * 16384
 """Texts may be of characters of which one takes six bytes."""
 
@@ -84,20 +86,33 @@ class Distrusted:
     async def learn(self, registry: Registry, clock: Clock) -> None:
         """Refuse what servers say is revoked, and remember it; never ends."""
         while True:
+            pause = ASK_SECONDS
             try:
                 async for answer in registry.watch(All()):
-                    await self._hear(answer.value)
+                    self.refuse(answer.value, partly=not answer.known_leader)
+                    await self._keep()
+                    if not answer.known_leader:  # With one it may come to the same, unheard.
+                        pause = LEADERLESS_SECONDS
+                        break
             except MeshError as error:
                 log.debug("which certificates are revoked is not known: %s", error)
-            await clock.sleep(ASK_SECONDS)
+            await clock.sleep(pause)
 
-    def refuse(self, rows: Sequence[Revocation], index: int | None = None) -> None:
-        """Refuse these; and what tables of a later log index said, if they are of this one."""
+    def refuse(
+        self, rows: Sequence[Revocation], index: int | None = None, *, partly: bool = False
+    ) -> None:
+        """Refuse these; and what tables of a later log index said, if they are of this one.
+
+        What is said `partly` takes nothing back: it may be older than what is known here.
+        """
         said = [_Entry(row.serial, row.issuer, row.reason, index or 0) for row in rows]
-        if index is not None:
-            told = {(one.serial, one.issuer) for one in said}
-            later = (one for one in self._refused if one.index > index)
-            said += (one for one in later if (one.serial, one.issuer) not in told)
+        told = {(one.serial, one.issuer) for one in said}
+        said += (
+            one
+            for one in self._refused
+            if (partly or (index is not None and one.index > index))
+            and (one.serial, one.issuer) not in told
+        )
         self._refused = said
         self._credentials.distrust(_revocations(said))
         self._changed.set()
@@ -108,10 +123,6 @@ class Distrusted:
             await self._changed.wait()
             self._changed.clear()
             await self._keep()
-
-    async def _hear(self, rows: Sequence[Revocation]) -> None:
-        self.refuse(rows)
-        await self._keep()
 
     async def _keep(self) -> None:
         said = self._refused

@@ -96,6 +96,28 @@ def refuses(agent: Meshd) -> bool:
     return False
 
 
+async def test_a_server_without_a_leader_may_have_forgotten(
+    tmp_path: Path, made: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.daemon.distrusted.LEADERLESS_SECONDS", 0.01)
+    credentials, registry, tasks = made.credentials("client", "a1"), MemoryRegistry(), Tasks()
+    theirs, others = (made.credentials("server", name).own for name in ("s1", "s2"))
+    await registry.write(Found(HIGHEST))
+    await registry.write(Revoke(others.serial))
+    one = Distrusted(str(tmp_path), credentials)
+    one.refuse([Revocation(serial=theirs.serial)])
+    registry.known_leader = False
+    tasks.start(one.learn(registry, SystemClock()), name="learning")
+    try:
+        await until(lambda: not credentials.believes(others))
+        assert not credentials.believes(theirs)
+        registry.known_leader = True
+        await until(lambda: credentials.believes(theirs))
+        assert not credentials.believes(others)
+    finally:
+        await tasks.stop()
+
+
 async def test_tables_from_before_a_revocation_do_not_undo_it(
     tmp_path: Path, made: Certificates
 ) -> None:
