@@ -158,6 +158,6 @@ def _too_few(
     return (
         f"{serial} is the certificate of {gone}{already}: of {total} servers {len(after)} would be "
         f"left that others believe ({', '.join(sorted(after))}), where {total // 2 + 1} are needed "
-        "to write anything, as `unrevoke` is; give each another certificate and reload first; "
-        "force revokes it as it is"
+        "to write anything, as `unrevoke` is; give each another certificate and restart it first "
+        "(by a reload alone the leader is not shown it); force revokes it as it is"
     )
