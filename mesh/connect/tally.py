@@ -126,7 +126,7 @@ class Tally:
         if seen.connection and not self._is_new(seen.connection):
             return False
         for kind in _kinds(seen):
-            self.calls[kind] += 1
+            self.calls[kind] += seen.count
             shadow = kind != "denied"
             rule, entry = blame(held, source, seen, shadow=shadow)
             destination = held[0].policy.destination

@@ -56,6 +56,9 @@ def entries(rules: Policy, *calls: Seen, default_allow: bool = True) -> list[tup
 def test_several_calls_may_be_told_of_at_once() -> None:
     told = Seen(caller=uri("web"), denied=True, count=7)
     assert entries(policy(deny()), told, told) == [("denied", WEB, 14)]
+    tally = Tally()
+    tally.note([Held(policy(deny()), True)], told, 1.0)
+    assert tally.calls["denied"] == 7
 
 
 def test_a_connection_that_ended_was_cut_if_its_caller_was_denied_by_then() -> None:
