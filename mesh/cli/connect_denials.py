@@ -31,9 +31,11 @@ class Denials:
 
     def note(self, caller: str, verdict: Verdict) -> None:
         """So was judged who has this SPIFFE ID. More than is told at once is forgotten."""
-        one = Judged(caller, verdict.allowed, verdict.dry_run)
+        self._add(Judged(caller, verdict.allowed, verdict.dry_run), 1)
+
+    def _add(self, one: Judged, count: int) -> None:
         if one in self._counts or len(self._counts) < connect.CALLERS_MAX:
-            self._counts[one] = self._counts.get(one, 0) + 1
+            self._counts[one] = min(self._counts.get(one, 0) + count, connect.COUNT_MAX)
             self._some.set()
 
     async def run(self) -> None:
@@ -58,8 +60,7 @@ class Denials:
         except MeshError as error:
             log.debug("telling whom intentions refuse: %s", error)
             for one, count in counts.items():
-                self._counts[one] = self._counts.get(one, 0) + count
-            self._some.set()
+                self._add(one, count)
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from mesh.errors import Invalid, NotFound
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # Consul's default: other nodes are to reach it.
 LOOPBACK = "127.0.0.1"
 SOCKET_MODE = 0o600
+PORT_MAX = 65535
 MOST, METRICS = "max_inbound_connections", "envoy_prometheus_bind_addr"
 """Options of proxies, which mean here what they mean for Envoys."""
 
@@ -85,7 +87,7 @@ def described(service: Service) -> Sidecar:
         if one.destination_type in {"", "service"}
         and (one.local_bind_port or one.local_bind_socket_path)
     ]
-    own = whole(block.config, "bind_port") or service.port
+    own = whole(block.config, "bind_port", PORT_MAX) or service.port
     return Sidecar(
         service=block.destination_service_name,
         listen=(str(bound), own) if port or path else None,
@@ -97,13 +99,16 @@ def described(service: Service) -> Sidecar:
     )
 
 
-def whole(config: Mapping[str, Any], name: str) -> int:
+def whole(config: Mapping[str, Any], name: str, most: float = math.inf) -> int:
     """An option of proxies that is a number above 0, or 0. Raises Invalid."""
     given = config.get(name) or 0
     try:
-        return max(0, int(given))
-    except (TypeError, ValueError):
+        found = max(0, int(given))
+    except (TypeError, ValueError, OverflowError):
         raise Invalid(f"{name}: expected a whole number, got {given!r}") from None
+    if found > most:
+        raise Invalid(f"{name}: expected 0 to {most}, got {found}")
+    return found
 
 
 def _metrics(config: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -111,6 +116,6 @@ def _metrics(config: Mapping[str, Any]) -> tuple[str, int] | None:
     if not given:
         return None
     host, colon, port = given.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > PORT_MAX:
         raise Invalid(f'{METRICS}: expected address:port, got "{given}"')
     return host.strip("[]") or LOOPBACK, int(port)

@@ -24,7 +24,8 @@ from mesh.client.call import (
 from mesh.client.shapes import Instance, Shape
 
 LATEST = ReadOptions()
-CALLERS_MAX = 128
+CALLERS_MAX, COUNT_MAX = 128, 1_000_000
+"""What agents take of refused connections at once: so many callers, and of each so many."""
 FIRST_LEAF_SECONDS = 30.0
 """How much longer an agent may take that has to have the leaf made."""
 

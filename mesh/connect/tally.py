@@ -119,14 +119,14 @@ class Tally:
         except Invalid:
             self.dropped["no_identity"] += 1
             return False
-        if seen.connection and not self._is_new(seen.connection):
-            return False
         # What no intention can be about is named by its identity.
         source = caller.name if caller.role == "service" else seen.caller[:TEXT_MAX]
         if seen.ended and _may(held[0], source):
             return False
+        if seen.connection and not self._is_new(seen.connection):
+            return False
         for kind in _kinds(seen):
-            self.calls[kind] += 1
+            self.calls[kind] += seen.count
             shadow = kind != "denied"
             rule, entry = blame(held, source, seen, shadow=shadow)
             destination = held[0].policy.destination

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 from mesh.clock import Clock
 from mesh.config import certificates
 from mesh.config.schema import Config
+from mesh.daemon.distrusted import Distrusted
 from mesh.errors import Conflict, Invalid
 from mesh.raft.node import Node, Peer
 from mesh.raft.transport import Streams, host_and_port
 from mesh.registry.port import Command
-from mesh.registry.revocations import All, Revocation, Revoke
+from mesh.registry.revocations import All, Revoke
 from mesh.revocation import Listed, Named, Revocations, read
 from mesh.store.live import Answers
 from mesh.tls import Credentials, Options, Setting, load
@@ -100,14 +101,14 @@ async def watch(credentials: Credentials, clock: Clock) -> None:
         credentials.warn()
 
 
-def enforce(answers: Answers, credentials: Credentials, changed: Callable[[], None]) -> None:
+def enforce(answers: Answers, distrusted: Distrusted, changed: Callable[[], None]) -> None:
     """Have a server refuse what is revoked in its tables, from each commit that changes that on.
 
     `changed` hears of it, to look at connections that are open.
     """
 
     def look() -> None:
-        credentials.distrust(_listed(answers.read(All()).value))
+        distrusted.refuse(*answers.once(All()))
         changed()
 
     # Not within the commit, and before anything else happens.
@@ -117,10 +118,6 @@ def enforce(answers: Answers, credentials: Credentials, changed: Callable[[], No
 
 def _soon(act: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(act)
-
-
-def _listed(rows: Iterable[Revocation]) -> Revocations:
-    return Revocations(Listed(row.certificate, row.reason) for row in rows)
 
 
 def spares(
@@ -161,6 +158,6 @@ def _too_few(
     return (
         f"{serial} is the certificate of {gone}{already}: of {total} servers {len(after)} would be "
         f"left that others believe ({', '.join(sorted(after))}), where {total // 2 + 1} are needed "
-        "to write anything, as `unrevoke` is; give each another certificate and reload first; "
-        "force revokes it as it is"
+        "to write anything, as `unrevoke` is; give each another certificate and restart it first "
+        "(by a reload alone the leader is not shown it); force revokes it as it is"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mesh.clock import Clock, Dice
 from mesh.config.schema import Config
 from mesh.daemon.calm import Calm
+from mesh.daemon.distrusted import Distrusted
 from mesh.daemon.membership import Membership
 from mesh.daemon.wan import Wan
 from mesh.datadir import DataDirectory
@@ -29,6 +30,8 @@ class Ground:
     calm: Calm
     client: Client
     credentials: Credentials | None
+    distrusted: Distrusted | None
+    """Which certificates of others are refused; None where there are no credentials."""
     wan: Wan | None
     """The pool of all datacenters' servers; None for agents, and where it is off."""
     fatal: Callable[[BaseException], None]

@@ -85,7 +85,6 @@ class Node:
         self.fronts: Fronts | None = None
         self.mesh: mesh.Mesh | None = None
         self.has_mesh = asyncio.Event()
-        self._distrusted: Distrusted | None = None
 
     async def start(self) -> None:
         """Build and start everything. Raises a MeshError with one clear line when it cannot."""
@@ -163,8 +162,9 @@ class Node:
         if ground.credentials is not None:
             watching = encryption.watch(ground.credentials, ground.clock)
             self._tasks.start(watching, name="watching certificates")
-        if self._distrusted is not None:
-            learning = self._distrusted.learn(self.registry, ground.clock)
+        if (known := ground.distrusted) is not None:
+            alone = self.replica is None
+            learning = known.learn(self.registry, ground.clock) if alone else known.keep_up()
             self._tasks.start(learning, name="learning what is revoked")
 
     def _find_datacenters(self, wan: Wan) -> None:
@@ -184,9 +184,10 @@ class Node:
         directory = open_directory(path, node_id, config.upgrade.level_max)
         self._stops.append(directory.close)
         tags = agent_tags(directory.node_id, config.datacenter)
-        if credentials is not None and not config.server:
-            self._distrusted = Distrusted(directory.folder("tls"), credentials)
-            self._distrusted.recall()
+        distrusted = None
+        if credentials is not None:
+            distrusted = Distrusted(directory.folder("tls"), credentials)
+            distrusted.recall()
         folder = directory.folder("serf")
         keyring = open_keyring(config, folder)
         made = options.gossip(config, f"{folder}/local.snapshot")
@@ -213,6 +214,7 @@ class Node:
             calm,
             client,
             credentials,
+            distrusted,
             self._wan(directory.folder("serf"), membership, (clock, dice)),
             self._fatal,
         )

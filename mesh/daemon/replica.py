@@ -151,11 +151,11 @@ class Replica:
         return router
 
     def _encrypt(self, gate: Gate) -> None:
-        credentials = self._ground.credentials
-        if credentials is not None:
+        credentials, distrusted = self._ground.credentials, self._ground.distrusted
+        if credentials is not None and distrusted is not None:
             certificates = secure(self.raft, credentials, self._find)
             gate.rules.append(spares(credentials, certificates))
-            enforce(self.machine.answers, credentials, self.rpc.look_again)
+            enforce(self.machine.answers, distrusted, self.rpc.look_again)
 
     def _way_abroad(self, routing: RouterOptions) -> Abroad | None:
         """How to reach the servers of other datacenters; None where nobody gossips with them."""

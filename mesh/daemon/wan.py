@@ -97,6 +97,7 @@ class Datacenters:
                 Remote(
                     endpoint(member.address, tags.port),
                     estimate(here, places[member.name]) if member.name in places else None,
+                    tags.level_max,
                 )
                 for member, tags in members
                 if member.status == Status.ALIVE

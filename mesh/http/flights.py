@@ -31,6 +31,8 @@ class Flight(msgspec.Struct, eq=False):
     """What it will find is of this time or later, in seconds of the clock of whoever does it."""
     size: int = 0
     """How many bytes it found."""
+    counted: int = 0
+    """How many of them count among those that are left."""
     waiting: int = 0
     work: asyncio.Task[Any] | None = None
     end: asyncio.TimerHandle | None = None
@@ -94,7 +96,7 @@ class Flights:
             self._drop(flight)
             return
         self._left[flight] = None
-        self.bytes += flight.size if ended else 0
+        self._count(flight)
         loop = asyncio.get_running_loop()
         flight.end = loop.call_later(seconds, self._drop, flight)
         self._bound()
@@ -123,8 +125,14 @@ class Flights:
         if flight.waiting:
             self._forget(flight)  # Who comes later may know more than was found.
         elif flight in self._left:
-            self.bytes += flight.size
+            self._count(flight)
             self._bound()
+
+    def _count(self, flight: Flight) -> None:
+        """Count what it found, once it has: it may end before `_ended` hears of that."""
+        found = flight.size if flight.task.done() else 0
+        self.bytes += found - flight.counted
+        flight.counted = found
 
     def _bound(self) -> None:
         while len(self._left) > LEFT_MAX or self.bytes > LEFT_MAX_BYTES:
@@ -135,8 +143,8 @@ class Flights:
         if flight.end is not None:
             flight.end.cancel()
             flight.end = None
-        if flight.task.done():
-            self.bytes -= flight.size
+        self.bytes -= flight.counted
+        flight.counted = 0
 
     def _drop(self, flight: Flight) -> None:
         if flight in self._left:

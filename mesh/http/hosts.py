@@ -51,14 +51,15 @@ def is_browser(headers: Mapping[str, str]) -> bool:
 
     To hosts that are neither on this machine nor asked over TLS browsers send no `Sec-Fetch-Site`,
     with what only reads no `Origin`, and `Referer` as the page likes. All send `Accept-Language`;
-    with `*` Node does, too.
+    with `*` Node does, too. A page may have it say that, and `User-Agent` say anything, but sends
+    no `Sec-Fetch-Mode` as Node does, which names no site beside it.
     """
     if "origin" in headers or "sec-fetch-site" in headers:
         return True
     language = headers.get("accept-language")
     if language is None:
         return False
-    return language != "*" or headers.get("user-agent", "").startswith("Mozilla/")
+    return language != "*" or "sec-fetch-mode" not in headers
 
 
 def _plain(name: str) -> str:

@@ -106,7 +106,7 @@ class NowShape(Shape, frozen=True):
 async def now(request: Request) -> Reply:
     """What is wrong now. What cannot be asked is a finding itself."""
     where = params.datacenter(request) or request.options.datacenter
-    key, moment = f"now {where} {params.token(request)}", request.parts.clock.wall()
+    key, moment = f"now {where} {params.token(request)}", request.parts.clock.monotonic()
     shape = request.parts.memory.kept(key, moment)
     if shape is None:
         # One after the other: who was told the later one is never told the earlier one after it.
@@ -118,7 +118,7 @@ async def _made(request: Request, where: str, key: str) -> NowShape:
     asking = _Asking(request, where)
     facts = await asking.facts()
     shape = NowShape(*_findings(request, where, facts), asking.cluster(facts), [*facts.failures])
-    request.parts.memory.keep(key, shape, request.parts.clock.wall() + KEPT_SECONDS)
+    request.parts.memory.keep(key, shape, request.parts.clock.monotonic() + KEPT_SECONDS)
     return shape
 
 
@@ -229,7 +229,7 @@ class _Asking:
 
     async def _slowly(self, name: str, order: Order[T], otherwise: Any) -> Any:
         """The same of what all servers are asked for, which does for a while."""
-        memory, moment = self._request.parts.memory, self._request.parts.clock.wall()
+        memory, moment = self._request.parts.memory, self._request.parts.clock.monotonic()
         key = f"{name} {self._where} {params.token(self._request)}"
         found = memory.kept(key, moment)
         if found is None:

@@ -159,7 +159,7 @@ def _news(request: Request, ask: AskShape, mark: str, reply: Reply) -> NewsShape
     at = int(request.parts.clock.monotonic() * 1000) + 1
     when = f":{at}" if mark.startswith("bytes:") else ""
     told = NewsShape(path=ask.path, mark=mark + when, status=reply.status)
-    if reply.status == _DONE:
+    if reply.status == _DONE and reply.content_type == JSON:
         before = recent.find(path, _known(ask.mark)[0]) if _has(ask) else b""
         recent.keep(path, mark, reply.body)
         if (found := splices(before, reply.body)) is not None:

@@ -9,8 +9,7 @@ import msgspec
 
 from mesh.registry import health
 from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node
-from mesh.registry.levels import OVERVIEWS
-from mesh.registry.levels import SESSIONS as SESSIONS_LEVEL
+from mesh.registry.levels import GLANCES
 from mesh.registry.pairs import PAIRS
 from mesh.registry.port import Query
 from mesh.registry.services import PROXY
@@ -42,7 +41,7 @@ class NodeGlance(msgspec.Struct, frozen=True):
 class Nodes(Query[list[NodeGlance]], frozen=True, tag="glance.nodes"):
     """Every node at a glance, ordered by name."""
 
-    needs: ClassVar[int] = OVERVIEWS
+    needs: ClassVar[int] = GLANCES
     answer = list[NodeGlance]
 
     def run(self, view: View) -> list[NodeGlance]:
@@ -92,7 +91,7 @@ class Held(msgspec.Struct, frozen=True):
 class Sessions(Query[list[Held]], frozen=True, tag="glance.sessions"):
     """Every session with what it holds, ordered by id; or only the one of this id."""
 
-    needs: ClassVar[int] = SESSIONS_LEVEL
+    needs: ClassVar[int] = GLANCES
     answer = list[Held]
     id: str = ""
 

@@ -39,6 +39,8 @@ REVOCATION = 6
 """The level from which on servers refuse certificates of nodes that somebody revoked."""
 DATED = 6
 """The level from which on checks hold since when they have their status."""
+GLANCES = 6
+"""The level of programs that tell nodes, sessions and intentions at a glance."""
 DEFAULTS = 6
 """The level from which on servers tell other datacenters their default intention policy."""
 

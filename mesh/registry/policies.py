@@ -9,7 +9,7 @@ import msgspec
 from mesh.registry.catalog import SERVICES
 from mesh.registry.entries import INTENTIONS, TABLE
 from mesh.registry.intentions import ANY, Matching, Policy
-from mesh.registry.levels import MESH
+from mesh.registry.levels import GLANCES
 from mesh.registry.port import Query
 from mesh.registry.services import PROXY
 from mesh.registry.settings import protocol_of
@@ -48,7 +48,7 @@ class Every(Query[Known], frozen=True, tag="policies.every"):
     """All that decides who may call whom, by the names of destinations, and the services."""
 
     answer = Known
-    needs: ClassVar[int] = MESH
+    needs: ClassVar[int] = GLANCES
 
     def run(self, view: View) -> Known:
         """Read the kind's bucket, and the services."""

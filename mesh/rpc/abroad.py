@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from mesh.clock import Clock, Dice
-from mesh.errors import Cutoff, MeshError, NoPath, OutcomeUnknown, Outdated, Unreachable
+from mesh.errors import Conflict, Cutoff, MeshError, NoPath, OutcomeUnknown, Outdated, Unreachable
+from mesh.registry.levels import HIGHEST, LOWEST
 from mesh.registry.orders import AppliedIndex
 from mesh.registry.port import (
     Answer,
@@ -46,6 +47,8 @@ class Remote(msgspec.Struct, frozen=True):
     """`ip:port` of its server port."""
     seconds: float | None = None
     """A round trip to it, as far as that can be foretold."""
+    speaks: int = HIGHEST
+    """The highest feature level of its program."""
 
 
 class Directory(Protocol):
@@ -151,7 +154,7 @@ class Abroad:
         """See Registry.read. Half of `seconds_max` is for the first server, if there is a limit."""
         patience = self._patience(options.wait)
         return await self._ask(
-            options.datacenter,
+            (options.datacenter, query.needs),
             lambda client, address: client.read(address, query, patience.remaining(options)),
             patience,
             options.seconds_max / 2,
@@ -160,7 +163,7 @@ class Abroad:
     async def operate(self, order: Order[T], options: OrderOptions) -> T:
         """See Registry.operate."""
         return await self._ask(
-            options.datacenter,
+            (options.datacenter, order.needs),
             lambda client, address: client.operate(address, order, options),
             self._patience(),
         )
@@ -168,20 +171,21 @@ class Abroad:
     async def status(self, datacenter: str) -> ServerStatus:
         """See Registry.status."""
         return await self._ask(
-            datacenter,
+            (datacenter, LOWEST),
             lambda client, address: client.status(address, datacenter),
             self._patience(),
         )
 
     async def _ask(
         self,
-        datacenter: str,
+        where: tuple[str, int],
         ask: Callable[[Client, str], Awaitable[T]],
         patience: Patience,
         seconds: float = 0.0,
     ) -> T:
+        datacenter, _ = where
         while True:
-            route, address = self._choose(datacenter)
+            route, address = self._choose(*where)
             try:
                 async with asyncio.timeout(seconds or None):
                     return await ask(route.client, address)
@@ -200,7 +204,7 @@ class Abroad:
     async def write(self, command: Command[T], options: WriteOptions) -> T:
         """See Registry.write."""
         datacenter = options.datacenter
-        client = self._choose(datacenter)[0].client
+        client = self._choose(datacenter, command.needs)[0].client
         if options.since is None and not client.applied_index:
             await self.operate(AppliedIndex(), OrderOptions("here", datacenter))  # Connects, too.
         # All in the log over there.
@@ -225,7 +229,7 @@ class Abroad:
                 raise sending.last(error) from error
 
     async def _write_once(self, command: Command[T], options: WriteOptions) -> T:
-        route, address = self._choose(options.datacenter)
+        route, address = self._choose(options.datacenter, command.needs)
         try:
             return await route.client.write(address, command, options)
         except (Unreachable, OutcomeUnknown):
@@ -235,12 +239,16 @@ class Abroad:
     def _patience(self, wait: float = 0.0) -> Patience:
         return Patience(self._options.hold_seconds, self._world, wait)
 
-    def _choose(self, datacenter: str) -> tuple[_Route, str]:
+    def _choose(self, datacenter: str, needs: int) -> tuple[_Route, str]:
+        """Whom to ask there; everybody must know what is asked, or would drop the connection."""
         known = self._directory.servers(datacenter)
         if known is None:
             raise no_path(datacenter)
         if not known:
             raise _cut_off(datacenter, "all of them failed or left")
+        if min(one.speaks for one in known) < needs:
+            what = f"upgrade every server of {datacenter} first"
+            raise Conflict(f"this needs feature level {needs}: {what}")
         route = self._routes.get(datacenter)
         if route is None:
             route = self._routes[datacenter] = _Route(self._connect(datacenter), self._world)

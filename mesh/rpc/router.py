@@ -290,6 +290,7 @@ class AgentRouter:
         self._abroad: dict[str, tuple[int, float]] = {}
 
     def _check(self, asked: Query[T] | Command[T] | Order[T]) -> None:
+        """Before each try: what servers there are may be known only by then, or be others."""
         if self._servers():
             known(asked, self._options.speak)
 
@@ -314,13 +315,13 @@ class AgentRouter:
 
     async def read(self, query: Query[T], options: ReadOptions = READ) -> Answer[T]:
         """See Registry.read."""
-        self._check(query)
         asked = self._read(query, options)
         return await (bounded(asked, options.seconds_max) if options.seconds_max else asked)
 
     async def _read(self, query: Query[T], options: ReadOptions) -> Answer[T]:
         patience = Patience(self._options.hold_seconds, self._world, options.wait)
         while True:
+            self._check(query)
             try:
                 return await self.read_once(query, patience.remaining(options))
             except Unreachable as error:
@@ -362,7 +363,6 @@ class AgentRouter:
 
     async def write(self, command: Command[T], options: WriteOptions = WRITE) -> T:
         """See Registry.write."""
-        self._check(command)
         newest, patience = (
             await self._newest(options),
             Patience(self._options.hold_seconds, self._world),
@@ -372,6 +372,7 @@ class AgentRouter:
         while True:
             address = ""
             try:
+                self._check(command)
                 address = self._server()
                 return await self._client.write(address, command, sending.options)
             except Outdated as error:
@@ -408,11 +409,11 @@ class AgentRouter:
         self, query: Query[T], options: ReadOptions = STALE
     ) -> AsyncIterator[Answer[T]]:
         """See Registry.watch. Ends only when the query itself is refused."""
-        self._check(query)
         clock = self._world[0]
         while True:
             address = ""
             try:
+                self._check(query)
                 address = self._server()
                 async with aclosing(self._client.watch(address, query, options)) as answers:
                     async for answer in answers:
@@ -427,13 +428,13 @@ class AgentRouter:
 
     async def operate(self, order: Order[T], options: OrderOptions = ORDER) -> T:
         """See Registry.operate. An order that may have been carried out is not given again."""
-        self._check(order)
         origin = options.origin or self._options.origin
         options = msgspec.structs.replace(options, origin=origin)
         patience = Patience(self._options.hold_seconds, self._world)
         while True:
             address = ""
             try:
+                self._check(order)
                 address = self._server()
                 return await self._client.operate(address, order, options)
             except Unreachable as error:

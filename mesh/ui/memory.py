@@ -32,7 +32,7 @@ class Memory:
         return seen
 
     def keep(self, key: str, value: Any, until: float) -> None:
-        """Have a value at hand until then."""
+        """Have a value at hand until then, by a clock that does not jump."""
         if key not in self._kept and len(self._kept) >= KEPT_MAX:
             self._kept.clear()
         self._kept[key] = (until, value)

@@ -76,24 +76,28 @@ class Pages:
 
     def page(self, path: str) -> Page | None:
         """What is at this path below the base; None when there is no UI, or no such asset."""
-        name = path if self._is_file(path) else INDEX
-        if name == INDEX and path.startswith("assets/"):
+        name = self._name(path)
+        if not name and path.startswith("assets/"):
             return None  # An older page asks for what a newer build no longer has.
+        name = name or INDEX
         page = self._pages.get(name)
         if page is None and (page := self._read(name)) is not None:
             self._pages[name] = page
         return page
 
-    def _is_file(self, path: str) -> bool:
+    def _name(self, path: str) -> str:
+        """The one name of the file at this path, of all that lead to it; empty if there is none."""
         if path in self._pages:
-            return True
+            return path
         if not path or "\0" in path:
-            return False
+            return ""
         try:
             found = (self._folder / path).resolve()
-            return found.is_relative_to(self._folder) and found.is_file()
+            if not found.is_relative_to(self._folder) or not found.is_file():
+                return ""
         except OSError:
-            return False  # A name that is too long is nobody's.
+            return ""  # A name that is too long is nobody's.
+        return found.relative_to(self._folder).as_posix()
 
     def _read(self, name: str) -> Page | None:
         file = self._folder / name

@@ -222,6 +222,21 @@ def test_of_two_windows_none_saves_over_what_it_has_not_shown(
         assert tags() == ["one"]
 
 
+def test_what_is_typed_stays_when_another_deletes_the_query(
+    agent: Meshd, page: Page, at: At
+) -> None:
+    identity = make(agent, Name="ui-gone", Service={"Service": "web"})
+    visit(page, at(f"queries/{identity}"))
+    page.get_by_role("button", name="Edit").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Tags").fill("mine")
+    agent.ask("DELETE", f"/v1/query/{identity}")
+    expect(page.get_by_text("There is no such prepared query")).to_have_count(1)
+    expect(dialog.get_by_label("Tags")).to_have_value("mine")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Query not found")
+
+
 def test_a_query_that_is_gone_says_so(opened: Opened, agent: Meshd, at: At) -> None:
     with opened() as page:
         visit(page, at("queries/00000000-0000-4000-8000-000000000000"))

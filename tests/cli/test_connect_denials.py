@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -65,6 +66,35 @@ async def test_there_are_no_more_callers_than_an_agent_hears_at_once() -> None:
         (found,) = told(agent)
         assert len(found) == CALLERS_MAX
         assert found["0"] == 2
+
+
+async def test_what_was_not_heard_and_came_since_is_no_more_than_an_agent_hears() -> None:
+    with Scripted() as agent:
+        agent.on("PUT", PATH, "no", status=500)
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        for number in range(CALLERS_MAX):
+            made.note(f"before {number}", NO)
+        telling = asyncio.create_task(made.tell())
+        await asyncio.sleep(0)
+        for number in range(CALLERS_MAX):
+            made.note(f"since {number}", NO)
+        assert not await telling
+        assert await made.tell()
+        assert len(told(agent)[-1]) == CALLERS_MAX
+
+
+async def test_a_count_is_no_greater_than_an_agent_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.client.connect.COUNT_MAX", 3)
+    with Scripted() as agent:
+        agent.on("PUT", PATH, "no", status=500)
+        agent.on("PUT", PATH)
+        made = denials(agent)
+        for _ in range(2):
+            for _ in range(5):
+                made.note("a", NO)
+            await made.tell()
+        assert told(agent)[-1] == {"a": 3}
 
 
 async def test_an_older_agent_is_left_in_peace(caplog: pytest.LogCaptureFixture) -> None:

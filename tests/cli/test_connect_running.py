@@ -80,6 +80,21 @@ def test_it_follows_its_registration_and_what_is_unchanged_goes_on(pair: Pair) -
         mesh.ask("PUT", "/v1/agent/service/deregister/desk")
 
 
+def test_a_port_that_is_none_is_said_and_the_next_registration_is_followed(pair: Pair) -> None:
+    mesh, (first, second) = pair.mesh, free_ports(ADDRESS, 2)
+    try:
+        registered(mesh, "till", {"Upstreams": [upstream(first)]})
+        with proxied(mesh, "--sidecar-for", "till") as till:
+            eventually(lambda: reached(first))
+            registered(mesh, "till", {"Upstreams": [], "Config": {"bind_port": 70000}})
+            eventually(lambda: "bind_port: expected 0 to 65535, got 70000" in till.log)
+            assert reached(first), "it goes on as it was"
+            registered(mesh, "till", {"Upstreams": [upstream(second)]})
+            eventually(lambda: reached(second))
+    finally:
+        mesh.ask("PUT", "/v1/agent/service/deregister/till")
+
+
 def asked_by_path(path: Path) -> str:
     held = http.client.HTTPConnection(ADDRESS)
     held.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

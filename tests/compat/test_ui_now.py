@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from mesh.agent.operations import MemberInfo
+from mesh.clock import SystemClock
 from mesh.errors import NoLeader, Unreachable
 from mesh.registry.orders import AutopilotHealth, Health
 from mesh.registry.snapshots import Schedules
@@ -71,6 +74,19 @@ async def test_who_asks_at_once_is_told_the_same_and_nobody_else_is_asked_twice(
     end.set()
     assert len({(await one).body for one in tasks}) == 1
     assert len(begun) == 1
+
+
+async def test_an_answer_is_kept_no_longer_when_the_clock_is_put_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(api)
+    monkeypatch.setattr(SystemClock, "wall", lambda _: 2e9)
+    assert (await api.get("/v1/internal/ui/now")).json["Cluster"]["Nodes"] == 0
+    monkeypatch.setattr(SystemClock, "wall", lambda _: 1e9)
+    await api.register("n1", "web")
+    async with asyncio.timeout(10.0):
+        while not (await api.get("/v1/internal/ui/now")).json["Cluster"]["Nodes"]:
+            await asyncio.sleep(0.1)
 
 
 async def test_certificates_that_the_node_shows() -> None:

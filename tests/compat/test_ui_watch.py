@@ -37,6 +37,15 @@ async def test_what_one_does_not_have_is_told_at_once(api: Api) -> None:
     assert isinstance(found["/v1/status/peers"]["Body"], list)
 
 
+async def test_what_begins_like_a_list_and_is_none_is_told_whole(api: Api) -> None:
+    long = "[x" * 3000
+    await api.put("/v1/kv/x", long)
+    had = await marks(api, "/v1/kv/x?raw")
+    await api.put("/v1/kv/x", f"{long}y")
+    (news,) = (await watch(api, *had.items())).json
+    assert news["Body"] == f"{long}y"
+
+
 async def test_it_waits_until_one_of_them_changes_and_tells_only_that_one(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,9 @@ def entries(rules: Policy, *calls: Seen, default_allow: bool = True) -> list[tup
 def test_several_calls_may_be_told_of_at_once() -> None:
     told = Seen(caller=uri("web"), denied=True, count=7)
     assert entries(policy(deny()), told, told) == [("denied", WEB, 14)]
+    tally = Tally()
+    tally.note([Held(policy(deny()), True)], told, 1.0)
+    assert tally.calls["denied"] == 7
 
 
 def test_a_connection_that_ended_was_cut_if_its_caller_was_denied_by_then() -> None:
@@ -124,6 +127,17 @@ def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
     for number in range(CONNECTIONS_MAX + 10):
         tally.note([Held(policy(deny()), True)], told(number), 1.0)
     assert not tally.note([Held(policy(deny()), True)], told(CONNECTIONS_MAX), 1.0)
+
+
+def test_ends_of_connections_that_nobody_cut_crowd_out_none_that_is_open() -> None:
+    tally, held = Tally(), [Held(policy(deny(dry_run=True)), True)]
+    still = seen(denied=False, shadow="denied", connection="open")
+    tally.note(held, still, 1.0)
+    for number in range(CONNECTIONS_MAX + 1):
+        end = Seen(caller=uri("web"), denied=True, ended=True, connection=f"{number} ended")
+        tally.note(held, end, 1.0)
+    tally.note(held, still, 1.0)
+    assert [(one.kind, one.count) for one in tally.all()] == [("would-deny", 1)]
 
 
 def test_examples_are_few_and_have_no_queries() -> None:

@@ -259,7 +259,8 @@ def test_the_quorum_is_not_revoked_one_by_one(tmp_path: Path) -> None:
         words = (
             f"{serials[second.name]} is the certificate of {second.name}, and {first.name} is "
             f"revoked already: of 3 servers 1 would be left that others believe ({leader.name}), "
-            "where 2 are needed"
+            "where 2 are needed to write anything, as `unrevoke` is; give each another certificate "
+            "and restart it first"
         )
         refused = leader.meshctl("tls", "revoke", serials[second.name])
         assert refused.returncode == 1

@@ -141,3 +141,32 @@ async def test_no_more_than_so_many_bytes_are_left() -> None:
     assert flights.bytes == 2 * 6 * 1024 * 1024
     await flights.stop()
     assert flights.bytes == 0
+
+
+async def large(flight: Flight) -> None:
+    flight.size = 1000
+
+
+async def test_who_leaves_just_when_it_ends_has_its_bytes_counted_once() -> None:
+    flights = Flights()
+    one = flights.join("a", large)
+    await asyncio.sleep(0)
+    assert one.task.done(), "and nobody was told yet"
+    flights.leave(one, 60.0, told=False)
+    await asyncio.sleep(0)
+    assert flights.bytes == 1000
+    await flights.stop()
+    assert flights.bytes == 0
+
+
+async def test_who_joins_just_when_it_ends_takes_off_no_bytes_that_were_not_counted() -> None:
+    flights = Flights()
+    one = flights.join("a", large)
+    flights.leave(one, 60.0)
+    await asyncio.sleep(0)
+    assert one.task.done(), "and nobody was told yet"
+    assert flights.join("a", large) is one
+    await asyncio.sleep(0)
+    assert flights.bytes == 0
+    flights.leave(one, 60.0)
+    assert flights.bytes == 0

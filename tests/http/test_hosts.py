@@ -87,6 +87,8 @@ def test_programs_may_ask_by_any_name(headers: dict[str, str]) -> None:
         FIREFOX | {"user-agent": "curl/8.5.0", "x-forwarded-for": "10.0.0.1"},
         FIREFOX | {"accept-language": ""},
         FIREFOX | {"accept-language": "*"},
+        {"user-agent": "node", "accept-language": "*"},
+        {"accept-language": "*"},
         {"user-agent": "curl", "accept-language": "*", "origin": "http://evil.example:8500"},
         {"user-agent": "curl", "accept-language": "*", "sec-fetch-site": "same-origin"},
     ],

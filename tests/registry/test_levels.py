@@ -1,13 +1,25 @@
 """Levels: what each writes, what it refuses to read, and how the cluster goes up."""
 
+from typing import Any
+
 import pytest
 
 from mesh.codec import pack
 from mesh.errors import Conflict, Invalid
-from mesh.registry import catalog, coordinates, health, kv, levels
+from mesh.registry import (
+    catalog,
+    coordinates,
+    glance,
+    health,
+    kv,
+    levels,
+    orders,
+    policies,
+    revocations,
+)
 from mesh.registry.coordinates import Coordinate, Placed
 from mesh.registry.envelope import Envelope, seal
-from mesh.registry.port import WriteOptions
+from mesh.registry.port import Order, Query, WriteOptions
 from mesh.registry.requests import AnyCommand
 from mesh.rpc.gate import Gate
 from mesh.server.machine import Machine
@@ -344,3 +356,13 @@ def test_who_began_with_a_snapshot_below_a_level_is_equal_above_it() -> None:
     assert list(filter(None, one.snapshot())) == list(filter(None, two.snapshot()))
     for bucket in (("services", "connect", "web"), ("checks", "session", ("n", "x"))):
         assert one.database.changed_at(bucket) == two.database.changed_at(bucket) == 6
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [glance.Nodes, glance.Sessions, policies.Every, revocations.All, orders.DefaultAllow],
+)
+def test_what_programs_of_level_5_do_not_know_is_not_asked_of_them(
+    asked: type[Query[Any] | Order[Any]],
+) -> None:
+    assert asked.needs > levels.MESH

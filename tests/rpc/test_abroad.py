@@ -14,10 +14,11 @@ import pytest
 
 from mesh.clock import SeededDice
 from mesh.connect.certs import Pair, Role, Subject
-from mesh.errors import Cutoff, Invalid, MeshError, NoPath, OutcomeUnknown, Unreachable
+from mesh.errors import Conflict, Cutoff, Invalid, MeshError, NoPath, OutcomeUnknown, Unreachable
 from mesh.raft.node import RAFT_BYTE
-from mesh.registry import kv, orders
-from mesh.registry.port import STALE, OrderOptions, ReadOptions, WriteOptions
+from mesh.registry import glance, kv, orders, revocations
+from mesh.registry.levels import GLANCES
+from mesh.registry.port import STALE, OrderOptions, ReadOptions, ServerStatus, WriteOptions
 from mesh.rpc import wire
 from mesh.rpc.abroad import AVOID_SECONDS, Remote, _Route
 from mesh.rpc.client import Client
@@ -105,6 +106,21 @@ async def test_what_another_datacenter_refuses_comes_back_as_it_was_said(
     with pytest.raises(MeshError, match="only voter"):
         await router.operate(orders.RemovePeer(id="f1"), OrderOptions(datacenter="dc2"))
     assert len(far.audit) == 1
+
+
+async def test_what_its_servers_are_too_old_to_know_is_not_asked_of_them(
+    server: Stack, far: Stack, router: AgentRouter
+) -> None:
+    server.neighbours.known["dc2"] = [Remote(far.address, speaks=GLANCES - 1)]
+    words = "needs feature level 6: upgrade every server of dc2 first"
+    with pytest.raises(Conflict, match=words):
+        await router.read(glance.Nodes(), THERE)
+    with pytest.raises(Conflict, match=words):
+        await router.write(revocations.Revoke("0A"), PUT)
+    with pytest.raises(Conflict, match=words):
+        await router.operate(orders.DefaultAllow(), OrderOptions(datacenter="dc2"))
+    assert isinstance(await router.status("dc2"), ServerStatus)
+    assert (await router.read(KEY, THERE)).value is None
 
 
 async def test_a_blocking_read_wakes_on_a_change_there_and_ends_there_when_cancelled(

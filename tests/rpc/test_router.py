@@ -19,7 +19,7 @@ from mesh.errors import (
     TooLarge,
     Unreachable,
 )
-from mesh.registry import catalog, coordinates, kv, orders
+from mesh.registry import catalog, coordinates, glance, kv, orders
 from mesh.registry.port import (
     HERE,
     READ,
@@ -382,6 +382,33 @@ async def test_an_order_is_not_given_to_servers_too_old_to_know_it(
     router._servers = list
     with pytest.raises(Unreachable, match="No known servers"):
         await router.operate(orders.AppliedIndex(), HERE)
+
+
+async def test_what_began_before_any_server_was_known_spares_those_too_old_to_know_it(
+    server: Stack, asks: Client
+) -> None:
+    router = agent(asks, server, hold=30.0)
+    router._options = msgspec.structs.replace(router._options, speak=lambda _: False)
+    servers, router._servers = router._servers, list
+
+    async def followed() -> None:
+        async for _ in router.watch(glance.Nodes()):
+            raise AssertionError("it was asked for")
+
+    placed = coordinates.Placed("a1", coordinates.Coordinate())
+    tasks = [
+        asyncio.create_task(followed()),
+        asyncio.create_task(router.read(glance.Nodes(), STALE)),
+        asyncio.create_task(router.operate(orders.AppliedIndex(), HERE)),
+        asyncio.create_task(router.write(coordinates.Update((placed,)))),
+    ]
+    await asyncio.wait(tasks, timeout=0.05)
+    router._servers = servers
+    for task in tasks:
+        with pytest.raises(Conflict, match="upgrade every server first"):
+            await task
+    counters = server.rpc.counters
+    assert not any(counters[kind] for kind in ("watch", "read", "operate", "write"))
 
 
 async def test_without_a_leader_only_orders_for_any_server_are_carried_out(

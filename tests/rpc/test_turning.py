@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.daemon.distrusted import Distrusted
 from mesh.daemon.encryption import enforce, spares
 from mesh.errors import Conflict, Unreachable
 from mesh.raft.node import RAFT_BYTE
@@ -37,7 +38,7 @@ async def server(tmp_path: Path, made: Certificates) -> AsyncIterator[Stack]:
     folder = tmp_path / "data"
     folder.mkdir()
     stack = Stack(folder, credentials=credentials)
-    enforce(stack.machine.answers, credentials, stack.rpc.look_again)
+    enforce(stack.machine.answers, Distrusted(str(folder), credentials), stack.rpc.look_again)
     stack.gate.rules.append(spares(credentials))
     await stack.start()
     for level in range(2, levels.HIGHEST + 1):

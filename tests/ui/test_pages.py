@@ -58,5 +58,13 @@ def test_nothing_outside_the_folder_is_served(folder: Path, path: str) -> None:
     assert page is None or b"<base" in page.body
 
 
+def test_a_file_is_one_page_however_its_path_is_spelled(folder: Path) -> None:
+    pages = Pages(folder, "/look/")
+    for path in ("mark.svg", "index.html"):
+        page = pages.page(path)
+        for steps in range(1, 10):
+            assert pages.page("assets/../" * steps + path) is page
+
+
 def test_without_a_build_there_is_no_page(tmp_path: Path) -> None:
     assert Pages(tmp_path).page("") is None

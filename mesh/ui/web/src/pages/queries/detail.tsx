@@ -29,8 +29,9 @@ const w = words.queries;
 export function QueryDetail({ id }: { id: string }) {
   const live = useLive<Query[]>(api`/v1/query/${id}`);
   const query = live.value?.[0];
-  const [open, setOpen] = useState<"" | "edit" | "delete">("");
-  const close = () => setOpen("");
+  /** As it was when this was begun: what is typed stays though others delete it. */
+  const [edited, setEdited] = useState<Query | null>(null);
+  const [deleting, setDeleting] = useState(false);
   return (
     <Page
       title={query ? nameOf(query) : id}
@@ -39,11 +40,11 @@ export function QueryDetail({ id }: { id: string }) {
       actions={
         query && (
           <>
-            <button type="button" class="ghost" onClick={() => setOpen("delete")}>
+            <button type="button" class="ghost" onClick={() => setDeleting(true)}>
               <Trash2 size="1.1em" aria-hidden="true" />
               {w.delete}
             </button>
-            <button type="button" class="primary" onClick={() => setOpen("edit")}>
+            <button type="button" class="primary" onClick={() => setEdited(query)}>
               <Pencil size="1.1em" aria-hidden="true" />
               {w.edit}
             </button>
@@ -77,10 +78,10 @@ export function QueryDetail({ id }: { id: string }) {
           </details>
         </>
       )}
-      {open === "edit" && query && <EditDialog query={query} onClose={close} />}
-      {open === "delete" && query && (
+      {edited && <EditDialog query={edited} onClose={() => setEdited(null)} />}
+      {deleting && query && (
         <ActDialog
-          onClose={close}
+          onClose={() => setDeleting(false)}
           action={{
             title: w.deleteTitle,
             text: <bdi>{w.deleteText(nameOf(query))}</bdi>,
