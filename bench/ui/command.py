@@ -33,7 +33,8 @@ SOURCES = 4.2
 AWAIT = """([name, wanted]) => {
   window.measured.shown = new Promise((done) => {
     const rows = () => [...document.querySelectorAll('main .row')];
-    const shows = () => rows().some((row) => row.textContent.includes(name) && row.querySelector(wanted));
+    const its = (row) => row.textContent.includes(name);
+    const shows = () => rows().some((row) => its(row) && row.querySelector(wanted));
     const look = new MutationObserver(() => {
       if (!shows()) return;
       look.disconnect();
