@@ -100,12 +100,16 @@ def _case(one: Any, where: str, expected: bool) -> Case:
         if len(words) not in {2, 4}:
             raise Usage(f'{where}: expected "SOURCE DESTINATION" or "... METHOD PATH", got "{one}"')
         one = dict(zip(("source", "destination", "method", "path"), words, strict=False))
-    if not isinstance(one, dict) or not one.keys() <= FIELDS:
+    if not isinstance(one, dict):
         raise Usage(f"{where}: expected an object with some of {', '.join(sorted(FIELDS))}")
+    if unknown := [key for key in one if key not in FIELDS]:
+        raise Usage(f'{where}: unknown key "{unknown[0]}"; there are {", ".join(sorted(FIELDS))}')
     try:
         case: Case = msgspec.convert({**one, "expected": expected}, Case)
     except msgspec.ValidationError as error:
         raise Usage(f"{where}: {error}") from error
+    if case.path and not case.path.startswith("/"):
+        raise Usage(f'{where}: path: must begin with /, got "{case.path}"')
     return case
 
 
