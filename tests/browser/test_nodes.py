@@ -54,7 +54,7 @@ def test_the_list_is_searched_by_text_and_filter_and_narrowed_by_health(
     box.fill("print")
     expect(page.get_by_text(f"1 of {every} nodes")).to_be_visible()
     box.fill('Services contains "web"')
-    expect(page.get_by_text("1 nodes")).to_be_visible()
+    expect(page.get_by_text("1 node", exact=True)).to_be_visible()
     expect(table.get_by_role("link")).to_have_text(shop.agents[0].name)
     box.fill("Odd == 1")
     expect(page.get_by_role("alert")).to_contain_text("Odd")
@@ -110,6 +110,17 @@ def test_a_nodes_page_has_a_part_for_each_thing(
     expect(page.get_by_role("row").filter(has_text=f"{node.name}/web").first).to_be_visible()
     accessible(page)
     fits(page)
+
+
+def test_an_address_that_names_no_tab_shows_the_first(page: Page, at: At, external: str) -> None:
+    visit(page, at(f"nodes/{external}/nosuch"))
+    tabs = page.get_by_role("navigation", name=external)
+    expect(tabs.locator("[aria-current=page]")).to_contain_text("Checks")
+    expect(page.get_by_text("<script>alert(1)</script>")).to_be_visible()
+    for other, first in (("members", "Members"), ("servers", "Overview")):
+        visit(page, at(f"{other}/nosuch"))
+        expect(page.locator(".tabs [aria-current=page]")).to_have_text(first)
+        expect(page.get_by_role("table").first).to_be_visible()
 
 
 def test_a_node_goes_into_maintenance_and_back(shop: Cluster, page: Page, at: At) -> None:

@@ -12,6 +12,7 @@ import {
   useSelfHere,
 } from "../live/nodes";
 import { to, toWith, useParam } from "../live/place";
+import { tabOf } from "../logic/address";
 import { badness, statusOf, worst } from "../logic/health";
 import { matches } from "../logic/search";
 import { ActButton } from "../parts/act";
@@ -39,7 +40,10 @@ const ALIVE = 1;
 
 const same = (one: string, other: string) => one.toLowerCase() === other.toLowerCase();
 
-export function NodePage({ name, tab }: { name: string; tab: string }) {
+const TABS = ["checks", "services", "rtt", "sessions", "meta", "history"] as const;
+
+export function NodePage({ name, tab: asked }: { name: string; tab: string | undefined }) {
+  const tab = tabOf(TABS, asked);
   const live = useLive<NodeDump>(api`/v1/internal/ui/node/${name}`);
   const members = useLive<Member[]>(isHere() ? "/v1/agent/members" : null).value;
   const raft = useLive<{ Servers: { Node: string; Leader: boolean }[] }>(
