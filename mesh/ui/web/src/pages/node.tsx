@@ -13,7 +13,7 @@ import {
 } from "../live/nodes";
 import { to, toWith, useParam } from "../live/place";
 import { tabOf } from "../logic/address";
-import { badness, statusOf, worst } from "../logic/health";
+import { badness, nodeStatus, statusOf, worst } from "../logic/health";
 import { matches } from "../logic/search";
 import { ActButton } from "../parts/act";
 import { Badge, Command, Data, Empty, Failure, Loading, Panel, StatusBadge } from "../parts/basics";
@@ -64,7 +64,7 @@ export function NodePage({ name, tab: asked }: { name: string; tab: string | und
       </Page>
     );
   const server = raft?.Servers.find((one) => same(one.Node, name));
-  const status = node.Checks.length ? worst(node.Checks.map(statusOf)) : "passing";
+  const status = nodeStatus(node.Checks);
   const t = w.tabs;
   return (
     <Page
