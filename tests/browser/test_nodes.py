@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import accessible, fits, picture, visit
+from tests.browser.conftest import Opened
+from tests.browser.driver import PHONE, accessible, fits, picture, visit
 from tests.cluster.processes import Cluster
 
 At = Callable[[str], str]
@@ -121,6 +122,20 @@ def test_an_address_that_names_no_tab_shows_the_first(page: Page, at: At, extern
         visit(page, at(f"{other}/nosuch"))
         expect(page.locator(".tabs [aria-current=page]")).to_have_text(first)
         expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_the_tab_of_the_address_is_in_sight_on_a_small_phone(
+    opened: Opened, at: At, external: str
+) -> None:
+    with opened(viewport=PHONE) as page:
+        visit(page, at(f"nodes/{external}/history"))
+        tab = page.locator(".tabs [aria-current=page]")
+        expect(tab).to_have_text("History")
+        expect(tab).to_be_in_viewport(ratio=1)
+        page.locator(".tabs").evaluate("row => { row.scrollLeft = 0 }")
+        page.locator(".tabs").get_by_role("link", name="Checks").click()
+        expect(tab).to_contain_text("Checks")
+        expect(tab).to_be_in_viewport(ratio=1)
 
 
 def test_a_node_goes_into_maintenance_and_back(shop: Cluster, page: Page, at: At) -> None:
