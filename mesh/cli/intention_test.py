@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import yaml
 
-from mesh.cli import documents
+from mesh.cli import definitions, documents
 from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.client.intention import Asked, Verdict
 from mesh.connect.intentions import Request, decide
 from mesh.connect.paths import normalization_of
-from mesh.errors import MeshError
+from mesh.errors import Invalid, MeshError
 from mesh.registry import config, intentions, settings
 from mesh.registry.kinds import jwt_provider
 from mesh.registry.requests import TABLES
@@ -178,6 +178,11 @@ def _documents(invocation: Invocation, path: str) -> list[Any]:
                 every = list(yaml.safe_load_all(file))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise Usage(f"cannot read {path}: {error}") from error
+    elif path.endswith(".hcl"):
+        try:
+            every = [definitions.read_document(path)]
+        except Invalid as error:
+            raise Usage(error.message) from error
     else:
         every = [documents.read(invocation, path)]
     found: list[Any] = []
