@@ -17,12 +17,21 @@ from mesh.errors import Conflict
 
 ATTEMPTS = 5
 KIND = "service-intentions"
-_NAMES = "SourceName DestinationName Action Permissions Description DryRun Owner Meta"
-IN_FILES = {name.lower(): name for name in _NAMES.split()}
+_NAMES = (
+    "SourceName",
+    "DestinationName",
+    "Action",
+    "Permissions",
+    "Description",
+    "DryRun",
+    "Owner",
+    "Meta",
+)
+IN_FILES = {name.lower(): name for name in _NAMES}
 """What a file may say of an intention, as it is compared and as it is shown."""
 OF_ANSWERS = frozenset(
-    "id hash precedence sourcetype sourcens sourcepartition destinationns destinationpartition "
-    "createdat updatedat createindex modifyindex".split()
+    {"id", "hash", "precedence", "sourcetype", "sourcens", "sourcepartition", "destinationns"}
+    | {"destinationpartition", "createdat", "updatedat", "createindex", "modifyindex"}
 )
 """What else answers of the API have, in which case a file may be one of them."""
 

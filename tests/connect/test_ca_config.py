@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from mesh.connect import ca_config
-from mesh.connect.ca_config import Brought
 from mesh.errors import Invalid
-from mesh.registry.authority import HOUR, Rules
+from mesh.registry.authority import HOUR, Brought, Rules
 
 
 @pytest.mark.parametrize(
