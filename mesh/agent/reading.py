@@ -13,6 +13,7 @@ from mesh.agent.definitions import CheckDefinition, ServiceDefinition, folded
 from mesh.agent.service_rules import service_problems
 from mesh.agent.sidecars import named
 from mesh.codec import convert
+from mesh.connect import registration
 from mesh.durations import parse_duration
 from mesh.errors import Invalid
 from mesh.registry.catalog import Locality, TaggedAddress, Weights
@@ -162,6 +163,8 @@ def _value(name: str, value: Any, kind: Any) -> Any:
         return {label: _nested(one, TaggedAddress) for label, one in value.items()}
     if name == "header" and isinstance(value, Mapping):
         value = {key: one if isinstance(one, list) else [one] for key, one in value.items()}
+    if name == "proxy" and isinstance(value, Mapping):
+        value = registration.listed(value)
     return convert(value, kind)
 
 

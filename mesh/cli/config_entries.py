@@ -102,7 +102,9 @@ def _entry(invocation: Invocation, path: str) -> dict[str, Any]:
     else:
         document = documents.read(invocation, path)
     if not isinstance(document, dict) or not _given(document, "kind"):
-        raise Usage(f"{path}: expected an object with Kind and Name")
+        name = "standard input" if path == "-" else path
+        hint = "; HCL is read from files that end in .hcl" if isinstance(document, str) else ""
+        raise Usage(f"{name}: expected an object with Kind and Name{hint}")
     return document
 
 

@@ -13,6 +13,15 @@ from mesh.cli.invocation import Invocation
 from mesh.client.ca import Root, Step
 from mesh.errors import Invalid, explained
 
+WHOLE = (
+    "Provider",
+    "Config",
+    "ForceWithoutCrossSigning",
+    "State",
+    "CreateIndex",
+    "ModifyIndex",
+)
+"""The keys of what get-config prints."""
 COLUMNS = ("Root", "State", "Key", "Not Before", "Not After")
 
 
@@ -52,9 +61,7 @@ def set_config(invocation: Invocation) -> int:
     if not path:
         raise Usage("connect ca set-config needs --config-file FILE")
     given = _document(invocation, path)
-    config = given.get("Config", given if "Provider" not in given else {})
-    if not isinstance(config, dict):
-        raise Invalid(f"{path}: Config: expected an object")
+    config = _settings(given, path)
     force = parsed.switch("force-without-cross-signing") or given.get("ForceWithoutCrossSigning")
     invocation.client.ca.configure(
         config,
@@ -70,11 +77,24 @@ def _document(invocation: Invocation, path: str) -> dict[str, Any]:
     try:
         data = invocation.stdin.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise Invalid(f"{path}: {explained(error)}") from error
+        reason = error.strerror or explained(error)
+        raise Invalid(f"cannot read {path}: {reason}") from error
     try:
         return codec.from_json(data, dict[str, Any])
     except Invalid as error:
-        raise Invalid(f"{path}: {error.message}") from error
+        raise Invalid(f"{path}: not JSON: {error.message}") from error
+
+
+def _settings(given: dict[str, Any], path: str) -> dict[str, Any]:
+    """The settings in a document: as get-config prints them, or these alone."""
+    if not given.keys() & {"Provider", "Config"}:
+        return given
+    if unknown := sorted(given.keys() - WHOLE):
+        raise Invalid(f'{path}: unknown key "{unknown[0]}"; there are {", ".join(WHOLE)}')
+    config = given.get("Config", {})
+    if not isinstance(config, dict):
+        raise Invalid(f"{path}: Config: expected an object")
+    return config
 
 
 def reissue(invocation: Invocation) -> int:
@@ -109,7 +129,7 @@ def prepare(invocation: Invocation) -> int:
     """Make the next root."""
     parsed = invocation.parsed
     path = parsed.text("config-file")
-    config = _document(invocation, path) if path else {}
+    config = _settings(_document(invocation, path), path) if path else {}
     for name, key in (("key-type", "PrivateKeyType"), ("key-bits", "PrivateKeyBits")):
         if parsed.text(name):
             config[key] = parsed.text(name)

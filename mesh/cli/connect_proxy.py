@@ -122,7 +122,11 @@ def _upstream(text: str) -> Upstream:
         raise Usage(f'--upstream: expected name:port, got "{text}"')
     if where.startswith(UNIX):
         return Upstream(name, "", 0, datacenter, where.removeprefix(UNIX))
-    host, port = _address("upstream", where if ":" in where else f":{where}", LOOPBACK)
+    try:
+        host, port = _address("upstream", where if ":" in where else f":{where}", LOOPBACK)
+    except Usage as error:
+        expected = "name:address:port" if ":" in where else "name:port"
+        raise Usage(f'--upstream: expected {expected}, got "{text}"') from error
     return Upstream(name, host, port, datacenter)
 
 

@@ -38,10 +38,11 @@ def read_services(path: str) -> list[dict[str, Any]]:
     fields = {str(name).lower(): value for name, value in document.items()}
     if unknown := sorted(set(fields) - {"service", "services"}):
         raise Invalid(f'{path}: expected `service` or `services`, got "{unknown[0]}"')
-    found = fields.get("services", [])
-    found = [*(found if isinstance(found, list) else [found])]
-    if "service" in fields:
-        found.insert(0, fields["service"])
+    found: list[Any] = []
+    for name in ("service", "services"):
+        # Blocks of HCL that are there several times are a list.
+        given = fields.get(name, [])
+        found += given if isinstance(given, list) else [given]
     if not found:
         raise Invalid(f"{path}: there is no service in it")
     for service in found:

@@ -111,7 +111,7 @@ class Demo:
         seen = self._observer.look()
         for change in picture.changes(self.picture, seen):
             screen.tell(change, self.elapsed_seconds)
-        self.picture = seen if seen.asked else self.picture._replace(leader="", dns=seen.dns)
+        self.picture = self.picture.after(seen)
         screen.show(self.picture, self.processes.pids(), self.elapsed_seconds)
         return ended
 
@@ -299,7 +299,7 @@ def main(words: list[str]) -> int:
             return OK
         return run(parsed, sys.stdout, SystemClock())
     except Usage as error:
-        sys.stderr.write(f"demo: {error.message}\n")
+        sys.stderr.write(f"demo: {error.message.replace('meshctl demo', './dev demo')}\n")
         return WRONG_USE
     except MeshError as error:
         sys.stderr.write(f"demo: {error.message}\n")

@@ -17,6 +17,23 @@ from mesh.errors import Conflict
 
 ATTEMPTS = 5
 KIND = "service-intentions"
+_NAMES = (
+    "SourceName",
+    "DestinationName",
+    "Action",
+    "Permissions",
+    "Description",
+    "DryRun",
+    "Owner",
+    "Meta",
+)
+IN_FILES = {name.lower(): name for name in _NAMES}
+"""What a file may say of an intention, as it is compared and as it is shown."""
+OF_ANSWERS = frozenset(
+    {"id", "hash", "precedence", "sourcetype", "sourcens", "sourcepartition", "destinationns"}
+    | {"destinationpartition", "createdat", "updatedat", "createindex", "modifyindex"}
+)
+"""What else answers of the API have, in which case a file may be one of them."""
 
 
 def allow(invocation: Invocation) -> int:
@@ -81,12 +98,12 @@ def _all(action: str) -> dict[str, Any]:
 
 def _http(parsed: Parsed) -> dict[str, Any]:
     """Which requests the flags mean; empty for all."""
-    paths = {
-        "PathExact": parsed.text("path-exact"),
-        "PathPrefix": parsed.text("path"),
-        "PathRegex": parsed.text("path-regex"),
-    }
-    given = {name: path for name, path in paths.items() if path}
+    flags = {"PathExact": "path-exact", "PathPrefix": "path", "PathRegex": "path-regex"}
+    given = {name: parsed.text(flag) for name, flag in flags.items() if parsed.many(flag)}
+    for name, path in given.items():
+        # As it comes from a variable that is not set: it must not mean all requests.
+        if not path:
+            raise Usage(f"--{flags[name]} is empty; leave it out to mean all requests")
     if len(given) > 1:
         raise Usage("give only one of --path, --path-exact and --path-regex")
     http: dict[str, Any] = dict(given)
@@ -136,6 +153,9 @@ def create(invocation: Invocation) -> int:
     if parsed.switch("allow") and parsed.switch("deny"):
         raise Usage("give only one of --allow and --deny")
     if parsed.switch("file"):
+        for flag in ("allow", "deny", "meta"):
+            if parsed.many(flag):
+                raise Usage(f"--{flag} cannot be given with --file: the files say it")
         wanted = [_of_file(invocation, path) for path in parsed.arguments]
     elif len(parsed.arguments) == 2:
         wanted = [
@@ -157,15 +177,18 @@ def _create(invocation: Invocation, one: Intention) -> None:
     owner, force, datacenter = writing(invocation.parsed)
     client, options = invocation.client, ReadOptions(datacenter=datacenter)
     replaces = invocation.parsed.switch("replace")
-    old = client.intention.get(one.source_name, one.destination_name, options).value
-    ends = f"{one.source_name} => {one.destination_name}"
+    found = client.intention.get(
+        one.source_name, one.destination_name, options, dry_run=one.dry_run
+    )
+    old, ends = found.value, f"{one.source_name} => {one.destination_name}"
     if old is not None and not replaces:
         raise Conflict(f"there is an intention {ends} ({word_of(old)}) already; see --replace")
+    kept = old.owner if force and old is not None else ""
+    owned = msgspec.structs.replace(one, owner=owner or one.owner or kept)
     if one.meta and old is None:
-        client.intention.create(one, datacenter=datacenter)
+        client.intention.create(owned, datacenter=datacenter)
     else:
-        kept = old.owner if force and old is not None else ""
-        plain = msgspec.structs.replace(one, meta={}, owner=owner or kept)
+        plain = msgspec.structs.replace(owned, meta={})
         client.intention.put(plain, force=force, datacenter=datacenter)
     done = "Created" if old is None else "Replaced"
     invocation.out.done(
@@ -180,15 +203,28 @@ def _of_file(invocation: Invocation, path: str) -> Intention:
     document = documents.read(invocation, path)
     if not isinstance(document, dict):
         raise Usage(f"{path}: expected an object with SourceName, DestinationName and Action")
-    given = {str(key).replace("_", "").lower(): value for key, value in document.items()}
+    given: dict[str, Any] = {}
+    for key, value in document.items():
+        name = str(key).replace("_", "").lower()
+        if name not in IN_FILES and name not in OF_ANSWERS:
+            raise Usage(f'{path}: unknown key "{key}"; there are {", ".join(IN_FILES.values())}')
+        given[name] = value
     return Intention(
         source_name=str(given.get("sourcename", "")),
         destination_name=str(given.get("destinationname", "")),
         action=str(given.get("action", "")),
         permissions=given.get("permissions") or [],
         description=str(given.get("description", "")),
+        dry_run=_switch(path, given.get("dryrun", False)),
+        owner=str(given.get("owner", "")),
         meta=given.get("meta") or {},
     )
+
+
+def _switch(path: str, given: object) -> bool:
+    if not isinstance(given, bool):
+        raise Usage(f'{path}: DryRun: expected true or false, got "{given}"')
+    return given
 
 
 RULE = (

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import yaml
 
-from mesh.cli import documents
+from mesh.cli import definitions, documents
 from mesh.cli.command import FAILED, OK, Command, Example
 from mesh.cli.flags import DATACENTER, Argument, Flag, Usage
 from mesh.cli.invocation import Invocation
 from mesh.client.intention import Asked, Verdict
 from mesh.connect.intentions import Request, decide
 from mesh.connect.paths import normalization_of
-from mesh.errors import MeshError
+from mesh.errors import Invalid, MeshError
 from mesh.registry import config, intentions, settings
 from mesh.registry.kinds import jwt_provider
 from mesh.registry.requests import TABLES
@@ -100,12 +100,16 @@ def _case(one: Any, where: str, expected: bool) -> Case:
         if len(words) not in {2, 4}:
             raise Usage(f'{where}: expected "SOURCE DESTINATION" or "... METHOD PATH", got "{one}"')
         one = dict(zip(("source", "destination", "method", "path"), words, strict=False))
-    if not isinstance(one, dict) or not one.keys() <= FIELDS:
+    if not isinstance(one, dict):
         raise Usage(f"{where}: expected an object with some of {', '.join(sorted(FIELDS))}")
+    if unknown := [key for key in one if key not in FIELDS]:
+        raise Usage(f'{where}: unknown key "{unknown[0]}"; there are {", ".join(sorted(FIELDS))}')
     try:
         case: Case = msgspec.convert({**one, "expected": expected}, Case)
     except msgspec.ValidationError as error:
         raise Usage(f"{where}: {error}") from error
+    if case.path and not case.path.startswith("/"):
+        raise Usage(f'{where}: path: must begin with /, got "{case.path}"')
     return case
 
 
@@ -174,6 +178,11 @@ def _documents(invocation: Invocation, path: str) -> list[Any]:
                 every = list(yaml.safe_load_all(file))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise Usage(f"cannot read {path}: {error}") from error
+    elif path.endswith(".hcl"):
+        try:
+            every = [definitions.read_document(path)]
+        except Invalid as error:
+            raise Usage(error.message) from error
     else:
         every = [documents.read(invocation, path)]
     found: list[Any] = []

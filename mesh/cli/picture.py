@@ -62,14 +62,20 @@ class Picture(NamedTuple):
     members: tuple[Member, ...] = ()
     instances: tuple[Instance, ...] = ()
     dns: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    edges: tuple[Edge, ...] = ()
     """Node, response code or error, and the instances in the answer, sorted."""
+    edges: tuple[Edge, ...] = ()
 
     def agrees_on(self, count: int) -> bool:
         """True when there is a leader and every node's DNS names so many instances."""
         return bool(
             self.leader and self.dns and all(len(found) == count for _, _, found in self.dns)
         )
+
+    def after(self, seen: Picture) -> Picture:
+        """What is known with `seen` too: who is there stays as it was when nobody tells."""
+        if seen.asked:
+            return seen
+        return self._replace(leader="", dns=seen.dns, edges=seen.edges)
 
 
 class Observer:

@@ -170,8 +170,12 @@ def _command(value: Any, *, own: bool) -> list[str]:
 
 def check_brought(brought: Brought) -> None:
     """Raise Invalid for what is no certificate, or a key that is not its own."""
-    if brought.certificate:
-        signing.split(brought.certificate)
+    for name, pem in (
+        ("RootCert", brought.certificate),
+        ("IntermediateCert", brought.intermediate),
+    ):
+        if pem:
+            _certificates(name, pem)
     if brought.key:
         keys.read_key(brought.key, suspect=True)
     if brought.key and brought.certificate:
@@ -185,6 +189,13 @@ def check_brought(brought: Brought) -> None:
     keys.read_key(brought.intermediate_key, suspect=True)
     if not signing.same_key(brought.intermediate, brought.intermediate_key):
         raise Invalid("IntermediateKey: is not the key of IntermediateCert")
+
+
+def _certificates(name: str, pem: str) -> None:
+    try:
+        signing.split(pem)
+    except Invalid as error:
+        raise Invalid(f"{name}: {error.message}") from error
 
 
 def check(rules: Rules) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -77,6 +78,18 @@ def read(block: dict[str, Any]) -> Proxy:
         what, _, where = str(error).partition(" - at `$")
         place = _spelled(where.rstrip("`"))
         raise Invalid(f"Proxy{place}: {what[0].lower()}{what[1:].replace('`', '')}") from None
+
+
+def listed(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The same block, with lists of one where a single object stands for a list."""
+    found = dict(block)
+    for key, value in block.items():
+        name = key.replace("_", "").lower()
+        if isinstance(value, Mapping) and name in _LISTS:
+            found[key] = [value]
+        elif isinstance(value, Mapping) and name == "expose":
+            found[key] = listed(value)
+    return found
 
 
 def problems(block: dict[str, Any]) -> list[str]:

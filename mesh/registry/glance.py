@@ -28,7 +28,7 @@ class NodeGlance(msgspec.Struct, frozen=True):
 
     node: Node
     status: str
-    """The worst of all checks on it: maintenance, critical, warning or passing."""
+    """The worst of all checks on it, but for those of instances that are in maintenance."""
     checks: dict[str, int]
     """How many there are by status."""
     services: list[str]
@@ -66,12 +66,18 @@ def _glance(node: Node, services: list[tuple[str, bool]], checks: list[Check]) -
         counts[status] = counts.get(status, 0) + 1
     return NodeGlance(
         node,
-        health.worst(checks),
+        _status(checks),
         counts,
         sorted({name for name, _ in services}),
         len(services),
         sum(meshed for _, meshed in services),
     )
+
+
+def _status(checks: list[Check]) -> str:
+    # What one instance rests from says nothing about the node, nor does what is broken meanwhile.
+    resting = {one.service_id for one in checks if health.worst((one,)) == "maintenance"} - {""}
+    return health.worst(one for one in checks if one.service_id not in resting)
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -78,7 +78,7 @@ class Service(Row, frozen=True, kw_only=True):
         found = self.proxy_field("upstreams") if self.kind == PROXY else None
         names = (
             _field(one, "destinationname")
-            for one in (found if isinstance(found, list) else ())
+            for one in (found if isinstance(found, list) else [found])
             if isinstance(one, dict) and _field(one, "destinationtype") in {None, "", "service"}
         )
         return [name for name in names if isinstance(name, str) and name]

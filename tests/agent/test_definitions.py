@@ -70,6 +70,22 @@ def test_both_spellings_are_the_same() -> None:
     assert read.checks[0].kind == "script"
 
 
+def test_a_single_block_is_a_list_of_one() -> None:
+    sidecar = {
+        "proxy": {
+            "upstreams": {"destination_name": "db", "local_bind_port": 5001},
+            "expose": {"paths": {"path": "/m", "local_path_port": 1, "listener_port": 2}},
+        }
+    }
+    read = service_definition({"name": "web", "connect": {"sidecar_service": sidecar}})
+    assert read.sidecar is not None
+    assert read.sidecar.proxy == {
+        "upstreams": [{"destination_name": "db", "local_bind_port": 5001}],
+        "expose": {"paths": [{"path": "/m", "local_path_port": 1, "listener_port": 2}]},
+        "DestinationServiceName": "web",
+    }
+
+
 def test_what_go_clients_send_empty_is_fine() -> None:
     service: dict[str, Any] = {
         "Name": "web",

@@ -405,3 +405,9 @@ def test_a_key_that_does_not_exist_can_be_written(agent: Meshd, page: Page, at: 
     save(page)
     expect(page.get_by_text("There is no key ui/absent")).to_have_count(0)
     assert value(agent, "ui/absent") == "now"
+
+
+def test_an_address_with_bare_slashes_means_the_key(agent: Meshd, page: Page, at: At) -> None:
+    visit(page, at("kv/ui/bare/history/of.json"))
+    expect(page.get_by_text("There is no key ui/bare/history/of.json")).to_be_visible()
+    expect(page.locator(".tabs [aria-current=page]")).to_have_text("Value")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driver import accessible, fits, picture, visit
+from tests.browser.conftest import Opened
+from tests.browser.driver import PHONE, accessible, fits, picture, visit
 from tests.cluster.processes import Cluster
 
 At = Callable[[str], str]
@@ -54,7 +55,7 @@ def test_the_list_is_searched_by_text_and_filter_and_narrowed_by_health(
     box.fill("print")
     expect(page.get_by_text(f"1 of {every} nodes")).to_be_visible()
     box.fill('Services contains "web"')
-    expect(page.get_by_text("1 nodes")).to_be_visible()
+    expect(page.get_by_text("1 node", exact=True)).to_be_visible()
     expect(table.get_by_role("link")).to_have_text(shop.agents[0].name)
     box.fill("Odd == 1")
     expect(page.get_by_role("alert")).to_contain_text("Odd")
@@ -110,6 +111,31 @@ def test_a_nodes_page_has_a_part_for_each_thing(
     expect(page.get_by_role("row").filter(has_text=f"{node.name}/web").first).to_be_visible()
     accessible(page)
     fits(page)
+
+
+def test_an_address_that_names_no_tab_shows_the_first(page: Page, at: At, external: str) -> None:
+    visit(page, at(f"nodes/{external}/nosuch"))
+    tabs = page.get_by_role("navigation", name=external)
+    expect(tabs.locator("[aria-current=page]")).to_contain_text("Checks")
+    expect(page.get_by_text("<script>alert(1)</script>")).to_be_visible()
+    for other, first in (("members", "Members"), ("servers", "Overview")):
+        visit(page, at(f"{other}/nosuch"))
+        expect(page.locator(".tabs [aria-current=page]")).to_have_text(first)
+        expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_the_tab_of_the_address_is_in_sight_on_a_small_phone(
+    opened: Opened, at: At, external: str
+) -> None:
+    with opened(viewport=PHONE) as page:
+        visit(page, at(f"nodes/{external}/history"))
+        tab = page.locator(".tabs [aria-current=page]")
+        expect(tab).to_have_text("History")
+        expect(tab).to_be_in_viewport(ratio=1)
+        page.locator(".tabs").evaluate("row => { row.scrollLeft = 0 }")
+        page.locator(".tabs").get_by_role("link", name="Checks").click()
+        expect(tab).to_contain_text("Checks")
+        expect(tab).to_be_in_viewport(ratio=1)
 
 
 def test_a_node_goes_into_maintenance_and_back(shop: Cluster, page: Page, at: At) -> None:

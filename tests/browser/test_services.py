@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.driver import accessible, fits, picture, visit
+from tests.browser.driver import PHONE, accessible, fits, picture, visit
 from tests.cluster.processes import Cluster, Meshd
 
 At = Callable[[str], str]
@@ -79,6 +79,23 @@ def test_the_list_has_a_row_a_service_with_its_sidecars_in_it(
     expect(row(page, "till")).to_contain_text("2 passing")
     row(page, "till").get_by_role("link").click()
     expect(page).to_have_url(re.compile("/services/till$"))
+
+
+def test_rows_show_whole_words_on_a_small_phone(page: Page, at: At, till: Meshd) -> None:
+    put(till, "rest", "rest-1", Tags=["canary-with-a-long-tag", "primary", "v1"])
+    resting = {"ServiceID": "rest-1", "CheckID": "_service_maintenance:rest-1", "Name": "rest"}
+    body = {"Node": NODE, "Address": "10.9.0.9", "Check": resting | {"Status": "critical"}}
+    till.put("/v1/catalog/register", body)
+    visit(page, at("services"))
+    tags = row(page, "rest").locator(".tags")
+    assert tags.bounding_box()["height"] < 30  # type: ignore[index]  # It is there, so it has one.
+    page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    health = row(page, "rest").locator(".status").first
+    expect(health).to_have_text("1 maintenance")
+    assert health.evaluate(
+        "one => one.closest('.cell').scrollWidth <= one.closest('.cell').clientWidth"
+        " && one.lastChild.scrollWidth <= one.lastChild.clientWidth"
+    )
 
 
 def test_the_list_is_narrowed_by_text_filters_and_facets(page: Page, at: At, till: Meshd) -> None:

@@ -277,6 +277,8 @@ def envoy_speaks_http(port: int) -> bool:
         (["--service", "web"], "there is nothing to do"),
         (["--service", "web", "--listen", ":1"], "--listen needs --service-addr"),
         (["--service", "web", "--upstream", "payments"], "expected name:port"),
+        (["--service", "web", "--upstream", "db:x"], 'expected name:port, got "db:x"'),
+        (["--service", "web", "--upstream", "db:::x"], 'expected name:address:port, got "db:::x"'),
         (["--service", "web", "--proxy-id", "x", "--upstream", "a:1"], "say --sidecar-for"),
         (["--sidecar-for", "nobody"], 'service "nobody" has 0 sidecars here'),
         (["--proxy-id", "nobody"], 'no proxy "nobody" is registered'),

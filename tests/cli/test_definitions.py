@@ -39,3 +39,9 @@ def test_bad_files_are_named_with_what_is_wrong(
     with pytest.raises(Invalid, match=problem) as caught:
         read_services(str(file))
     assert str(file) in caught.value.message
+
+
+def test_a_file_may_have_several_blocks_of_one_service(tmp_path: Path) -> None:
+    file = tmp_path / "two.hcl"
+    file.write_text('service {\n  name = "web"\n}\nservice {\n  name = "db"\n}\n')
+    assert read_services(str(file)) == [{"Name": "web"}, {"Name": "db"}]

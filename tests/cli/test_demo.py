@@ -133,3 +133,9 @@ def test_a_node_that_cannot_start_is_told_with_its_last_words(
     assert runs[0].process.returncode == 1
     assert "server1 ended with code 1" in said
     assert "no such flag" in said
+
+
+def test_a_flag_that_is_none_is_told_as_of_dev(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(Run(tmp_path, "--nosuch"))
+    assert '"./dev demo --help" shows all' in runs[0].finish()
+    assert runs[0].process.returncode == 2

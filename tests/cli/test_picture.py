@@ -1,4 +1,4 @@
-from mesh.cli.picture import Instance, Member, Picture, changes
+from mesh.cli.picture import Edge, Instance, Member, Picture, changes
 
 ALIVE = Member("server1", "127.0.0.1", "server", "alive")
 FINE = Instance("payments", "payments-1", "127.0.0.1:8080", "passing", "")
@@ -48,3 +48,12 @@ def test_all_agree() -> None:
     assert not BEFORE.agrees_on(2)
     assert not BEFORE._replace(leader="").agrees_on(1)
     assert not Picture(leader="server1").agrees_on(0)
+
+
+def test_what_is_broken_before_anybody_answers_is_told_once() -> None:
+    broken = Edge("web", "payments", "broken", "Connection refused")
+    seen = Picture(edges=(broken,))
+    assert changes(Picture(), seen) == ["web -> payments is broken (Connection refused)"]
+    assert changes(Picture().after(seen), seen) == []
+    assert BEFORE.after(seen) == BEFORE._replace(leader="", dns=(), edges=(broken,))
+    assert Picture().after(BEFORE) == BEFORE

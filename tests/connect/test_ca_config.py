@@ -8,7 +8,7 @@ import pytest
 
 from mesh.connect import ca_config
 from mesh.errors import Invalid
-from mesh.registry.authority import HOUR, Rules
+from mesh.registry.authority import HOUR, Brought, Rules
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,15 @@ def test_numbers_beyond_the_limits(config: dict[str, Any], why: str) -> None:
 def test_numbers_are_nanoseconds() -> None:
     found = ca_config.read({"RootCertTTL": 876000 * HOUR * 1e9}, Rules())
     assert found.rules.root_cert_ttl == 876000 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("brought", "why"),
+    [
+        (Brought(certificate="x"), "RootCert: expected certificates in PEM form"),
+        (Brought(intermediate="x"), "IntermediateCert: expected certificates in PEM form"),
+    ],
+)
+def test_what_is_no_certificate_is_named(brought: Brought, why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        ca_config.check_brought(brought)

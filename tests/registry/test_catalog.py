@@ -154,3 +154,9 @@ def test_what_is_nested_so_deeply_that_applying_it_may_fail_is_refused() -> None
     for command in (entries.Set(entry.kind, entry.name, deep), Merge(entries=[entry])):
         with pytest.raises(Invalid, match="Entry: nested"):
             command.validate()
+
+
+def test_a_single_upstream_needs_no_list() -> None:
+    proxy = {"Upstreams": {"DestinationName": "db", "LocalBindPort": 5001}}
+    row = catalog.Service(node="n1", id="p", name="p", kind="connect-proxy", proxy=proxy)
+    assert row.upstreams == ["db"]

@@ -28,6 +28,10 @@ def test_a_node_is_as_well_as_the_worst_check_on_it(world: World) -> None:
     assert (one.status, one.checks) == ("critical", {"passing": 1, "critical": 1})
     assert (one.services, one.instances, one.meshed) == (["api", "web", "web-proxy"], 4, 2)
     assert (other.status, other.services, other.instances) == ("passing", [], 0)
+    of_web = {"service_id": "web-1", "service_name": "web"}
+    world.check("critical", id="_service_maintenance:web-1", **of_web)
+    one = world.ask(glance.Nodes())[0]
+    assert (one.status, one.checks["maintenance"]) == ("passing", 1)
     world.check("critical", id="_node_maintenance")
     assert world.ask(glance.Nodes())[0].status == "maintenance"
 

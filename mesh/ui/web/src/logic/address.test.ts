@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { part, read } from "./address";
+import { part, read, tabOf } from "./address";
 
 test.each([
   ["/ui/", "", []],
@@ -21,3 +21,9 @@ test.each(["web", "a/b", "..", ".", "~..", "~~.", "...", "~", ".a", "%2e", "ä b
     expect(read(pathname, "", "/ui/").parts).toEqual([text, "x"]);
   },
 );
+
+test("an address that names no tab means the first", () => {
+  expect(tabOf(["value", "history"], "history")).toBe("history");
+  expect(tabOf(["value", "history"], "nosuch")).toBe("value");
+  expect(tabOf(["value", "history"], undefined)).toBe("value");
+});

@@ -24,6 +24,11 @@ function decoded(text: string): string {
   }
 }
 
+/** The tab that an address names, or the first where it names none that there is. */
+export function tabOf<T extends string>(tabs: readonly [T, ...T[]], given: string | undefined): T {
+  return tabs.find((one) => one === given) ?? tabs[0];
+}
+
 /** The place that an address means. */
 export function read(pathname: string, search: string, base: string): Place {
   const rest = pathname.startsWith(base) ? pathname.slice(base.length) : "";

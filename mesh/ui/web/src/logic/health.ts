@@ -27,6 +27,16 @@ export function worst(statuses: Iterable<Status>): Status {
   return ORDER[found] ?? "unknown";
 }
 
+/** How a node is: the worst of its checks, but for those of instances that are in maintenance. */
+export function nodeStatus(checks: (CheckLike & { ServiceID: string })[]): Status {
+  const resting = new Set(
+    checks.filter((one) => statusOf(one) === "maintenance").map((one) => one.ServiceID),
+  );
+  resting.delete("");
+  const counted = checks.filter((one) => !resting.has(one.ServiceID));
+  return counted.length ? worst(counted.map(statusOf)) : "passing";
+}
+
 /** How bad it is, for sorting: the worst first. */
 export function badness(status: Status): number {
   return ORDER.indexOf(status);

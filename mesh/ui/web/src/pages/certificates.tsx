@@ -3,6 +3,7 @@
 import { ChevronRight } from "lucide-preact";
 import { call, query } from "../live/api";
 import { refresh, useLive } from "../live/live";
+import { tabOf } from "../logic/address";
 import {
   horizon,
   rootRows,
@@ -26,20 +27,21 @@ import { RevokedList } from "./certificates-revoked";
 import "./certificates.css";
 
 const w = words.certificates;
+const TABS = ["authority", "leaves", "revoked"] as const;
 const ROOTS = "/v1/connect/ca/roots";
 const ROTATION = "/v1/connect/ca/rotation";
 const CONFIG = "/v1/connect/ca/configuration";
 const TONES: Record<Standing, Tone> = { active: "good", prepared: "info", past: "plain" };
 
 export default function Certificates({ rest }: PageProps) {
-  const [tab = "authority"] = rest;
+  const tab = tabOf(TABS, rest[0]);
   return (
     <Page
       title={w.title}
       tabs={{
         at: ["certificates"],
         present: tab,
-        tabs: (["authority", "leaves", "revoked"] as const).map((key) => ({
+        tabs: TABS.map((key) => ({
           key,
           text: w.tabs[key],
         })),

@@ -6,6 +6,7 @@ import { refresh, useLive } from "../live/live";
 import { type Member, useSelf } from "../live/nodes";
 import { to, useParam } from "../live/place";
 import { usePolled } from "../live/steady";
+import { tabOf } from "../logic/address";
 import { badness } from "../logic/health";
 import { isSuspected, signOf, statusOfMember } from "../logic/members";
 import { milliseconds } from "../logic/rtt";
@@ -29,8 +30,11 @@ const MANY = 300;
 const SOON_SECONDS = 2;
 const LATER_SECONDS = 10;
 
+const TABS = ["list", "reach", "doctor", "keys"] as const;
+
 export default function Members({ rest }: PageProps) {
-  const [tab = "list", name] = rest;
+  const tab = tabOf(TABS, rest[0]);
+  const name = rest[1];
   if (!isHere())
     return (
       <Page title={w.title}>

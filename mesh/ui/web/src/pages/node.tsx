@@ -12,7 +12,8 @@ import {
   useSelfHere,
 } from "../live/nodes";
 import { to, toWith, useParam } from "../live/place";
-import { badness, statusOf, worst } from "../logic/health";
+import { tabOf } from "../logic/address";
+import { badness, nodeStatus, statusOf, worst } from "../logic/health";
 import { matches } from "../logic/search";
 import { ActButton } from "../parts/act";
 import { Badge, Command, Data, Empty, Failure, Loading, Panel, StatusBadge } from "../parts/basics";
@@ -39,7 +40,10 @@ const ALIVE = 1;
 
 const same = (one: string, other: string) => one.toLowerCase() === other.toLowerCase();
 
-export function NodePage({ name, tab }: { name: string; tab: string }) {
+const TABS = ["checks", "services", "rtt", "sessions", "meta", "history"] as const;
+
+export function NodePage({ name, tab: asked }: { name: string; tab: string | undefined }) {
+  const tab = tabOf(TABS, asked);
   const live = useLive<NodeDump>(api`/v1/internal/ui/node/${name}`);
   const members = useLive<Member[]>(isHere() ? "/v1/agent/members" : null).value;
   const raft = useLive<{ Servers: { Node: string; Leader: boolean }[] }>(
@@ -60,7 +64,7 @@ export function NodePage({ name, tab }: { name: string; tab: string }) {
       </Page>
     );
   const server = raft?.Servers.find((one) => same(one.Node, name));
-  const status = node.Checks.length ? worst(node.Checks.map(statusOf)) : "passing";
+  const status = nodeStatus(node.Checks);
   const t = w.tabs;
   return (
     <Page

@@ -30,7 +30,7 @@ interface Row extends ListedNode {
 
 export default function Nodes({ rest }: PageProps) {
   const [name, tab] = rest;
-  return name === undefined ? <List /> : <NodePage key={name} name={name} tab={tab ?? "checks"} />;
+  return name === undefined ? <List /> : <NodePage key={name} name={name} tab={tab} />;
 }
 
 /** The nodes that the search finds, and why the server would not search. */
@@ -183,7 +183,7 @@ function columnsFrom(self: string): Column<Row>[] {
     {
       key: "health",
       title: w.health,
-      width: "minmax(7rem, 1fr)",
+      width: "minmax(8rem, 1fr)",
       cell: (row) => <StatusBadge status={row.status} />,
       order: (row) => -badness(row.status),
     },

@@ -3,6 +3,7 @@
 import { call, query } from "../live/api";
 import { refresh, useLive } from "../live/live";
 import { to } from "../live/place";
+import { tabOf } from "../logic/address";
 import {
   type AutopilotState,
   changedFlags,
@@ -35,6 +36,7 @@ import { Upgrade } from "./servers-upgrade";
 import "./servers.css";
 
 const w = words.servers;
+const TABS = ["overview", "snapshots", "upgrade"] as const;
 const STATE = "/v1/operator/autopilot/state";
 const RAFT = "/v1/operator/raft/configuration";
 const SETTINGS = "/v1/operator/autopilot/configuration";
@@ -46,8 +48,9 @@ const TONES: Record<Role, "good" | "plain" | "info" | "warn"> = {
 };
 
 export default function Servers({ rest }: PageProps) {
-  const [tab = "overview", name = ""] = rest;
-  if (tab === "server") return <OneServer name={name} />;
+  const [first, name = ""] = rest;
+  const tab = tabOf(TABS, first);
+  if (first === "server") return <OneServer name={name} />;
   return (
     <Page
       title={w.title}
@@ -55,7 +58,7 @@ export default function Servers({ rest }: PageProps) {
       tabs={{
         at: ["servers"],
         present: tab,
-        tabs: (["overview", "snapshots", "upgrade"] as const).map((key) => ({
+        tabs: TABS.map((key) => ({
           key,
           text: w.tabs[key],
         })),

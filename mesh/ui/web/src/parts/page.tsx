@@ -37,6 +37,15 @@ export function Page({
   useEffect(() => {
     document.title = `${title} · ${place.peek().dc} · ${words.shell.product}`;
   }, [title]);
+  const row = useRef<HTMLElement>(null);
+  // Where the tabs are wider than the screen, the present one is to be seen.
+  useEffect(() => {
+    const [bar, tab] = [row.current, row.current?.querySelector("[aria-current]")];
+    if (!bar || !tab) return;
+    const [outer, inner] = [bar.getBoundingClientRect(), tab.getBoundingClientRect()];
+    if (inner.right > outer.right) bar.scrollLeft += inner.right - outer.right;
+    else if (inner.left < outer.left) bar.scrollLeft -= outer.left - inner.left;
+  }, [tabs?.present]);
   // Who cannot see the page change hears where they are now.
   useEffect(() => {
     if (document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
@@ -65,7 +74,7 @@ export function Page({
           {actions && <div class="actions">{actions}</div>}
         </div>
         {tabs && (
-          <nav class="tabs" aria-label={title}>
+          <nav class="tabs" aria-label={title} ref={row}>
             {tabs.tabs.map((tab) => (
               <a
                 key={tab.key}

@@ -48,7 +48,7 @@ export function Action({ one }: { one: { Action?: string; Permissions?: Permissi
 export function DryRun() {
   return (
     <Badge tone="warn">
-      <FlaskConical size="1em" aria-hidden="true" /> {w.dryRun}
+      <FlaskConical size="1em" aria-hidden="true" /> <span class="unseen-narrow">{w.dryRun}</span>
     </Badge>
   );
 }

@@ -228,7 +228,7 @@ const COLUMNS: Column<ServiceRow>[] = [
   {
     key: "health",
     title: w.columns.health,
-    width: "minmax(7.5rem, 1.1fr)",
+    width: "minmax(9rem, 1.2fr)",
     order: (row) => -badness(row.status) * 1e6 - row.instances,
     cell: (row) => (
       <InstancesHealth health={row.health} status={row.status} instances={row.instances} short />

@@ -11,8 +11,9 @@ export const parts = {
   search: "Search",
   clear: "Clear",
   filterHint: 'Text, or a filter such as Name contains "web"',
+  /** `what` in the plural. */
   shown: (shown: number, all: number, what: string) =>
-    shown === all ? `${all} ${what}` : `${shown} of ${all} ${what}`,
+    `${shown === all ? all : `${shown} of ${all}`} ${all === 1 ? what.replace(/s$/, "") : what}`,
   nothingFound: "Nothing matches.",
   sortBy: (name: string) => `Sort by ${name}`,
   since: "since",

@@ -264,7 +264,7 @@ export const services = {
     emptyText:
       "Edges come from the upstreams of sidecars. Register the service that calls with an upstream:",
     emptyExample: (name: string) =>
-      `{"name": "web", "port": 8080, "connect": {"sidecar_service": {"proxy": {"upstreams": ` +
+      `{"name": "${name === "web" ? "shop" : "web"}", "port": 8080, "connect": {"sidecar_service": {"proxy": {"upstreams": ` +
       `[{"destination_name": ${JSON.stringify(name)}, "local_bind_port": 9191}]}}}}`,
     protocol: "Speaks",
     protocolText: (http: boolean) =>
