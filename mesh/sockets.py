@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
 import stat
 from contextlib import suppress
-
-from mesh.tasks import turn
 
 
 def bind(kind: tuple[int, int], host: str, port: int, copies: int = 0) -> list[socket.socket]:
@@ -92,21 +89,3 @@ def _refuse_others(path: str) -> None:
         except BlockingIOError:  # Its queue is full.
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def leave(server: asyncio.Server) -> None:
-    """Take no more clients there. Who has been accepted already is served.
-
-    `close` alone leaves one open and unserved that is accepted in the same turn of the loop
-    (github.com/python/cpython/issues/109564).
-    """
-    loop = server.get_loop()
-    for one in server.sockets:
-        loop.remove_reader(one.fileno())
-    loop.call_soon(server.close)
-
-
-async def arrived() -> None:
-    """Wait, after `leave`, until who was accepted just before has become a connection."""
-    for _ in range(2):
-        await turn()

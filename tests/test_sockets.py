@@ -1,18 +1,14 @@
-"""Sockets at paths, and listening ones that are given up."""
+"""Sockets at paths."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import stat
 from pathlib import Path
 
 import pytest
 
-from mesh.sockets import arrived, bind_path, leave
-from mesh.tasks import turn
-
-SECONDS = 10.0
+from mesh.sockets import bind_path
 
 
 def reached(path: Path) -> bool:
@@ -53,33 +49,3 @@ def test_nobody_is_pushed_aside(tmp_path: Path) -> None:
     assert file.read_text() == "precious"
     with pytest.raises(OSError, match="long"):
         bind_path(str(tmp_path / ("x" * 200)), 0o600)
-
-
-class Greeter(asyncio.Protocol):
-    """Says one word to each client and closes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(b"hello")
-        transport.close()
-
-
-@pytest.mark.parametrize("turns", range(6))
-async def test_who_comes_as_a_server_is_left_is_served_or_refused(turns: int) -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Greeter, "127.0.0.1", 0)
-    address = server.sockets[0].getsockname()
-    with socket.create_connection(address) as client:
-        client.setblocking(False)
-        # After how many turns the connection is half made, is the business of asyncio.
-        for _ in range(turns):
-            await turn()
-        leave(server)
-        await arrived()
-        try:
-            async with asyncio.timeout(SECONDS):
-                assert await loop.sock_recv(client, 10) == b"hello"
-        except ConnectionResetError:
-            assert turns < 2
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address)

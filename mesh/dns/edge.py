@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
+from mesh.accepting import arrived, leave
 from mesh.clock import Clock
 from mesh.dns import message
 from mesh.dns.allowance import Allowance
@@ -23,7 +24,7 @@ from mesh.dns.encrypted import Encrypted, Serving
 from mesh.dns.lines import line
 from mesh.dns.options import Options
 from mesh.errors import Conflict, Invalid
-from mesh.sockets import arrived, bind, leave
+from mesh.sockets import bind
 from mesh.tasks import Tasks, turn
 
 log = logging.getLogger(__name__)

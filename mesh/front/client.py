@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from mesh.accepting import leave
 from mesh.clock import Clock
 from mesh.front import frames
 from mesh.front.frames import Done, Frames, Kind, frame
 from mesh.front.keep import RESPONSE_MAX_BYTES, Responses
-from mesh.sockets import leave
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)

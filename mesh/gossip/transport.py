@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from mesh.accepting import arrived, leave
 from mesh.errors import Busy, Conflict, Invalid, Unreachable
 from mesh.gossip.messages import COMPRESS, Fault, Message, User
 from mesh.gossip.options import Compression
@@ -23,7 +24,6 @@ from mesh.gossip.streams import (
     StreamReader,
     encode_stream,
 )
-from mesh.sockets import arrived, leave
 from mesh.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from mesh.accepting import arrived, leave
 from mesh.errors import Conflict, Invalid, MeshError
 from mesh.http import params, respond, wire
 from mesh.http.access import AccessLog
@@ -30,7 +31,7 @@ from mesh.http.request import JSON, Parts, Reply
 from mesh.http.wire import Head, Heads
 from mesh.http.writing import begin
 from mesh.registry.port import Answer
-from mesh.sockets import arrived, bind, leave
+from mesh.sockets import bind
 from mesh.tasks import Tasks
 from mesh.telemetry.timers import Timers
 

@@ -19,6 +19,7 @@ from mesh.agent.operations import (
     KeyAct,
     KeyringInfo,
     MemberInfo,
+    MeshOperations,
     SecretsInfo,
 )
 from mesh.agent.reachability import Reachability, judge
@@ -76,6 +77,9 @@ class Node:
     """The node as a whole: remembers what it was asked. The mesh is off."""
 
     mesh = None
+
+    async def meshed(self) -> MeshOperations:
+        raise Invalid("the mesh is off on this agent (connect.enabled)")
 
     def __init__(self) -> None:
         self.serial = "0A"
