@@ -170,12 +170,8 @@ def _command(value: Any, *, own: bool) -> list[str]:
 
 def check_brought(brought: Brought) -> None:
     """Raise Invalid for what is no certificate, or a key that is not its own."""
-    for name, pem in (
-        ("RootCert", brought.certificate),
-        ("IntermediateCert", brought.intermediate),
-    ):
-        if pem:
-            _certificates(name, pem)
+    if brought.certificate:
+        _certificates("RootCert", brought.certificate)
     if brought.key:
         keys.read_key(brought.key, suspect=True)
     if brought.key and brought.certificate:
@@ -186,6 +182,7 @@ def check_brought(brought: Brought) -> None:
         raise Invalid("IntermediateCert: goes with IntermediateKey; give both or none")
     if not brought.certificate or brought.key:
         raise Invalid("IntermediateCert: goes with the RootCert that signed it, and no PrivateKey")
+    _certificates("IntermediateCert", brought.intermediate)
     keys.read_key(brought.intermediate_key, suspect=True)
     if not signing.same_key(brought.intermediate, brought.intermediate_key):
         raise Invalid("IntermediateKey: is not the key of IntermediateCert")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mesh.connect import ca_config
 from mesh.errors import Invalid
 from mesh.registry.authority import HOUR, Brought, Rules
+from tests.certificates import Certificates
 
 
 @pytest.mark.parametrize(
@@ -32,13 +34,11 @@ def test_numbers_are_nanoseconds() -> None:
     assert found.rules.root_cert_ttl == 876000 * HOUR
 
 
-@pytest.mark.parametrize(
-    ("brought", "why"),
-    [
-        (Brought(certificate="x"), "RootCert: expected certificates in PEM form"),
-        (Brought(intermediate="x"), "IntermediateCert: expected certificates in PEM form"),
-    ],
-)
-def test_what_is_no_certificate_is_named(brought: Brought, why: str) -> None:
-    with pytest.raises(Invalid, match=why):
-        ca_config.check_brought(brought)
+def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:
+    root = Certificates(tmp_path).ca.read_text()
+    for brought, name in (
+        (Brought(certificate="x"), "RootCert"),
+        (Brought(certificate=root, intermediate="x", intermediate_key="x"), "IntermediateCert"),
+    ):
+        with pytest.raises(Invalid, match=f"{name}: expected certificates in PEM form"):
+            ca_config.check_brought(brought)
