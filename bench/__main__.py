@@ -64,7 +64,10 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
-        "name", nargs="?", choices=sorted([*LOADS, "start"]), help="one of these; all if left out"
+        "name",
+        nargs="?",
+        choices=sorted([*LOADS, *OWN, "start"]),
+        help="one of these; the start and all loads without options of their own if left out",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
     options = parser.parse_args()

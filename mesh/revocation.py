@@ -83,11 +83,13 @@ def _entries(certificate: Named) -> tuple[Named, Named]:
 def read_serial(text: str) -> str:
     """A serial number as people write it, in hexadecimal with or without colons.
 
-    Raises Invalid when it is none.
+    Raises Invalid when it is none, or was not copied whole.
     """
     plain = re.sub(r"[\s:]", "", text.lower().removeprefix("serial=")).removeprefix("0x")
     if not re.fullmatch(rf"[0-9a-f]{{1,{SERIAL_DIGITS_MAX}}}", plain):
         raise Invalid(f'SerialNumber: expected hexadecimal digits, got "{text[:80]}"')
+    if any(len(group.strip()) != 2 for group in text.split(":")[1:]):
+        raise Invalid(f'SerialNumber: expected two digits after each colon, got "{text[:80]}"')
     return _serial(int(plain, 16))
 
 

@@ -84,6 +84,12 @@ def test_other_texts_are_no_numbers(text: str) -> None:
         read_serial(text)
 
 
+@pytest.mark.parametrize("text", ["5A:0F:33:9", "0a:1B:", "0a::1B"])
+def test_numbers_that_were_not_copied_whole_are_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="two digits after each colon"):
+        read_serial(text)
+
+
 @given(st.binary(max_size=64))
 def test_other_bytes_are_no_certificate(data: bytes) -> None:
     with pytest.raises(Invalid, match="no certificate"):

@@ -130,6 +130,8 @@ def _check_arguments(name: str, command: Command, arguments: Sequence[str]) -> N
             hint = did_you_mean(word, argument.choices)
             known = ", ".join(argument.choices)
             raise Usage(f'{argument.name}: expected one of {known}, got "{word}".{hint}')
+        if argument.filled and not word:
+            raise Usage(f"{name}: {argument.name} is empty. Usage: {usage_line(name, command)}")
 
 
 def usage_line(name: str, command: Command) -> str:

@@ -61,6 +61,8 @@ def _plan(invocation: Invocation) -> Sidecar:
     by_id, instance = parsed.text("proxy-id"), parsed.text("sidecar-for")
     if bool(by_id or instance) == bool(parsed.text("service")):
         raise Usage("connect proxy: say --sidecar-for ID, --proxy-id ID, or --service NAME")
+    if by_id and instance:
+        raise Usage("connect proxy: --sidecar-for and --proxy-id name the proxy; give one of them")
     if by_id or instance:
         plan = find(invocation.client.agent.services(), instance, by_id)
     else:

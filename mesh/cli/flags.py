@@ -36,6 +36,8 @@ class Argument(NamedTuple):
     required: bool = True
     many: bool = False
     choices: tuple[str, ...] = ()
+    filled: bool = False
+    """It may not be empty."""
 
     @property
     def spelling(self) -> str:

@@ -199,9 +199,9 @@ def writing(parsed: Parsed) -> tuple[str, bool, str]:
     return parsed.text("owner"), parsed.switch("force"), parsed.text("datacenter")
 
 
-SOURCE, DESTINATION = Argument("SOURCE"), Argument("DESTINATION")
-SOURCE_OR_ID = Argument("SOURCE|ID")
-MAYBE_DESTINATION = Argument("DESTINATION", required=False)
+SOURCE, DESTINATION = Argument("SOURCE", filled=True), Argument("DESTINATION", filled=True)
+SOURCE_OR_ID = Argument("SOURCE|ID", filled=True)
+MAYBE_DESTINATION = Argument("DESTINATION", required=False, filled=True)
 DRY_RUN = Flag("dry-run", "the one that is not enforced", "switch")
 BY = (
     Flag("owner", "write as this owner", value="NAME"),

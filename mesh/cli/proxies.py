@@ -104,6 +104,8 @@ def _fields(proxy: Proxy) -> Iterator[tuple[str, str]]:
 def envoy(invocation: Invocation) -> int:
     """Print a bootstrap, or become an Envoy that has it."""
     parsed, client = invocation.parsed, invocation.client
+    if parsed.text("proxy-id") and parsed.text("sidecar-for"):
+        raise Usage("connect envoy: --sidecar-for and --proxy-id name the proxy; give one of them")
     proxy = parsed.text("proxy-id") or _sidecar(invocation)
     made = client.proxies.bootstrap(
         proxy,

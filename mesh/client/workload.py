@@ -172,7 +172,12 @@ class Workload(Living):
             raise
 
     def to(self, service: str, datacenter: str = "") -> Calling:
-        """For calling a service: whoever else is at the other end is refused."""
+        """For calling a service: whoever else is at the other end is refused.
+
+        Raises Invalid when none is named.
+        """
+        if not service:
+            raise Invalid("to: name the service that is called")
         return Calling(self._handle, service, datacenter)
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from mesh.connect.vault import Vault
 from mesh.errors import Busy, Conflict, Invalid, MeshError, Unreachable
 from mesh.lazily import Lazy
 from mesh.registry.authority import Roots, Sign, Signed, Trust
+from mesh.registry.intentions import ANY
 from mesh.registry.port import STALE, Registry
 from mesh.tasks import Tasks
 
@@ -220,6 +221,8 @@ class Leaves:
         if held is None:
             if not 0 < len(service.encode()) <= NAME_MAX_BYTES:
                 raise Invalid(f"service name: expected 1 to {NAME_MAX_BYTES} bytes")
+            if service == ANY:
+                raise Invalid(f'service name: "{ANY}" stands for every service and is none')
             if len(self._held) >= HELD_MAX:
                 raise Busy(f"this node holds certificates of {HELD_MAX} services already")
             held = self._held[service] = _Held(service)

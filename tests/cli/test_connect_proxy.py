@@ -280,6 +280,7 @@ def envoy_speaks_http(port: int) -> bool:
         (["--service", "web", "--upstream", "db:x"], 'expected name:port, got "db:x"'),
         (["--service", "web", "--upstream", "db:::x"], 'expected name:address:port, got "db:::x"'),
         (["--service", "web", "--proxy-id", "x", "--upstream", "a:1"], "say --sidecar-for"),
+        (["--sidecar-for", "web", "--proxy-id", "x"], "give one of them"),
         (["--sidecar-for", "nobody"], 'service "nobody" has 0 sidecars here'),
         (["--proxy-id", "nobody"], 'no proxy "nobody" is registered'),
     ],

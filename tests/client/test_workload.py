@@ -21,7 +21,7 @@ from mesh.client.ca import Step
 from mesh.client.call import Call
 from mesh.client.peers import Refused
 from mesh.client.workload import Workload
-from mesh.errors import Internal, Unreachable
+from mesh.errors import Internal, Invalid, Unreachable
 from tests.cluster.processes import eventually
 from tests.connect import websites
 from tests.connect.websites import ADDRESS, Pages, asked, openssl, serial
@@ -89,6 +89,8 @@ def test_another_service_than_the_called_one_is_refused(payments: Workload, web:
     assert str(refused.value) == f"it is {payments.uri} that answered, and {billing} was called"
     with website(payments) as port, pytest.raises(Refused, match="/dc/dc2/svc/payments"):
         page(port, web.to("payments", "dc2"))
+    with pytest.raises(Invalid, match="name the service"):
+        web.to("")
 
 
 def test_intentions_hold_for_new_connections_and_open_ones(

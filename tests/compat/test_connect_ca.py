@@ -79,6 +79,8 @@ async def test_a_leaf() -> None:
         assert waited.json == made.json
         none = await api.ask("POST", "/v1/agent/connect/ca/leaf/none/reissue")
         assert none.status == 404
+        every = await api.get("/v1/agent/connect/ca/leaf/*")
+        assert (every.status, "stands for every service" in every.text) == (400, True)
 
 
 # A real node
