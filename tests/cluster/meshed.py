@@ -131,7 +131,8 @@ def protocol(node: Meshd, name: str, kind: str) -> None:
 @contextmanager
 def meshed(folder: Path, servers: int = 1, agents: int = 2, **options: Any) -> Iterator[Cluster]:
     """A cluster whose agents run Envoys, which end with it."""
-    connect = {"envoy_drain_time": "1s"} | options.pop("connect", {})
+    # Less than a busy machine may stand still would cut off who is being answered.
+    connect = {"envoy_drain_time": "4s"} | options.pop("connect", {})
     try:
         with cluster(folder, servers, agents, connect=connect, **options) as made:
             yield made
