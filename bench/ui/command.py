@@ -31,7 +31,8 @@ PAGES = (
 SOURCES = 4.2
 """Intentions about each service."""
 AWAIT = """([name, wanted]) => {
-  window.measured.shown = new Promise((done) => {
+  window.measured.shown = new Promise((done, fail) => {
+    setTimeout(() => fail(new Error(`${name} does not show ${wanted}`)), 20_000);
     const rows = () => [...document.querySelectorAll('main .row')];
     const its = (row) => row.textContent.includes(name);
     const shows = () => rows().some((row) => its(row) && row.querySelector(wanted));
@@ -195,7 +196,7 @@ def _follow(server: node.Node, window: Window, updates: int) -> None:
     heap, began = window.heap_megabytes(), window.metric("TaskDuration")
     seen = 0
     for number in range(updates):
-        status = ("critical", "warning", "passing")[number % 3]
+        status = ("passing", "warning", "critical")[number % 3]  # It is critical at first.
         window.page.evaluate(AWAIT, ["service-0000", f".status-{status}"])
         _change(server, status)
         window.page.evaluate("window.measured.shown")
