@@ -99,10 +99,11 @@ def listener(name: str, content: str = "") -> Resource:
 
 async def _code(call: Any) -> Any:
     """How the stream ends."""
-    with contextlib.suppress(grpc.aio.AioRpcError):
-        while await call.read() is not grpc.aio.EOF:
-            pass
-    return await call.code()
+    async with asyncio.timeout(60):
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        return await call.code()
 
 
 async def test_who_comes_before_there_is_a_snapshot_waits_for_it(rig: Rig) -> None:
@@ -183,12 +184,13 @@ async def test_who_reads_nothing_holds_no_place_and_hears_of_it_when_it_reads(ri
     again = [await rig.call() for _ in range(STREAMS_PER_PROXY)]
     await until(lambda: len(rig.server.streams("web")) == len(again), "its next ones")
     # Meanwhile it counts against the most that there may be of all.
-    others = [await rig.call(proxy) for proxy in ("db", "ledger")]
-    assert await _code(others[1]) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    last = await rig.call("db")
+    await until(lambda: rig.server.streams("db"), "the last place is taken")
+    assert await _code(await rig.call("ledger")) == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert await _code(call) == grpc.StatusCode.UNAVAILABLE
     other = await rig.call("ledger")
     await until(lambda: rig.server.streams("ledger"), "a place is free")
-    for one in (*again, others[0], other):
+    for one in (*again, last, other):
         one.cancel()
 
 
