@@ -268,9 +268,14 @@ def test_a_signal_ends_the_command_and_gives_the_lock_back(
     work = f"trap 'echo ended > {tmp_path}/ended; exit' TERM; touch {tmp_path}/in; sleep 60 & wait"
     running = meshctl(server, "lock", "stop", work)
     eventually((tmp_path / "in").exists)
-    waits = meshctl(server, "lock", "stop", "echo never")
     with client(server) as own:
-        eventually(lambda: len(own.session.of_node(server.name).value) >= 3)
+
+        def sessions() -> set[str]:
+            return {one.id for one in own.session.of_node(server.name).value}
+
+        before = sessions()
+        waits = meshctl(server, "lock", "stop", "echo never")
+        eventually(lambda: sessions() - before)
         waits.send_signal(number)
         code, out, err = finish(waits)
         assert (code, out, "stopped while waiting" in err) == (1, "", True), err
