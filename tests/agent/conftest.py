@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {
 }
 
 
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return when the condition holds."""
     try:
         async with asyncio.timeout(seconds):

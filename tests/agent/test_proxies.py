@@ -54,7 +54,7 @@ async def running(tmp_path: Path, servers: Servers) -> AsyncIterator[Node]:
 
 def accepts(port: int) -> bool:
     try:
-        socket.create_connection((ADDRESS, port), timeout=5).close()
+        socket.create_connection((ADDRESS, port), timeout=60).close()
     except OSError:
         return False
     return True

@@ -113,7 +113,7 @@ def reached(port: int) -> bool:
 def counted(port: int) -> dict[str, int]:
     """What Prometheus reads: `refused denied` and so on, of all listeners together."""
     url = f"http://{ADDRESS}:{port}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
     found: dict[str, int] = {}
     for name, labels, value in re.findall(r"^mesh_proxy_(\w+){(.*)} (\d+)$", text, re.MULTILINE):

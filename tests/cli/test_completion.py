@@ -16,7 +16,7 @@ def complete(*words: str) -> list[str]:
     ask = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _meshctl"
     show = 'printf "%s\\n" "${COMPREPLY[@]}"'
     command = [BASH, "--norc", "-euc", f"{script}\n{ask}\n{show}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -38,4 +38,4 @@ def test_other_shells_can_read_their_script(shell: str) -> None:
     script = completion.SCRIPTS[shell](completion.offers())
     assert "force-leave" in script
     if program := shutil.which(shell):
-        subprocess.run([program, "-n", "-c", script], check=True, timeout=10)
+        subprocess.run([program, "-n", "-c", script], check=True, timeout=60)

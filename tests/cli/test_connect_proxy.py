@@ -140,26 +140,26 @@ def test_strangers_are_refused_and_the_log_says_why(pair: Pair) -> None:
     ours = pair.mesh.authority
     ended = ours.calling(ours.leaf("web", ended=True))
     with (
-        socket.create_connection((ADDRESS, pair.public), timeout=10) as plain,
+        socket.create_connection((ADDRESS, pair.public), timeout=60) as plain,
         ended.wrap_socket(plain) as secure,
         pytest.raises(ssl.SSLError, match="EXPIRED"),
     ):
         secure.recv(1)
     other = ours.calling(ours.leaf("web", domain="elsewhere.consul"))
     with (
-        socket.create_connection((ADDRESS, pair.public), timeout=10) as plain,
+        socket.create_connection((ADDRESS, pair.public), timeout=60) as plain,
         other.wrap_socket(plain) as secure,
         suppress(OSError),
     ):
         assert secure.recv(1) == b""
     eventually(lambda: "certificate has expired" in pair.payments.log)
     eventually(lambda: "it is of another trust domain" in pair.payments.log)
-    with socket.create_connection((ADDRESS, pair.public), timeout=10) as plain:
+    with socket.create_connection((ADDRESS, pair.public), timeout=60) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with plain.makefile("rb") as said:
             assert b"HTTP/1.1" not in said.read()
     with (
-        socket.create_connection((ADDRESS, pair.public), timeout=10) as plain,
+        socket.create_connection((ADDRESS, pair.public), timeout=60) as plain,
         ours.calling(None).wrap_socket(plain) as secure,
         pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"),
     ):
@@ -198,7 +198,7 @@ def test_it_ends_politely_and_is_no_longer_found(mesh: Workloads) -> None:
         eventually(lambda: not instances(mesh, "ending"))
         assert asked(held) == "payments"
         held.close()
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
 
 
 def test_it_can_be_a_sidecar_that_is_registered(mesh: Workloads) -> None:

@@ -77,7 +77,7 @@ def test_servers_and_clients_of_the_standard_library_know_each_other(
         assert page(port, calling) == web.uri
         assert page(port, web.to("Payments")) == web.uri, "services have no case"
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=calling))
-        with opener.open(f"https://{ADDRESS}:{port}/", timeout=10) as response:
+        with opener.open(f"https://{ADDRESS}:{port}/", timeout=60) as response:
             assert response.read().decode() == web.uri
     assert web.uri == f"spiffe://{mesh.authority.domain}/ns/default/dc/dc1/svc/web"
 
@@ -122,7 +122,7 @@ def test_others_are_not_troubled_by_a_deny(
 def last_word(port: int, context: ssl.SSLContext) -> str:
     """What a server says by closing. Nothing is sent, so that it is not lost in a reset."""
     with (
-        socket.create_connection((ADDRESS, port), timeout=10) as plain,
+        socket.create_connection((ADDRESS, port), timeout=60) as plain,
         context.wrap_socket(plain) as secure,
         pytest.raises(ssl.SSLError) as refused,
     ):
@@ -165,7 +165,7 @@ def test_strangers_are_refused_by_clients(web: Workload, mesh: Workloads, tmp_pa
 
 def test_who_speaks_no_tls_gets_nothing(payments: Workload, web: Workload) -> None:
     with website(payments) as port:
-        with socket.create_connection((ADDRESS, port), timeout=10) as plain:
+        with socket.create_connection((ADDRESS, port), timeout=60) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             with plain.makefile("rb") as answer:
                 assert b"HTTP/1.1" not in answer.read()
@@ -215,7 +215,7 @@ def test_what_is_set_on_a_context_survives_renewal(
 
     def agreed() -> tuple[str | None, str | None]:
         with (
-            socket.create_connection((ADDRESS, port), timeout=10) as plain,
+            socket.create_connection((ADDRESS, port), timeout=60) as plain,
             calling.wrap_socket(plain) as secure,
         ):
             return secure.selected_alpn_protocol(), secure.version()

@@ -64,7 +64,7 @@ class DevNode:
 
     def read(self, path: str) -> bytes:
         """What its HTTP API answers there. Raises OSError."""
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=60) as response:
             found: bytes = response.read()
         return found
 

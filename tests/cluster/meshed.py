@@ -56,7 +56,7 @@ class Door:
     ) -> Reply:
         """A request on the connection that is open, or on a new one after a failure."""
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
+            self._connection = http.client.HTTPConnection(self.address, self.port, timeout=60)
         try:
             self._connection.request(method, path, headers=dict(headers or {}))
             response = self._connection.getresponse()
@@ -148,7 +148,7 @@ def current(node: Meshd, proxy: str) -> bool:
 
 def refused(address: tuple[str, int], wrap: Callable[[socket.socket], socket.socket]) -> bool:
     """Whether a request on such a connection comes to nothing."""
-    with socket.create_connection(address, timeout=10) as plain:
+    with socket.create_connection(address, timeout=60) as plain:
         try:
             with wrap(plain) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

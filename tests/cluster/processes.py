@@ -29,6 +29,20 @@ TOP = Path(__file__).parent.parent.parent
 T = TypeVar("T")
 PLAIN = {"internal_rpc": {"plaintext": True}}
 """As section `tls`: plain TCP on the server port."""
+QUICK = {
+    "probe_interval": "200ms",
+    "probe_timeout": "100ms",
+    "gossip_interval": "50ms",
+    "suspicion_mult": 2,
+}
+"""As `gossip_lan`: who is gone is found gone within a second or two."""
+PATIENT = {
+    "probe_interval": "500ms",
+    "probe_timeout": "450ms",
+    "gossip_interval": "50ms",
+    "suspicion_mult": 4,
+}
+"""As `gossip_lan`: nobody is found gone because the machine is busy."""
 
 SERVICE = """
 import http.server, sys
@@ -45,7 +59,7 @@ server.serve_forever()
 """
 
 
-def eventually(probe: Callable[[], T], seconds: float = 30.0) -> T:
+def eventually(probe: Callable[[], T], seconds: float = 60.0) -> T:
     """Ask until the answer is true; the last answer or error tells why it never was."""
     until = time.monotonic() + seconds
     while True:
@@ -109,12 +123,7 @@ class Meshd:
                 "dns": self.dns,
             },
             "performance": {"raft_multiplier": 1, "workers": 0},
-            "gossip_lan": {
-                "probe_interval": "200ms",
-                "probe_timeout": "100ms",
-                "gossip_interval": "50ms",
-                "suspicion_mult": 2,
-            },
+            "gossip_lan": QUICK,
             **config,
         }
         if "tls" not in config:
@@ -174,7 +183,7 @@ class Meshd:
             self.process.kill()
             self.process.wait()
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM it and wait; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -190,7 +199,7 @@ class Meshd:
         url = f"http://{self.client_address}:{self.http}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 text = response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -221,7 +230,7 @@ class Meshd:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=60,
             env=os.environ | {"MESH_HTTP_ADDR": f"{self.address}:{self.http}"},
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.processes import Cluster, Meshd, cluster, eventually
+from tests.cluster.processes import PATIENT, Cluster, Meshd, cluster, eventually
 
 pytestmark = pytest.mark.together
 
@@ -18,6 +18,7 @@ MANY = 3
 
 
 OPTIONS: dict[str, Any] = {
+    "gossip_lan": PATIENT,
     "mass_failure": {"hold_max": "10m"},
     "flap_damping": {"suppress": 1.5, "half_life": "1h", "hold_max": "3h"},
 }

@@ -56,7 +56,7 @@ def journal(folder: Path) -> Path:
 def ends(node: Meshd, *words: str) -> None:
     """It ends by itself with exit code 1 and one line, the last, that has these words."""
     assert node.process is not None
-    assert node.process.wait(20) == 1, node.log()
+    assert node.process.wait(60) == 1, node.log()
     plain = [line for line in node.log().splitlines() if line.startswith("meshd: ")]
     assert len(plain) == 1, node.log()
     assert "Traceback" not in node.log()

@@ -161,6 +161,6 @@ def test_an_agent_answers_with_what_it_holds_unless_it_is_told_not_to(world: Nod
 def _counted(node: Meshd, name: str) -> int:
     """A counter since the start."""
     url = f"http://{node.address}:{node.http}/v1/agent/metrics?format=prometheus"
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         rows = [line.split() for line in response.read().decode().splitlines()]
     return sum(int(float(row[1])) for row in rows if row[0] == name)

@@ -23,7 +23,7 @@ def python(code: str, log: Path, **environment: str) -> Forked:
 def test_they_end_with_the_code_of_meshd(tmp_path: Path, word: str, code: int, says: str) -> None:
     log = tmp_path / "log"
     node = Forked([word], log)
-    assert node.wait(20) == code
+    assert node.wait(60) == code
     assert node.poll() == code
     assert says in log.read_text()
     node.kill()

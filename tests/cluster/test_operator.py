@@ -120,7 +120,7 @@ def test_who_leaves_loses_its_vote_and_gets_it_again_when_it_returns(harmed: Clu
     quick(leader)
     leader.put("/v1/agent/leave")
     assert leader.process is not None
-    assert leader.process.wait(20) == 0
+    assert leader.process.wait(60) == 0
     rest = [one for one in harmed.servers if one is not leader]
     assert voters(rest[0]) == {one.name for one in rest}
     assert rest[0].put("/v1/kv/after", b"1") is True

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.processes import TOP, Cluster, Meshd, eventually
+from tests.cluster.processes import PATIENT, TOP, Cluster, Meshd, eventually
 
 pytestmark = pytest.mark.together
 
@@ -28,7 +28,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("pool")
     made = Cluster(folder, servers=1, agents=2)
     for node in made.nodes:
-        node.config["encrypt"] = KEY
+        node.config |= {"encrypt": KEY, "gossip_lan": PATIENT}
     for agent in made.agents:
         agent.config["disable_remote_exec"] = False
     script = f'echo "$CONSUL_INDEX $(cat)" >> {folder}/told'
@@ -112,7 +112,7 @@ def test_meshctl_watch_follows(pool: Cluster) -> None:
         lines = eventually(lambda: said.read_text().splitlines()[1:])
         assert [pair["Key"] for pair in json.loads(lines[0])] == ["followed/a"]
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 0
+        assert watching.wait(60) == 0
     finally:
         watching.kill()
         watching.wait()
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_job_everywhere(pool: Cluster) -> None:
     try:
         found = eventually(lambda: pids.read_text().split()[:2][1:] and pids.read_text().split())
         running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 130
+        assert running.wait(60) == 130
     finally:
         running.kill()
         running.wait()

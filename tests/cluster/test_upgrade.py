@@ -143,7 +143,7 @@ def refuses_to_go_back(server: Meshd) -> None:
     server.config["upgrade"] = {"level_max": 1}
     server.start()
     assert server.process is not None
-    assert server.process.wait(20) == 1
+    assert server.process.wait(60) == 1
     (line,) = [one for one in server.log()[said:].splitlines() if "newer mesh" in one]
     assert "data_dir" in line
     assert f"written by a newer mesh (level {HIGHEST}); upgrade mesh" in line

@@ -62,7 +62,8 @@ async def test_a_client_that_takes_nothing_is_cut_off(serve: Serve) -> None:
     await until(lambda: api.server.counters["slow"] == 1)
     await until(lambda: not api.server.clients)
     asker.close()
-    assert len((await api.get("/v1/kv/k/?recurse")).json) == 4000
+    # What fits into the socket stalls nobody, however busy the machine is.
+    assert (await api.get("/v1/kv/k/0")).status == 200
     assert api.server.counters["failures"] == 0
 
 

@@ -35,7 +35,7 @@ async def node(api: Api) -> Api:
 
 def settings(api: Api) -> Settings:
     host, port = api.address
-    return Settings(address=f"{host}:{port}", timeout_seconds=5.0)
+    return Settings(address=f"{host}:{port}", timeout_seconds=30.0)
 
 
 def pair(api: Api, key: str) -> kv.Pair | None:
@@ -247,7 +247,7 @@ async def test_the_blocking_client_does_the_same(node: Api) -> None:
                 seen: list[object] = [one.held, two.acquire(0.1), one.taken.fence]
             seen += [two.acquire(), two.taken.fence, alive(node)[0].id == two.session]
             client.session.destroy(two.session)
-            seen += [two.lost.wait(5.0), lost.wait(5.0), two.held, two.release()]
+            seen += [two.lost.wait(30.0), lost.wait(30.0), two.held, two.release()]
             with lock.Semaphore(client, "jobs", 1, FAST):
                 seen.append(lock.Semaphore(other, "jobs", 1, FAST).acquire(0.1))
             seen += [one.cleanup(), client.session.listed().value]

@@ -110,7 +110,7 @@ class Instance:
     def _put(self, path: str, body: object = None) -> None:
         data = json.dumps(body).encode() if body is not None else b""
         url = f"http://{self.node.address}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=10):
+        with urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=60):
             pass
 
     def deregister(self) -> None:
@@ -139,7 +139,7 @@ def program(name: str, folder: Path, *arguments: str) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -152,7 +152,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 def get(url: str) -> bytes:
     """What is there."""
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         data: bytes = response.read()
         return data
 

@@ -108,7 +108,7 @@ def reached(held: http.client.HTTPConnection) -> bool:
 def serial(port: int, context: ssl.SSLContext) -> str:
     """The serial number of the certificate that is shown there."""
     with (
-        socket.create_connection((ADDRESS, port), timeout=10) as plain,
+        socket.create_connection((ADDRESS, port), timeout=60) as plain,
         context.wrap_socket(plain) as tls,
     ):
         return str((tls.getpeercert() or {})["serialNumber"])

@@ -64,7 +64,7 @@ def refused(node: Meshd, *words: str) -> str:
     """Run a node that must not start: its complaint is one line, the last, with these words."""
     node.start()
     assert node.process is not None
-    assert node.process.wait(20) == 1, node.log()
+    assert node.process.wait(60) == 1, node.log()
     lines = node.log().splitlines()
     plain = [line for line in lines if line.startswith("meshd: ")]
     assert len(plain) == 1, node.log()

@@ -171,7 +171,7 @@ def witness(server: Meshd) -> Path:
     return server.folder / "witness.json"
 
 
-async def same_state(servers: Sequence[Meshd], seconds: float = 30.0) -> tuple[int, str]:
+async def same_state(servers: Sequence[Meshd], seconds: float = 60.0) -> tuple[int, str]:
     """Wait until all have applied the same, and assert that they hold the same: index, digest."""
     for server in servers:
         witness(server).unlink(missing_ok=True)

@@ -99,7 +99,7 @@ def test_stop_gives_up_what_is_not_finished(tmp_path: Path) -> None:
     machine = Endless()
     snapshots, packing = packer(tmp_path, machine)
     saving = packing.save(7, 2)
-    assert machine.begun.wait(10)
+    assert machine.begun.wait(60)
     packing.stop()
     assert isinstance(saving.exception(), Abandoned)
     assert snapshots.latest is None

@@ -37,7 +37,7 @@ HOLD = 0.4
 BIG = b"x" * (ENTRY_MAX_BYTES + 1)
 
 
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return when the condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -32,7 +32,7 @@ from mesh.registry.settings import Protocol
 from tests.connect.xds.signing import Signer
 
 CLOCK = SystemClock()
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 DATACENTER = "dc1"
 
 

@@ -170,7 +170,7 @@ async def test_websockets_pass_through_both_sidecars(mesh: Mesh) -> None:
     assert mesh.http is not None
     async with mesh.http.ws_connect(f"http://127.0.0.1:{mesh.entrance}/echo") as talk:
         await talk.send_str("hello")
-        assert await talk.receive_str(timeout=5) == "hello"
+        assert await talk.receive_str(timeout=60) == "hello"
 
 
 async def test_default_deny_lets_nobody_in_without_an_intention(mesh: Mesh) -> None:
