@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,53 @@ def test_the_index_says_where_it_lies(folder: Path) -> None:
     page = Pages(folder, '/over "here"/').page("")
     assert page is not None
     assert b'<base href="/over &quot;here&quot;/" />' in page.body
+
+
+def test_the_index_names_what_the_page_at_its_path_needs(folder: Path) -> None:
+    parts = {
+        "index.html": {"file": "assets/index-1.js", "isEntry": True, "css": ["assets/index-1.css"]},
+        "src/pages/services.tsx": {
+            "file": "assets/services-1.js",
+            "css": ["assets/services-1.css"],
+            "imports": ["index.html", "_code.js"],
+        },
+        "_code.js": {"file": "assets/code-1.js", "imports": ["src/pages/services.tsx"]},
+        "src/pages/now.tsx": {"file": "assets/now-1.js", "imports": ["index.html"]},
+        "node_modules/charts/charts.mjs": {"file": "assets/charts-1.js"},
+    }
+    (folder / "parts.json").write_text(json.dumps(parts))
+    pages = Pages(folder)
+    found = {}
+    for path in ("", "index.html", "dc1", "dc1/services", "dc1/services/web/tags", "dc1/nosuch"):
+        page = pages.page(path)
+        assert page is not None
+        found[path] = re.findall(
+            rb'<link rel="(\w+)" crossorigin href="./assets/([^"]+)">', page.body
+        )
+    now = [(b"modulepreload", b"now-1.js")]
+    services = [
+        (b"modulepreload", b"services-1.js"),
+        (b"stylesheet", b"services-1.css"),
+        (b"modulepreload", b"code-1.js"),
+    ]
+    assert found == {
+        "": now,
+        "index.html": now,
+        "dc1": now,
+        "dc1/services": services,
+        "dc1/services/web/tags": services,
+        "dc1/nosuch": [],
+    }
+    tags = {page.tag for path in found if (page := pages.page(path))}
+    assert len(tags) == 3
+
+
+@pytest.mark.parametrize("parts", ["", "[]", '{"src/pages/now.tsx": 1}'])
+def test_without_a_list_of_parts_the_index_is_as_built(folder: Path, parts: str) -> None:
+    (folder / "parts.json").write_text(parts)
+    page = Pages(folder).page("dc1")
+    assert page is not None
+    assert page.body == (folder / "index.html").read_bytes()
 
 
 def test_files_named_after_their_content_are_kept_for_ever(folder: Path) -> None:

@@ -9,6 +9,8 @@ export default defineConfig({
     target: "es2022",
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // The server reads it (mesh/ui/pages.py): with the index comes what the page at that path needs.
+    manifest: "parts.json",
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
       output: {
