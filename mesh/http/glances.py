@@ -1,4 +1,4 @@
-"""/v1/internal/ui: nodes, sessions and dates of checks in few words, as a web page shows them."""
+"""/v1/internal/ui: services, nodes, sessions and dates in few words, as a web page shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,30 @@ from mesh.http.route import FILTER, READ, Param, Route
 from mesh.http.session import SessionShape, session_shape
 from mesh.http.shapes import Shape
 from mesh.http.ui import member_tags
-from mesh.registry import checks, glance, health
+from mesh.registry import checks, glance, health, overview
+
+
+class ListedServiceShape(Shape, frozen=True, kw_only=True, omit_defaults=True):
+    """A service at a glance, in as few words as can be: what is empty or 0 is left out.
+
+    Instances are counted by the worst of their checks, checks by themselves. `Mesh` is `native`,
+    `proxy` for one with sidecars, or empty. `ProxyFor` are the services that it is a sidecar of.
+    """
+
+    name: str
+    kind: str = ""
+    tags: list[str] = []
+    external_sources: list[str] = []
+    instances: int = 0
+    passing: int = 0
+    warning: int = 0
+    critical: int = 0
+    maintenance: int = 0
+    checks_passing: int = 0
+    checks_warning: int = 0
+    checks_critical: int = 0
+    mesh: str = ""
+    proxy_for: list[str] = []
 
 
 class ListedNodeShape(Shape, frozen=True, kw_only=True):
@@ -50,6 +73,32 @@ class DatedCheckShape(Shape, frozen=True):
     check_id: str
     status: str
     since: str
+
+
+async def services(request: Request) -> Reply:
+    """Every service at a glance, in few words."""
+    options = params.read_options(request, discovery=True)
+    found = await request.parts.registry.read(overview.Services(), options)
+    return respond.answered(found, [_service(one) for one in found.value], options)
+
+
+def _service(one: overview.Summary) -> ListedServiceShape:
+    return ListedServiceShape(
+        name=one.name,
+        kind=one.kind,
+        tags=one.tags,
+        external_sources=one.external_sources,
+        instances=one.instances,
+        passing=one.health.passing,
+        warning=one.health.warning,
+        critical=one.health.critical,
+        maintenance=one.health.maintenance,
+        checks_passing=one.checks.passing,
+        checks_warning=one.checks.warning,
+        checks_critical=one.checks.critical,
+        mesh="native" if one.native else "proxy" if one.proxied else "",
+        proxy_for=one.serves,
+    )
 
 
 async def nodes(request: Request) -> Reply:
@@ -122,6 +171,14 @@ def _dated(one: checks.Check) -> DatedCheckShape:
 
 
 ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v1/internal/ui/service-list",
+        services,
+        "Every service at a glance, in few words",
+        params=READ,
+        answer=list[ListedServiceShape],
+    ),
     Route(
         "GET",
         "/v1/internal/ui/node-list",

@@ -87,6 +87,26 @@ async def test_services(shop: Api) -> None:
         assert (await shop.get(f"/v1/internal/ui/{path}")).json == []
 
 
+async def test_services_in_few_words(shop: Api) -> None:
+    found = {one["Name"]: one for one in (await shop.get("/v1/internal/ui/service-list")).json}
+    assert list(found) == ["api", "web", "web-sidecar-proxy"]
+    assert found["web"] == {
+        "Name": "web",
+        "Tags": ["v1"],
+        "ExternalSources": ["nomad"],
+        "Instances": 2,
+        "Passing": 1,
+        "Critical": 1,
+        "ChecksWarning": 1,
+        "ChecksCritical": 1,
+        "Mesh": "proxy",
+    }
+    assert found["api"]["Mesh"] == "native"
+    sidecar = found["web-sidecar-proxy"]
+    assert (sidecar["Kind"], sidecar["ProxyFor"]) == ("connect-proxy", ["web"])
+    assert "Mesh" not in sidecar
+
+
 async def test_overview(shop: Api) -> None:
     found = (await shop.get("/v1/internal/ui/catalog-overview")).json
     assert found["Nodes"] == [{"Total": 2, "Passing": 1, "Warning": 1, "Critical": 0}]

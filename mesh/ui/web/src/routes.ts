@@ -7,14 +7,14 @@ import {
   Clock3,
   Database,
   HardDrive,
-  type LucideIcon,
+  type Icon,
   Megaphone,
   Network,
   Search,
   Server,
   ShieldCheck,
   Timer,
-} from "lucide-preact";
+} from "./parts/icons";
 import type { ComponentType } from "preact";
 import { words } from "./words";
 
@@ -29,7 +29,7 @@ export interface Route {
   text: string;
   /** Typed after `g`, it leads here. */
   letter: string;
-  icon: LucideIcon;
+  icon: Icon;
   group: keyof typeof words.shell.groups;
   load: () => Promise<{ default: ComponentType<PageProps> }>;
   /** What of the API it shows at first, where that is much. */
@@ -55,7 +55,7 @@ export const ROUTES: Route[] = [
     icon: Boxes,
     group: "look",
     load: () => import("./pages/services"),
-    shows: ["/v1/internal/ui/services"],
+    shows: ["/v1/internal/ui/service-list"],
   },
   {
     key: "nodes",

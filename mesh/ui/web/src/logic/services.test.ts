@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import {
   type Check,
   type Entry,
-  type Listed,
+  type Glance,
   addressOf,
   dashboard,
   fold,
@@ -12,42 +12,54 @@ import {
   remover,
   tagsOf,
   tallied,
+  tally,
 } from "./services";
 
-function listed(name: string, more: Partial<Listed> = {}): Listed {
-  return {
-    Name: name,
-    Tags: [],
-    Nodes: ["n1"],
-    ExternalSources: [],
-    InstanceCount: 1,
-    ChecksPassing: 1,
-    ChecksWarning: 0,
-    ChecksCritical: 0,
-    ConnectNative: false,
-    ConnectedWithProxy: false,
-    TransparentProxy: false,
-    InstanceHealth: { Passing: 1, Warning: 0, Critical: 0, Maintenance: 0 },
-    ...more,
-  };
+function listed(name: string, more: Partial<Glance> = {}): Glance {
+  return { Name: name, Instances: 1, Passing: 1, ChecksPassing: 1, ...more };
 }
 
-const ILL = { Passing: 2, Warning: 0, Critical: 1, Maintenance: 1 };
-const sidecar = (of: string, more: Partial<Listed> = {}) =>
+const ILL = { Passing: 2, Critical: 1, Maintenance: 1 };
+const sidecar = (of: string, more: Partial<Glance> = {}) =>
   listed(`${of}-sidecar-proxy`, { Kind: "connect-proxy", ProxyFor: [of], ...more });
 
 test("sidecars are folded into their services, and bring their health along", () => {
   const rows = fold([
-    sidecar("web", { InstanceHealth: ILL }),
-    listed("web", { ConnectedWithProxy: true }),
+    listed("db", { Mesh: "native", ...ILL }),
     sidecar("gone"),
-    listed("db", { ConnectNative: true, InstanceHealth: ILL }),
+    listed("Web", { Mesh: "proxy" }),
+    sidecar("web", ILL),
   ]);
   expect(rows.map((row) => [row.name, row.mesh, row.status, row.sidecars])).toEqual([
     ["db", "native", "critical", "unknown"],
     ["gone-sidecar-proxy", "", "passing", "unknown"],
-    ["web", "proxy", "passing", "critical"],
+    ["Web", "proxy", "passing", "critical"],
   ]);
+});
+
+test("what did not change is the same row as before", () => {
+  const [db, web, proxy] = [listed("db"), listed("web"), sidecar("web")];
+  const before = fold([db, web, proxy]);
+  const after = fold([db, web, sidecar("web", ILL)]);
+  expect(after[0]).toBe(before[0]);
+  expect(before.map((row) => row.sidecars)).toEqual(["unknown", "passing"]);
+  expect(after.map((row) => row.sidecars)).toEqual(["unknown", "critical"]);
+  expect(fold([db, web])[1]?.sidecars).toBe("unknown");
+  expect(fold([db, listed("web", ILL)])[1]?.status).toBe("critical");
+});
+
+test("rows are counted for each choice", () => {
+  const rows = fold([
+    listed("db", { ...ILL, ExternalSources: ["nomad"] }),
+    listed("gate", { Kind: "api-gateway" }),
+    listed("old", { Passing: 0, Warning: 1, ExternalSources: ["nomad", "k8s"] }),
+    listed("web", { Mesh: "proxy" }),
+  ]);
+  expect(tally(rows)).toEqual({
+    statuses: { passing: 3, critical: 1, maintenance: 1, warning: 1, failing: 2 },
+    kinds: { plain: 2, gateway: 1, mesh: 1 },
+    sources: ["k8s", "nomad"],
+  });
 });
 
 test("2,000 services with sidecars are folded and searched in no time", () => {
@@ -70,12 +82,9 @@ test.each([
   [{ search: 'Kind == "connect-proxy"', passed: new Set(["web-sidecar-proxy"]) }, ["web"]],
 ])("%j leaves %j", (by, names) => {
   const rows = fold([
-    listed("db", { InstanceHealth: ILL, ExternalSources: ["nomad"] }),
-    listed("gate", {
-      Kind: "api-gateway",
-      InstanceHealth: { Passing: 0, Warning: 0, Critical: 0, Maintenance: 0 },
-    }),
-    listed("web", { Tags: ["eu"], ConnectedWithProxy: true }),
+    listed("db", { ...ILL, ExternalSources: ["nomad"] }),
+    listed("gate", { Kind: "api-gateway", Passing: 0 }),
+    listed("web", { Tags: ["eu"], Mesh: "proxy" }),
     sidecar("web"),
   ]);
   const all = { search: "", passed: null, status: "", kind: "", source: "", ...by };

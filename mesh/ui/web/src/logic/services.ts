@@ -1,7 +1,7 @@
 /** Services, their instances and neighbours, as the API gives them and as pages show them. */
 
-import { type CheckLike, type Status, badness, statusOf, worst } from "./health";
-import { matches } from "./search";
+import { type CheckLike, type Status, statusOf, worst } from "./health";
+import { matcher } from "./search";
 
 /** How many instances there are by health. */
 export interface InstanceHealth {
@@ -11,21 +11,28 @@ export interface InstanceHealth {
   Maintenance: number;
 }
 
-/** A row of /v1/internal/ui/services. */
+/** A service of a topology, as far as it is shown. */
 export interface Listed {
   Name: string;
-  Kind?: string;
-  Tags: string[];
-  Nodes: string[];
-  ExternalSources: string[];
   InstanceCount: number;
-  ChecksPassing: number;
-  ChecksWarning: number;
-  ChecksCritical: number;
-  ConnectNative: boolean;
-  ConnectedWithProxy: boolean;
-  TransparentProxy: boolean;
   InstanceHealth: InstanceHealth;
+}
+
+/** A row of /v1/internal/ui/service-list: what is empty or 0 is left out. */
+export interface Glance {
+  Name: string;
+  Kind?: string;
+  Tags?: string[];
+  ExternalSources?: string[];
+  Instances?: number;
+  Passing?: number;
+  Warning?: number;
+  Critical?: number;
+  Maintenance?: number;
+  ChecksPassing?: number;
+  ChecksWarning?: number;
+  ChecksCritical?: number;
+  Mesh?: "proxy" | "native";
   ProxyFor?: string[];
 }
 
@@ -37,8 +44,8 @@ export interface ServiceRow {
   instances: number;
   health: Partial<Record<Status, number>>;
   checks: Partial<Record<Status, number>>;
-  tags: string[];
-  sources: string[];
+  tags: readonly string[];
+  sources: readonly string[];
   mesh: "" | "proxy" | "native";
   /** The health of its sidecars. */
   sidecars: Status;
@@ -63,46 +70,86 @@ export function worstOf(health: Partial<Record<Status, number>>): Status {
   return SEVERITY.find((one) => (health[one] ?? 0) > 0) ?? "unknown";
 }
 
-function rowOf(one: Listed): ServiceRow {
-  const health = counts(one.InstanceHealth);
-  return {
+const NONE: readonly never[] = [];
+/** Rows made before: what is the same object again gets the same row, which is not drawn anew. */
+const made = new WeakMap<Glance, { sidecars: readonly Glance[]; row: ServiceRow }>();
+
+function rowOf(one: Glance, sidecars: readonly Glance[]): ServiceRow {
+  const before = made.get(one);
+  if (
+    before?.sidecars.length === sidecars.length &&
+    before.sidecars.every((sidecar, i) => sidecar === sidecars[i])
+  )
+    return before.row;
+  const health = healthOf(one);
+  const row: ServiceRow = {
     name: one.Name,
     kind: one.Kind ?? "",
     status: worstOf(health),
-    instances: one.InstanceCount,
+    instances: one.Instances ?? 0,
     health,
     checks: {
-      passing: one.ChecksPassing,
-      warning: one.ChecksWarning,
-      critical: one.ChecksCritical,
+      passing: one.ChecksPassing ?? 0,
+      warning: one.ChecksWarning ?? 0,
+      critical: one.ChecksCritical ?? 0,
     },
-    tags: one.Tags,
-    sources: one.ExternalSources,
-    mesh: one.ConnectNative ? "native" : one.ConnectedWithProxy ? "proxy" : "",
-    sidecars: "unknown",
-    folded: [],
+    tags: one.Tags ?? NONE,
+    sources: one.ExternalSources ?? NONE,
+    mesh: one.Mesh ?? "",
+    sidecars: sidecars.length
+      ? worst(sidecars.map((sidecar) => worstOf(healthOf(sidecar))))
+      : "unknown",
+    folded: sidecars.map((sidecar) => sidecar.Name),
+  };
+  made.set(one, { sidecars, row });
+  return row;
+}
+
+function healthOf(one: Glance): Partial<Record<Status, number>> {
+  return {
+    passing: one.Passing ?? 0,
+    warning: one.Warning ?? 0,
+    critical: one.Critical ?? 0,
+    maintenance: one.Maintenance ?? 0,
   };
 }
 
-/** One row per service. Sidecars whose service is listed are folded into it. */
-export function fold(listed: readonly Listed[]): ServiceRow[] {
-  const rows = new Map<string, ServiceRow>();
-  for (const one of listed) if (!one.ProxyFor) rows.set(one.Name.toLowerCase(), rowOf(one));
-  for (const one of listed) {
-    if (!one.ProxyFor) continue;
-    const served = one.ProxyFor.map((name) => rows.get(name.toLowerCase()));
-    const row = rowOf(one);
-    let alone = true;
-    for (const service of served) {
-      if (!service) continue;
-      alone = false;
-      service.folded.push(one.Name);
-      if (service.sidecars === "unknown" || badness(row.status) > badness(service.sidecars))
-        service.sidecars = row.status;
-    }
-    if (alone) rows.set(one.Name.toLowerCase(), row);
+/** One row per service, ordered as they come. Sidecars whose service is listed are folded into it. */
+export function fold(listed: readonly Glance[]): ServiceRow[] {
+  const proxies = listed.filter((one) => one.ProxyFor);
+  if (!proxies.length) return listed.map((one) => rowOf(one, NONE));
+  const sidecars = new Map<string, Glance[]>();
+  for (const one of listed) if (!one.ProxyFor) sidecars.set(one.Name.toLowerCase(), []);
+  const alone = new Set<Glance>();
+  for (const one of proxies) {
+    const served = one.ProxyFor?.map((name) => sidecars.get(name.toLowerCase()));
+    if (!served?.some((found) => found)) alone.add(one);
+    for (const found of served ?? []) found?.push(one);
   }
-  return [...rows.values()].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  return listed
+    .filter((one) => !one.ProxyFor || alone.has(one))
+    .map((one) => rowOf(one, (!one.ProxyFor && sidecars.get(one.Name.toLowerCase())) || NONE));
+}
+
+/** How many rows there are of each health and kind, and which sources they have. */
+export function tally(rows: readonly ServiceRow[]): {
+  statuses: Record<string, number>;
+  kinds: Record<string, number>;
+  sources: string[];
+} {
+  const statuses: Record<string, number> = {};
+  const kinds: Record<string, number> = {};
+  const sources = new Set<string>();
+  const count = (of: Record<string, number>, key: string) => {
+    of[key] = (of[key] ?? 0) + 1;
+  };
+  for (const row of rows) {
+    for (const one of SEVERITY) if (row.health[one]) count(statuses, one);
+    if (hasStatus(row, "failing")) count(statuses, "failing");
+    for (const kind of ["mesh", "plain", "gateway"]) if (hasKind(row, kind)) count(kinds, kind);
+    for (const source of row.sources) sources.add(source);
+  }
+  return { statuses, kinds, sources: [...sources].sort() };
 }
 
 export interface Narrowing {
@@ -129,8 +176,10 @@ export function hasKind(row: ServiceRow, kind: string): boolean {
 }
 
 /** The rows that a search and facets leave. */
-export function narrowed(rows: readonly ServiceRow[], by: Narrowing): ServiceRow[] {
+export function narrowed(rows: readonly ServiceRow[], by: Narrowing): readonly ServiceRow[] {
   const { passed } = by;
+  if (!passed && !by.search && !by.status && !by.kind && !by.source) return rows;
+  const fits = matcher(by.search);
   return rows.filter(
     (row) =>
       hasStatus(row, by.status) &&
@@ -138,7 +187,7 @@ export function narrowed(rows: readonly ServiceRow[], by: Narrowing): ServiceRow
       (!by.source || row.sources.includes(by.source)) &&
       (passed
         ? passed.has(row.name) || row.folded.some((name) => passed.has(name))
-        : matches(by.search, row.name, ...row.tags, ...row.sources)),
+        : fits([row.name, ...row.tags, ...row.sources])),
   );
 }
 

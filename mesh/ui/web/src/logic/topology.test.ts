@@ -16,16 +16,7 @@ import {
 function neighbour(name: string, verdict: Verdict = "allow", more: Partial<Neighbour> = {}) {
   return {
     Name: name,
-    Tags: [],
-    Nodes: [],
-    ExternalSources: [],
     InstanceCount: 1,
-    ChecksPassing: 0,
-    ChecksWarning: 0,
-    ChecksCritical: 0,
-    ConnectNative: false,
-    ConnectedWithProxy: true,
-    TransparentProxy: false,
     InstanceHealth: { Passing: 1, Warning: 0, Critical: 0, Maintenance: 0 },
     Source: "proxy-registration",
     Intention: { Verdict: verdict, Rule: "", Permissions: [] },

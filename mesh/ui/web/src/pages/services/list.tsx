@@ -6,14 +6,7 @@ import { useLive } from "../../live/live";
 import { place, to, useParam } from "../../live/place";
 import { type Status, badness } from "../../logic/health";
 import { isFilter } from "../../logic/search";
-import {
-  type Listed,
-  type ServiceRow,
-  fold,
-  hasKind,
-  hasStatus,
-  narrowed,
-} from "../../logic/services";
+import { type Glance, type ServiceRow, fold, narrowed, tally } from "../../logic/services";
 import { Badge, Empty, Loaded, StatusBadge, Tags } from "../../parts/basics";
 import { Page } from "../../parts/page";
 import { type Choice, Facet, SearchBox, Toolbar } from "../../parts/search";
@@ -21,11 +14,13 @@ import { type Column, Table } from "../../parts/table";
 import { words } from "../../words";
 
 const w = words.services;
-const PATH = "/v1/internal/ui/services";
+const LIST = "/v1/internal/ui/service-list";
+/** The same in more words, which filters are about. */
+const FILTERED = "/v1/internal/ui/services";
 const TYPING_MS = 250;
 
 export function ServiceList() {
-  const listed = useLive<Listed[]>(PATH);
+  const listed = useLive<Glance[]>(LIST);
   return (
     <Page title={words.shell.pages.services}>
       <Loaded live={listed}>{(value) => <Shown listed={value} />}</Loaded>
@@ -33,7 +28,7 @@ export function ServiceList() {
   );
 }
 
-function Shown({ listed }: { listed: Listed[] }) {
+function Shown({ listed }: { listed: Glance[] }) {
   const [search] = useParam("q");
   const [status] = useParam("status");
   const [kind] = useParam("kind");
@@ -86,7 +81,7 @@ function NothingFits() {
 export function useFilter(search: string): { passed: Set<string> | null; error: string } {
   const wanted = isFilter(search) ? search.trim() : "";
   const settled = useSettled(wanted);
-  const live = useLive<Listed[]>(settled ? query(PATH, { filter: settled }) : null);
+  const live = useLive<{ Name: string }[]>(settled ? query(FILTERED, { filter: settled }) : null);
   const last = useRef<Set<string> | null>(null);
   const passed = useMemo(
     () => (live.value ? new Set(live.value.map((one) => one.Name)) : null),
@@ -121,15 +116,18 @@ function useSettled(text: string): string {
 
 function Facets({ rows }: { rows: ServiceRow[] }) {
   const choices = useMemo(() => {
-    const count = (fits: (row: ServiceRow) => boolean) => rows.filter(fits).length;
-    const statuses = Object.entries(w.statuses)
-      .map(([value, text]) => ({ value, text, count: count((row) => hasStatus(row, value)) }))
-      .filter((one) => !one.value || one.value === "failing" || one.count > 0);
-    const kinds = Object.entries(w.kinds)
-      .map(([value, text]) => ({ value, text, count: count((row) => hasKind(row, value)) }))
-      .filter((one) => !one.value || one.count > 0);
-    const sources = [...new Set(rows.flatMap((row) => row.sources))].sort();
-    return { statuses: statuses.map(uncounted), kinds: kinds.map(uncounted), sources };
+    const { statuses, kinds, sources } = tally(rows);
+    const choice = (counts: Record<string, number>, [value, text]: [string, string]) =>
+      value ? { value, text, count: counts[value] ?? 0 } : { value, text };
+    return {
+      statuses: Object.entries(w.statuses)
+        .map((one) => choice(statuses, one))
+        .filter((one) => !one.value || one.value === "failing" || one.count),
+      kinds: Object.entries(w.kinds)
+        .map((one) => choice(kinds, one))
+        .filter((one) => !one.value || one.count),
+      sources,
+    };
   }, [rows]);
   const sources = [
     { value: "", text: w.anySource },
@@ -144,11 +142,6 @@ function Facets({ rows }: { rows: ServiceRow[] }) {
       {sources.length > 1 && <Facet param="source" label={w.source} choices={sources} />}
     </>
   );
-}
-
-/** The count of all rows stands beside the search already. */
-function uncounted(one: Choice): Choice {
-  return one.value ? one : { value: one.value, text: one.text };
 }
 
 /** What the address chooses stays to be seen, also when nothing has it any more. */
@@ -172,23 +165,23 @@ export function InstancesHealth({
   /** Under a heading that says it is about instances. */
   short?: boolean;
 }) {
-  if (!instances) return <StatusBadge status="unknown" text={w.noInstance} />;
+  if (!instances) return StatusBadge({ status: "unknown", text: w.noInstance });
   const count = health[status] ?? 0;
   const said = words.parts.status[status].toLowerCase();
   const text = count === instances ? w.all(count, said) : w.some(count, instances, said);
   const brief = count === instances ? w.allShort(count, said) : w.someShort(count, instances, said);
-  return <StatusBadge status={status} text={short ? brief : text} />;
+  return StatusBadge({ status, text: short ? brief : text });
 }
 
 const SIGNED: Status[] = ["critical", "warning", "maintenance", "passing"];
 
 /** How many there are of each health: signs with numbers. */
-function Counts({ counts }: { counts: Partial<Record<Status, number>> }) {
+function counted(counts: Partial<Record<Status, number>>) {
   return (
     <span class="services-counts">
       {SIGNED.filter((one) => counts[one]).map((one) => (
         <span key={one} title={`${counts[one]} ${words.parts.status[one].toLowerCase()}`}>
-          <StatusBadge status={one} text={String(counts[one])} />
+          {StatusBadge({ status: one, text: String(counts[one]) })}
           <span class="unseen"> {words.parts.status[one].toLowerCase()}</span>
         </span>
       ))}
@@ -230,9 +223,8 @@ const COLUMNS: Column<ServiceRow>[] = [
     title: w.columns.health,
     width: "minmax(9rem, 1.2fr)",
     order: (row) => -badness(row.status) * 1e6 - row.instances,
-    cell: (row) => (
-      <InstancesHealth health={row.health} status={row.status} instances={row.instances} short />
-    ),
+    cell: ({ health, status, instances }) =>
+      InstancesHealth({ health, status, instances, short: true }),
   },
   {
     key: "checks",
@@ -240,7 +232,7 @@ const COLUMNS: Column<ServiceRow>[] = [
     width: "minmax(7rem, 1fr)",
     order: (row) => -(row.checks.critical ?? 0) * 1e6 - (row.checks.warning ?? 0),
     yields: 2,
-    cell: (row) => <Counts counts={row.checks} />,
+    cell: (row) => counted(row.checks),
   },
   {
     key: "mesh",
@@ -248,14 +240,14 @@ const COLUMNS: Column<ServiceRow>[] = [
     width: "8rem",
     order: (row) => row.mesh,
     yields: 3,
-    cell: (row) => <MeshBadge mesh={row.mesh} sidecars={row.sidecars} />,
+    cell: ({ mesh, sidecars }) => MeshBadge({ mesh, sidecars }),
   },
   {
     key: "tags",
     title: w.columns.tags,
     width: "minmax(6rem, 1.5fr)",
     yields: 1,
-    cell: (row) => <Tags tags={row.tags} max={3} />,
+    cell: ({ tags }) => Tags({ tags, max: 3 }),
   },
   {
     key: "source",
@@ -263,6 +255,6 @@ const COLUMNS: Column<ServiceRow>[] = [
     width: "6rem",
     order: (row) => row.sources.join(),
     yields: 1,
-    cell: (row) => <bdi>{row.sources.join(", ")}</bdi>,
+    cell: (row) => row.sources.length > 0 && <bdi>{row.sources.join(", ")}</bdi>,
   },
 ];
