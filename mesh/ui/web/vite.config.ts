@@ -19,7 +19,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /\/src\/(?!parts\/(code|diff))|\/lucide-preact\//,
+              test: /\/src\/(?!parts\/(code|diff))|\/lucide\//,
               minShareCount: 2,
             },
           ],

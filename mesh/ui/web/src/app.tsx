@@ -1,7 +1,7 @@
 /** The shell: which page is shown, what leads to the others, and whether the cluster is heard. */
 
 import { signal, useSignal } from "@preact/signals";
-import { Menu, Search, Settings as SettingsIcon, WifiOff } from "lucide-preact";
+import { Menu, Search, Settings as SettingsIcon, WifiOff } from "./parts/icons";
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { ask, isHere, reason, scope } from "./live/api";
@@ -181,7 +181,7 @@ function Navigation() {
                     drawer.value = false;
                   }}
                 >
-                  <route.icon size="1.15em" aria-hidden="true" />
+                  {route.icon({ size: "1.15em", "aria-hidden": "true" })}
                   {route.text}
                 </a>
               </li>

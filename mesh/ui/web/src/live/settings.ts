@@ -10,11 +10,14 @@ function stored(name: string, usual: string, allowed: string[]) {
   } catch {
     // Without storage the choice lasts as long as the page.
   }
-  const made = signal(found !== null && allowed.includes(found) ? found : usual);
+  let kept = found !== null && allowed.includes(found) ? found : usual;
+  const made = signal(kept);
   effect(() => {
     document.documentElement.dataset[name] = made.value;
+    if (made.value === kept) return;
+    kept = made.value;
     try {
-      localStorage.setItem(key, made.value);
+      localStorage.setItem(key, kept);
     } catch {
       // As above.
     }

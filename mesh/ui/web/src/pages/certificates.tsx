@@ -1,6 +1,6 @@
 /** The authority of the mesh, its rotations with proof, and the certificates that end. */
 
-import { ChevronRight } from "lucide-preact";
+import { ChevronRight } from "../parts/icons";
 import { call, query } from "../live/api";
 import { refresh, useLive } from "../live/live";
 import { tabOf } from "../logic/address";

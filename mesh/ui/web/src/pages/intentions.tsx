@@ -1,6 +1,6 @@
 /** Intentions: who may call whom. */
 
-import { Plus } from "lucide-preact";
+import { Plus } from "../parts/icons";
 import { useLive } from "../live/live";
 import { go } from "../live/place";
 import type { Listed } from "../logic/intentions";

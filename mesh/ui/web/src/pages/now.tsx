@@ -1,6 +1,6 @@
 /** What is wrong now, since when, and what to do next. */
 
-import { CircleAlert, CircleCheck, Info, type LucideIcon, TriangleAlert } from "lucide-preact";
+import { CircleAlert, CircleCheck, Info, type Icon, TriangleAlert } from "../parts/icons";
 import { useMemo, useState } from "preact/hooks";
 import { useLive } from "../live/live";
 import { to, useParam } from "../live/place";
@@ -26,7 +26,7 @@ import "./now.css";
 
 const w = words.now;
 const FIRST = 12;
-const ICONS: Record<Severity, LucideIcon> = {
+const ICONS: Record<Severity, Icon> = {
   critical: CircleAlert,
   warning: TriangleAlert,
   info: Info,

@@ -1,4 +1,9 @@
-/** Small parts that every page uses. */
+/**
+ * Small parts that every page uses.
+ *
+ * Those that lists have many of, and that keep nothing, are called as functions there: a component
+ * for each would cost more than what it shows.
+ */
 
 import {
   CircleAlert,
@@ -6,17 +11,17 @@ import {
   CircleHelp,
   CircleX,
   Copy,
-  type LucideIcon,
+  type Icon,
   TriangleAlert,
   Wrench,
-} from "lucide-preact";
+} from "./icons";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { isHere, scope } from "../live/api";
 import type { Status } from "../logic/health";
 import { words } from "../words";
 
-const ICONS: Record<Status, LucideIcon> = {
+const ICONS: Record<Status, Icon> = {
   passing: CircleCheck,
   warning: TriangleAlert,
   critical: CircleX,
@@ -36,12 +41,11 @@ export function StatusBadge({
   /** Only the sign; its name is there for who cannot see it. */
   bare?: boolean;
 }) {
-  const Icon = ICONS[status];
   const said = text ?? words.parts.status[status];
   return (
     <span class={`status status-${status}`} title={bare ? said : undefined}>
-      <Icon size="1.05em" aria-hidden="true" />
-      <span class={bare ? "unseen" : ""}>{said}</span>
+      {ICONS[status]({ size: "1.05em", "aria-hidden": "true" })}
+      <span class={bare ? "unseen" : undefined}>{said}</span>
     </span>
   );
 }
@@ -87,9 +91,9 @@ export function Tags({ tags, max = 4 }: { tags: readonly string[]; max?: number 
   return (
     <span class="tags">
       {tags.slice(0, max).map((tag) => (
-        <Badge key={tag}>
-          <bdi>{tag}</bdi>
-        </Badge>
+        <bdi key={tag} class="badge tone-plain">
+          {tag}
+        </bdi>
       ))}
       {rest.length > 0 && <Badge title={rest.join(", ")}>+{rest.length}</Badge>}
     </span>

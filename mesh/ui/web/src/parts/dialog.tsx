@@ -1,6 +1,6 @@
 /** Dialogs: over the page, closed by Escape, given back the focus. */
 
-import { X } from "lucide-preact";
+import { X } from "./icons";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { words } from "../words";

@@ -1,6 +1,6 @@
 /** The search line of a page: text, or a filter of the API; kept in the address. */
 
-import { Search, X } from "lucide-preact";
+import { Search, X } from "./icons";
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
 import { useParam } from "../live/place";

@@ -1,6 +1,6 @@
 /** Lists of any length: only the rows in sight are in the page. */
 
-import { ArrowDown, ArrowUp } from "lucide-preact";
+import { ArrowDown, ArrowUp } from "./icons";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useParam } from "../live/place";

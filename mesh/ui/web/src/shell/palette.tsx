@@ -1,6 +1,6 @@
 /** The command palette: anything by its name, from the keyboard. */
 
-import { Boxes, Database, HardDrive, type LucideIcon, Zap } from "lucide-preact";
+import { Boxes, Database, HardDrive, type Icon, Zap } from "../parts/icons";
 import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
 import { query } from "../live/api";
 import { useLive } from "../live/live";
@@ -18,7 +18,7 @@ interface Offer {
   id: string;
   text: string;
   kind: string;
-  icon: LucideIcon;
+  icon: Icon;
   run: () => void;
 }
 

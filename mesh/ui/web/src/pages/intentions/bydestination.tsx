@@ -1,6 +1,6 @@
 /** The matrix on a narrow screen: for each service that is called, who may call it. */
 
-import { ChevronRight, FlaskConical } from "lucide-preact";
+import { ChevronRight, FlaskConical } from "../../parts/icons";
 import { ANY, type Axes, type Decisions } from "../../logic/matrix";
 import { words } from "../../words";
 import { opening } from "./places";

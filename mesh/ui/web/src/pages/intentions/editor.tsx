@@ -1,6 +1,6 @@
 /** The editor of one intention: over whichever view is shown, opened by the address. */
 
-import { TriangleAlert } from "lucide-preact";
+import { TriangleAlert } from "../../parts/icons";
 import { useEffect, useId, useMemo, useRef, useState } from "preact/hooks";
 import { ask, query, reason } from "../../live/api";
 import { refresh, useFresh, useLive } from "../../live/live";

@@ -1,6 +1,6 @@
 /** Who may call whom: callers are rows, what is called are columns. */
 
-import { FlaskConical } from "lucide-preact";
+import { FlaskConical } from "../../parts/icons";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useLive } from "../../live/live";
 import { go, useParam } from "../../live/place";

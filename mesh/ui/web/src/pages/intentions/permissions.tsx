@@ -1,6 +1,6 @@
 /** The permissions of an intention: which requests are allowed or denied, in their order. */
 
-import { ArrowDown, ArrowUp, Plus, Trash2 } from "lucide-preact";
+import { ArrowDown, ArrowUp, Plus, Trash2 } from "../../parts/icons";
 import { useId, useRef } from "preact/hooks";
 import { useLive } from "../../live/live";
 import {

@@ -1,6 +1,6 @@
 /** How it is shown what a rule says. */
 
-import { FlaskConical } from "lucide-preact";
+import { FlaskConical } from "../../parts/icons";
 import { verdictOf } from "../../logic/intentions";
 import type { Permission } from "../../logic/intentions";
 import type { Cell, Says } from "../../logic/matrix";

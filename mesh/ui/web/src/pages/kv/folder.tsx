@@ -1,6 +1,6 @@
 /** A folder of keys: what is in it, and what can be made and deleted there. */
 
-import { File, Folder as FolderIcon, Plus, Trash2 } from "lucide-preact";
+import { File, Folder as FolderIcon, Plus, Trash2 } from "../../parts/icons";
 import { useMemo, useState } from "preact/hooks";
 import { api, ask, query, reason } from "../../live/api";
 import { refresh, useLive } from "../../live/live";

@@ -1,6 +1,6 @@
 /** A key: its value, who has locked it, and what it was before. */
 
-import { Download, Trash2 } from "lucide-preact";
+import { Download, Trash2 } from "../../parts/icons";
 import { useMemo, useState } from "preact/hooks";
 import { api, ApiError, ask, query, scoped } from "../../live/api";
 import { useLive } from "../../live/live";

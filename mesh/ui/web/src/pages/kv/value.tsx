@@ -1,6 +1,6 @@
 /** The value of a key: edited, reviewed and saved; nobody is overwritten unseen. */
 
-import { Upload } from "lucide-preact";
+import { Upload } from "../../parts/icons";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { hexRows, sizeText, textOf } from "../../logic/bytes";
 import { NOTHING, type Version } from "../../logic/draft";

@@ -1,6 +1,6 @@
 /** A prepared query: what it asks, and what it finds. */
 
-import { Pencil, Trash2 } from "lucide-preact";
+import { Pencil, Trash2 } from "../../parts/icons";
 import { useState } from "preact/hooks";
 import { api, ask } from "../../live/api";
 import { useLive } from "../../live/live";

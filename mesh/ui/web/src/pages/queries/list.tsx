@@ -1,6 +1,6 @@
 /** All prepared queries. */
 
-import { Plus } from "lucide-preact";
+import { Plus } from "../../parts/icons";
 import { useMemo } from "preact/hooks";
 import { useLive } from "../../live/live";
 import { to, useParam } from "../../live/place";

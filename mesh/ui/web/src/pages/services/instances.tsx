@@ -1,6 +1,6 @@
 /** The instances of a service, each with its checks. */
 
-import { ChevronRight } from "lucide-preact";
+import { ChevronRight } from "../../parts/icons";
 import { useMemo, useState } from "preact/hooks";
 import { api, query } from "../../live/api";
 import { useLive } from "../../live/live";

@@ -1,6 +1,6 @@
 /** A service: its topology, instances, intentions, tags and history. */
 
-import { ExternalLink } from "lucide-preact";
+import { ExternalLink } from "../../parts/icons";
 import { useMemo } from "preact/hooks";
 import { api } from "../../live/api";
 import { useLive } from "../../live/live";

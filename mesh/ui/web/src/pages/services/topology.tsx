@@ -1,6 +1,6 @@
 /** Who calls a service and whom it calls, drawn and as a list, with what decides each call. */
 
-import { Ban, Check, type LucideIcon, ListChecks } from "lucide-preact";
+import { Ban, Check, type Icon, ListChecks } from "../../parts/icons";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../../live/api";
 import { useLive } from "../../live/live";
@@ -29,7 +29,7 @@ const LISTED = 100;
 /** Below this many pixels the list alone says more. */
 const WIDTH_MIN = 620;
 const HTTP = ["http", "http2", "grpc"];
-const ICONS: Record<Verdict, LucideIcon> = { allow: Check, deny: Ban, requests: ListChecks };
+const ICONS: Record<Verdict, Icon> = { allow: Check, deny: Ban, requests: ListChecks };
 
 export function TopologyTab({ service }: { service: string }) {
   const live = useLive<Topology>(api`/v1/internal/ui/service-topology/${service}?kind=`);
