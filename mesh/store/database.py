@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from mesh.store.steps import freed
 from mesh.store.table import EVERY, PRIMARY, Bucket, Content, Met, Row, Table
 
 R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Database:
@@ -61,22 +63,62 @@ class Database:
         self.staging = Staging([one.table for one in self.contents.values()], ceiling)
         return self.staging
 
-    def view(self) -> View:
-        """Start reading."""
-        return View(self)
+    def view(self, parts: Parts | None = None) -> View:
+        """Start reading; `parts` knows answers that others are made of."""
+        return View(self, parts)
 
     def begin(self, index: int, time: float = 0.0) -> Transaction:
         """Start writing the log entry at this index, proposed at this time (Unix seconds)."""
         return Transaction(self, index, time)
 
 
-class View:
-    """Reads the database and remembers every bucket it looked into, found or not."""
+class Question(Protocol[T_co]):
+    """A read as a value: hashable, and a function of the view alone."""
 
-    def __init__(self, database: Database) -> None:
+    def run(self, view: View) -> T_co:
+        """Compute the answer."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+class Part(Protocol):
+    """An answer that others are made of."""
+
+    value: Any
+    index: int
+    touched: set[Bucket]
+
+
+Parts = Callable[[Question[Any]], Part]
+
+
+class View:
+    """Reads the database and remembers every bucket it looked into, found or not.
+
+    What its parts looked into is in `within`: it counts only as far as it changed their answers.
+    """
+
+    def __init__(self, database: Database, parts: Parts | None = None) -> None:
         self._database = database
         self._dates: dict[Bucket, int] = {}
+        self._parts, self._newest_part = parts, 1
         self.touched: set[Bucket] = set()
+        self.within: set[Bucket] = set()
+
+    def part(self, question: Question[T]) -> T:
+        """The answer to a question that this answer is made of.
+
+        Where answers are kept it is computed again only when something that it read has changed,
+        so that an answer about thousands costs as much as what changed of it.
+        """
+        if self._parts is None:
+            return question.run(self)
+        part = self._parts(question)
+        self.within |= part.touched
+        self._newest_part = max(self._newest_part, part.index)
+        value: T = part.value
+        return value
 
     def _content(self, table: Table[R]) -> Content[R]:
         return self._database.contents[table.name]
@@ -167,7 +209,7 @@ class View:
 
     def index(self) -> int:
         """The log index of the last change to anything read so far; at least 1."""
-        dates, database, newest = self._dates, self._database, 1
+        dates, database, newest = self._dates, self._database, self._newest_part
         contents, floor = database.contents, database.floor
         for bucket in self.touched:
             table, index, value = bucket

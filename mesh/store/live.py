@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Set
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from mesh.store.database import Database, View
+from mesh.store.database import Database, Question
 from mesh.store.table import Bucket
 
 ANSWERS_MAX = 10_000
 EMPTY_MAX = 1000
 """Of what is not there: of that is no end, and it must not put out what is."""
 
+PARTS_MAX = 50_000
+"""Of what answers are made of: a service each, mostly."""
+
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-class Question(Protocol[T_co]):
-    """A read as a value: hashable, and a function of the view alone."""
-
-    def run(self, view: View) -> T_co:
-        """Compute the answer."""
-        ...
-
-    def __hash__(self) -> int: ...
 
 
 class Live(Generic[T]):
@@ -54,14 +46,20 @@ class Answers:
     computed again when read. A value that comes out equal keeps its index (as in salsa's
     backdating), so that who waits for a newer one goes on waiting. Answers nobody listens to are
     dropped, the least recently read first, beyond `limit`; empty ones, the oldest first, already
-    beyond `empty`.
+    beyond `empty`. What answers are made of (`View.part`) is kept beside them, the oldest dropped
+    beyond `parts`.
     """
 
     def __init__(
-        self, database: Database, limit: int = ANSWERS_MAX, empty: int = EMPTY_MAX
+        self,
+        database: Database,
+        limit: int = ANSWERS_MAX,
+        empty: int = EMPTY_MAX,
+        parts: int = PARTS_MAX,
     ) -> None:
         self._database = database
-        self._limit, self._empty_limit = limit, empty
+        self._limit, self._empty_limit, self._parts_limit = limit, empty, parts
+        self._parts: dict[Question[Any], Live[Any]] = {}
         self._empty: dict[Question[Any], None] = {}
         self._idle: OrderedDict[Question[Any], Live[Any]] = OrderedDict()
         self._heard: dict[Question[Any], Live[Any]] = {}
@@ -121,7 +119,7 @@ class Answers:
         By `other` ones than the log led to, every answer has changed, even one that comes out
         equal: who waits for a newer one is answered now.
         """
-        woken = {*self._idle.values(), *self._heard.values()}
+        woken = {*self._idle.values(), *self._heard.values(), *self._parts.values()}
         if other:
             for live in woken:
                 live.index = 0
@@ -136,15 +134,25 @@ class Answers:
             for wake in list(live.listeners.values()):
                 wake()
 
+    def _part(self, question: Question[Any]) -> Live[Any]:
+        live = self._parts.get(question)
+        if live is None:
+            live = self._parts[question] = Live(question)
+        if live.dirty:
+            self._compute(live)
+        return live
+
     def _compute(self, live: Live[Any]) -> None:
-        view = self._database.view()
+        view = self._database.view(self._part)
         value = live.question.run(view)
-        self._follow(live, view.touched)
+        self._follow(live, view.touched | view.within if view.within else view.touched)
         live.dirty = False
         if live.index == 0 or value != live.value:
             live.value = value
             live.index = max(live.index, view.index())
             live.told = None
+            if self._parts.get(live.question) is live:
+                return
             if live.value:
                 self._empty.pop(live.question, None)
             else:
@@ -173,6 +181,8 @@ class Answers:
             del self._empty[question]
             if (live := self._idle.pop(question, None)) is not None:
                 self._drop(live)
+        while len(self._parts) > self._parts_limit:
+            self._drop(self._parts.pop(next(iter(self._parts))))
         while len(self._idle) > self._limit:
             question, live = self._idle.popitem(last=False)
             self._empty.pop(question, None)

@@ -3,22 +3,37 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.registry import kv
-from mesh.registry.port import Query
 from mesh.registry.requests import TABLES
-from mesh.store.database import Database
+from mesh.store.database import Database, Question, View
 from mesh.store.live import Answers
 from mesh.store.snapshot import freeze, thaw
 
+
+class All(msgspec.Struct, frozen=True):
+    """The pairs of some keys, each a part, and of some prefixes, whose parts are keys."""
+
+    keys: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+
+    def run(self, view: View) -> list[Any]:
+        """Nothing is read here: all is in the parts."""
+        pairs = [view.part(kv.Get(key)) for key in self.keys]
+        return pairs + [view.part(All(tuple(view.part(kv.Keys(one, ""))))) for one in self.prefixes]
+
+
 KEYS = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b/x"]
-QUESTIONS: list[Query[Any]] = [
+QUESTIONS: list[Question[Any]] = [
     *(kv.Get(key) for key in KEYS),
     *(kv.Under(prefix) for prefix in ["", "a", "a/", "a/b", "b/"]),
     kv.Keys("a/", "/"),
+    All(("a", "b", "a/b")),
+    All(("b",), ("a/", "b/")),
 ]
 
 
@@ -26,7 +41,7 @@ class LiveAnswers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.database = Database(TABLES)
-        self.answers = Answers(self.database, limit=4, empty=2)
+        self.answers = Answers(self.database, limit=4, empty=2, parts=5)
         self.log_index = 1
         self.seen: dict[object, int] = {}
         self.woken: set[object] = set()
@@ -74,7 +89,7 @@ class LiveAnswers(RuleBasedStateMachine):
         self.answers.restored()
 
     @rule(question=st.sampled_from(QUESTIONS))
-    def read(self, question: Query[Any]) -> None:
+    def read(self, question: Question[Any]) -> None:
         live = self.answers.read(question)
         assert live.value == question.run(self.database.view())
         assert live.index >= max(1, self.seen.get(question, 1))
@@ -83,6 +98,7 @@ class LiveAnswers(RuleBasedStateMachine):
     @invariant()
     def bounded(self) -> None:
         assert len(self.answers) <= 4 + len(self.heard)
+        assert len(self.answers._parts) <= 5
         idle = [live for live in self.answers._idle.values() if not live.dirty]
         assert len([live for live in idle if not live.value]) <= 2
 
@@ -158,3 +174,41 @@ def test_bytes_kept_with_an_answer_go_with_its_value() -> None:
     answers.read(kv.Get("x")).told = "made of it"
     commit(database, answers, 3, kv.Set("x", b"2"))
     assert answers.read(kv.Get("x")).told is None
+
+
+def test_only_the_parts_that_changed_are_computed_again() -> None:
+    ran: list[str] = []
+
+    class Part(msgspec.Struct, frozen=True):
+        key: str
+
+        def run(self, view: View) -> bytes | None:
+            ran.append(self.key)
+            pair = kv.Get(self.key).run(view)
+            return pair.value[:1] if pair else None
+
+    class Whole(msgspec.Struct, frozen=True):
+        def run(self, view: View) -> list[bytes | None]:
+            return [view.part(Part(key)) for key in ("x", "y", "z")]
+
+    database = Database(TABLES)
+    answers = Answers(database)
+    woken: list[int] = []
+    answers.listen(Whole(), lambda: woken.append(1))
+    for index, key in enumerate(("x", "y"), 2):
+        commit(database, answers, index, kv.Set(key, b"1"))
+    ran.clear()
+    assert answers.read(Whole()).value == [b"1", b"1", None]
+    assert (answers.read(Whole()).index, ran, len(woken)) == (3, ["x", "y"], 2)
+    commit(database, answers, 4, kv.Set("z", b"2"))
+    assert answers.read(Whole()).value == [b"1", b"1", b"2"]
+    assert (answers.read(Whole()).index, ran) == (4, ["x", "y", "z"])
+    # A part that comes out equal changes nothing, and its index does not count.
+    commit(database, answers, 5, kv.Set("z", b"2 and more"))
+    assert (answers.read(Whole()).index, ran) == (4, ["x", "y", "z", "z"])
+    commit(database, answers, 6, kv.Delete("x"))
+    assert answers.read(Whole()).value == [None, b"1", b"2"]
+    assert answers.read(Whole()).index == 6
+    answers.restored(other=True)
+    ran.clear()
+    assert (answers.read(Whole()).value, ran) == ([None, b"1", b"2"], ["x", "y", "z"])
