@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from sys import intern
 from uuid import UUID
 
@@ -86,18 +87,38 @@ class Services(Query[dict[str, list[str]]], frozen=True, tag="catalog.services")
     node_meta: tuple[tuple[str, str], ...] = ()
 
     def run(self, view: View) -> dict[str, list[str]]:
-        """Collect the tags of every instance."""
-        tags: dict[str, set[str]] = {}
-        for service in view.every(SERVICES):
-            if self.node_meta and not self._matches(view.get(NODES, service.node.lower())):
-                continue
-            tags.setdefault(service.name, set()).update(service.tags)
-        return {name: sorted(tags[name]) for name in sorted(tags)}
+        """Collect the tags of every instance; those of each name are a part of their own."""
+        if self.node_meta:
+            rows = view.every(SERVICES)
+            nodes = (view.get(NODES, row.node.lower()) for row in rows)
+            found = _tags(row for row, node in zip(rows, nodes, strict=True) if self._matches(node))
+        else:
+            found = {}
+            for name in view.values(SERVICES, "name"):
+                found |= view.part(_Tags(name))
+        return {name: found[name] for name in sorted(found)}
 
     def _matches(self, node: Node | None) -> bool:
         return node is not None and all(
             node.meta.get(key) == value for key, value in self.node_meta
         )
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    """The tags of the services of this name, which is in lower case, by how each spells it."""
+
+    name: str
+
+    def run(self, view: View) -> dict[str, list[str]]:
+        """Collect them."""
+        return _tags(view.select(SERVICES, "name", self.name))
+
+
+def _tags(rows: Iterable[Service]) -> dict[str, list[str]]:
+    tags: dict[str, set[str]] = {}
+    for row in rows:
+        tags.setdefault(row.name, set()).update(row.tags)
+    return {name: sorted(found) for name, found in tags.items()}
 
 
 class ServiceNodes(Query[list[ServiceNode]], frozen=True, tag="catalog.service"):

@@ -12,7 +12,7 @@ from mesh.registry.catalog import CHECKS, NODES, SERVICES, Check, Node
 from mesh.registry.levels import GLANCES
 from mesh.registry.pairs import PAIRS
 from mesh.registry.port import Query
-from mesh.registry.services import PROXY
+from mesh.registry.services import PROXY, Service
 from mesh.registry.sessions import SESSIONS, Session
 from mesh.store.chronicle import Chronicle
 from mesh.store.database import View
@@ -45,33 +45,37 @@ class Nodes(Query[list[NodeGlance]], frozen=True, tag="glance.nodes"):
     answer = list[NodeGlance]
 
     def run(self, view: View) -> list[NodeGlance]:
-        """Group instances and checks by node, in one pass each."""
-        services: dict[str, list[tuple[str, bool]]] = {}
-        for row in view.every(SERVICES):
-            meshed = row.native or row.kind == PROXY or row.kind.endswith("-gateway")
-            services.setdefault(row.node.lower(), []).append((row.name, meshed))
-        checks: dict[str, list[Check]] = {}
-        for check in view.every(CHECKS):
-            checks.setdefault(check.node.lower(), []).append(check)
-        return [
-            _glance(node, services.get(node.name.lower(), []), checks.get(node.name.lower(), []))
-            for node in view.every(NODES)
-        ]
+        """Each node is a part of its own: of thousands, few change at a time."""
+        return [view.part(_OfNode(node.name.lower())) for node in view.every(NODES)]
 
 
-def _glance(node: Node, services: list[tuple[str, bool]], checks: list[Check]) -> NodeGlance:
-    counts: dict[str, int] = {}
-    for check in checks:
-        status = health.worst((check,))
-        counts[status] = counts.get(status, 0) + 1
-    return NodeGlance(
-        node,
-        _status(checks),
-        counts,
-        sorted({name for name, _ in services}),
-        len(services),
-        sum(meshed for _, meshed in services),
-    )
+class _OfNode(msgspec.Struct, frozen=True):
+    """The node of this name, which is in lower case."""
+
+    name: str
+
+    def run(self, view: View) -> NodeGlance:
+        """Count its instances and checks. The node exists."""
+        node = view.get(NODES, self.name)
+        assert node is not None
+        services = view.select(SERVICES, "node", self.name)
+        checks = view.select(CHECKS, "node", self.name)
+        counts: dict[str, int] = {}
+        for check in checks:
+            status = health.worst((check,))
+            counts[status] = counts.get(status, 0) + 1
+        return NodeGlance(
+            node,
+            _status(checks),
+            counts,
+            sorted({row.name for row in services}),
+            len(services),
+            sum(_is_meshed(row) for row in services),
+        )
+
+
+def _is_meshed(row: Service) -> bool:
+    return row.native or row.kind == PROXY or row.kind.endswith("-gateway")
 
 
 def _status(checks: list[Check]) -> str:
