@@ -17,7 +17,7 @@ from mesh.raft.node import Peer
 TOP = Path(__file__).parents[2]
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 15.0) -> Any:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60.0) -> Any:
     """Poll until it gives something true, which is returned."""
     async with asyncio.timeout(seconds):
         while True:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.errors import Conflict, Invalid, MeshError, NoLeader
+from mesh.errors import Conflict, Invalid, MeshError, NoLeader, OutcomeUnknown
 from mesh.raft.node import Options, Peer
 from tests.raft.cluster import free_ports, until
 from tests.raft.server import Server
@@ -62,12 +62,28 @@ class Site:
 
     async def write(self, *commands: str) -> None:
         for command in commands:
-            while True:
-                try:
-                    await (await self.leader()).node.propose(command.encode())
-                    break
-                except NoLeader:
-                    await asyncio.sleep(0.01)
+            while not await self._try_write(command.encode()):
+                await asyncio.sleep(0.01)
+
+    async def _try_write(self, command: bytes) -> bool:
+        """Whether it is written: where a busy machine changed the leader meanwhile, look."""
+        leader = await self.leader()
+        try:
+            await leader.node.propose(command)
+        except NoLeader:
+            return False
+        except OutcomeUnknown:
+            found: str = await until(lambda: self._is_written(command))
+            return found == "yes"
+        return True
+
+    async def _is_written(self, command: bytes) -> str:
+        leader = await self.leader()
+        try:
+            await leader.node.barrier()
+        except MeshError:
+            return ""
+        return "yes" if command in leader.machine.commands else "no"
 
     async def change(self, *names: str) -> None:
         """Make these the voters, as soon as they are ready."""
