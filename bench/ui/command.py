@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
         registering.put_all(server, _intentions(options.services))
         registering.settle(server)
         with chromium() as browser:
-            # One window at a time: what slows a page down works beside it, and shown or not.
+            # One window at a time: what slows one down works all the time, also while it is empty.
             found = _visits(server, browser, options.rounds)
             _tell("first useful paint of a new visitor, ms", found, "useful")
             _least(browser, options.rounds)

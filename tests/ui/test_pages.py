@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.ui.pages import Pages
+from mesh.ui.pages import BUILT, FIRST, Pages
 
 
 @pytest.fixture
@@ -77,6 +77,13 @@ def test_the_index_names_what_the_page_at_its_path_needs(folder: Path) -> None:
     }
     tags = {page.tag for path in found if (page := pages.page(path))}
     assert len(tags) == 3
+
+
+def test_each_page_is_the_module_of_its_name() -> None:
+    routes = (BUILT.parent / "web" / "src" / "routes.ts").read_text()
+    found = re.findall(r'key: "(\w*)",.*?import\("./pages/(\w+)"\)', routes, re.DOTALL)
+    assert len(found) > 10
+    assert [module for _, module in found] == [key or FIRST for key, _ in found]
 
 
 @pytest.mark.parametrize("parts", ["", "[]", '{"src/pages/now.tsx": 1}'])
