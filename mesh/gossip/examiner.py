@@ -54,7 +54,9 @@ LARGE_BIT, RUN_SHIFT, RUNS = 2**30, 20, 2**10
 
 PINGS, LARGE_EVERY, PACE_SECONDS = 20, 4, 0.1
 """Small pings to each member, 100 ms apart, and a large one with every fourth."""
-GRACE_SECONDS = 0.5
+GRACE_SECONDS = 2.0
+"""So long an answer may take at most: a member that others keep from its processor is slow, and not
+one on whose way datagrams are lost."""
 TCP_SECONDS = 2.0
 ASK_SECONDS = PINGS * PACE_SECONDS + GRACE_SECONDS + TCP_SECONDS + 2.0
 RELAYS_MAX = 2
@@ -210,7 +212,11 @@ class Examiner:
                     body = self._ping(seq, member.name, padding if large else b"")
                     self._send(member.address, member.port, body)
             await self._clock.sleep(PACE_SECONDS)
-        await self._clock.sleep(GRACE_SECONDS)
+        # Turns and not a time: after a stall of this node the answers to it are not read yet.
+        for _ in range(round(GRACE_SECONDS / PACE_SECONDS)):
+            if not any(_run_of(seq) == run for seq in self._waiting):
+                return
+            await self._clock.sleep(PACE_SECONDS)
 
     def _ping(self, seq: int, target: str, padding: bytes) -> bytes:
         me = self._pool.swim.me

@@ -12,9 +12,9 @@ from mesh.clock import SystemClock
 from mesh.errors import Busy, Invalid
 from mesh.gossip.diagnosis import Finding, cell, findings
 from mesh.gossip.doctor import Probe, Row, Rows, read_reply, write
-from mesh.gossip.examiner import PINGS
+from mesh.gossip.examiner import FIRST_SEQ, PINGS
 from mesh.gossip.keyring import Keyring
-from mesh.gossip.messages import Fault, User
+from mesh.gossip.messages import Ack, Fault, Message, User
 from tests.gossip.test_driver import Pool, pool, seed, until
 
 __all__ = ["pool"]
@@ -39,6 +39,22 @@ async def test_nothing_is_wrong_with_a_sound_pool(pool: Pool) -> None:
         assert cell(path).endswith(" ms")
     assert [one.text for one in findings(done) if one.kind != "slow"] == []
     assert set(done.clocks) == {node.name for node in nodes}
+
+
+async def test_who_answers_late_loses_nothing(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = await pool.joined(2)
+    examiner, loop = nodes[0].examiner, asyncio.get_running_loop()
+    hear = examiner.hear
+
+    def late(message: Message, source: tuple[str, int]) -> bool:
+        if not isinstance(message, Ack) or message.seq < FIRST_SEQ:
+            return hear(message, source)
+        loop.call_later(1.2, hear, message, source)
+        return True
+
+    monkeypatch.setattr(examiner, "hear", late)
+    for path in (await examiner.examine()).paths():
+        assert (path.heard, path.answered) == (PINGS, PINGS), path
 
 
 async def test_only_those_named_take_part(pool: Pool) -> None:
