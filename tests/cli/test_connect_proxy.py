@@ -205,9 +205,10 @@ def test_it_can_be_a_sidecar_that_is_registered(mesh: Workloads) -> None:
     public, door = free_ports(ADDRESS, 2)
     with application() as behind:
         upstream = {"DestinationName": "orders", "LocalBindPort": door}
+        here = {"Config": {"bind_address": ADDRESS}}
         for name, sidecar in (
-            ("orders", {"Port": public, "Proxy": {}}),
-            ("shop", {"Proxy": {"Upstreams": [upstream]}}),
+            ("orders", {"Port": public, "Proxy": here}),
+            ("shop", {"Proxy": here | {"Upstreams": [upstream]}}),
         ):
             body = {"Name": name, "Port": behind, "Connect": {"SidecarService": sidecar}}
             mesh.ask("PUT", "/v1/agent/service/register", body)
